@@ -1,0 +1,37 @@
+"""Every error Firelift raises on purpose: its facts, whether waiting helps, and the way out."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FireliftError(Exception):
+    """Something went wrong."""
+
+    retry: ClassVar[bool] = False
+    """True where the same call may succeed later without anybody doing anything."""
+    remedy: ClassVar[str] = ""
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, **facts: object) -> None:
+        # Facts travel as keyword arguments so that errors pickle; the text is made from them.
+        super().__init__(facts)
+        self.facts = facts
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_again, (type(self), self.facts))
+
+    def __str__(self) -> str:
+        what = " ".join((type(self).__doc__ or type(self).__name__).split("\n\n")[0].split()).rstrip(".")
+        facts = ", ".join(f"{name.replace('_', ' ')}: {fact}" for name, fact in self.facts.items())
+        return f"{what} ({facts}). {self.remedy}".strip() if facts else f"{what}. {self.remedy}".strip()
+
+
+def _again(kind: type[FireliftError], facts: dict[str, object]) -> FireliftError:
+    return kind(**facts)
+
+
+class ConfigurationError(FireliftError):
+    """The configuration cannot be used."""
+
+    exit_code = 2
