@@ -14,7 +14,7 @@ class FireliftError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, **facts: object) -> None:
-        # Facts travel as keyword arguments so that errors pickle; the text is made from them.
+        # A fact named `trace` is for --verbose only. Facts travel as keyword arguments so that errors pickle; the text is made from them.
         super().__init__(facts)
         self.facts = facts
 
@@ -23,7 +23,7 @@ class FireliftError(Exception):
 
     def __str__(self) -> str:
         what = " ".join((type(self).__doc__ or type(self).__name__).split("\n\n")[0].split()).rstrip(".")
-        facts = ", ".join(f"{name.replace('_', ' ')}: {fact}" for name, fact in self.facts.items())
+        facts = ", ".join(f"{name.replace('_', ' ')}: {fact}" for name, fact in self.facts.items() if name != "trace")
         return f"{what} ({facts}). {self.remedy}".strip() if facts else f"{what}. {self.remedy}".strip()
 
 

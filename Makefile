@@ -1,0 +1,48 @@
+# Firelift: `make demo` shows it, `make test` proves it. Both set up .venv first, from requirements.lock.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed-from-lock
+
+.PHONY: demo test lint bench lock clean setup
+
+demo: setup
+	$(BIN)/firelift demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# N=300000 for another size; the numbers of the README are those of N=100000.
+bench: setup
+	$(BIN)/python -m benchmarks.run --documents $(or $(N),100000)
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "Firelift needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 | head -n 1). Name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@if command -v uv >/dev/null; then \
+	  set -e; \
+	  test -x $(BIN)/python || uv venv --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv; \
+	  uv pip install --python $(BIN)/python --no-deps --require-hashes -r requirements.lock; \
+	  uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	else \
+	  set -e; \
+	  test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
+	  $(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip; \
+	  $(BIN)/python -m pip install --no-deps --require-hashes -r requirements.lock; \
+	  $(BIN)/python -m pip install --no-deps --no-build-isolation -e .; \
+	fi
+	@touch $(STAMP)
+
+lock:
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	  --no-strip-extras --extra dev --output-file requirements.lock
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis dist demo-workspace
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

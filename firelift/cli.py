@@ -1,0 +1,195 @@
+"""The command `firelift`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TextIO, cast
+
+import click
+from rich.console import Console
+
+from firelift import __version__
+from firelift.cli_options import OneLineCommand, given, settings_options
+from firelift.cli_plan import plan_text
+from firelift.cli_run import run_migration
+from firelift.errors import FireliftError
+from firelift.run.display import follow, screen_for, status_lines
+from firelift.run.redact import RedactedStream
+from firelift.run.workspace import SUMMARY, Workspace
+from firelift.settings import Settings, unknown_variables
+
+DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
+_EXIT_OF = {"completed": DONE, "stopped": STOPPED}
+
+
+@dataclass
+class Session:
+    """What one call of the command knows when it comes to printing an error."""
+
+    verbose: bool = False
+    secrets: list[str] = field(default_factory=list)
+
+    def load(self, options: dict[str, Any]) -> Settings:
+        self.verbose = bool(options.get("verbose"))
+        settings = Settings.load(**options)
+        self.verbose = settings.verbose
+        self.secrets += settings.secrets()
+        return settings
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point: every error becomes one line on stderr and an exit code."""
+    sys.exit(call(arguments))
+
+
+def call(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    session = Session()
+    with _secrets_masked(session):
+        try:
+            code = firelift.main(args=list(sys.argv[1:] if arguments is None else arguments), obj=session, standalone_mode=False)
+            sys.stdout.flush()
+            return code if isinstance(code, int) else DONE
+        except BrokenPipeError:
+            # `firelift plan | head`: nobody listens any more, also not to Python's own flush at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return FAILED
+        except BaseException as error:
+            return _failed(error, session)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog="Every option is also MIGRATION_<NAME> in the environment.")
+@click.version_option(__version__, prog_name="firelift")
+def firelift() -> None:
+    """Moves a Firestore database into PostgreSQL / Supabase: everything in it, exactly."""
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON")
+
+
+@firelift.command(cls=OneLineCommand)
+@settings_options()
+@_as_json
+@click.pass_obj
+def migrate(session: Session, /, as_json: bool, **options: Any) -> int:
+    """Migrate Firestore into the target database."""
+    settings = session.load(given(options))
+    return _migrate(settings, as_json)
+
+
+@firelift.command(cls=OneLineCommand)
+@settings_options(without=["dry_run"])
+@_as_json
+@click.pass_obj
+def plan(session: Session, /, as_json: bool, **options: Any) -> int:
+    """Plan only, write nothing (= migrate --dry-run)."""
+    settings = session.load({**given(options), "dry_run": True})
+    return _migrate(settings, as_json)
+
+
+@firelift.command(cls=OneLineCommand)
+@settings_options(only=["working_dir", "migration_id", "verbose"])
+@click.option("--watch", is_flag=True, help="Follow the run until it ends; the exit code is the run's")
+@_as_json
+@click.pass_obj
+def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> int:
+    """Show how the latest run stands."""
+    settings = session.load(given(options))
+    workspace = _run_named(settings)
+    if watch:
+        follow(workspace, screen_for(Console(file=sys.stderr), transient=True))
+    found = workspace.status()
+    if as_json:
+        _print_json(found)
+    else:
+        print("\n".join(status_lines(found)))
+    return _EXIT_OF.get(found["status"], FAILED) if watch else DONE
+
+
+@firelift.command(cls=OneLineCommand)
+@click.option("--keep", is_flag=True, help="Leave emulator and PostgreSQL running until Ctrl-C")
+@click.option("--verbose", is_flag=True, help="Show more, and tracebacks of errors")
+@_as_json
+@click.pass_obj
+def demo(session: Session, /, keep: bool, verbose: bool, as_json: bool) -> int:
+    """Migrate a sample app, all on this machine."""
+    from firelift.cli_demo import run_demo
+
+    session.verbose = verbose
+    run_demo(keep, verbose, lambda report: _show(report, as_json, _summary_of(report)))
+    return DONE
+
+
+def _migrate(settings: Settings, as_json: bool) -> int:
+    for variable in unknown_variables(os.environ):
+        print(f"warning: {variable} in the environment is no setting of firelift", file=sys.stderr)
+    report = run_migration(settings)
+    _show(report, as_json, plan_text(report) if settings.dry_run else _summary_of(report))
+    return _EXIT_OF.get(report["status"], FAILED)
+
+
+def _show(report: dict[str, Any], as_json: bool, text: str) -> None:
+    if as_json:
+        _print_json(report)
+    else:
+        print(text, end="")
+
+
+def _summary_of(report: dict[str, Any]) -> str:
+    return (Workspace.of(report["settings"]["working_dir"], report["migrationId"]).run / SUMMARY).read_text(encoding="utf-8")
+
+
+def _run_named(settings: Settings) -> Workspace:
+    if settings.migration_id is not None:
+        return Workspace.of(settings.working_dir, settings.migration_id)
+    return Workspace.latest(settings.working_dir)
+
+
+def _print_json(data: object) -> None:
+    print(json.dumps(data, indent=2))
+
+
+@contextmanager
+def _secrets_masked(session: Session) -> Iterator[None]:
+    """Everything printed from here, by whomever, goes through the mask."""
+    out, err = (cast(TextIO, RedactedStream(stream, session.secrets)) for stream in (sys.stdout, sys.stderr))
+    with redirect_stdout(out), redirect_stderr(err):
+        yield
+
+
+def _failed(error: BaseException, session: Session) -> int:
+    """Say what happened in one line; the exit code."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        print(error.format_message(), file=sys.stderr)
+        return USAGE
+    if isinstance(error, click.ClickException):
+        _say(f"error: {error.format_message()} {_see_help(error)}")
+        return USAGE
+    if session.verbose:
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        _say("stopped on request")
+        return STOPPED
+    if isinstance(error, FireliftError):
+        _say(f"error: {error}")
+        return error.exit_code
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else FAILED
+    hint = "" if session.verbose else " Run again with --verbose to see where."
+    _say(f"unexpected error: {type(error).__name__}: {str(error) or 'no text'}.{hint}")
+    return FAILED
+
+
+def _see_help(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"See `{context.command_path if context else 'firelift'} --help`."
+
+
+def _say(text: str) -> None:
+    print(" ".join(text.split()), file=sys.stderr)

@@ -1,0 +1,96 @@
+"""The options of the commands, made from the settings so that they cannot differ from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import click
+from pydantic.fields import FieldInfo
+
+from firelift.settings import PREFIX, Settings, environment_names, option_name
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_METAVARS = {"url": "URL", "key": "KEY", "id": "ID", "database": "ID", "host": "HOST:PORT", "time": "TIME", "schema": "NAME"}
+
+
+class OneLineCommand(click.Command):
+    """A command whose help gives one line to an option."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        records = [record for parameter in self.get_params(ctx) if (record := parameter.get_help_record(ctx)) is not None]
+        width = max((len(names) for names, _ in records), default=0)
+        with formatter.section("Options"):
+            for names, text in records:
+                formatter.write(f"  {names:<{width}}  {text}\n")
+
+
+def settings_options(*, only: Iterable[str] | None = None, without: Iterable[str] = ()) -> Callable[[Command], Command]:
+    """A decorator that gives a command an option for every setting (of `only`, if given)."""
+    names = [name for name in (only or Settings.model_fields) if name not in set(without)]
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(names):
+            command = _option(name, Settings.model_fields[name])(command)
+        return command
+
+    return decorate
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that stood on the command line."""
+    context = click.get_current_context()
+    on_line = click.core.ParameterSource.COMMANDLINE
+    return {name: value for name, value in options.items() if context.get_parameter_source(name) == on_line}
+
+
+def markdown_table() -> str:
+    """Every setting as a table for the README."""
+    rows = ["| Option | Environment | Default | What |", "|---|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        option = f"`{_spelled(name, field)}`".replace("|", "\\|")
+        variables = ", ".join(f"`{variable}`" for variable in environment_names(name))
+        rows.append(f"| {option} | {variables} | {default_text(name, field)} | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def default_text(name: str, field: FieldInfo) -> str:
+    if name == "max_workers":
+        return "processors, at most 8"
+    if isinstance(field.default, bool) or field.default in (None, ()):
+        return ""
+    return str(field.default)
+
+
+def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
+    text = _help(name, field)
+    if field.annotation is bool:
+        return click.option(option_name(name), name, is_flag=True, flag_value=not field.default, default=None, help=text)
+    return click.option(option_name(name), name, type=str, metavar=_metavar(name, field), help=text)
+
+
+def _spelled(name: str, field: FieldInfo) -> str:
+    return option_name(name) if field.annotation is bool else f"{option_name(name)} {_metavar(name, field)}"
+
+
+def _help(name: str, field: FieldInfo) -> str:
+    default = default_text(name, field)
+    others = [variable for variable in environment_names(name) if not variable.startswith(PREFIX)]
+    notes = [f"default: {default}"] if default else []
+    notes += [f"env: {', '.join(others)}"] if others else []
+    return f"{field.description} [{'; '.join(notes)}]" if notes else str(field.description)
+
+
+def _metavar(name: str, field: FieldInfo) -> str:
+    kinds = {field.annotation, *get_args(field.annotation)}
+    if get_origin(field.annotation) is Literal:
+        return "|".join(get_args(field.annotation))
+    if int in kinds:
+        return "N"
+    if Path in kinds:
+        return "PATH"
+    if get_origin(field.annotation) is tuple:
+        return "GLOB[,..]"
+    return _METAVARS.get(name.rpartition("_")[2], "VALUE")

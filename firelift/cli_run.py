@@ -1,0 +1,139 @@
+"""Runs a migration for a command: Prefect around it, progress beside it, its end written down."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout, suppress
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from firelift.errors import FireliftError
+from firelift.run.display import follow, screen_for
+from firelift.run.log import Log
+from firelift.run.reports import write_reports
+from firelift.run.status import Status
+from firelift.run.workspace import REPORT, STATUS, Workspace, new_migration_id
+from firelift.settings import Settings
+
+PREFECT: Mapping[str, str] = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # The default of 20 s is what a new database takes on a machine with two cores.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+}
+QUIET: Mapping[str, str] = {
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    # Prefect logs every exception with its traceback; ours come as one line.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+}
+
+
+class Stopped(FireliftError):
+    """The migration was stopped on request."""
+
+    exit_code = 3
+    remedy = "Nothing is lost: run the same command again."
+
+
+def run_migration(settings: Settings) -> dict[str, Any]:
+    """Carry the migration out and return its final report; raises what ended it."""
+    settings.require_target()
+    settings = settings.named(settings.migration_id or new_migration_id())
+    prepare_environment(settings)
+    # Everything below, also what libraries write, is for the owner's eyes.
+    os.umask(0o077)
+    workspace = Workspace(settings.working_dir, str(settings.migration_id)).create()
+    _begin(workspace, settings)
+    print(f"{workspace.migration_id}: status, log and reports in {workspace.working_dir}", file=sys.stderr)
+    try:
+        with _interruptible(), _progress(workspace, plain=settings.verbose), redirect_stdout(sys.stderr):
+            return _flow(settings)
+    except BaseException as error:
+        _record_end(workspace, settings, error)
+        if _is_stop(error):
+            raise Stopped(migration=workspace.migration_id) from error
+        raise
+
+
+def prepare_environment(settings: Settings) -> None:
+    """What Prefect reads when it is imported, and the secrets, which flow parameters would show to everybody."""
+    for name, value in {**PREFECT, **({} if settings.verbose else QUIET)}.items():
+        os.environ.setdefault(name, value)
+    os.environ.update(settings.secret_environment())
+
+
+def _flow(settings: Settings) -> dict[str, Any]:
+    # Prefect takes two seconds to import: not for --help.
+    from flows.migration import migration
+
+    report: dict[str, Any] = migration(**settings.public())
+    return report
+
+
+def _begin(workspace: Workspace, settings: Settings) -> None:
+    """Say that the run has begun, before Prefect takes its half minute."""
+    with Status.open(workspace, settings.migration_mode, settings.secrets()) as status:
+        write_reports(workspace, settings.public(), status.data(), target=settings.target())
+
+
+def _record_end(workspace: Workspace, settings: Settings, error: BaseException) -> None:
+    """Write down how the run ended where the flow did not come to it."""
+    if (workspace.read_json(STATUS) or {}).get("status") != "in_progress":
+        return
+    with suppress(FireliftError):
+        secrets = settings.secrets()
+        with Status.open(workspace, settings.migration_mode, secrets, Log(workspace, secrets)) as status:
+            if _is_stop(error):
+                status.stop()
+            else:
+                status.fail(error)
+            before = workspace.read_json(REPORT) or {}
+            write_reports(workspace, settings.public(), status.data(), before.get("plan"), before.get("tables"), settings.target())
+
+
+def _is_stop(error: BaseException) -> bool:
+    """Ctrl-C, or the SIGTERM that Prefect makes an exception of (its class cannot be imported here for the time it takes)."""
+    return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "TerminationSignal"
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM stops a run like Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _progress(workspace: Workspace, plain: bool) -> Iterator[None]:
+    """A thread that shows the run's status on stderr."""
+    console = Console(file=sys.stderr)
+    stop = threading.Event()
+
+    def show() -> None:
+        # Whatever goes wrong with a picture, the migration goes on.
+        with suppress(Exception):
+            follow(workspace, screen_for(console, plain=plain), stop)
+
+    thread = threading.Thread(target=show, name="firelift-display", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=5)

@@ -1,0 +1,1 @@
+"""Firestore: its channel, its streams and its values."""

@@ -1,0 +1,162 @@
+"""The wire to one Firestore database: credentials, channel and raw calls."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+import grpc.experimental
+
+from firelift.firestore import errors
+
+SERVICE = "/google.firestore.v1.Firestore/"
+SCOPE = "https://www.googleapis.com/auth/datastore"
+HOST = "firestore.googleapis.com:443"
+
+# One thread reads a response stream instead of two that hand every message over: on 100 000 documents of 570 bytes
+# 7 µs of CPU a document instead of 34, and half the time (grpcio 1.85).
+OPTIONS = [
+    (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 30_000),
+]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the documents are, as plain picklable facts: every process opens its own channel from it."""
+
+    project: str
+    database: str = "(default)"
+    service_account: str | None = None
+    emulator_host: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The resource name of the database."""
+        return f"projects/{self.project}/databases/{self.database}"
+
+    @property
+    def root(self) -> str:
+        return self.name + "/documents"
+
+
+class Firestore:
+    """An open channel to one database. Requests and responses are serialized protobuf messages."""
+
+    def __init__(self, source: Source, channel: grpc.Channel) -> None:
+        self.source = source
+        self._channel = channel
+        self._metadata = [("google-cloud-resource-prefix", source.name), ("x-goog-request-params", f"project_id={source.project}&database_id={source.database}")]
+        if source.emulator_host:
+            # The emulator takes this for an administrator: security rules do not apply, as with a service account.
+            self._metadata.append(("authorization", "Bearer owner"))
+
+    def stream(self, method: str, request: bytes) -> Iterator[bytes]:
+        """The messages of a server stream; raises grpc.RpcError as it comes."""
+        call = self._channel.unary_stream(SERVICE + method, request_serializer=None, response_deserializer=None)
+        responses: Iterator[bytes] = call(request, metadata=self._metadata)
+        return responses
+
+    def collect(self, method: str, request: bytes, timeout: float = 120) -> list[bytes]:
+        """All messages of a short server stream; an error of Firestore as one of ours."""
+        call = self._channel.unary_stream(SERVICE + method, request_serializer=None, response_deserializer=None)
+        return self._attempt(lambda: list(call(request, metadata=self._metadata, timeout=timeout)))
+
+    def call(self, method: str, request: bytes, timeout: float = 60) -> bytes:
+        """The answer of a unary call; an error of Firestore as one of ours."""
+        unary = self._channel.unary_unary(SERVICE + method, request_serializer=None, response_deserializer=None)
+        answer: bytes = self._attempt(lambda: unary(request, metadata=self._metadata, timeout=timeout))
+        return answer
+
+    def _attempt(self, act: Callable[[], T]) -> T:
+        patience = Patience(4)
+        while True:
+            try:
+                return act()
+            except grpc.RpcError as error:
+                if not (errors.is_passing(error) and patience.wait()):
+                    raise errors.translate(error, self.source.name, self.source.emulator_host) from error
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+class Patience:
+    """Waits longer and longer between attempts, with jitter, and gives up after `attempts` in a row."""
+
+    def __init__(self, attempts: int = 8, first: float = 0.25, longest: float = 30.0) -> None:
+        self.attempts, self.first, self.longest = attempts, first, longest
+        self.failed = 0
+
+    def wait(self) -> bool:
+        """Sleeps before the next attempt; False when there is none left."""
+        self.failed += 1
+        if self.failed >= self.attempts:
+            return False
+        time.sleep(random.uniform(0.5, 1.0) * min(self.longest, self.first * 2 ** (self.failed - 1)))
+        return True
+
+    def progressed(self) -> None:
+        self.failed = 0
+
+
+def open_firestore(source: Source) -> Firestore:
+    """A channel with the credentials of `source`: the emulator, a service account file or application default ones."""
+    if source.emulator_host:
+        return Firestore(source, grpc.insecure_channel(source.emulator_host, options=OPTIONS))
+    from google.api_core import grpc_helpers
+
+    channel = grpc_helpers.create_channel(HOST, credentials=_credentials(source), options=OPTIONS)
+    return Firestore(source, channel)
+
+
+def project_of(service_account: str | None) -> str | None:
+    """The project a service account file belongs to, or the one of the application default credentials."""
+    if service_account:
+        return str(_key_file(service_account).get("project_id") or "") or None
+    import google.auth
+    from google.auth.exceptions import GoogleAuthError
+
+    try:
+        return google.auth.default(scopes=[SCOPE])[1] or None
+    except GoogleAuthError:
+        return None
+
+
+def _credentials(source: Source) -> Any:
+    import google.auth
+    from google.auth.exceptions import GoogleAuthError
+    from google.oauth2 import service_account
+
+    try:
+        if source.service_account and _key_file(source.service_account).get("type") == "service_account":
+            return service_account.Credentials.from_service_account_file(source.service_account, scopes=[SCOPE])  # type: ignore[no-untyped-call]
+        if source.service_account:
+            return google.auth.load_credentials_from_file(source.service_account, scopes=[SCOPE])[0]  # type: ignore[no-untyped-call]
+        return google.auth.default(scopes=[SCOPE])[0]
+    except (GoogleAuthError, ValueError) as error:
+        if source.service_account:
+            raise errors.KeyFileInvalid(file=source.service_account, reason=type(error).__name__) from error
+        raise errors.NoCredentials() from error
+
+
+def _key_file(path: str) -> dict[str, Any]:
+    try:
+        content = json.loads(Path(path).read_text())
+    except OSError as error:
+        raise errors.KeyFileUnreadable(file=path, reason=error.strerror) from error
+    except ValueError as error:
+        raise errors.KeyFileInvalid(file=path, reason="it is not JSON") from error
+    if not isinstance(content, dict) or "type" not in content:
+        raise errors.KeyFileInvalid(file=path, reason="it has no `type`")
+    return content

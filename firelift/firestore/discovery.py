@@ -1,0 +1,87 @@
+"""Finds every root collection of a database and cuts it into key ranges that can be read in parallel."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import grpc
+
+from firelift.firestore import errors
+from firelift.firestore.channel import Firestore
+from firelift.firestore.query import KeyRange, count, partition_cursors, root_collection_ids, root_range
+
+
+@dataclass(frozen=True)
+class Root:
+    """A root collection with everything beneath it, and how many documents Firestore counts there.
+
+    `keys` reaches to the start of the next root collection, so that the ranges of all roots tile the database:
+    what the list of collection ids does not name is read, and counted, with its neighbour.
+    """
+
+    collection_id: str
+    keys: KeyRange
+    documents: int
+
+
+def roots(firestore: Firestore, read_time: str) -> list[Root]:
+    """Every root collection in key order; the counts add up to COUNT over the whole database by construction."""
+    ids = root_collection_ids(firestore, read_time)
+    if not ids:
+        return []
+    starts = [root_range(collection_id).start for collection_id in ids]
+    edges = [None, *starts[1:], None]
+    ranges = [KeyRange(start, end) for start, end in zip(edges, edges[1:], strict=False)]
+    with ThreadPoolExecutor(max_workers=4) as threads:
+        counts = list(threads.map(lambda keys: count(firestore, keys, read_time), ranges))
+    return [Root(*found) for found in zip(ids, ranges, counts, strict=True)]
+
+
+def key_ranges(firestore: Firestore, root: Root, parts: int, read_time: str) -> list[KeyRange]:
+    """The root collection cut into at most `parts` key ranges without gap or overlap."""
+    if parts <= 1 or root.documents < 2:
+        return [root.keys]
+    cuts = _server_cuts(firestore, root, parts, read_time)
+    if cuts is None:
+        cuts = _counted_cuts(firestore, root, parts, read_time)
+    edges = [root.keys.start, *cuts, root.keys.end]
+    return [KeyRange(start, end) for start, end in zip(edges, edges[1:], strict=False)]
+
+
+def _server_cuts(firestore: Firestore, root: Root, parts: int, read_time: str) -> list[str] | None:
+    """Cuts by PartitionQuery; None where the server has none (the emulator)."""
+    try:
+        cursors = partition_cursors(firestore, root.collection_id, parts, read_time)
+    except errors.FirestoreError as error:
+        if error.facts.get("status") == grpc.StatusCode.UNIMPLEMENTED.name:
+            return None
+        raise
+    # A collection group's cursors also lie in collections of that name below other roots.
+    return [path for path in cursors if path.startswith(root.collection_id + "/")]
+
+
+def _counted_cuts(firestore: Firestore, root: Root, parts: int, read_time: str) -> list[str]:
+    """Cuts found by COUNT: each halves the ids it may lie between until it is near enough to its share."""
+    cuts: list[str] = []
+    for part in range(1, parts):
+        cut = _counted_cut(firestore, root, root.documents * part // parts, root.documents // (4 * parts), read_time)
+        if cut is not None and cut not in cuts:
+            cuts.append(cut)
+    return cuts
+
+
+# Two printable ASCII characters: fine enough for ids that are spread, and where they are not one range does the work.
+_ALPHABET = [chr(code) for code in range(0x21, 0x7F) if chr(code) != "/"]
+
+
+def _counted_cut(firestore: Firestore, root: Root, wanted: int, tolerance: int, read_time: str) -> str | None:
+    low, high = 0, len(_ALPHABET) ** 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        path = f"{root.collection_id}/{_ALPHABET[middle // len(_ALPHABET)]}{_ALPHABET[middle % len(_ALPHABET)]}"
+        before = count(firestore, KeyRange(root.keys.start, path), read_time)
+        if abs(before - wanted) <= tolerance:
+            return path
+        low, high = (middle, high) if before < wanted else (low, middle)
+    return None

@@ -1,0 +1,126 @@
+"""Requests that Firelift sends: kindless queries over a key range, their counts, and a look at the roots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from google.cloud.firestore_v1 import types
+
+from firelift.firestore.channel import Firestore, Source
+
+# The smallest document id Firestore can hold; with it a cursor can stand before every document of a collection.
+# (The Node.js client's recursiveDelete selects a collection and all beneath it in the same way.)
+FIRST_ID = "__id-9223372036854775808__"
+
+
+@dataclass(frozen=True)
+class KeyRange:
+    """Every document from path `start` (inclusive) to path `end` (exclusive), at any depth, in key order.
+
+    Paths are relative to the database's root, as in `users/alice`; None is the end of the database on that side.
+    """
+
+    start: str | None = None
+    end: str | None = None
+
+
+def root_range(collection_id: str) -> KeyRange:
+    """A root collection with everything beneath it, also below documents that do not exist."""
+    return KeyRange(f"{collection_id}/{FIRST_ID}", f"{collection_id}\0/{FIRST_ID}")
+
+
+def _cursor(source: Source, path: str, before: bool) -> dict[str, Any]:
+    return {"values": [{"reference_value": f"{source.root}/{path}"}], "before": before}
+
+
+def _kindless(source: Source, keys: KeyRange, after: str | None, keys_only: bool, limit: int | None) -> dict[str, Any]:
+    query: dict[str, Any] = {
+        "from_": [{"all_descendants": True}],
+        "order_by": [{"field": {"field_path": "__name__"}, "direction": "ASCENDING"}],
+    }
+    if keys_only:
+        query["select"] = {"fields": [{"field_path": "__name__"}]}
+    if after is not None:
+        query["start_at"] = _cursor(source, after, before=False)
+    elif keys.start is not None:
+        query["start_at"] = _cursor(source, keys.start, before=True)
+    if keys.end is not None:
+        query["end_at"] = _cursor(source, keys.end, before=True)
+    if limit is not None:
+        query["limit"] = limit
+    return query
+
+
+def documents_request(
+    source: Source, keys: KeyRange, read_time: str, after: str | None = None, keys_only: bool = False, limit: int | None = None
+) -> bytes:
+    """RunQuery for the documents of a key range, those after path `after` if given."""
+    query = _kindless(source, keys, after, keys_only, limit)
+    request = types.RunQueryRequest(parent=source.root, structured_query=query, read_time=_timestamp(read_time))
+    return bytes(types.RunQueryRequest.serialize(request))
+
+
+def count(firestore: Firestore, keys: KeyRange, read_time: str) -> int:
+    """How many documents Firestore has in the key range at `read_time`."""
+    query = _kindless(firestore.source, keys, None, keys_only=False, limit=None)
+    request = types.RunAggregationQueryRequest(
+        parent=firestore.source.root,
+        structured_aggregation_query={"structured_query": query, "aggregations": [{"alias": "n", "count": {}}]},
+        read_time=_timestamp(read_time),
+    )
+    responses = firestore.collect("RunAggregationQuery", types.RunAggregationQueryRequest.serialize(request))
+    results = [types.RunAggregationQueryResponse.deserialize(response).result for response in responses]
+    return sum(result.aggregate_fields["n"].integer_value for result in results if "n" in result.aggregate_fields)
+
+
+def server_time(firestore: Firestore) -> str:
+    """Firestore's own clock, RFC 3339: the read time of a look at a document that need not exist."""
+    request = types.BatchGetDocumentsRequest(database=firestore.source.name, documents=[f"{firestore.source.root}/firelift/clock"])
+    responses = firestore.collect("BatchGetDocuments", types.BatchGetDocumentsRequest.serialize(request))
+    answered = types.BatchGetDocumentsResponse.pb(types.BatchGetDocumentsResponse.deserialize(responses[0]))
+    return str(answered.read_time.ToJsonString())
+
+
+def root_collection_ids(firestore: Firestore, read_time: str) -> list[str]:
+    """The ids of the root collections, in key order (UTF-8 bytes)."""
+    found: list[str] = []
+    token = ""
+    while True:
+        request = types.ListCollectionIdsRequest(parent=firestore.source.root, page_size=300, page_token=token, read_time=_timestamp(read_time))
+        answer = types.ListCollectionIdsResponse.deserialize(firestore.call("ListCollectionIds", types.ListCollectionIdsRequest.serialize(request)))
+        found.extend(answer.collection_ids)
+        token = answer.next_page_token
+        if not token:
+            return sorted(found, key=lambda collection: collection.encode())
+
+
+def partition_cursors(firestore: Firestore, collection_id: str, parts: int, read_time: str) -> list[str]:
+    """Paths at which Firestore itself would cut the collection group `collection_id` into `parts`."""
+    found: list[str] = []
+    token = ""
+    while True:
+        request = types.PartitionQueryRequest(
+            parent=firestore.source.root,
+            structured_query={
+                "from_": [{"collection_id": collection_id, "all_descendants": True}],
+                "order_by": [{"field": {"field_path": "__name__"}, "direction": "ASCENDING"}],
+            },
+            partition_count=parts - 1,
+            page_token=token,
+            read_time=_timestamp(read_time),
+        )
+        answer = types.PartitionQueryResponse.deserialize(firestore.call("PartitionQuery", types.PartitionQueryRequest.serialize(request)))
+        prefix = firestore.source.root + "/"
+        found.extend(cursor.values[0].reference_value.removeprefix(prefix) for cursor in answer.partitions)
+        token = answer.next_page_token
+        if not token:
+            return found
+
+
+def _timestamp(text: str) -> Any:
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+    stamp = Timestamp()
+    stamp.FromJsonString(text)
+    return stamp

@@ -1,0 +1,1 @@
+"""Services that `firelift demo`, the tests and the benchmarks start on this machine."""

@@ -1,0 +1,52 @@
+"""Collection paths without document ids, and the patterns that choose among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+
+def collection_of(path: str) -> str:
+    """The collection path of a document path: `users/alice/orders/1` lies in `users/*/orders`."""
+    segments = path.split("/")
+    segments[1::2] = ["*"] * (len(segments) // 2)
+    return "/".join(segments[:-1])
+
+
+def ids_of(path: str) -> list[str]:
+    """The document ids in a document path, outermost first: the values of its table's key."""
+    return path.split("/")[1::2]
+
+
+def parent_of(collection: str) -> str | None:
+    """The collection of the parent documents; None for a root collection."""
+    return collection[: collection.rindex("/*/")] if "/*/" in collection else None
+
+
+def matches(collection: str, pattern: str) -> bool:
+    """Whether `pattern` names the collection or one above it. `*`, `?` and `[…]` stand for parts of one segment."""
+    wanted, given = pattern.split("/"), collection.split("/")
+    return len(wanted) <= len(given) and all(
+        fnmatchcase(segment, glob) for segment, glob in zip(given, wanted, strict=False)
+    )
+
+
+class Selection:
+    """Which collections a migration takes: those that match an `include` pattern (all, if there is none) and no `exclude` pattern."""
+
+    def __init__(self, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> None:
+        self.include, self.exclude = tuple(include), tuple(exclude)
+
+    def takes(self, collection: str) -> bool:
+        included = not self.include or any(matches(collection, pattern) for pattern in self.include)
+        return included and not any(matches(collection, pattern) for pattern in self.exclude)
+
+    def may_take_below(self, root: str) -> bool:
+        """Whether the root collection or one beneath it can be taken."""
+        included = not self.include or any(fnmatchcase(root, pattern.split("/")[0]) for pattern in self.include)
+        return included and not any(matches(root, pattern) for pattern in self.exclude)
+
+    def idle(self, collections: Iterable[str]) -> list[str]:
+        """The patterns that name none of these collections."""
+        found = list(collections)
+        return [pattern for pattern in (*self.include, *self.exclude) if not any(matches(collection, pattern) for collection in found)]

@@ -1,0 +1,1 @@
+"""What each phase of a migration does, as functions that know nothing of Prefect."""

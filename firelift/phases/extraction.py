@@ -1,0 +1,169 @@
+"""Extraction: Firestore's documents into the archive, one key range at a time, none missing and none twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from firelift.archive import CHUNK_BYTES, RangeArchive, file_name, read_chunk
+from firelift.files import write_whole
+from firelift.firestore.channel import Source, open_firestore
+from firelift.firestore.discovery import Root, key_ranges
+from firelift.firestore.errors import CountMismatch
+from firelift.firestore.query import KeyRange, count
+from firelift.firestore.stream import read_documents
+from firelift.firestore.values import Document
+from firelift.paths import Selection, collection_of
+from firelift.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
+from firelift.receipts import Extracted, RangeExtracted, RootFound
+from firelift.workers import Workers
+
+Progress = Callable[[int, int], None]
+"""Hears of documents and bytes that were archived since it last heard."""
+
+
+def extract_collection(
+    workers: Workers, source: Source, root: RootFound, archive: Path, read_time: str, selection: Selection, batch_size: int, range_documents: int, progress: Progress
+) -> Extracted:
+    """Archives a root collection with everything beneath it, and proves by COUNT that it is complete."""
+    directory = archive / file_name(root.collection)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    ranges = _ranges(source, root, directory, read_time, range_documents, workers.number)
+    calls = [(source, directory, number, keys, read_time, selection, batch_size, expected) for number, (keys, expected) in enumerate(ranges)]
+    done = list(workers.each(extract_range, calls, report=lambda said: progress(*said)))
+    read = sum(part.documents + part.passed for part in done)
+    if read != root.documents:
+        raise CountMismatch(collection=root.collection, read=read, counted=root.documents, read_time=read_time)
+    return Extracted(
+        collection=root.collection,
+        documents=sum(part.documents for part in done),
+        passed=sum(part.passed for part in done),
+        bytes=sum(part.bytes for part in done),
+        chunks=sum(part.chunks for part in done),
+        ranges=len(done),
+        reads=sum(part.reads for part in done),
+        breaks=tuple(broken for part in done for broken in part.breaks),
+    )
+
+
+def _ranges(source: Source, root: RootFound, directory: Path, read_time: str, range_documents: int, most: int) -> list[tuple[KeyRange, int]]:
+    """The key ranges of a root with their counts; kept in a file, because chunks are only valid with the same cuts."""
+    kept = directory / "ranges.json"
+    if kept.exists():
+        return [(KeyRange(**cut["keys"]), cut["documents"]) for cut in json.loads(kept.read_text())]
+    whole = Root(root.collection, KeyRange(root.start, root.end), root.documents)
+    parts = min(-(-root.documents // range_documents), 4 * most)
+    firestore = open_firestore(source)
+    ranges = key_ranges(firestore, whole, parts, read_time)
+    counts = [root.documents] if len(ranges) == 1 else [count(firestore, keys, read_time) for keys in ranges]
+    firestore.close()
+    write_whole(kept, json.dumps([{"keys": asdict(keys), "documents": documents} for keys, documents in zip(ranges, counts, strict=True)]))
+    return list(zip(ranges, counts, strict=True))
+
+
+def extract_range(
+    source: Source,
+    directory: Path,
+    number: int,
+    keys: KeyRange,
+    read_time: str,
+    selection: Selection,
+    batch_size: int,
+    expected: int,
+    report: Callable[[Any], None],
+) -> RangeExtracted:
+    """Archives one key range, going on behind the last chunk that stands; profiles every document."""
+    target = RangeArchive(directory, number)
+    target.repair()
+    standing = target.chunks()
+    profiler = Profiler(source.name)
+    for chunk in standing:
+        _profile_again(target.path(chunk), profiler)
+        report((chunk.documents, chunk.bytes))
+    archived = sum(chunk.documents + chunk.passed for chunk in standing)
+    breaks: list[str] = []
+    after = standing[-1].last_key if standing else None
+    writer = _ChunkWriter(target, len(standing), batch_size, report)
+    if archived < expected or not standing:
+        firestore = open_firestore(source)
+        takes: dict[str, bool] = {}
+        for path, document in read_documents(firestore, keys, read_time, after, expected - archived, breaks.append):
+            collection = collection_of(path)
+            if collection not in takes:
+                takes[collection] = selection.takes(collection)
+            if takes[collection]:
+                parsed = Document.FromString(document)
+                profiler.see(collection, parsed)
+                writer.add(path, document, parsed)
+            else:
+                writer.passed += 1
+                writer.last_key = path
+        firestore.close()
+    writer.close()
+    write_whole(target.profile, json.dumps(profile_to_json(profiler.profile)))
+    chunks = target.chunks()
+    return RangeExtracted(
+        number=number,
+        documents=sum(chunk.documents for chunk in chunks),
+        passed=sum(chunk.passed for chunk in chunks),
+        bytes=sum(chunk.bytes for chunk in chunks),
+        chunks=len(chunks),
+        reads=writer.read,
+        breaks=tuple(breaks),
+    )
+
+
+class _ChunkWriter:
+    """Gathers documents and writes a chunk when there are enough."""
+
+    def __init__(self, target: RangeArchive, number: int, batch_size: int, report: Callable[[Any], None]) -> None:
+        self.target, self.number, self.batch_size, self.report = target, number, batch_size, report
+        self.last_key = ""
+        self.read = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self.passed, self.size = 0, 0
+        self.paths: list[str] = []
+        self.created: list[int] = []
+        self.updated: list[int] = []
+        self.documents: list[bytes] = []
+
+    def add(self, path: str, document: bytes, parsed: Document) -> None:
+        self.paths.append(path)
+        self.created.append(_microseconds(parsed.create_time))
+        self.updated.append(_microseconds(parsed.update_time))
+        self.documents.append(document)
+        self.last_key = path
+        self.size += len(document)
+        if len(self.paths) >= self.batch_size or self.size >= CHUNK_BYTES:
+            self._write()
+
+    def _write(self) -> None:
+        chunk = self.target.write(self.number, self.paths, self.created, self.updated, self.documents, self.last_key, self.passed)
+        self.number += 1
+        self.read += chunk.documents + chunk.passed
+        self.report((chunk.documents, chunk.bytes))
+        self._clear()
+
+    def close(self) -> None:
+        if self.paths or self.passed:
+            self._write()
+
+
+def _microseconds(moment: Any) -> int:
+    return int(moment.seconds * 1_000_000 + moment.nanos // 1000)
+
+
+def _profile_again(path: Path, profiler: Profiler) -> None:
+    for document_path, document in read_chunk(path):
+        profiler.see(collection_of(document_path), Document.FromString(document))
+
+
+def read_profile(archive: Path, roots: list[str]) -> Profile:
+    """The profile of everything archived for these root collections."""
+    files = [file for root in roots for file in sorted((archive / file_name(root)).glob("*.profile.json"))]
+    return merged([profile_from_json(json.loads(file.read_text())) for file in files])

@@ -1,0 +1,116 @@
+"""Import: rows into staging tables, a chunk a transaction, then keys and foreign keys; and, once verified, publishing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from firelift.archive import file_name, ranges
+from firelift.phases.transformation import receipt_path, table_path
+from firelift.plan import Plan
+from firelift.postgres.connect import Connection, connect
+from firelift.postgres.constraints import CheckedRelation, ForeignKeys, constrain
+from firelift.postgres.control import create_control, record_finish, record_progress, record_start
+from firelift.postgres.copy import load_chunk
+from firelift.postgres.ddl import staging_schema
+from firelift.postgres.lock import signature
+from firelift.postgres.names import NamesTaken, in_one_line, taken_names
+from firelift.postgres.publish import publish
+from firelift.postgres.staging import create_staging, drop_staging
+from firelift.receipts import ChunkTransformed, Imported, Loaded, Published, RelationChecked, tallied
+from firelift.workers import Workers
+
+Progress = Callable[[int], None]
+"""Hears of rows that were loaded since it last heard."""
+
+
+def prepare(url: str, migration_id: str, mode: str, settings: dict[str, Any], read_time: str, plan: Plan, target_schema: str) -> str:
+    """Makes the control schema and the run's staging tables; refuses names the target has already."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        if taken := taken_names(connection, target_schema, [table.table for table in plan.tables]):
+            raise NamesTaken(schema=target_schema, taken=in_one_line(taken))
+        create_control(connection)
+        record_start(connection, migration_id, mode, settings)
+        record_progress(connection, migration_id, status="running", phase="import", read_time=datetime.fromisoformat(read_time))
+        return create_staging(connection, migration_id, plan.tables)
+
+
+def load_collection(workers: Workers, url: str, migration_id: str, run: Path, collection: str, progress: Progress) -> Loaded:
+    """Every transformed chunk of a root collection into staging, each exactly once."""
+    chunks = [chunk for part in ranges(run / "archive" / file_name(collection)) for chunk in part.chunks() if chunk.documents]
+    done = []
+    for rows in workers.each(load, [(url, migration_id, run, chunk.name) for chunk in chunks]):
+        progress(sum(rows.values()))
+        done.append(rows)
+    return Loaded(collection=collection, chunks=len(done), rows=tallied(done))
+
+
+def load(url: str, migration_id: str, run: Path, name: str, report: Callable[[Any], None]) -> dict[str, int]:
+    """One chunk's rows and its receipt in one transaction; rows by table."""
+    plan = _plan(run / "plan.json")
+    transformed = ChunkTransformed.model_validate_json(receipt_path(run, name).read_text())
+    staging = staging_schema(migration_id)
+    tables = [plan.table_of(collection) for collection, counts in transformed.tables.items() if counts.rows]
+    pieces = [(staging, table, pq.read_table(table_path(run, table, name))) for table in tables]
+    return dict(load_chunk(_connection(url, migration_id), migration_id, name, pieces).rows)
+
+
+@lru_cache(maxsize=2)
+def _plan(file: Path) -> Plan:
+    return Plan.model_validate_json(file.read_text())
+
+
+_open: dict[tuple[str, str], Connection] = {}
+
+
+def _connection(url: str, migration_id: str) -> Connection:
+    """This process's connection to the target; a broken one is replaced."""
+    connection = _open.get((url, migration_id))
+    if connection is None or connection.closed or connection.broken:
+        connection = _open[url, migration_id] = connect(url, signature(migration_id))
+    return connection
+
+
+def finish(url: str, migration_id: str, plan: Plan, foreign_keys: ForeignKeys, loaded: Sequence[Loaded]) -> Imported:
+    """Keys, foreign keys where no row is orphaned, statistics."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        relations = constrain(connection, staging_schema(migration_id), plan.tables, foreign_keys)
+    rows = {table.table: 0 for table in plan.tables} | tallied([part.rows for part in loaded])
+    return Imported(importedRecords=sum(rows.values()), rows=rows, relations=tuple(map(_checked, relations)))
+
+
+def _checked(relation: CheckedRelation) -> RelationChecked:
+    examples = tuple(f"{'/'.join(orphan.key)} → {'/'.join(orphan.refers_to)}" for orphan in relation.examples)
+    return RelationChecked(
+        table=relation.table,
+        columns=relation.columns,
+        references=relation.references,
+        orphans=relation.orphans,
+        examples=examples,
+        foreign_key=relation.created,
+    )
+
+
+def publish_tables(url: str, migration_id: str, plan: Plan, target_schema: str, read_time: str) -> Published:
+    """All tables become the target's in one transaction."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        publish(connection, migration_id, target_schema, plan.tables, datetime.fromisoformat(read_time))
+    return Published(target_schema=target_schema, tables=tuple(table.table for table in plan.tables))
+
+
+def give_up(url: str, migration_id: str) -> None:
+    """Takes back what the run made in the target; readers never saw it."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        drop_staging(connection, migration_id)
+        record_finish(connection, migration_id, "rolled_back")
+
+
+def record_end(url: str, migration_id: str, status: str, counts: dict[str, Any] | None = None) -> None:
+    with closing(connect(url, signature(migration_id))) as connection:
+        record_finish(connection, migration_id, status, counts)

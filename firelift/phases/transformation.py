@@ -1,0 +1,114 @@
+"""Transformation: archived documents into typed rows, table by table, as Parquet."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from firelift.archive import file_name, ranges, read_chunk, write_parquet
+from firelift.arrow import arrow_schema
+from firelift.files import write_whole
+from firelift.firestore.values import Document, tagged
+from firelift.paths import collection_of
+from firelift.plan import Plan, TablePlan
+from firelift.receipts import ChunkTransformed, TableCounts, Transformed, summed, tallied
+from firelift.transform import Rejected, compile_encoder
+from firelift.workers import Workers
+
+Row = list[Any]
+Progress = Callable[[int], None]
+"""Hears of documents that were transformed since it last heard."""
+
+
+def transform_collection(workers: Workers, run: Path, collection: str, progress: Progress) -> Transformed:
+    """Rows for every archived document of a root collection and of everything beneath it."""
+    calls = [
+        (run, chunk.name, part.path(chunk)) for part in ranges(run / "archive" / file_name(collection)) for chunk in part.chunks() if chunk.documents
+    ]
+    done = []
+    for chunk in workers.each(transform_chunk, calls):
+        progress(chunk.documents)
+        done.append(chunk)
+    return Transformed(
+        collection=collection,
+        documents=sum(chunk.documents for chunk in done),
+        chunks=len(done),
+        tables=summed([chunk.tables for chunk in done]),
+        reasons=tallied([chunk.reasons for chunk in done]),
+    )
+
+
+def transform_chunk(run: Path, name: str, archived: Path, report: Callable[[Any], None]) -> ChunkTransformed:
+    """One archive chunk as one Parquet file a table; its receipt appears last and says that all of them are whole."""
+    receipt = receipt_path(run, name)
+    if receipt.exists():
+        return ChunkTransformed.model_validate_json(receipt.read_text())
+    plan, encoders = _compiled(run / "plan.json")
+    rows: dict[str, list[Row]] = defaultdict(list)
+    rejects: list[dict[str, Any]] = []
+    for path, document in read_chunk(archived):
+        collection = collection_of(path)
+        try:
+            rows[collection].append(encoders[collection](document))
+        except Rejected as rejected:
+            rejects.append(_reject(collection, path, document, rejected))
+    for collection, listed in rows.items():
+        _write_rows(run, plan.table_of(collection), name, listed)
+    _write_rejects(run, name, rejects)
+    done = _receipt(name, rows, rejects)
+    write_whole(receipt, done.model_dump_json())
+    return done
+
+
+def receipt_path(run: Path, name: str) -> Path:
+    return run / "transformed" / f"{name}.json"
+
+
+def table_path(run: Path, table: TablePlan, name: str) -> Path:
+    """The Parquet file with the rows of one chunk of one table."""
+    return run / "tables" / file_name(table.table) / f"{name.replace('/', '-')}.parquet"
+
+
+@lru_cache(maxsize=2)
+def _compiled(plan_file: Path) -> tuple[Plan, dict[str, Callable[[bytes], Row]]]:
+    plan = Plan.model_validate_json(plan_file.read_text())
+    return plan, {table.collection: compile_encoder(table, plan.database) for table in plan.tables}
+
+
+def _write_rows(run: Path, table: TablePlan, name: str, rows: list[Row]) -> None:
+    if not rows:
+        return
+    schema = arrow_schema(table)
+    columns = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), schema, strict=True)]
+    path = table_path(run, table, name)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_parquet(pa.table(columns, schema=schema), path)
+
+
+def _reject(collection: str, path: str, document: bytes, rejected: Rejected) -> dict[str, Any]:
+    fields = Document.FromString(document).fields
+    readable = {name: tagged(fields[name]) for name in fields}
+    return {"path": path, "collection": collection, "reason": rejected.reason, "fields": readable, "document": base64.b64encode(document).decode()}
+
+
+def _write_rejects(run: Path, name: str, rejects: list[dict[str, Any]]) -> None:
+    if rejects:
+        write_whole(run / "rejects" / f"{name.replace('/', '-')}.jsonl", "".join(json.dumps(reject) + "\n" for reject in rejects))
+
+
+def _receipt(name: str, rows: dict[str, list[Row]], rejects: list[dict[str, Any]]) -> ChunkTransformed:
+    tables = {
+        collection: TableCounts(rows=len(listed), residue=sum(row[-1] is not None for row in listed)) for collection, listed in rows.items()
+    }
+    for reject in rejects:
+        tables[reject["collection"]] = tables.get(reject["collection"], TableCounts()) + TableCounts(rejected=1)
+    reasons = tallied([{reject["reason"]: 1} for reject in rejects])
+    return ChunkTransformed(chunk=name, documents=sum(map(len, rows.values())) + len(rejects), tables=tables, reasons=reasons)
+

@@ -1,0 +1,216 @@
+"""Makes the plan: from the profile of every document, the tables, columns and types that will hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from firelift.mapping import Mapping as NameMapping
+from firelift.naming import CONVERSIONS, Names, Naming, shortened
+from firelift.paths import parent_of
+from firelift.plan import TYPE_OF, Column, Holds, Link, Plan, Shape, TablePlan
+from firelift.profile import CollectionProfile, Place, Profile
+
+MOST_COLUMNS = 400
+
+# A heap tuple must fit in a page: 8160 bytes with 8 KiB pages. What is longer than this moves out of line and leaves
+# a pointer of 18 bytes, but values up to about 24 bytes never move, so each column may take this much of the row.
+ROW_BYTES, FIXED_BYTES, VARYING_BYTES = 7800, 8, 28
+FIXED = {"bigint", "double precision", "boolean", "timestamptz"}
+
+SCALARS: dict[frozenset[str], Holds] = {
+    frozenset({"string"}): "string",
+    frozenset({"integer"}): "integer",
+    frozenset({"double"}): "double",
+    frozenset({"integer", "double"}): "double",
+    frozenset({"boolean"}): "boolean",
+    frozenset({"timestamp"}): "timestamp",
+    frozenset({"bytes"}): "bytes",
+    frozenset({"reference"}): "reference",
+    frozenset({"vector"}): "vector",
+}
+ELEMENTS: dict[frozenset[str], Holds] = {
+    frozenset({"string"}): "strings",
+    frozenset({"integer"}): "integers",
+    frozenset({"double"}): "doubles",
+    frozenset({"boolean"}): "booleans",
+    frozenset({"timestamp"}): "timestamps",
+}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a user decides about the plan."""
+
+    naming: Naming = "snake_case"
+    mapping: NameMapping = field(default_factory=NameMapping)
+
+
+def make_plan(database: str, profile: Profile, rules: Rules, earlier: Mapping[str, TablePlan] | None = None) -> Plan:
+    """The plan for every collection of the profile. Names that `earlier` plans gave are given again."""
+    earlier = earlier or {}
+    collections = in_byte_order(profile)
+    names = _table_names(collections, rules, earlier)
+    tables = [
+        _table(collection, names[collection], profile[collection], frozenset(profile), rules, earlier.get(collection)) for collection in collections
+    ]
+    return Plan(database=database, tables=tuple(tables))
+
+
+def table_names(collections: Iterable[str], naming: Naming, mapping: NameMapping) -> dict[str, str]:
+    """The tables that these collections alone would get."""
+    return _table_names(in_byte_order(collections), Rules(naming, mapping), {})
+
+
+def in_byte_order(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: name.encode())
+
+
+def _table_names(collections: list[str], rules: Rules, earlier: Mapping[str, TablePlan]) -> dict[str, str]:
+    given = {collection: earlier[collection].table for collection in collections if collection in earlier}
+    given |= {collection: table for collection in collections if (table := rules.mapping.table(collection))}
+    names = Names(rules.naming, taken=given.values())
+    return given | {collection: _table_name(collection, rules.naming, names) for collection in collections if collection not in given}
+
+
+def _table_name(collection: str, naming: Naming, names: Names) -> str:
+    segments = collection.split("/")[::2]
+    joined = "_".join(CONVERSIONS[naming](segment) for segment in segments) or "_"
+    return names.take_free(shortened(joined, collection))
+
+
+def _key_names(collection: str, naming: Naming) -> list[str]:
+    """`users_id`, `orders_id`, `id` for `users/*/orders/*/items`."""
+    names = Names("preserve", taken={"id"})
+    ancestors = collection.split("/")[:-1:2]
+    return [*(names.take_free(shortened(CONVERSIONS[naming](ancestor) + "_id", ancestor)) for ancestor in ancestors), "id"]
+
+
+def _table(
+    collection: str, table: str, seen: CollectionProfile, migrated: frozenset[str], rules: Rules, earlier: TablePlan | None
+) -> TablePlan:
+    keys = list(earlier.keys) if earlier else _key_names(collection, rules.naming)
+    fields = _fields_with_columns(seen, migrated, len(keys))
+    spare = len(fields) < len(seen.fields) or seen.overflowed
+    columns = _named(collection, fields, seen, migrated, rules, keys, earlier)
+    extra = shape_of_fields({name: place for name, place in seen.fields.items() if name not in set(fields)}) if spare else None
+    parent = parent_of(collection)
+    return TablePlan(
+        collection=collection, table=table, keys=tuple(keys), columns=tuple(columns), extra=extra, parent=parent if parent in migrated else None
+    )
+
+
+def _fields_with_columns(seen: CollectionProfile, migrated: frozenset[str], keys: int) -> list[str]:
+    """The fields that get a column, in byte order: all of them, or the most frequent that a row has room for."""
+    frequent = sorted(seen.fields, key=lambda name: (-sum(seen.fields[name].kinds().values()), name.encode()))
+    room, columns, chosen = ROW_BYTES - (keys + 2) * VARYING_BYTES - 2 * FIXED_BYTES, MOST_COLUMNS, []
+    for name in frequent:
+        holds, link = holding(seen.fields[name], migrated)
+        width = FIXED_BYTES if TYPE_OF[holds] in FIXED else VARYING_BYTES
+        ancestors = link.count("/*/") if link else 0
+        room -= width + ancestors * VARYING_BYTES
+        columns -= 1 + ancestors
+        if room < 0 or columns < 0:
+            break
+        chosen.append(name)
+    return in_byte_order(chosen)
+
+
+def _named(
+    collection: str,
+    fields: list[str],
+    seen: CollectionProfile,
+    migrated: frozenset[str],
+    rules: Rules,
+    keys: list[str],
+    earlier: TablePlan | None,
+) -> list[Column]:
+    given = {column.field: column.name for column in earlier.columns if column.field in seen.fields} if earlier else {}
+    given |= {name: column for name in fields if (column := rules.mapping.column(collection, name))}
+    names = Names(rules.naming, taken={*given.values(), *keys}, reserved=keys)
+    for name in fields:
+        if name not in given:
+            given[name] = names.give(name)
+    return [_column(name, given[name], seen, migrated, names) for name in fields]
+
+
+def _column(name: str, column: str, seen: CollectionProfile, migrated: frozenset[str], names: Names) -> Column:
+    place = seen.fields[name]
+    holds, target = holding(place, migrated)
+    nulls = place.counts["null_value"]
+    missing = seen.documents - sum(place.kinds().values())
+    return Column(
+        name=column,
+        field=name,
+        holds=holds,
+        null_means="null" if nulls > missing else "missing",
+        shape=shape_of(place) if holds == "json" else None,
+        link=Link(collection=target, ancestors=tuple(_ancestors(column, target, names))) if target else None,
+    )
+
+
+def _ancestors(column: str, target: str, names: Names) -> list[str]:
+    wanted = [f"{column}_{key}" for key in _key_names(target, "snake_case")[:-1]]
+    return [names.take_free(shortened(name, name)) for name in wanted]
+
+
+def holding(place: Place, migrated: frozenset[str]) -> tuple[Holds, str | None]:
+    """What the column of a field holds, by all values of the field, and the one collection its references lead to."""
+    kinds = frozenset(place.kinds()) - {"null"}
+    if kinds == {"reference"}:
+        target = next(iter(place.targets or {""}))
+        return ("link", target) if len(place.targets or {}) == 1 and target in migrated else ("reference", None)
+    if kinds == {"array"}:
+        return ELEMENTS.get(frozenset(place.every.kinds() if place.every else ()), "json"), None
+    return SCALARS.get(kinds, "json"), None
+
+
+# ── shapes: how the JSON of a jsonb column is read back ──────────────────────────────────────────────────────────────
+
+PLAIN = Shape()
+
+
+def shape_of(place: Place) -> Shape | None:
+    """The shape by which most values at this place need no residue; None where plain JSON says everything."""
+    shape = _shape(place)
+    return None if shape == PLAIN else shape
+
+
+def shape_of_fields(fields: Mapping[str, Place]) -> Shape:
+    """The shape of an object with these fields."""
+    return Shape(keys=_shaped(fields))
+
+
+def _shape(place: Place) -> Shape:
+    kinds = place.kinds() | {"nonfinite": place.counts["nonfinite"]}
+    keys, every = _within(place)
+    return Shape(
+        string=_most(kinds, {"string": "string", "timestamp": "timestamp", "bytes": "bytes", "reference": "reference", "double": "nonfinite"}),
+        object=_most(kinds, {"map": "map", "geopoint": "geopoint"}),
+        array=_most(kinds, {"array": "array", "vector": "vector"}),
+        keys=_shaped(keys),
+        every=shape_of(every) if every is not None else None,
+    )
+
+
+def _most(kinds: Mapping[str, int], named: Mapping[str, str]) -> Any:
+    """The name whose kind has the most values; the first of those that are equal."""
+    return max(named, key=lambda name: kinds.get(named[name], 0))
+
+
+def _within(place: Place) -> tuple[Mapping[str, Place], Place | None]:
+    """Profiles of the map keys and of everything else inside a place."""
+    keys, every = place.keys or {}, place.every
+    if not keys or every is None:
+        return keys, every
+    # Beside keys, `every` is the profile of the keys that were too many to follow: then all share one shape.
+    whole = Place()
+    for inner in (*keys.values(), every):
+        whole.add(inner)
+    return {}, whole
+
+
+def _shaped(places: Mapping[str, Place]) -> dict[str, Shape]:
+    return {key: shape for key in in_byte_order(places) if (shape := shape_of(places[key])) is not None}
+

@@ -1,0 +1,1 @@
+"""The Postgres room: everything that is said to the target database."""

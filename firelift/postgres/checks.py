@@ -1,0 +1,137 @@
+"""Whether a target can take a migration, found out without writing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import NamedTuple
+
+from firelift.errors import ConfigurationError, FireliftError
+from firelift.postgres.connect import Connection, connect
+from firelift.postgres.control import CONTROL_SCHEMA
+from firelift.postgres.errors import TargetReadOnly, TooManyConnections, translated
+from firelift.postgres.lock import signature
+from firelift.postgres.names import NamesTaken, in_one_line, taken_names
+from firelift.postgres.queries import QUERY
+
+OLDEST_SERVER = 130000
+
+
+class ServerTooOld(ConfigurationError):
+    """The PostgreSQL server is older than version 13."""
+
+    remedy = "Upgrade the server."
+
+
+class NotUtf8(ConfigurationError):
+    """The database's encoding is not UTF8, so it cannot hold every Firestore string."""
+
+    remedy = "Create a database with ENCODING 'UTF8' TEMPLATE template0 and migrate into that."
+
+
+class NoRightToCreateSchemas(ConfigurationError):
+    """The role may not create schemas in this database, and Firelift needs one of its own and one for staging."""
+
+    remedy = "As the database's owner: GRANT CREATE ON DATABASE … TO the role; or connect as the owner (on Supabase: postgres)."
+
+
+class NoRightToCreateTables(ConfigurationError):
+    """The role may not create tables in the target schema."""
+
+    remedy = "As the schema's owner: GRANT USAGE, CREATE ON SCHEMA … TO the role; or choose another with --target-schema."
+
+
+class ControlSchemaClosed(ConfigurationError):
+    """The control schema belongs to another role and this one may not use it."""
+
+    remedy = "Connect as the role that made the earlier migrations."
+
+
+class ReservedSchema(ConfigurationError):
+    """This schema cannot be the target."""
+
+    remedy = "Choose another with --target-schema; public is the default."
+
+
+class Server(NamedTuple):
+    """What the server says of itself, in the order of the query `server_facts`."""
+
+    version_number: int
+    version: str
+    encoding: str
+    in_recovery: bool
+    read_only: bool
+    database: str
+    user: str
+    may_create_schemas: bool
+
+
+def check_target(url: str, migration_id: str, target_schema: str, tables: Sequence[str] = (), connections: int = 2) -> list[FireliftError]:
+    """Connects and returns everything that stands in a migration's way; an empty list is a target that can take it.
+
+    `tables` are the names to be made, `connections` how many the run will open. Raises only where no connection comes about.
+    """
+    with closing(connect(url, signature(migration_id))) as connection, translated("checking the target"):
+        connection.read_only = True
+        with connection.transaction():
+            return problems(connection, target_schema, tables, connections)
+
+
+def problems(connection: Connection, target_schema: str, tables: Sequence[str], connections: int) -> list[FireliftError]:
+    row = connection.execute(QUERY["server_facts"]).fetchone()
+    assert row is not None, "a SELECT without FROM has one row"
+    server = Server(*row)
+    found = [
+        *server_problems(server),
+        *_schema_problems(connection, server, target_schema),
+        *_control_problems(connection, server),
+        *_connection_problems(connection, connections),
+    ]
+    if taken := taken_names(connection, target_schema, tables):
+        found.append(NamesTaken(schema=target_schema, taken=in_one_line(taken)))
+    return found
+
+
+def server_problems(server: Server) -> list[FireliftError]:
+    found: list[FireliftError] = []
+    if server.version_number < OLDEST_SERVER:
+        found.append(ServerTooOld(version=server.version))
+    if server.encoding != "UTF8":
+        found.append(NotUtf8(encoding=server.encoding, database=server.database))
+    if server.in_recovery:
+        found.append(TargetReadOnly(why="the server is a hot standby"))
+    elif server.read_only:
+        found.append(TargetReadOnly(why="default_transaction_read_only is on"))
+    if not server.may_create_schemas:
+        found.append(NoRightToCreateSchemas(role=server.user, database=server.database))
+    return found
+
+
+def _schema_problems(connection: Connection, server: Server, schema: str) -> list[FireliftError]:
+    if schema.startswith(("pg_", CONTROL_SCHEMA + "_")) or schema in (CONTROL_SCHEMA, "information_schema"):
+        return [ReservedSchema(schema=schema)]
+    rights = _rights(connection, schema)
+    # A schema that is not there is made by publishing; the right to that is checked above.
+    return [] if rights in (None, (True, True)) else [NoRightToCreateTables(role=server.user, schema=schema)]
+
+
+def _control_problems(connection: Connection, server: Server) -> list[FireliftError]:
+    rights = _rights(connection, CONTROL_SCHEMA)
+    if rights is None:
+        return []
+    closed = [name for (name,) in connection.execute(QUERY["foreign_control_tables"])]
+    if rights == (True, True) and not closed:
+        return []
+    return [ControlSchemaClosed(role=server.user, schema=CONTROL_SCHEMA, **({"tables": ", ".join(closed)} if closed else {}))]
+
+
+def _rights(connection: Connection, schema: str) -> tuple[bool, bool] | None:
+    row = connection.execute(QUERY["schema_facts"], {"schema": schema}).fetchone()
+    return None if row is None else (bool(row[0]), bool(row[1]))
+
+
+def _connection_problems(connection: Connection, needed: int) -> list[FireliftError]:
+    row = connection.execute(QUERY["free_connections"]).fetchone()
+    # This one is counted as taken and will be free again.
+    free = row[0] + 1 if row else needed
+    return [] if free >= needed else [TooManyConnections(free=free, needed=needed)]

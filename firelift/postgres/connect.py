@@ -1,0 +1,80 @@
+"""Connections to the target, each with a session that does not depend on the server's defaults."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from firelift.postgres.errors import InvalidDatabaseUrl, TransactionPooler, refusal, translated
+from firelift.postgres.queries import QUERY
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+TRANSACTION_POOLER_PORT = "6543"
+# NAMEDATALEN - 1; PostgreSQL would cut it too, with a notice.
+LONGEST_NAME = 63
+
+# A dead peer is noticed after about two minutes from either side.
+DEFAULTS = {
+    "connect_timeout": "15",
+    "keepalives": "1",
+    "keepalives_idle": "60",
+    "keepalives_interval": "10",
+    "keepalives_count": "6",
+}
+
+
+def connect(url: str, application_name: str) -> Connection:
+    """Opens a connection in autocommit mode: whatever must be whole says `with connection.transaction()`.
+
+    The session is in UTC with an empty search path, so every name is written with its schema. Raises InvalidDatabaseUrl,
+    TransactionPooler and the errors of `firelift.postgres.errors.REFUSALS`.
+    """
+    given = parameters_of(url)
+    ours = {"application_name": application_name[:LONGEST_NAME], "client_encoding": "UTF8"}
+    try:
+        # Prepared statements do not survive a pooler that changes servers.
+        connection = psycopg.connect(**{**DEFAULTS, **given, **ours}, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
+    except psycopg.Error as error:
+        raise refusal(error, **_facts(given)) from error
+    try:
+        with translated("preparing the session"):
+            connection.execute(QUERY["prepare_session"])
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def parameters_of(url: str) -> dict[str, str]:
+    """The connection parameters in a database URL, for libpq."""
+    plain = re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", url.strip())
+    if not plain.startswith("postgresql://"):
+        raise InvalidDatabaseUrl()
+    # Prisma's parameters stand in the URLs that Supabase shows for it; libpq does not know them.
+    plain = re.sub(r"(?<=[?&])(pgbouncer|connection_limit|pool_timeout|schema)=[^&]*&?", "", plain).rstrip("?&")
+    try:
+        given = {name: str(value) for name, value in conninfo_to_dict(plain).items()}
+    except psycopg.Error:
+        # From nothing: libpq quotes the part it could not read.
+        raise InvalidDatabaseUrl() from None
+    if not _plausible(given):
+        raise InvalidDatabaseUrl()
+    if TRANSACTION_POOLER_PORT in given.get("port", "").split(","):
+        raise TransactionPooler(**_facts(given))
+    return given
+
+
+def _plausible(given: dict[str, str]) -> bool:
+    # An unescaped @ or / in the password moves a part of it into host, port or database.
+    ports = [port for port in given.get("port", "").split(",") if port]
+    misplaced = any("@" in given.get(name, "") for name in ("host", "dbname"))
+    return all(port.isdigit() for port in ports) and not misplaced and given.get("password") != "[YOUR-PASSWORD]"
+
+
+def _facts(given: dict[str, str]) -> dict[str, object]:
+    facts: dict[str, object] = {"server": f"{given.get('host', 'localhost')}:{given.get('port', '5432')}"}
+    return facts | {said: given[name] for name, said in (("user", "user"), ("dbname", "database")) if name in given}

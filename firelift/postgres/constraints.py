@@ -1,0 +1,152 @@
+"""Keys, orphan counts and foreign keys: what tables get once their rows are in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from psycopg import sql
+
+from firelift.errors import FireliftError
+from firelift.plan import Frozen, TablePlan
+from firelift.postgres.connect import Connection
+from firelift.postgres.ddl import columns_of
+from firelift.postgres.errors import translated
+from firelift.postgres.queries import QUERY
+from firelift.postgres.staging import finish_types
+
+ForeignKeys = Literal["report", "strict", "off"]
+MOST_EXAMPLES = 5
+
+
+class OrphanedRows(FireliftError):
+    """Rows refer to documents that are not there, and --foreign-keys strict allows none."""
+
+    remedy = "Correct the documents and run again, or run with --foreign-keys report to migrate them without that foreign key."
+
+
+class Relation(Frozen):
+    """Columns of one table that name a row of another."""
+
+    kind: Literal["parent", "link"]
+    table: str
+    columns: tuple[str, ...]
+    references: str
+    referenced: tuple[str, ...]
+
+
+class Orphan(Frozen):
+    """A row whose reference leads nowhere."""
+
+    key: tuple[str, ...]
+    refers_to: tuple[str, ...]
+
+
+class CheckedRelation(Relation):
+    """A relation with what its rows turned out to be."""
+
+    orphans: int
+    examples: tuple[Orphan, ...]
+    created: bool
+    """True when the foreign key stands."""
+
+
+def relations_of(tables: Sequence[TablePlan]) -> Iterator[Relation]:
+    """Every parent and every link whose target is among the tables."""
+    by_collection = {table.collection: table for table in tables}
+    for table in tables:
+        if table.parent in by_collection:
+            yield _relation("parent", table, table.keys[:-1], by_collection[table.parent])
+        for column in table.columns:
+            if column.link and column.link.collection in by_collection:
+                yield _relation("link", table, (*column.link.ancestors, column.name), by_collection[column.link.collection])
+
+
+def constrain(connection: Connection, schema: str, tables: Sequence[TablePlan], foreign_keys: ForeignKeys) -> list[CheckedRelation]:
+    """Finishes loaded tables in one transaction: types, primary keys, statistics, and foreign keys where no row is orphaned.
+
+    A row with a NULL among the referring columns refers to nothing (MATCH SIMPLE). May be called again. Raises OrphanedRows when
+    `foreign_keys` is "strict" and some row is orphaned.
+    """
+    with translated("adding keys and foreign keys"), connection.transaction():
+        standing = _standing_keys(connection, schema)
+        for table in tables:
+            finish_types(connection, schema, table)
+            if (table.table, "p", table.keys) not in standing:
+                _add_primary_key(connection, schema, table)
+            connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table.table)))
+        keys_of = {table.table: table.keys for table in tables}
+        checked = [_check(connection, schema, relation, keys_of[relation.table], foreign_keys) for relation in relations_of(tables)]
+        _refuse_orphans(checked, foreign_keys)
+        for relation in checked:
+            if relation.created and (relation.table, "f", relation.columns) not in standing:
+                _add_foreign_key(connection, schema, relation)
+    return checked
+
+
+def _relation(kind: Literal["parent", "link"], table: TablePlan, columns: tuple[str, ...], to: TablePlan) -> Relation:
+    return Relation(kind=kind, table=table.table, columns=columns, references=to.table, referenced=to.keys)
+
+
+def _standing_keys(connection: Connection, schema: str) -> set[tuple[str, str, tuple[str, ...]]]:
+    rows = connection.execute(QUERY["existing_keys"], {"schema": schema})
+    return {(table, kind, tuple(columns)) for table, kind, columns in rows}
+
+
+def _add_primary_key(connection: Connection, schema: str, table: TablePlan) -> None:
+    add = sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})")
+    connection.execute(add.format(sql.Identifier(schema, table.table), columns_of(table.keys)))
+
+
+def _check(connection: Connection, schema: str, relation: Relation, keys: tuple[str, ...], foreign_keys: ForeignKeys) -> CheckedRelation:
+    orphaned = _orphaned(schema, relation)
+    counted = connection.execute(sql.SQL("SELECT count(*) {}").format(orphaned)).fetchone()
+    orphans = int(counted[0]) if counted else 0
+    examples = _examples(connection, orphaned, relation, keys) if orphans else ()
+    created = foreign_keys != "off" and not orphans
+    return CheckedRelation(**relation.model_dump(), orphans=orphans, examples=examples, created=created)
+
+
+def _orphaned(schema: str, relation: Relation) -> sql.Composed:
+    pairs = [
+        sql.SQL("target.{} = source.{}").format(sql.Identifier(theirs), sql.Identifier(ours))
+        for ours, theirs in zip(relation.columns, relation.referenced, strict=True)
+    ]
+    refers = [sql.SQL("source.{} IS NOT NULL").format(sql.Identifier(column)) for column in relation.columns]
+    return sql.SQL("FROM {} AS source WHERE {} AND NOT EXISTS (SELECT FROM {} AS target WHERE {})").format(
+        sql.Identifier(schema, relation.table),
+        sql.SQL(" AND ").join(refers),
+        sql.Identifier(schema, relation.references),
+        sql.SQL(" AND ").join(pairs),
+    )
+
+
+def _examples(connection: Connection, orphaned: sql.Composed, relation: Relation, keys: tuple[str, ...]) -> tuple[Orphan, ...]:
+    key = sql.SQL(", ").join(sql.SQL("source.{}").format(sql.Identifier(name)) for name in (*keys, *relation.columns))
+    select = sql.SQL("SELECT {} {} ORDER BY {} LIMIT {}")
+    order = sql.SQL(", ").join(map(sql.Literal, range(1, len(keys) + 1)))
+    rows = connection.execute(select.format(key, orphaned, order, sql.Literal(MOST_EXAMPLES)))
+    return tuple(Orphan(key=row[: len(keys)], refers_to=row[len(keys) :]) for row in rows)
+
+
+def _refuse_orphans(checked: Sequence[CheckedRelation], foreign_keys: ForeignKeys) -> None:
+    orphaned = [relation for relation in checked if relation.orphans]
+    if orphaned and foreign_keys == "strict":
+        raise OrphanedRows(
+            **{
+                f"{relation.table} ({', '.join(relation.columns)}) to {relation.references}": (
+                    f"{relation.orphans}, such as {'; '.join('/'.join(orphan.key) for orphan in relation.examples)}"
+                )
+                for relation in orphaned
+            }
+        )
+
+
+def _add_foreign_key(connection: Connection, schema: str, relation: Relation) -> None:
+    source, columns = sql.Identifier(schema, relation.table), columns_of(relation.columns)
+    if relation.kind == "link":
+        # A parent's columns lead the primary key already.
+        connection.execute(sql.SQL("CREATE INDEX ON {} ({})").format(source, columns))
+    add = sql.SQL("ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES {} ({})")
+    target = sql.Identifier(schema, relation.references)
+    connection.execute(add.format(source, columns, target, columns_of(relation.referenced)))

@@ -1,0 +1,116 @@
+"""The schema `firelift`: what the target knows of its migrations, its tables and the chunks it has received."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from firelift.plan import Frozen, TablePlan
+from firelift.postgres.connect import Connection
+from firelift.postgres.errors import translated
+from firelift.postgres.privileges import close_schema
+from firelift.postgres.queries import CONTROL_TABLES, QUERY
+
+CONTROL_SCHEMA = "firelift"
+Phase = Literal["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]
+
+
+class LoadedChunk(Frozen):
+    """The receipt of a chunk: how many rows of which table the target got with it."""
+
+    chunk: str
+    rows: dict[str, int]
+
+
+class SavedTable(Frozen):
+    """A published table as the target remembers it."""
+
+    plan: TablePlan
+    watermark: datetime | None
+    migration_id: str
+
+
+def create_control(connection: Connection) -> None:
+    """Makes the control schema where it is missing and closes it to everybody else. Call it under the target's lock."""
+    with translated("creating the control schema"), connection.transaction():
+        # Not IF NOT EXISTS: that asks for the right to create a schema even where there is one.
+        if not schema_exists(connection, CONTROL_SCHEMA):
+            connection.execute("CREATE SCHEMA firelift")
+        connection.execute(CONTROL_TABLES)
+        close_schema(connection, CONTROL_SCHEMA)
+
+
+def schema_exists(connection: Connection, schema: str) -> bool:
+    return connection.execute(QUERY["schema_exists"], {"schema": schema}).fetchone() == (True,)
+
+
+def record_start(connection: Connection, migration_id: str, mode: str, settings: Mapping[str, object]) -> None:
+    """`settings` must hold no secret. A resumed run keeps its row, its beginning and its read time."""
+    given = {"migration_id": migration_id, "mode": mode, "settings": Jsonb(dict(settings))}
+    with translated("recording the migration"):
+        connection.execute(QUERY["record_start"], given)
+
+
+def record_progress(
+    connection: Connection,
+    migration_id: str,
+    *,
+    status: str | None = None,
+    phase: Phase | None = None,
+    read_time: datetime | None = None,
+    counts: Mapping[str, object] | None = None,
+) -> None:
+    """Changes what is given and leaves the rest."""
+    given = {"migration_id": migration_id, "status": status, "phase": phase, "read_time": read_time, "counts": _jsonb(counts)}
+    with translated("recording the migration's progress"):
+        connection.execute(QUERY["record_progress"], given)
+
+
+def record_finish(connection: Connection, migration_id: str, status: str, counts: Mapping[str, object] | None = None) -> None:
+    with translated("recording the migration's end"):
+        connection.execute(QUERY["record_finish"], {"migration_id": migration_id, "status": status, "counts": _jsonb(counts)})
+
+
+def migration(connection: Connection, migration_id: str) -> dict[str, Any] | None:
+    """The row of a migration, or None."""
+    with translated("reading the migration's record"), connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(QUERY["migration"], {"migration_id": migration_id}).fetchone()
+
+
+def save_table(connection: Connection, migration_id: str, target_schema: str, table: TablePlan, watermark: datetime | None) -> None:
+    given = {
+        # Only a label here, and text holds no NUL; the plan has the exact name.
+        "collection": table.collection.replace("\0", "\ufffd"),
+        "target_schema": target_schema,
+        "table_name": table.table,
+        "plan": table.model_dump_json(),
+        "watermark": watermark,
+        "migration_id": migration_id,
+    }
+    with translated("saving a table's plan"):
+        connection.execute(QUERY["save_table"], given)
+
+
+def saved_tables(connection: Connection, target_schema: str) -> dict[str, SavedTable]:
+    """The published tables of a schema by collection; none where there is no control schema."""
+    with translated("reading the plans of published tables"):
+        if not schema_exists(connection, CONTROL_SCHEMA):
+            return {}
+        rows = connection.execute(QUERY["saved_tables"], {"target_schema": target_schema}).fetchall()
+    saved = [SavedTable(plan=TablePlan.model_validate_json(plan), watermark=watermark, migration_id=by) for plan, watermark, by in rows]
+    return {table.plan.collection: table for table in saved}
+
+
+def loaded_chunks(connection: Connection, migration_id: str) -> dict[str, LoadedChunk]:
+    """The receipts of a migration by chunk."""
+    with translated("reading the receipts of loaded chunks"):
+        rows = connection.execute(QUERY["loaded_chunks"], {"migration_id": migration_id}).fetchall()
+    return {chunk: LoadedChunk(chunk=chunk, rows=counts) for chunk, counts in rows}
+
+
+def _jsonb(value: Mapping[str, object] | None) -> Jsonb | None:
+    return None if value is None else Jsonb(dict(value))

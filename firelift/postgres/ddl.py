@@ -1,0 +1,52 @@
+"""The statements that make a plan's tables, as text and as SQL."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from psycopg import sql
+
+from firelift.plan import PgType, TablePlan
+
+STAGING = "firelift_staging_"
+LONGEST_NAME = 63
+
+
+def staging_schema(migration_id: str) -> str:
+    return _schema_of(STAGING, migration_id)
+
+
+def _schema_of(prefix: str, migration_id: str) -> str:
+    suffix = re.sub(r"[^a-z0-9]+", "_", migration_id.lower())
+    room = LONGEST_NAME - len(prefix)
+    if len(suffix) <= room:
+        return prefix + suffix
+    return f"{prefix}{suffix[: room - 9]}_{hashlib.sha256(migration_id.encode()).hexdigest()[:8]}"
+
+
+def create_table(table: TablePlan, schema: str, *, staged: bool = False) -> sql.Composed:
+    """CREATE TABLE for a plan. Keys, indexes and foreign keys come after the data.
+
+    A staged timestamptz[] is a timestamp[] until `finish_types`: that is what the encoder of COPY writes.
+    """
+    columns = [_column(table, name, pg_type, staged) for name, pg_type in table.target_columns()]
+    return sql.SQL("CREATE TABLE {} (\n    {}\n)").format(sql.Identifier(schema, table.table), sql.SQL(",\n    ").join(columns))
+
+
+def ddl_of(table: TablePlan, schema: str) -> str:
+    """The table as it will stand in the target, for people to read and psql to run."""
+    key = sql.SQL(",\n    PRIMARY KEY ({})\n)").format(columns_of(table.keys))
+    return create_table(table, schema).as_string().removesuffix("\n)") + key.as_string() + ";"
+
+
+def columns_of(names: tuple[str, ...] | list[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+def _column(table: TablePlan, name: str, pg_type: PgType, staged: bool) -> sql.Composed:
+    if name in table.keys:
+        # Byte order is Firestore's order of ids, the same on every server and after every upgrade of its locales.
+        return sql.SQL('{} text COLLATE "C" NOT NULL').format(sql.Identifier(name))
+    spelled = "timestamp[]" if staged and pg_type == "timestamptz[]" else pg_type
+    return sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(spelled))

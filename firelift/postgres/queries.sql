@@ -1,0 +1,188 @@
+-- The SQL that needs no names made from a plan. Parameters are psycopg's, so a percent sign has no place in a comment here.
+
+-- name: prepare_session
+-- What every session relies on, whatever the server, the database or the role has as its default. Settings that this server does
+-- not know are left out. With row_security off a policy that would hide rows from us is an error, not a smaller table.
+SELECT set_config(name, value, false)
+FROM (VALUES
+    ('search_path', ''),
+    ('TimeZone', 'UTC'),
+    ('row_security', 'off'),
+    ('client_min_messages', 'warning'),
+    ('default_transaction_isolation', 'read committed'),
+    ('lock_timeout', '60s'),
+    ('statement_timeout', '0'),
+    ('transaction_timeout', '0'),
+    ('idle_session_timeout', '0'),
+    ('idle_in_transaction_session_timeout', '0'),
+    ('tcp_keepalives_idle', '60'),
+    ('tcp_keepalives_interval', '10'),
+    ('tcp_keepalives_count', '6')
+) AS wanted (name, value)
+JOIN pg_settings USING (name)
+
+-- name: take_lock
+-- One lock a database: two runs never write one target at a time.
+SELECT pg_try_advisory_lock(%(key)s)
+
+-- name: lock_holder
+-- The other run says its name as its application_name, which anybody may see but a pooler may have replaced.
+SELECT activity.application_name
+FROM pg_locks AS lock
+JOIN pg_stat_activity AS activity USING (pid)
+WHERE lock.locktype = 'advisory'
+    AND lock.granted
+    AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND (lock.classid::bigint << 32) + lock.objid::bigint = %(key)s
+    AND lock.objsubid = 1
+
+-- name: unfinished_migration
+SELECT migration_id FROM firelift.migrations WHERE finished_at IS NULL ORDER BY started_at DESC LIMIT 1
+
+-- name: schema_exists
+SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s)
+
+-- name: existing_roles
+SELECT rolname FROM pg_roles WHERE rolname = ANY (%(roles)s) ORDER BY rolname
+
+-- name: record_start
+-- A resumed run keeps its row and its beginning.
+INSERT INTO firelift.migrations (migration_id, mode, status, settings)
+VALUES (%(migration_id)s, %(mode)s, 'running', %(settings)s)
+ON CONFLICT (migration_id) DO UPDATE
+SET mode = excluded.mode, status = 'running', settings = excluded.settings, finished_at = NULL
+
+-- name: record_progress
+-- What is not given stays.
+UPDATE firelift.migrations
+SET status = coalesce(%(status)s, status),
+    phase = coalesce(%(phase)s, phase),
+    read_time = coalesce(%(read_time)s, read_time),
+    counts = coalesce(%(counts)s, counts)
+WHERE migration_id = %(migration_id)s
+
+-- name: record_finish
+UPDATE firelift.migrations
+SET status = %(status)s, counts = coalesce(%(counts)s, counts), finished_at = clock_timestamp()
+WHERE migration_id = %(migration_id)s
+
+-- name: migration
+SELECT migration_id, mode, status, phase, read_time, started_at, finished_at, settings, counts
+FROM firelift.migrations WHERE migration_id = %(migration_id)s
+
+-- name: save_table
+INSERT INTO firelift.tables (collection, target_schema, table_name, plan, watermark, migration_id)
+VALUES (%(collection)s, %(target_schema)s, %(table_name)s, %(plan)s, %(watermark)s, %(migration_id)s)
+ON CONFLICT (target_schema, collection) DO UPDATE
+SET table_name = excluded.table_name, plan = excluded.plan, watermark = excluded.watermark, migration_id = excluded.migration_id
+
+-- name: saved_tables
+SELECT plan::text, watermark, migration_id FROM firelift.tables WHERE target_schema = %(target_schema)s ORDER BY collection COLLATE "C"
+
+-- name: claim_chunk
+-- First in its transaction: a second loader of the same chunk waits here until the first commits, and then skips it.
+INSERT INTO firelift.loaded_chunks (migration_id, chunk, rows)
+VALUES (%(migration_id)s, %(chunk)s, %(rows)s)
+ON CONFLICT DO NOTHING
+RETURNING chunk
+
+-- name: loaded_chunk
+SELECT chunk, rows FROM firelift.loaded_chunks WHERE migration_id = %(migration_id)s AND chunk = %(chunk)s
+
+-- name: loaded_chunks
+SELECT chunk, rows FROM firelift.loaded_chunks WHERE migration_id = %(migration_id)s ORDER BY chunk COLLATE "C"
+
+-- name: forget_chunks
+DELETE FROM firelift.loaded_chunks WHERE migration_id = %(migration_id)s
+
+-- name: columns_to_finish
+-- Arrays that wait as timestamp[] for their time zone.
+SELECT attname
+FROM pg_attribute
+WHERE attrelid = (SELECT class.oid FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = relnamespace
+                  WHERE nspname = %(schema)s AND relname = %(table)s)
+    AND atttypid = 'timestamp[]'::regtype
+    AND NOT attisdropped
+ORDER BY attnum
+
+-- name: existing_keys
+-- Primary keys (p) and foreign keys (f) of the tables of a schema, with their columns in the key's order.
+SELECT class.relname, con.contype::text, array(
+    SELECT attname::text FROM unnest(con.conkey) WITH ORDINALITY AS key (number, place)
+    JOIN pg_attribute ON attrelid = con.conrelid AND attnum = key.number ORDER BY place
+)
+FROM pg_constraint AS con
+JOIN pg_class AS class ON class.oid = con.conrelid
+JOIN pg_namespace AS space ON space.oid = class.relnamespace
+WHERE nspname = %(schema)s AND contype IN ('p', 'f')
+
+-- name: taken_names
+-- Whatever bears one of these names in a schema. Tables, views, indexes, sequences share one namespace, types another, and every
+-- table has a row type, so a type is in the way as well. Array types are not: PostgreSQL renames them itself.
+SELECT relname, CASE relkind
+        WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
+        WHEN 'S' THEN 'sequence' WHEN 'i' THEN 'index' WHEN 'I' THEN 'partitioned index' WHEN 'c' THEN 'composite type'
+        WHEN 'f' THEN 'foreign table' ELSE 'relation of kind ' || relkind::text
+    END
+FROM pg_class JOIN pg_namespace AS space ON space.oid = relnamespace
+WHERE nspname = %(schema)s AND relname = ANY (%(names)s)
+UNION ALL
+SELECT typname, CASE typtype WHEN 'e' THEN 'enum type' WHEN 'd' THEN 'domain' WHEN 'r' THEN 'range type' ELSE 'type' END
+FROM pg_type JOIN pg_namespace AS space ON space.oid = typnamespace
+WHERE nspname = %(schema)s AND typname = ANY (%(names)s) AND typrelid = 0 AND NOT (typelem <> 0 AND typlen = -1)
+ORDER BY 1, 2
+
+-- name: array_types_in_the_way
+-- `users` has an array type `_users`, which cannot move to a schema where a table `_users` or another array type is called so.
+SELECT CASE WHEN ours.typelem <> 0 AND ours.typlen = -1 THEN %(staging)s ELSE %(target)s END, ours.typname
+FROM pg_type AS ours
+JOIN pg_type AS theirs USING (typname)
+WHERE ours.typnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %(staging)s)
+    AND theirs.typnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %(target)s)
+    AND (ours.typelem <> 0 AND ours.typlen = -1 OR theirs.typelem <> 0 AND theirs.typlen = -1)
+
+-- name: staged_indexes
+SELECT relname FROM pg_class JOIN pg_namespace AS space ON space.oid = relnamespace
+WHERE nspname = %(schema)s AND relkind = 'i' ORDER BY relname COLLATE "C"
+
+-- name: relation_names
+SELECT relname FROM pg_class JOIN pg_namespace AS space ON space.oid = relnamespace WHERE nspname = ANY (%(schemas)s)
+
+-- name: server_facts
+SELECT current_setting('server_version_num')::int,
+    current_setting('server_version'),
+    current_setting('server_encoding'),
+    pg_is_in_recovery(),
+    current_setting('default_transaction_read_only')::bool,
+    current_database(),
+    current_user::text,
+    has_database_privilege(current_database(), 'CREATE')
+
+-- name: schema_facts
+-- No row where the schema does not exist.
+SELECT has_schema_privilege(oid, 'USAGE'), has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = %(schema)s
+
+-- name: foreign_control_tables
+-- Tables in our control schema that this role may not write.
+SELECT relname FROM pg_class JOIN pg_namespace AS space ON space.oid = relnamespace
+WHERE nspname = 'firelift' AND relkind = 'r'
+    AND NOT (
+        has_table_privilege(pg_class.oid, 'SELECT') AND has_table_privilege(pg_class.oid, 'INSERT')
+        AND has_table_privilege(pg_class.oid, 'UPDATE') AND has_table_privilege(pg_class.oid, 'DELETE')
+    )
+ORDER BY relname
+
+-- name: free_connections
+SELECT least(
+    current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+        - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+    (SELECT CASE WHEN rolconnlimit < 0 THEN NULL
+        ELSE rolconnlimit - (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user) END
+     FROM pg_roles WHERE rolname = current_user)
+)::int
+
+-- name: average_row_size
+-- Bytes on disk a row, large values included; NULL for an empty or never analysed table.
+SELECT (pg_total_relation_size(class.oid) / nullif(greatest(reltuples, 0), 0))::bigint
+FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = relnamespace
+WHERE nspname = %(schema)s AND relname = %(table)s

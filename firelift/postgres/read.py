@@ -1,0 +1,97 @@
+"""Reads rows back in the form in which they were sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from struct import Struct
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.pq import Format
+
+from firelift.plan import TablePlan
+from firelift.postgres.connect import Connection
+from firelift.postgres.ddl import columns_of
+from firelift.postgres.errors import translated
+from firelift.postgres.queries import QUERY
+
+_INT64 = Struct("!q")
+# Microseconds from 1970 to 2000, where PostgreSQL's own count begins.
+_EPOCH = 946_684_800_000_000
+
+FETCH_BYTES = 8 << 20
+FEWEST_ROWS, MOST_ROWS = 20, 5000
+
+
+class Microseconds(Loader):
+    """timestamptz as microseconds since 1970 UTC: `datetime` would need a time zone to be right and ends with year 9999."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> int:
+        return int(_INT64.unpack(data)[0]) + _EPOCH
+
+
+class JsonText(Loader):
+    """jsonb as its text, behind one byte for the version."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data[1:]).decode()
+
+
+def read_rows(connection: Connection, schema: str, table: TablePlan, keys: Sequence[Sequence[str]] | None = None) -> Iterator[list[Any]]:
+    """Rows with the columns of `table.target_columns()`, in byte order of their keys; with `keys`, only those rows.
+
+    Holds a transaction on the connection until the last row is taken.
+    """
+    query = _select(schema, table, keyed=keys is not None)
+    wanted = None if keys is None else {_parameter(place): [key[place] for key in keys] for place in range(len(table.keys))}
+    with translated(f"reading {table.table}"), connection.transaction(), connection.cursor(name="firelift_rows", binary=True) as cursor:
+        _register(cursor)
+        cursor.itersize = _rows_a_fetch(connection, schema, table)
+        cursor.execute(query, wanted)
+        for row in cursor:
+            yield list(row)
+
+
+def count_rows(connection: Connection, schema: str, table: TablePlan) -> int:
+    with translated(f"counting {table.table}"):
+        row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table.table))).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _select(schema: str, table: TablePlan, *, keyed: bool) -> sql.Composed:
+    columns = columns_of([name for name, _ in table.target_columns()])
+    select = sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(schema, table.table))
+    ordered = sql.SQL(" ORDER BY {}").format(columns_of(table.keys))
+    if not keyed:
+        return select + ordered
+    arrays = sql.SQL(", ").join(sql.SQL("{}::text[]").format(sql.Placeholder(_parameter(place))) for place in range(len(table.keys)))
+    chosen = sql.SQL(" WHERE ({}) IN (SELECT * FROM unnest({}) AS wanted)").format(_escaped(columns_of(table.keys)), arrays)
+    return _escaped(select) + chosen + _escaped(ordered)
+
+
+def _escaped(part: sql.Composed) -> sql.SQL:
+    # Beside parameters psycopg takes a percent sign in a name for a placeholder.
+    return sql.SQL(part.as_string().replace("%", "%%"))
+
+
+def _parameter(place: int) -> str:
+    return f"key_{place}"
+
+
+def _register(context: psycopg.ServerCursor[Any]) -> None:
+    adapters = context.adapters
+    adapters.register_loader("timestamptz", Microseconds)
+    adapters.register_loader("jsonb", JsonText)
+
+
+def _rows_a_fetch(connection: Connection, schema: str, table: TablePlan) -> int:
+    row = connection.execute(QUERY["average_row_size"], {"schema": schema, "table": table.table}).fetchone()
+    size = row[0] if row and row[0] else FETCH_BYTES // FEWEST_ROWS
+    return max(FEWEST_ROWS, min(MOST_ROWS, FETCH_BYTES // max(1, size)))

@@ -1,0 +1,48 @@
+"""The staging schema of a run, where tables grow unseen until they are published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from firelift.plan import TablePlan
+from firelift.postgres.connect import Connection
+from firelift.postgres.control import schema_exists
+from firelift.postgres.ddl import create_table, staging_schema
+from firelift.postgres.errors import translated
+from firelift.postgres.privileges import close_schema
+from firelift.postgres.queries import QUERY
+
+
+def create_staging(connection: Connection, migration_id: str, tables: Sequence[TablePlan]) -> str:
+    """Makes the run's staging schema with a table a plan, and returns its name; what is there already stays."""
+    schema = staging_schema(migration_id)
+    with translated("creating the staging schema"), connection.transaction():
+        if not schema_exists(connection, schema):
+            # Receipts without their rows would make --resume skip what is not there.
+            connection.execute(QUERY["forget_chunks"], {"migration_id": migration_id})
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+            close_schema(connection, schema)
+        standing = {name for (name,) in connection.execute(QUERY["relation_names"], {"schemas": [schema]})}
+        for table in tables:
+            if table.table not in standing:
+                connection.execute(create_table(table, schema, staged=True))
+    return schema
+
+
+def drop_staging(connection: Connection, migration_id: str) -> None:
+    """Removes the run's staging schema together with the receipts of what was in it."""
+    with translated("dropping the staging schema"), connection.transaction():
+        if schema_exists(connection, staging_schema(migration_id)):
+            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(staging_schema(migration_id))))
+            connection.execute(QUERY["forget_chunks"], {"migration_id": migration_id})
+
+
+def finish_types(connection: Connection, schema: str, table: TablePlan) -> None:
+    """Gives staged timestamp[] columns their time zone. Exact, as the session is in UTC; a rewrite of the table, once."""
+    with translated(f"finishing the types of {table.table}"):
+        rows = connection.execute(QUERY["columns_to_finish"], {"schema": schema, "table": table.table}).fetchall()
+        changes = [sql.SQL("ALTER COLUMN {} TYPE timestamptz[]").format(sql.Identifier(name)) for (name,) in rows]
+        if changes:
+            connection.execute(sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(schema, table.table), sql.SQL(", ").join(changes)))

@@ -1,0 +1,235 @@
+"""What types the fields of each collection hold, counted over every document.
+
+A profile is a tree: a collection has fields, a field that holds maps has keys, one that holds arrays has elements.
+It is bounded, however many names the documents invent, and profiles of key ranges add up.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from firelift.paths import collection_of
+from firelift.firestore.values import KIND_OF, Document, UnknownValueType, Value, is_vector
+
+# A field name beyond the first 10 000 of a collection never gets a column, so its types need not be known; a map with
+# more than 100 keys is taken for a dictionary, whose values share one profile; 50 000 places in all bound the rest.
+MOST_FIELDS, MOST_KEYS, MOST_PLACES = 10_000, 100, 50_000
+
+class Place:
+    """A field, a map key or the elements of an array: how often which kind of value stood there."""
+
+    __slots__ = ("counts", "every", "keys", "targets")
+
+    def __init__(self) -> None:
+        # By protobuf name, because that is what a value says of itself; `vector` and `nonfinite` (also counted as
+        # double) are ours.
+        self.counts: dict[str | None, int] = defaultdict(int)
+        self.keys: dict[str, Place] | None = None
+        self.every: Place | None = None
+        self.targets: dict[str, int] | None = None
+
+    def kinds(self) -> dict[str, int]:
+        """Counts by kind of value, without the notes `nonfinite`."""
+        return {KIND_OF.get(name, str(name)): count for name, count in self.counts.items() if count and name != "nonfinite"}
+
+    def add(self, other: Place) -> None:
+        for name, count in other.counts.items():
+            self.counts[name] += count
+        for target, count in (other.targets or {}).items():
+            self.targets = self.targets or defaultdict(int)
+            self.targets[target] += count
+        for key, place in (other.keys or {}).items():
+            self.keys = self.keys or {}
+            self.keys.setdefault(key, Place()).add(place)
+        if other.every is not None:
+            self.every = self.every or Place()
+            self.every.add(other.every)
+
+    def to_json(self) -> dict[str, Any]:
+        written: dict[str, Any] = {"counts": {str(name): count for name, count in self.counts.items()}}
+        if self.keys:
+            written["keys"] = {key: place.to_json() for key, place in self.keys.items()}
+        if self.every is not None:
+            written["every"] = self.every.to_json()
+        if self.targets:
+            written["targets"] = dict(self.targets)
+        return written
+
+    @classmethod
+    def from_json(cls, written: dict[str, Any]) -> Place:
+        place = cls()
+        place.counts.update(written["counts"])
+        if "keys" in written:
+            place.keys = {key: cls.from_json(inner) for key, inner in written["keys"].items()}
+        if "every" in written:
+            place.every = cls.from_json(written["every"])
+        if "targets" in written:
+            place.targets = defaultdict(int, written["targets"])
+        return place
+
+
+class CollectionProfile:
+    """The fields of one collection. `overflowed` says that some names were not followed."""
+
+    def __init__(self) -> None:
+        self.documents = 0
+        self.fields: dict[str, Place] = {}
+        self.overflowed = False
+
+    def add(self, other: CollectionProfile) -> None:
+        # A field that only one side followed, while the other side had stopped following new names, is not known
+        # completely and must not become a column.
+        if self.overflowed or other.overflowed:
+            self._forget(self, other)
+            self._forget(other, self)
+        self.documents += other.documents
+        for field, place in other.fields.items():
+            self.fields.setdefault(field, Place()).add(place)
+        self.overflowed |= other.overflowed
+
+    @staticmethod
+    def _forget(overflowed: CollectionProfile, other: CollectionProfile) -> None:
+        if overflowed.overflowed:
+            other.fields = {field: place for field, place in other.fields.items() if field in overflowed.fields}
+            other.overflowed = True
+
+    def to_json(self) -> dict[str, Any]:
+        fields = {field: place.to_json() for field, place in self.fields.items()}
+        return {"documents": self.documents, "overflowed": self.overflowed, "fields": fields}
+
+    @classmethod
+    def from_json(cls, written: dict[str, Any]) -> CollectionProfile:
+        profile = cls()
+        profile.documents, profile.overflowed = written["documents"], written["overflowed"]
+        profile.fields = {field: Place.from_json(place) for field, place in written["fields"].items()}
+        return profile
+
+
+Profile = dict[str, CollectionProfile]
+
+
+def merged(profiles: list[Profile]) -> Profile:
+    """The profile of all the documents that these profiles saw."""
+    total: Profile = {}
+    for profile in profiles:
+        for collection, seen in profile.items():
+            total.setdefault(collection, CollectionProfile()).add(seen)
+    return total
+
+
+def profile_to_json(profile: Profile) -> dict[str, Any]:
+    return {collection: seen.to_json() for collection, seen in profile.items()}
+
+
+def profile_from_json(written: dict[str, Any]) -> Profile:
+    return {collection: CollectionProfile.from_json(seen) for collection, seen in written.items()}
+
+
+class Profiler:
+    """Counts the documents of one key range as they pass."""
+
+    def __init__(self, database: str) -> None:
+        self.profile: Profile = {}
+        self._prefix = f"{database}/documents/"
+        self._places = 0
+        self._targets: dict[str, str] = {}
+        self._document: Document | None = None
+        self._field = ""
+        self._deeper: dict[str, Callable[[Place, Value], None]] = {
+            "map_value": self._map,
+            "array_value": self._array,
+            "reference_value": self._reference,
+            "double_value": self._double,
+        }
+
+    def see(self, collection: str, document: Document) -> None:
+        """Counts one parsed Document."""
+        seen = self.profile.get(collection)
+        if seen is None:
+            seen = self.profile[collection] = CollectionProfile()
+        seen.documents += 1
+        fields, known, deeper = document.fields, seen.fields, self._deeper
+        for name in fields:
+            value = fields[name]
+            place = known.get(name)
+            if place is None:
+                if len(known) >= MOST_FIELDS or self._places >= MOST_PLACES:
+                    seen.overflowed = True
+                    continue
+                place = known[name] = self._new()
+            kind = value.WhichOneof("value_type")
+            if kind in deeper:
+                self._document, self._field = document, name
+                deeper[kind](place, value)
+            elif kind in KIND_OF:
+                place.counts[kind] += 1
+            else:
+                raise UnknownValueType(path=document.name, field=name)
+
+    def _new(self) -> Place:
+        self._places += 1
+        return Place()
+
+    def _note(self, place: Place, value: Value) -> None:
+        kind = value.WhichOneof("value_type")
+        further = self._deeper.get(kind or "")
+        if further is not None:
+            further(place, value)
+        elif kind in KIND_OF:
+            place.counts[kind] += 1
+        else:
+            raise UnknownValueType(path=self._document.name if self._document else "", field=self._field)
+
+    def _map(self, place: Place, value: Value) -> None:
+        if is_vector(value):
+            place.counts["vector"] += 1
+            return
+        place.counts["map_value"] += 1
+        if place.keys is None:
+            place.keys = {}
+        keys, fields = place.keys, value.map_value.fields
+        for key in fields:
+            inner = keys.get(key)
+            if inner is None:
+                if len(keys) < MOST_KEYS and self._places < MOST_PLACES:
+                    inner = keys[key] = self._new()
+                else:
+                    inner = place.every = place.every or self._new()
+            self._note(inner, fields[key])
+
+    def _array(self, place: Place, value: Value) -> None:
+        place.counts["array_value"] += 1
+        if place.every is None:
+            place.every = self._new()
+        every = place.every
+        for element in value.array_value.values:
+            self._note(every, element)
+
+    def _double(self, place: Place, value: Value) -> None:
+        place.counts["double_value"] += 1
+        number = value.double_value
+        if number - number != 0.0:
+            place.counts["nonfinite"] += 1
+
+    def _reference(self, place: Place, value: Value) -> None:
+        place.counts["reference_value"] += 1
+        if place.targets is None:
+            place.targets = defaultdict(int)
+        reference: str = value.reference_value
+        parent = reference[: reference.rfind("/")]
+        target = self._targets.get(parent)
+        if target is None:
+            target = self._target(reference)
+            if len(self._targets) < MOST_PLACES:
+                self._targets[parent] = target
+        place.targets[target if target in place.targets or len(place.targets) < MOST_KEYS else ""] += 1
+
+    def _target(self, reference: str) -> str:
+        """The collection a reference leads to; empty for another database or project."""
+        if not reference.startswith(self._prefix):
+            return ""
+        path = reference[len(self._prefix) :]
+        return collection_of(path) if path.count("/") % 2 else ""
+

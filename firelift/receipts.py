@@ -1,0 +1,182 @@
+"""What the phases hand on: small, frozen, JSON. Counts, names and places, never data."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Receipt(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class RootFound(Receipt):
+    """A root collection, the key range that holds it and all beneath it, and its COUNT at the read time."""
+
+    collection: str
+    start: str | None
+    end: str | None
+    documents: int
+
+
+class Validated(Receipt):
+    """Everything needed is there: the snapshot that will be read and what is in it."""
+
+    connections_valid: bool = True
+    read_time: str
+    roots: tuple[RootFound, ...]
+    documents: int
+    postgres_version: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class RangeExtracted(Receipt):
+    """One key range in the archive."""
+
+    number: int
+    documents: int
+    passed: int
+    bytes: int
+    chunks: int
+    reads: int
+    breaks: tuple[str, ...] = ()
+
+
+class Extracted(Receipt):
+    """One root collection, with everything beneath it, in the archive; its count equals Firestore's."""
+
+    collection: str
+    documents: int
+    passed: int
+    bytes: int
+    chunks: int
+    ranges: int
+    reads: int
+    breaks: tuple[str, ...] = ()
+
+
+class PhaseReceipt(Receipt):
+    """A whole phase, summed over the collections."""
+
+    totalRecords: int = 0  # noqa: N815 - the original orchestrator's checkpoint calls it so
+    collections: int = 0
+
+
+class Planned(Receipt):
+    """The plan of this migration, and where it is kept."""
+
+    tables: int
+    columns: int
+    plan: str
+
+
+class TableCounts(Receipt):
+    """What became of the documents of one collection."""
+
+    rows: int = 0
+    residue: int = 0
+    rejected: int = 0
+
+    def __add__(self, other: TableCounts) -> TableCounts:
+        return TableCounts(rows=self.rows + other.rows, residue=self.residue + other.residue, rejected=self.rejected + other.rejected)
+
+
+class ChunkTransformed(Receipt):
+    """One archive chunk as rows: counts by collection path."""
+
+    chunk: str
+    documents: int
+    tables: dict[str, TableCounts] = Field(default_factory=dict)
+    reasons: dict[str, int] = Field(default_factory=dict)
+    """Rejected documents by reason."""
+
+
+class Transformed(Receipt):
+    """One root collection, with everything beneath it, as rows."""
+
+    collection: str
+    documents: int
+    chunks: int
+    tables: dict[str, TableCounts] = Field(default_factory=dict)
+    reasons: dict[str, int] = Field(default_factory=dict)
+
+
+class TransformedAll(Receipt):
+    """Every collection as rows: counts by collection path."""
+
+    transformedRecords: int  # noqa: N815
+    tables: dict[str, TableCounts]
+    rejected: int
+    residue: int
+    reasons: dict[str, int]
+
+
+class RelationChecked(Receipt):
+    """A reference between two tables: whether it became a foreign key, and the rows that lead nowhere."""
+
+    table: str
+    columns: tuple[str, ...]
+    references: str
+    orphans: int
+    examples: tuple[str, ...]
+    foreign_key: bool
+
+
+class Imported(Receipt):
+    """All rows in staging, with their keys."""
+
+    importedRecords: int  # noqa: N815
+    rows: dict[str, int]
+    relations: tuple[RelationChecked, ...] = ()
+
+
+class Difference(Receipt):
+    """Something the target says otherwise than Firestore."""
+
+    table: str
+    key: str
+    what: str
+    expected: str
+    found: str
+
+
+class Verified(Receipt):
+    """What was compared, and every difference."""
+
+    tables: int
+    compared: int
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return not self.differences
+
+
+class Published(Receipt):
+    """The tables that readers of the target see from now on."""
+
+    target_schema: str
+    tables: tuple[str, ...]
+
+
+class Loaded(Receipt):
+    """One root collection in the staging tables: rows by table."""
+
+    collection: str
+    chunks: int
+    rows: dict[str, int] = Field(default_factory=dict)
+
+
+def summed(parts: list[dict[str, TableCounts]]) -> dict[str, TableCounts]:
+    total: dict[str, TableCounts] = {}
+    for part in parts:
+        for collection, counts in part.items():
+            total[collection] = total.get(collection, TableCounts()) + counts
+    return total
+
+
+def tallied(parts: list[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in parts:
+        for name, count in part.items():
+            total[name] = total.get(name, 0) + count
+    return total

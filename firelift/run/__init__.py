@@ -1,0 +1,1 @@
+"""What a run leaves in the working directory: status, log, checkpoint, reports."""

@@ -1,0 +1,342 @@
+"""The live status of a run: kept by the running process, shown to everybody as migration-status.json."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from firelift.errors import FireliftError
+from firelift.run.checkpoint import write_checkpoint
+from firelift.run.clock import now, seconds_between
+from firelift.run.log import Log
+from firelift.run.progress import Progress
+from firelift.run.redact import clean
+from firelift.run.ticker import Ticker
+from firelift.run.workspace import STATUS, DiskFull, Workspace
+
+Phase = Literal["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]
+State = Literal["pending", "running", "completed", "skipped", "failed"]
+Outcome = Literal["in_progress", "completed", "failed", "stopped"]
+
+PHASES: tuple[Phase, ...] = ("pre_validation", "extraction", "transformation", "import", "verification", "post_migration")
+
+HEARTBEAT = 5.0
+"""Seconds after which a run that has nothing new to say writes its status all the same."""
+
+_MOST_MESSAGES = 1000
+
+# Share of a run's time a phase usually takes, for the percentage of the whole.
+_WEIGHT: Mapping[str, int] = {
+    "pre_validation": 2,
+    "extraction": 45,
+    "transformation": 15,
+    "import": 30,
+    "verification": 6,
+    "post_migration": 2,
+}
+
+
+@dataclass
+class PhaseStatus:
+    """One phase: where it stands, and how far each collection is in it."""
+
+    state: State = "pending"
+    started_at: str | None = None
+    finished_at: str | None = None
+    total: Progress = field(default_factory=Progress)
+    collections: dict[str, Progress] = field(default_factory=dict)
+    is_total_expected: bool = False
+    """The expectation of the whole was given; else it is the sum of the collections'."""
+
+    def percent(self) -> float:
+        if self.state in ("completed", "skipped"):
+            return 100.0
+        return self.total.percent() or 0.0
+
+    def shown(self) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "startedAt": self.started_at,
+            "finishedAt": self.finished_at,
+            **self.total.shown(),
+            "percent": self.percent(),
+            "collections": {name: progress.shown() for name, progress in self.collections.items()},
+        }
+
+    @classmethod
+    def again(cls, shown: Mapping[str, Any]) -> PhaseStatus:
+        state: State = shown["state"] if shown["state"] in ("completed", "skipped") else "pending"
+        collections = {name: Progress.again(progress) for name, progress in shown["collections"].items()}
+        return cls(state, shown["startedAt"], shown["finishedAt"], Progress.again(shown), collections)
+
+
+class Status:
+    """Says what a run does. Safe to call from many threads; `close()` it, or use it as a context manager."""
+
+    def __init__(self, workspace: Workspace, mode: str, secrets: Sequence[str], log: Log | None, seen: Mapping[str, Any]) -> None:
+        self._workspace, self._secrets, self._log = workspace, tuple(secrets), log
+        self._lock = threading.RLock()
+        shown: Mapping[str, Any] = seen.get("progress", {}).get("phases", {})
+        self._phases = {name: PhaseStatus.again(shown[name]) if name in shown else PhaseStatus() for name in PHASES}
+        self._mode = mode
+        self._outcome: Outcome = "in_progress"
+        self._current: Phase | None = seen.get("currentPhase")
+        self._last_completed: str | None = seen.get("lastCompletedPhase")
+        self._results: dict[str, Any] = dict(seen.get("results", {}))
+        self._read_time: str | None = seen.get("readTime")
+        self._started_at: str = seen.get("startedAt") or now()
+        self._finished_at: str | None = None
+        self._errors: list[dict[str, Any]] = list(seen.get("errors", []))
+        self._warnings: list[dict[str, Any]] = list(seen.get("warnings", []))
+        self._statistics: dict[str, Any] = dict(seen.get("statistics", {}))
+        self._ticker = Ticker(self._write, heartbeat=HEARTBEAT)
+
+    @classmethod
+    def open(cls, workspace: Workspace, mode: str = "full", secrets: Sequence[str] = (), log: Log | None = None) -> Status:
+        """The status of a run: new, or going on from its file. Phases that were not completed are pending again."""
+        status = cls(workspace, mode, secrets, log, workspace.read_json(STATUS) or {})
+        status.flush()
+        return status
+
+    def __enter__(self) -> Status:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start_phase(self, name: Phase) -> None:
+        """The phase begins, its counts at zero: what an earlier attempt got done is counted again by whoever finds it."""
+        with self._lock:
+            self._phases[name] = PhaseStatus("running", started_at=now())
+            self._current = name
+        self._tell("phase_started", f"{name} started", name)
+        self.flush()
+
+    def expect(self, phase: Phase, collection: str | None = None, documents: int | None = None, rows: int | None = None) -> None:
+        """How much there is to do, of a collection or (collection None) of the phase as a whole."""
+        with self._lock:
+            status = self._phases[phase]
+            progress = self._progress(status, collection)
+            progress.expected_documents = progress.expected_documents if documents is None else documents
+            progress.expected_rows = progress.expected_rows if rows is None else rows
+            status.is_total_expected = status.is_total_expected or collection is None
+            self._sum_expected(status)
+        self._ticker.soon()
+
+    def advance(self, phase: Phase, collection: str | None = None, documents: int = 0, rows: int = 0, bytes: int = 0) -> None:
+        """So much more is done."""
+        with self._lock:
+            status = self._phases[phase]
+            status.total.add(documents, rows, bytes)
+            if collection is not None:
+                self._progress(status, collection).add(documents, rows, bytes)
+        self._ticker.soon()
+
+    def restart_collection(self, phase: Phase, collection: str) -> None:
+        """The collection is begun again in this phase: what was counted of it is taken back."""
+        with self._lock:
+            status = self._phases[phase]
+            progress = self._progress(status, collection)
+            status.total.add(-progress.documents, -progress.rows, -progress.bytes)
+            progress.documents = progress.rows = progress.bytes = 0
+        self._ticker.soon()
+
+    def finish_phase(self, name: Phase, receipt: Mapping[str, Any]) -> None:
+        """The phase is done with this result; the checkpoint says so from here on."""
+        with self._lock:
+            self._close_phase(name, "completed")
+            self._last_completed = name
+            self._results[name] = clean(receipt, self._secrets)
+        self._tell("phase_completed", f"{name} completed", name, receipt=receipt)
+        self.flush()
+
+    def skip_phase(self, name: Phase, reason: str) -> None:
+        with self._lock:
+            self._close_phase(name, "skipped")
+        self._tell("phase_skipped", f"{name} skipped: {reason}", name)
+        self.flush()
+
+    def read_at(self, read_time: str) -> None:
+        """The moment of the snapshot, RFC 3339."""
+        with self._lock:
+            self._read_time = read_time
+        self._ticker.soon()
+
+    def note(self, **statistics: object) -> None:
+        """Figures of the whole run, such as `rowsRejected`, `residueRows`."""
+        with self._lock:
+            self._statistics |= clean(statistics, self._secrets)
+        self._ticker.soon()
+
+    def warn(self, text: str, phase: Phase | None = None) -> None:
+        with self._lock:
+            at = phase or self._current
+            if len(self._warnings) < _MOST_MESSAGES:
+                self._warnings.append(clean({"timestamp": now(), "phase": at, "message": text}, self._secrets))
+        if self._log is not None:
+            self._log.warning("warning", text, at)
+        self._ticker.soon()
+
+    def fail(self, error: BaseException) -> None:
+        """The run ended with this error. Never raises: the error itself is what must come through."""
+        with self._lock:
+            at = self._current
+            self._errors.append(clean({"timestamp": now(), "phase": at, **described(error)}, self._secrets))
+            if at is not None and self._phases[at].state == "pending":
+                self._phases[at].state = "running"
+            self._close_running("failed")
+            self._end("failed")
+        if self._log is not None:
+            self._log.error(error, at)
+        self._last_words(isinstance(error, DiskFull))
+
+    def stop(self) -> None:
+        """The run was stopped on request."""
+        with self._lock:
+            self._close_running("pending")
+            self._end("stopped")
+        self._tell("stopped", "stopped on request", self._current)
+        self._last_words(disk_is_full=False)
+
+    def complete(self) -> None:
+        """Everything is done."""
+        with self._lock:
+            self._end("completed")
+            self._current = None
+        self._tell("completed", "migration completed", None)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write status, log and checkpoint now."""
+        self._ticker.now()
+        if self._log is not None:
+            self._log.flush()
+        write_checkpoint(self._workspace, self.data())
+
+    def close(self) -> None:
+        """Write what is left; the object is of no use afterwards."""
+        with suppress(FireliftError):
+            self._ticker.close()
+        if self._log is not None:
+            with suppress(FireliftError):
+                self._log.close()
+
+    def data(self) -> dict[str, Any]:
+        """Everything, as it stands in migration-status.json."""
+        with self._lock:
+            at = now()
+            return {
+                "migrationId": self._workspace.migration_id,
+                "mode": self._mode,
+                "status": self._outcome,
+                "currentPhase": self._current,
+                "lastCompletedPhase": self._last_completed,
+                "readTime": self._read_time,
+                "startedAt": self._started_at,
+                "updatedAt": at,
+                "finishedAt": self._finished_at,
+                "process": {"host": platform.node(), "pid": os.getpid()},
+                "progress": {
+                    "percent": self._percent(),
+                    "etaSeconds": self._eta(),
+                    "phases": {name: phase.shown() for name, phase in self._phases.items()},
+                },
+                "errors": list(self._errors),
+                "warnings": list(self._warnings),
+                "statistics": self._figures(self._finished_at or at),
+                "results": dict(self._results),
+            }
+
+    def _figures(self, until: str) -> dict[str, Any]:
+        read, loaded = self._phases["extraction"].total, self._phases["import"].total
+        seconds = seconds_between(self._started_at, until) or 0.0
+        return {
+            "documentsRead": read.documents,
+            "bytesRead": read.bytes,
+            "rowsLoaded": loaded.rows,
+            "rowsRejected": 0,
+            "residueRows": 0,
+            **self._statistics,
+            "durationSeconds": round(seconds, 3),
+            "documentsPerSecond": round(read.documents / seconds, 1) if seconds else 0.0,
+        }
+
+    def _percent(self) -> float:
+        if self._outcome == "completed":
+            return 100.0
+        return round(sum(_WEIGHT[name] * phase.percent() for name, phase in self._phases.items()) / sum(_WEIGHT.values()), 1)
+
+    def _eta(self) -> float | None:
+        """Seconds until the current phase is over; what follows is not known yet."""
+        eta: float | None = self._phases[self._current].total.shown()["etaSeconds"] if self._current else None
+        return eta
+
+    def _progress(self, status: PhaseStatus, collection: str | None) -> Progress:
+        return status.total if collection is None else status.collections.setdefault(collection, Progress())
+
+    def _sum_expected(self, status: PhaseStatus) -> None:
+        if status.is_total_expected:
+            return
+        documents = [progress.expected_documents for progress in status.collections.values()]
+        rows = [progress.expected_rows for progress in status.collections.values()]
+        status.total.expected_documents = sum(known for known in documents if known is not None) if any_known(documents) else None
+        status.total.expected_rows = sum(known for known in rows if known is not None) if any_known(rows) else None
+
+    def _close_phase(self, name: Phase, state: State) -> None:
+        phase = self._phases[name]
+        phase.state, phase.finished_at = state, now()
+        for progress in (phase.total, *phase.collections.values()):
+            progress.finish()
+
+    def _close_running(self, state: State) -> None:
+        for name, phase in self._phases.items():
+            if phase.state == "running":
+                self._close_phase(name, state)
+
+    def _end(self, outcome: Outcome) -> None:
+        self._outcome, self._finished_at = outcome, now()
+
+    def _tell(self, event: str, message: str, phase: str | None, **facts: object) -> None:
+        if self._log is not None:
+            self._log.info(event, message, phase, **facts)
+
+    def _last_words(self, disk_is_full: bool) -> None:
+        """Write the end of the run, into the room kept for it where the disk is full."""
+        if disk_is_full:
+            self._workspace.release_reserve()
+        writes: tuple[Callable[[], None], ...] = (self._ticker.now, self._write_checkpoint, self._flush_log)
+        for write in writes:
+            try:
+                write()
+            except DiskFull:
+                self._workspace.release_reserve()
+                with suppress(FireliftError):
+                    write()
+            except FireliftError:
+                continue
+
+    def _write(self) -> None:
+        self._workspace.write_json(STATUS, self.data())
+
+    def _write_checkpoint(self) -> None:
+        write_checkpoint(self._workspace, self.data())
+
+    def _flush_log(self) -> None:
+        if self._log is not None:
+            self._log.flush()
+
+
+def any_known(counts: Sequence[int | None]) -> bool:
+    return any(count is not None for count in counts)
+
+
+def described(error: BaseException) -> dict[str, Any]:
+    """An error as status and reports show it: what, where, what to do next."""
+    if isinstance(error, FireliftError):
+        return {"type": type(error).__name__, "message": str(error), "remedy": error.remedy, "retry": error.retry, "facts": error.facts}
+    return {"type": type(error).__name__, "message": str(error) or type(error).__name__, "remedy": "", "retry": False, "facts": {}}

@@ -1,0 +1,228 @@
+"""The directory of a run: private to its owner, every file in it whole at any moment."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from firelift.errors import ConfigurationError, FireliftError
+
+STATUS, LOG, CHECKPOINT = "migration-status.json", "migration-log.json", "migration-checkpoint.json"
+REPORT, SUMMARY, VERIFICATION = "final-migration-report.json", "migration-executive-summary.md", "verification-results"
+LATEST = (STATUS, LOG, CHECKPOINT, REPORT, SUMMARY, VERIFICATION)
+
+# Room that is given back when the disk is full, so that status and reports can still say so.
+_RESERVE, _RESERVE_BYTES = ".reserve", 256 * 1024
+
+
+class DiskFull(FireliftError):
+    """The disk is full."""
+
+    remedy = "Free space there or choose another --working-dir, then run again."
+
+
+class WorkingDirUnusable(ConfigurationError):
+    """The working directory cannot be used."""
+
+    remedy = "Choose another --working-dir or mend this one."
+
+
+class NoSuchRun(ConfigurationError):
+    """There is no migration in the working directory."""
+
+    remedy = "Start one with `firelift migrate`, or name the right directory with --working-dir."
+
+
+def new_migration_id(now: datetime | None = None) -> str:
+    """A name such as migration-2026-11-22T10-30-00-123Z-abc123."""
+    moment = (now or datetime.now(UTC)).astimezone(UTC)
+    tail = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(6))
+    return f"migration-{moment:%Y-%m-%dT%H-%M-%S}-{moment.microsecond // 1000:03d}Z-{tail}"
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Raise DiskFull or WorkingDirUnusable, naming the path, for what the operating system says inside."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(path=str(path)) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise WorkingDirUnusable(path=str(path), reason="it cannot be written") from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST):
+            raise WorkingDirUnusable(path=str(path), reason="a file is where a directory is needed") from error
+        raise WorkingDirUnusable(path=str(path), reason=error.strerror or str(error)) from error
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The files of one run below a working directory."""
+
+    working_dir: Path
+    migration_id: str
+
+    @property
+    def run(self) -> Path:
+        return self.working_dir / "runs" / self.migration_id
+
+    @property
+    def archive(self) -> Path:
+        return self.run / "archive"
+
+    @property
+    def tables(self) -> Path:
+        return self.run / "tables"
+
+    @property
+    def rejects(self) -> Path:
+        return self.run / "rejects"
+
+    @property
+    def verification_results(self) -> Path:
+        return self.run / VERIFICATION
+
+    @classmethod
+    def latest(cls, working_dir: Path | str) -> Workspace:
+        """The last run that was started in a working directory; raises NoSuchRun."""
+        root = Path(working_dir)
+        try:
+            target = Path(os.readlink(root / STATUS))
+        except OSError:
+            raise NoSuchRun(working_dir=str(root)) from None
+        return cls(root, target.parent.name)
+
+    @classmethod
+    def of(cls, working_dir: Path | str, migration_id: str) -> Workspace:
+        """The run of this name, which must be there; raises NoSuchRun."""
+        workspace = cls(Path(working_dir), migration_id)
+        if not (workspace.run / STATUS).is_file():
+            raise NoSuchRun(working_dir=str(working_dir), migration_id=migration_id)
+        return workspace
+
+    def create(self) -> Workspace:
+        """Make directories, first files and the links to them; what is there stays."""
+        with storage_errors(self.working_dir):
+            _make_private(self.working_dir)
+        for path in (self.run.parent, self.run, self.archive, self.tables, self.rejects, self.verification_results):
+            with storage_errors(path):
+                _make_private(path)
+        self._write_placeholders()
+        self._keep_reserve()
+        self._link_latest()
+        return self
+
+    def write(self, name: str, data: bytes, *, durable: bool = False) -> Path:
+        """Make the file appear whole under its name, readable by its owner only; `durable` survives a power cut."""
+        path = self.run / name
+        with storage_errors(path):
+            _replace(path, data, durable=durable)
+        return path
+
+    def write_json(self, name: str, data: object, *, durable: bool = False) -> Path:
+        return self.write(name, encode(data, indent=2), durable=durable)
+
+    def read_json(self, name: str) -> Any:
+        """The file as it is now, or None where there is none."""
+        try:
+            return json.loads((self.run / name).read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def status(self) -> dict[str, Any]:
+        """The run's status file; raises NoSuchRun."""
+        data: dict[str, Any] | None = self.read_json(STATUS)
+        if data is None:
+            raise NoSuchRun(working_dir=str(self.working_dir), migration_id=self.migration_id)
+        return data
+
+    def release_reserve(self) -> None:
+        """Give back the room kept for last words."""
+        with suppress(OSError):
+            (self.run / _RESERVE).unlink()
+
+    def _write_placeholders(self) -> None:
+        running = {"migrationId": self.migration_id, "status": "in_progress"}
+        first: Mapping[str, bytes] = {
+            STATUS: encode(running),
+            LOG: b"[]\n",
+            CHECKPOINT: encode({"migrationId": self.migration_id, "lastCompletedPhase": None, "timestamp": None, "migrationState": {}}),
+            REPORT: encode(running),
+            SUMMARY: f"# Migration {self.migration_id}\n\nIn progress.\n".encode(),
+        }
+        for name, data in first.items():
+            if not (self.run / name).exists():
+                self.write(name, data)
+
+    def _keep_reserve(self) -> None:
+        if not (self.run / _RESERVE).exists():
+            self.write(_RESERVE, bytes(_RESERVE_BYTES))
+
+    def _link_latest(self) -> None:
+        for name in LATEST:
+            with storage_errors(self.working_dir / name):
+                _replace_link(self.working_dir / name, Path("runs", self.migration_id, name))
+
+
+def encode(data: object, indent: int | None = None) -> bytes:
+    """JSON in UTF-8; a lone surrogate, which UTF-8 has no bytes for, as the \\uXXXX that JSON has."""
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, indent=indent).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _make_private(path: Path) -> None:
+    """A directory of mode 0700, whatever the umask.
+
+    A directory that was there with something in it keeps its mode: `--working-dir /tmp` must not lock everybody out.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=False)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        there = path.stat()
+        if not stat.S_ISDIR(there.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(path)) from None
+        if there.st_uid != os.geteuid() or any(path.iterdir()):
+            return
+    path.chmod(0o700)
+
+
+def _replace(path: Path, data: bytes, *, durable: bool) -> None:
+    new = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
+    try:
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(descriptor)
+        os.replace(new, path)
+    except BaseException:
+        with suppress(OSError):
+            new.unlink()
+        raise
+
+
+def _replace_link(link: Path, target: Path) -> None:
+    if link.is_symlink() and os.readlink(link) == str(target):
+        return
+    new = link.with_name(f".{re.sub('[^a-z]', '', link.name)}.{os.getpid()}-{secrets.token_hex(4)}.link")
+    os.symlink(target, new)
+    try:
+        os.replace(new, link)
+    except BaseException:
+        with suppress(OSError):
+            new.unlink()
+        raise

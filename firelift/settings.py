@@ -1,0 +1,331 @@
+"""Every setting of a migration, wherever it comes from: option, environment, `.env` or default, in this order."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from firelift.errors import ConfigurationError
+
+JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+
+PREFIX = "MIGRATION_"
+SECRETS = ("database_url", "supabase_key")
+
+
+class InvalidSetting(ConfigurationError):
+    """A setting has a value that cannot be used."""
+
+    remedy = "See `firelift migrate --help`."
+
+
+class UnknownSetting(ConfigurationError):
+    """There is no such setting."""
+
+    remedy = "See `firelift migrate --help` for those there are."
+
+
+class MissingSetting(ConfigurationError):
+    """A setting that is needed is missing."""
+
+    remedy = "Give it as an option, in the environment or in `.env`."
+
+
+class UnreadableEnvFile(ConfigurationError):
+    """The file `.env` in the current directory cannot be read."""
+
+    remedy = "Make it a readable text file in UTF-8 with one NAME=value a line, or move it away."
+
+
+def environment_names(name: str) -> list[str]:
+    """The environment variables that give a setting, the one that wins first."""
+    alias = Settings.model_fields[name].validation_alias
+    assert isinstance(alias, AliasChoices)
+    return [str(choice) for choice in alias.choices]
+
+
+def option_name(name: str) -> str:
+    """How the setting is spelled on the command line."""
+    prefix = "--no-" if Settings.model_fields[name].default is True else "--"
+    return prefix + name.replace("_", "-")
+
+
+def _setting(default: Any, description: str, *other_names: str, own: str, **bounds: Any) -> Any:
+    """A field that is read from MIGRATION_<OWN> and from the names that other tools use for it."""
+    return Field(default, description=description, validation_alias=AliasChoices(PREFIX + own, *other_names), **bounds)
+
+
+def _listed(value: object) -> object:
+    """Comma-separated text becomes a list; a JSON list is for names with a comma in them."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError("starts like a JSON list and is none") from None
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _collection_globs(globs: tuple[str, ...]) -> tuple[str, ...]:
+    for glob in globs:
+        if not all(glob.split("/")):
+            raise ValueError(f"{glob!r} is not a collection path such as `users` or `users/*/orders`")
+    return globs
+
+
+def _plain_file(path: Path | None, info: ValidationInfo) -> Path | None:
+    if path is None:
+        return None
+    if str(path).lstrip().startswith("{"):
+        raise ValueError("must be the path of a file, not what stands in it")
+    path = path.expanduser()
+    # Google's clients ignore the key file where an emulator is named: a left-over variable must not stop a test.
+    if info.field_name == "firebase_service_account" and info.data.get("firestore_emulator_host"):
+        return path
+    if not path.is_file():
+        raise ValueError(f"there is no file {str(path)!r}")
+    if not os.access(path, os.R_OK):
+        raise ValueError(f"the file {str(path)!r} may not be read")
+    return path
+
+
+def _postgres_url(value: SecretStr) -> SecretStr:
+    url = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", value.get_secret_value().strip())
+    if not url.startswith("postgresql://"):
+        raise ValueError("must look like postgresql://user@host:5432/database, with the password after the user")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(
+            "cannot be taken apart: write special characters of the password as %XX (@ is %40, / is %2F, : is %3A, # is %23)"
+        ) from None
+    if parts.fragment:
+        raise ValueError("contains a #: write it as %23")
+    return SecretStr(url)
+
+
+def _http_url(value: str) -> str:
+    url = value.strip().rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("must look like https://your-project.supabase.co")
+    return url
+
+
+def _run_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value) or set(value) == {"."}:
+        raise ValueError("must be 1 to 100 letters, digits, dots, dashes or underscores")
+    return value
+
+
+def _schema_name(value: str) -> str:
+    if not value or "\0" in value or len(value.encode()) > 63:
+        raise ValueError("must be a schema name of 1 to 63 bytes")
+    if value.startswith(("pg_", "firelift")) or value == "information_schema":
+        raise ValueError(f"{value!r} belongs to PostgreSQL or to Firelift itself")
+    return value
+
+
+def _resource_id(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9()_.:-]{1,100}", value):
+        raise ValueError("may hold letters, digits and dashes only")
+    return value
+
+
+def _moment(value: str) -> str:
+    if value in ("now", "minute"):
+        return value
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("must be `now`, `minute` or a time such as 2026-11-22T10:30:00Z") from None
+    if moment.tzinfo is None:
+        raise ValueError("needs a time zone, such as 2026-11-22T10:30:00Z")
+    if moment > datetime.now(UTC):
+        raise ValueError("lies in the future")
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _working_dir(path: Path) -> Path:
+    return path.expanduser()
+
+
+def default_workers() -> int:
+    return min(8, max(1, os.cpu_count() or 1))
+
+
+Globs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_collection_globs)]
+ExistingFile = Annotated[Path | None, AfterValidator(_plain_file)]
+ResourceId = Annotated[str, AfterValidator(_resource_id)]
+
+
+class Settings(BaseSettings):
+    """One migration's settings. Descriptions are the help texts: one line each."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=False,
+    )
+
+    supabase_url: Annotated[str, AfterValidator(_http_url)] | None = _setting(
+        None, "Supabase project URL, checked before and after the migration", "SUPABASE_URL", own="SUPABASE_URL"
+    )
+    supabase_key: SecretStr | None = _setting(
+        None, "Supabase service role key; better in the environment", "SUPABASE_SERVICE_ROLE_KEY", own="SUPABASE_KEY"
+    )
+    # Before firebase_service_account: whether that file must exist depends on it.
+    firestore_emulator_host: str | None = _setting(
+        None, "Read from a Firestore emulator at HOST:PORT", "FIRESTORE_EMULATOR_HOST", own="FIRESTORE_EMULATOR_HOST"
+    )
+    firebase_service_account: ExistingFile = _setting(
+        None, "Service account key file (JSON) to read Firestore with", "GOOGLE_APPLICATION_CREDENTIALS", own="FIREBASE_SERVICE_ACCOUNT"
+    )
+    database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = _setting(
+        None, "Target PostgreSQL connection; better in the environment", "SUPABASE_DB_URL", "DATABASE_URL", own="DATABASE_URL"
+    )
+    project_id: ResourceId | None = _setting(
+        None, "Google Cloud project of the Firestore database", "GOOGLE_CLOUD_PROJECT", own="PROJECT_ID"
+    )
+    firestore_database: ResourceId = _setting("(default)", "Firestore database id", own="FIRESTORE_DATABASE")
+    collections: Globs = _setting((), "Only these collections, as in users or users/*/orders, with all beneath them", own="COLLECTIONS")
+    exclude_collections: Globs = _setting((), "Not these collections, nor what is beneath them", own="EXCLUDE_COLLECTIONS")
+    target_schema: Annotated[str, AfterValidator(_schema_name)] = _setting("public", "Schema of the target tables", own="TARGET_SCHEMA")
+    mapping: ExistingFile = _setting(None, "File with names and types of your own for tables and columns", own="MAPPING")
+    naming: Literal["snake_case", "preserve"] = _setting("snake_case", "How names of fields become names of columns", own="NAMING")
+    foreign_keys: Literal["report", "strict", "off"] = _setting(
+        "report", "References as foreign keys: where whole, all or fail, none", own="FOREIGN_KEYS"
+    )
+    max_rejects: int = _setting(0, "Rejected documents above which the migration fails", own="MAX_REJECTS", ge=0)
+    max_workers: int = _setting(default_workers(), "Collections and key ranges at a time", own="MAX_WORKERS", ge=1, le=64)
+    migration_id: Annotated[str, AfterValidator(_run_name)] | None = _setting(
+        None, "Name of this run; made from the time when not given", own="MIGRATION_ID"
+    )
+    migration_mode: Literal["full"] = _setting("full", "What to migrate: everything", own="MIGRATION_MODE")
+    batch_size: int = _setting(5000, "Documents a chunk, the unit of checkpoint and transaction", own="BATCH_SIZE", ge=1, le=100_000)
+    range_documents: int = _setting(
+        500_000, "Documents above which a collection is read in several key ranges", own="RANGE_DOCUMENTS", ge=1
+    )
+    read_time: Annotated[str, AfterValidator(_moment)] = _setting(
+        "now", "The snapshot: now, minute (the last whole one) or an RFC 3339 time", own="READ_TIME"
+    )
+    working_dir: Annotated[Path, AfterValidator(_working_dir)] = _setting(
+        Path("migration-workspace"), "Directory for status, reports and archive", own="WORKING_DIR"
+    )
+    auto_verification: bool = _setting(True, "Do not verify before the tables become visible", own="AUTO_VERIFICATION")
+    dry_run: bool = _setting(False, "Read and plan, write nothing to the target", own="DRY_RUN")
+    verbose: bool = _setting(False, "Show more, and tracebacks of errors", own="VERBOSE")
+
+    @classmethod
+    def load(cls, **options: object) -> Self:
+        """The settings, with these options (None: not given) above environment and `.env`; raises ConfigurationError."""
+        given = {name: value for name, value in options.items() if value is not None}
+        for name in given:
+            if name not in cls.model_fields:
+                raise UnknownSetting(setting=name)
+        by_alias: dict[str, Any] = {environment_names(name)[0]: value for name, value in given.items()}
+        try:
+            return cls(**by_alias)
+        except ValidationError as error:
+            raise _invalid(error.errors(include_url=False)[0], given) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise UnreadableEnvFile(reason=type(error).__name__) from None
+
+    def public(self) -> dict[str, JSON]:
+        """Everything but the secrets, as JSON: what a flow takes as parameters and a report may show."""
+        shown: dict[str, JSON] = self.model_dump(mode="json", exclude=set(SECRETS))
+        return shown
+
+    def named(self, migration_id: str) -> Self:
+        """The same settings for the run of this name."""
+        return self.model_copy(update={"migration_id": migration_id})
+
+    def require_target(self) -> None:
+        """Raise when there is no target database to write to."""
+        if self.database_url is None:
+            raise MissingSetting(setting=option_name("database_url"), environment=" or ".join(environment_names("database_url")))
+
+    def target(self) -> str | None:
+        """The target as it may be shown: host, port and database."""
+        if self.database_url is None:
+            return None
+        parts = urlsplit(self.database_url.get_secret_value())
+        host = parts.netloc.rpartition("@")[2] or "localhost"
+        return f"{host}/{unquote(parts.path.lstrip('/'))}".rstrip("/")
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every text that must never be shown."""
+        found: list[str] = []
+        if self.supabase_key is not None:
+            found.append(self.supabase_key.get_secret_value())
+        if self.database_url is not None:
+            url = self.database_url.get_secret_value()
+            found += [url, *_passwords(urlsplit(url))]
+        return tuple(secret for secret in found if secret)
+
+    def secret_environment(self) -> dict[str, str]:
+        """The secrets as environment variables: how they reach a flow, whose parameters everybody can read."""
+        values = {name: getattr(self, name) for name in SECRETS}
+        return {environment_names(name)[0]: value.get_secret_value() for name, value in values.items() if value is not None}
+
+
+PUBLIC_FIELDS: tuple[str, ...] = tuple(name for name in Settings.model_fields if name not in SECRETS)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings and are none: a slip of the pen that would otherwise go unseen."""
+    known = {alias for name in Settings.model_fields for alias in environment_names(name)}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+
+
+def forget_surroundings() -> None:
+    """From here on this process finds no settings in its environment, nor in `.env`: the demo must not meet anybody's project."""
+    for name in Settings.model_fields:
+        for variable in environment_names(name):
+            os.environ.pop(variable, None)
+    Settings.model_config["env_file"] = None
+
+
+def _passwords(parts: SplitResult) -> Iterable[str]:
+    userinfo = parts.netloc.rpartition("@")[0]
+    password = userinfo.partition(":")[2]
+    yield from (password, unquote(password))
+    query = parse_qs(parts.query)
+    for name in ("password", "sslpassword"):
+        yield from query.get(name, ())
+
+
+def _invalid(problem: ErrorDetails, options: Mapping[str, object]) -> InvalidSetting:
+    """One line of what pydantic found, without the value where that is a secret."""
+    alias = str(problem["loc"][0])
+    name = next((field for field in Settings.model_fields if alias in (field, *environment_names(field))), alias)
+    text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    facts: dict[str, object] = {"setting": _source(name, options), "problem": text}
+    value = problem.get("input")
+    if name not in SECRETS and isinstance(value, str | int | float) and len(str(value)) <= 100:
+        facts["value"] = value
+    return InvalidSetting(**facts)
+
+
+def _source(name: str, options: Mapping[str, object]) -> str:
+    if name in options or name not in Settings.model_fields:
+        return option_name(name) if name in Settings.model_fields else name
+    upper = {variable.upper() for variable in os.environ}
+    variable = next((alias for alias in environment_names(name) if alias in upper), None)
+    return variable or f"{environment_names(name)[0]} in .env"

@@ -1,0 +1,139 @@
+"""Worker processes that run the engine's functions, so that Python's one interpreter lock does not bound the speed.
+
+Each worker is a fresh interpreter that imports the engine only (neither Prefect nor the main program), takes one call
+at a time over a pipe, and ends when the pipe closes: a killed parent leaves no worker behind.
+"""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+from firelift.errors import FireliftError
+
+Result = TypeVar("Result")
+Report = Callable[[Any], None]
+"""Hears what a call says of its progress; any small picklable thing."""
+
+
+class WorkerDied(FireliftError):
+    """A worker process ended in the middle of its work."""
+
+    retry = True
+    remedy = "Look for the kernel's out-of-memory killer; with little memory give a smaller --max-workers or --batch-size, then run again."
+
+
+class WorkerFailed(FireliftError):
+    """A worker process met an error nobody foresaw."""
+
+    remedy = "This is a defect of Firelift: report it with the traceback that --verbose shows."
+
+
+class Worker:
+    """One process. Not for use by two threads at a time."""
+
+    def __init__(self) -> None:
+        self.pipe, theirs = Pipe()
+        # Not `-m firelift.workers`: what is pickled there would call its module __main__.
+        command = [sys.executable, "-c", f"from firelift.workers import serve; serve({theirs.fileno()})"]
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno())
+        theirs.close()
+
+    def call(self, function: Callable[..., Result], arguments: tuple[Any, ...], report: Report) -> Result:
+        try:
+            self.pipe.send((function, arguments))
+            while True:
+                kind, content = self.pipe.recv()
+                if kind == "said":
+                    report(content)
+                elif kind == "failed":
+                    raise content
+                else:
+                    return content  # type: ignore[no-any-return]
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+            raise WorkerDied(exit_status=self.process.wait(), doing=function.__name__) from error
+
+    def stop(self) -> None:
+        self.pipe.close()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Workers:
+    """A fixed number of worker processes, started together and used by any number of threads."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._all: list[Worker] = []
+        self._lock = threading.Lock()
+        for _ in range(number):
+            self._idle.put(self._start())
+
+    def _start(self) -> Worker:
+        worker = Worker()
+        with self._lock:
+            self._all.append(worker)
+        return worker
+
+    def call(self, function: Callable[..., Result], *arguments: Any, report: Report = lambda said: None) -> Result:
+        """Runs `function(*arguments, report)` in the next idle worker. It must be importable from the engine."""
+        worker = self._idle.get()
+        try:
+            return worker.call(function, arguments, report)
+        except WorkerDied:
+            worker = self._start()
+            raise
+        finally:
+            self._idle.put(worker)
+
+    def each(self, function: Callable[..., Result], calls: Iterable[tuple[Any, ...]], report: Report = lambda said: None) -> Iterator[Result]:
+        """The results of many calls as they come; the first error stops the rest that have not started."""
+        with ThreadPoolExecutor(self.number) as threads:
+            futures: list[Future[Result]] = [threads.submit(self.call, function, *arguments, report=report) for arguments in calls]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            finally:
+                for future in futures:
+                    future.cancel()
+
+    def stop(self) -> None:
+        for worker in self._all:
+            worker.stop()
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+
+def serve(descriptor: int) -> None:
+    """Runs calls that come over the pipe until its other end is closed."""
+    pipe = Connection(descriptor)
+    while True:
+        try:
+            function, arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            pipe.send(("done", function(*arguments, lambda said: pipe.send(("said", said)))))
+        except FireliftError as error:
+            pipe.send(("failed", error))
+        except BrokenPipeError:
+            return
+        except Exception as error:
+            trace = "".join(traceback.format_exception(error))
+            pipe.send(("failed", WorkerFailed(doing=function.__name__, error=f"{type(error).__name__}: {error}"[:500], trace=trace)))

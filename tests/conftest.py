@@ -1,0 +1,79 @@
+"""The services that tests run against, and an environment in which nobody's real project is named."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+FOREIGN = ("SUPABASE_", "MIGRATION_", "PREFECT_", "GOOGLE_", "GCLOUD_", "GX_", "PG")
+for name in [name for name in os.environ if name.startswith(FOREIGN) or name == "DATABASE_URL"]:
+    del os.environ[name]
+os.environ["DO_NOT_TRACK"] = "1"
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+_prefect_home = tempfile.TemporaryDirectory(prefix="firelift-prefect-", ignore_cleanup_errors=True)
+os.environ["PREFECT_HOME"] = _prefect_home.name
+
+import psycopg  # noqa: E402
+import pytest  # noqa: E402
+from psycopg import sql  # noqa: E402
+
+from firelift.local.emulator import clear, emulator  # noqa: E402
+from firelift.local.postgres import PostgresServer  # noqa: E402
+
+TIERS = {
+    "unit": "no service, the tier in seconds",
+    "property": "Hypothesis",
+    "integration": "emulator and Postgres",
+    "faults": "things die in mid-run",
+    "acceptance": "what an operator starts and sees",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for tier, needs in TIERS.items():
+        config.addinivalue_line("markers", f"{tier}: {needs}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        tier = item.path.relative_to(here).parts[0]
+        if tier in TIERS:
+            item.add_marker(tier)
+
+
+@pytest.fixture(scope="session")
+def emulator_host() -> Iterator[str]:
+    """`host:port` of a Firestore emulator that all tests share; each has a project of its own."""
+    with emulator(heap_mb=3072) as host:
+        yield host
+
+
+@pytest.fixture
+def project(emulator_host: str) -> Iterator[str]:
+    """A project id of this test alone; its default database is emptied afterwards."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    yield name
+    clear(emulator_host, name)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that all tests share; each has a database of its own."""
+    with PostgresServer(fsync=False) as server:
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres: PostgresServer) -> Iterator[str]:
+    """The URL of an empty database of this test alone."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    database = sql.Identifier(name)
+    with psycopg.connect(postgres.url(), autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(database))
+    yield postgres.url(name)
+    with psycopg.connect(postgres.url(), autocommit=True) as admin:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))

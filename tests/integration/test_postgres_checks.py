@@ -1,0 +1,135 @@
+"""What stands in a migration's way is found before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from firelift.errors import FireliftError
+from firelift.local.postgres import PostgresServer
+from firelift.postgres import checks
+from firelift.postgres.checks import Server, check_target, server_problems
+from firelift.postgres.connect import connect
+from firelift.postgres.control import create_control
+from firelift.postgres.errors import TargetReadOnly, TooManyConnections
+from firelift.postgres.names import NamesTaken, TakenName, taken_names
+from tests.integration.postgres_world import HOSTILE, RUN, as_role
+
+
+@pytest.fixture
+def admin(database_url: str) -> Iterator[psycopg.Connection]:
+    with closing(psycopg.connect(database_url, autocommit=True)) as connection:
+        yield connection
+
+
+@pytest.fixture
+def poor_url(database_url: str, admin: psycopg.Connection) -> Iterator[str]:
+    """The same database for a role that may create nothing."""
+    admin.execute("CREATE ROLE poor LOGIN PASSWORD 'p'; REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    yield as_role(database_url, "poor", "p")
+    admin.execute("DROP OWNED BY poor CASCADE; DROP ROLE poor")
+
+
+def kinds(found: list[FireliftError]) -> list[type[FireliftError]]:
+    return [type(problem) for problem in found]
+
+
+def test_a_fresh_database_can_take_a_migration_and_stays_untouched(database_url: str, admin: psycopg.Connection) -> None:
+    everything = "SELECT oid::regclass::text, xmin::text FROM pg_class UNION ALL SELECT nspname, xmin::text FROM pg_namespace ORDER BY 1"
+    before = admin.execute(everything).fetchall()
+    assert check_target(database_url, RUN, "public", ["users", HOSTILE]) == []
+    assert check_target(database_url, RUN, "a schema to be made", ["users"]) == []
+    assert admin.execute(everything).fetchall() == before
+
+
+def test_a_target_migrated_before_can_take_another(database_url: str) -> None:
+    with closing(connect(database_url, "firelift-test")) as connection:
+        create_control(connection)
+    assert check_target(database_url, RUN, "public") == []
+
+
+def test_a_role_without_create_is_told_both_things_it_lacks(poor_url: str) -> None:
+    found = check_target(poor_url, RUN, "public")
+    assert kinds(found) == [checks.NoRightToCreateSchemas, checks.NoRightToCreateTables]
+    assert found[1].facts == {"role": "poor", "schema": "public"}
+
+
+def test_a_role_with_create_is_enough(poor_url: str, admin: psycopg.Connection) -> None:
+    name = sql.Identifier(urlsplit(poor_url).path[1:])
+    admin.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO poor; GRANT USAGE, CREATE ON SCHEMA public TO poor").format(name))
+    assert check_target(poor_url, RUN, "public") == []
+
+
+def test_a_control_schema_of_another_role_is_named(poor_url: str, database_url: str, admin: psycopg.Connection) -> None:
+    with closing(connect(database_url, "firelift-test")) as connection:
+        create_control(connection)
+    assert checks.ControlSchemaClosed in kinds(check_target(poor_url, RUN, "public"))
+    admin.execute("GRANT USAGE, CREATE ON SCHEMA firelift TO poor; GRANT SELECT ON ALL TABLES IN SCHEMA firelift TO poor")
+    (closed,) = [problem for problem in check_target(poor_url, RUN, "public") if isinstance(problem, checks.ControlSchemaClosed)]
+    assert closed.facts["tables"] == "loaded_chunks, migrations, tables"
+
+
+@pytest.mark.parametrize("schema", ["pg_catalog", "pg_mine", "information_schema", "firelift", "firelift_staging_x"])
+def test_a_schema_that_is_not_the_users_cannot_be_the_target(database_url: str, schema: str) -> None:
+    assert kinds(check_target(database_url, RUN, schema)) == [checks.ReservedSchema]
+
+
+def test_names_taken_are_listed_with_what_has_them(database_url: str, admin: psycopg.Connection) -> None:
+    admin.execute("CREATE TABLE empty (id text); CREATE TABLE full_one AS SELECT 1 AS id; CREATE VIEW seen AS SELECT 1 AS id")
+    admin.execute(sql.SQL("CREATE TABLE {} ()").format(sql.Identifier(HOSTILE)))
+    (taken,) = check_target(database_url, RUN, "public", ["seen", "full_one", "empty", "fine", HOSTILE])
+    assert isinstance(taken, NamesTaken)
+    assert taken.facts["taken"] == f"{HOSTILE} is an empty table, empty is an empty table, full_one is a table with rows, seen is a view"
+    with closing(connect(database_url, "firelift-test")) as connection:
+        assert taken_names(connection, "public", ["full_one", "fine"]) == [TakenName(name="full_one", kind="table", has_rows=True)]
+        assert taken_names(connection, "no such schema", ["full_one"]) == []
+
+
+def test_a_table_that_may_not_be_read_is_taken_all_the_same(poor_url: str, admin: psycopg.Connection) -> None:
+    admin.execute("CREATE TABLE users AS SELECT 1 AS id")
+    with closing(connect(poor_url, "firelift-test")) as connection:
+        assert taken_names(connection, "public", ["users"]) == [TakenName(name="users", kind="table", has_rows=None)]
+
+
+def test_a_database_switched_to_read_only_is_noticed(database_url: str, admin: psycopg.Connection) -> None:
+    name = sql.Identifier(urlsplit(database_url).path[1:])
+    admin.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
+    assert kinds(check_target(database_url, RUN, "public")) == [TargetReadOnly]
+
+
+def test_a_database_of_another_encoding_is_refused(postgres: PostgresServer) -> None:
+    with closing(psycopg.connect(postgres.url(), autocommit=True)) as admin:
+        admin.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+        try:
+            assert kinds(check_target(postgres.url("latin"), RUN, "public")) == [checks.NotUtf8]
+        finally:
+            admin.execute("DROP DATABASE latin WITH (FORCE)")
+
+
+def test_too_few_connections_are_counted(database_url: str, poor_url: str, admin: psycopg.Connection) -> None:
+    assert kinds(check_target(database_url, RUN, "public", connections=100_000)) == [TooManyConnections]
+    admin.execute("ALTER ROLE poor CONNECTION LIMIT 3")
+    assert TooManyConnections not in kinds(check_target(poor_url, RUN, "public", connections=3))
+    (few,) = [problem for problem in check_target(poor_url, RUN, "public", connections=4) if isinstance(problem, TooManyConnections)]
+    assert few.facts == {"free": 3, "needed": 4}
+
+
+FIT = Server(180000, "18.0", "UTF8", False, False, "db", "me", True)
+
+
+@pytest.mark.parametrize(
+    ("server", "expected"),
+    [
+        (FIT, []),
+        (FIT._replace(version_number=130000), []),
+        (FIT._replace(version_number=120022, version="12.22"), [checks.ServerTooOld]),
+        (FIT._replace(in_recovery=True, read_only=True), [TargetReadOnly]),
+    ],
+)
+def test_servers_that_tests_cannot_start_are_judged_by_what_they_say(server: Server, expected: list[type[FireliftError]]) -> None:
+    assert kinds(server_problems(server)) == expected

@@ -1,0 +1,59 @@
+"""The statements that make a plan's tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from firelift.plan import Column, Link, Shape, TablePlan
+from firelift.postgres.ddl import ddl_of, staging_schema
+
+ORDERS = TablePlan(
+    collection="users/*/orders",
+    table="users_orders",
+    keys=("users_id", "id"),
+    columns=(
+        Column(name="total", field="total", holds="double"),
+        Column(name="placed", field="placed", holds="timestamps"),
+        Column(name="seller", field="seller", holds="link", link=Link(collection="orgs/*/people", ancestors=("seller_orgs_id",))),
+    ),
+    extra=Shape(),
+    parent="users",
+)
+
+
+def test_the_text_of_a_table_is_what_stands_in_the_target() -> None:
+    assert (
+        ddl_of(ORDERS, "public")
+        == """CREATE TABLE "public"."users_orders" (
+    "users_id" text COLLATE "C" NOT NULL,
+    "id" text COLLATE "C" NOT NULL,
+    "total" double precision,
+    "placed" timestamptz[],
+    "seller" text,
+    "seller_orgs_id" text,
+    "firestore_extra" jsonb,
+    "firestore_created_at" timestamptz,
+    "firestore_updated_at" timestamptz,
+    "firestore_residue" jsonb,
+    PRIMARY KEY ("users_id", "id")
+);"""
+    )
+
+
+def test_a_hostile_name_stays_a_name() -> None:
+    table = TablePlan(collection="x", table='a"; drop table x; --', keys=("id",), columns=())
+    assert ddl_of(table, 'p"').startswith('CREATE TABLE "p"""."a""; drop table x; --" (')
+
+
+@pytest.mark.parametrize(
+    ("migration_id", "schema"),
+    [
+        ("migration-2026-11-22T10-30-00-123Z-abc123", "firelift_staging_migration_2026_11_22t10_30_00_123z_abc123"),
+        ("Nightly  Run!", "firelift_staging_nightly_run_"),
+        ("x" * 46, "firelift_staging_" + "x" * 46),
+        ("x" * 47, "firelift_staging_" + "x" * 37 + "_b35f3728"),
+    ],
+)
+def test_the_staging_schema_is_named_after_the_run(migration_id: str, schema: str) -> None:
+    assert staging_schema(migration_id) == schema
+    assert len(schema) <= 63

@@ -1,0 +1,163 @@
+"""A run's directory is private, whole at any moment, and the latest one is linked at the top."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from firelift.run.workspace import (
+    LATEST,
+    STATUS,
+    DiskFull,
+    NoSuchRun,
+    WorkingDirUnusable,
+    Workspace,
+    new_migration_id,
+    storage_errors,
+)
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077])
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def test_an_id_reads_like_the_original_s() -> None:
+    assert re.fullmatch(r"migration-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-\d{3}Z-[a-z0-9]{6}", new_migration_id())
+
+
+@pytest.mark.usefixtures("umask")
+def test_directories_are_0700_and_files_0600_whatever_the_umask(tmp_path: Path) -> None:
+    root = tmp_path / "deep" / "workspace"
+    Workspace(root, "one").create().write_json("more.json", {})
+    found = [path for path in (root, *root.rglob("*")) if not path.is_symlink()]
+    assert {mode(path) for path in found if path.is_dir()} == {0o700}
+    assert {mode(path) for path in found if path.is_file()} == {0o600}
+
+
+def test_an_empty_directory_that_was_there_becomes_private(tmp_path: Path) -> None:
+    root = tmp_path / "made-by-hand"
+    root.mkdir(mode=0o755)
+    Workspace(root, "one").create()
+    assert mode(root) == 0o700
+
+
+def test_a_directory_with_other_things_in_it_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    tmp_path.chmod(0o755)
+    Workspace(tmp_path, "one").create()
+    assert mode(tmp_path) == 0o755
+    assert mode(tmp_path / "runs") == 0o700
+
+
+def test_all_six_are_there_from_the_start_and_valid(tmp_path: Path) -> None:
+    Workspace(tmp_path, "one").create()
+    for name in LATEST:
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / name).exists()
+        if name.endswith(".json"):
+            json.loads((tmp_path / name).read_text())
+
+
+def test_the_top_shows_the_latest_run(tmp_path: Path) -> None:
+    Workspace(tmp_path, "one").create()
+    second = Workspace(tmp_path, "two").create()
+    assert Workspace.latest(tmp_path) == second
+    assert json.loads((tmp_path / STATUS).read_text())["migrationId"] == "two"
+    assert Workspace.of(tmp_path, "one").status()["migrationId"] == "one"
+
+
+def test_creating_again_keeps_what_is_there(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, "one").create()
+    workspace.write_json(STATUS, {"migrationId": "one", "status": "failed"})
+    assert workspace.create().status()["status"] == "failed"
+
+
+@pytest.mark.parametrize("migration_id", [None, "other"])
+def test_no_run_is_a_clear_error(tmp_path: Path, migration_id: str | None) -> None:
+    with pytest.raises(NoSuchRun, match="firelift migrate"):
+        _ = Workspace.latest(tmp_path) if migration_id is None else Workspace.of(tmp_path, migration_id)
+
+
+def test_a_file_in_place_of_the_directory_is_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    for root in (path, path / "below"):
+        with pytest.raises(WorkingDirUnusable, match="a file is where a directory is needed"):
+            Workspace(root, "one").create()
+
+
+def test_a_directory_in_place_of_a_link_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "verification-results").mkdir()
+    with pytest.raises(WorkingDirUnusable, match="verification-results"):
+        Workspace(tmp_path, "one").create()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_that_may_not_be_written_is_a_clear_error(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(WorkingDirUnusable, match="cannot be written"):
+        Workspace(tmp_path / "workspace", "one").create()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a directory that even root cannot write")
+def test_a_read_only_place_is_a_clear_error() -> None:
+    with pytest.raises(WorkingDirUnusable) as caught:
+        Workspace(Path("/proc/firelift"), "one").create()
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+def test_a_full_disk_is_a_clear_error() -> None:
+    with pytest.raises(DiskFull, match="Free space") as caught, storage_errors(Path("/dev/full")), Path("/dev/full").open("w") as full:
+        full.write("x" * 100_000)
+    assert not caught.value.retry
+    assert caught.value.exit_code == 1
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, "one").create()
+    workspace.write_json("a.json", 1)
+    before = set(workspace.run.iterdir())
+    with pytest.raises(ValueError, match="JSON compliant"):
+        workspace.write_json("a.json", float("nan"))
+    assert workspace.read_json("a.json") == 1
+    assert set(workspace.run.iterdir()) == before
+
+
+def test_text_that_is_no_unicode_is_still_json(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, "one").create()
+    workspace.write_json("a.json", {"name": "\ud800 é \0"})
+    assert workspace.read_json("a.json") == {"name": "\ud800 é \0"}
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, "one").create()
+    done = threading.Event()
+    seen: list[int] = []
+
+    def read() -> None:
+        while not done.is_set():
+            seen.append(len(json.loads((tmp_path / STATUS).read_bytes())))
+
+    reader = threading.Thread(target=read)
+    workspace.write_json(STATUS, {})
+    reader.start()
+    for size in range(300):
+        workspace.write_json(STATUS, {str(number): "x" * 100 for number in range(size)})
+    done.set()
+    reader.join()
+    assert seen == sorted(seen)
