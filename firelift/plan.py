@@ -126,6 +126,10 @@ class TablePlan(Frozen):
     parent: str | None = None
     """The collection of the parent document, for nested collections."""
 
+    def link_columns(self) -> set[str]:
+        """The columns that hold ids of referenced documents and of their ancestors."""
+        return {name for column in self.columns if column.link for name in (column.name, *column.link.ancestors)}
+
     def target_columns(self) -> list[tuple[str, PgType]]:
         """Every column of the table with its type, in the order of the table, the Parquet files and COPY."""
         listed: list[tuple[str, PgType]] = [(key, "text") for key in self.keys]

@@ -22,6 +22,8 @@ JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 PREFIX = "MIGRATION_"
 SECRETS = ("database_url", "supabase_key")
 
+_ESCAPE = "cannot be taken apart: write special characters of the password as %XX (@ is %40, / is %2F, : is %3A, # is %23, ? is %3F)"
+
 
 class InvalidSetting(ConfigurationError):
     """A setting has a value that cannot be used."""
@@ -108,11 +110,10 @@ def _postgres_url(value: SecretStr) -> SecretStr:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        raise ValueError(
-            "cannot be taken apart: write special characters of the password as %XX (@ is %40, / is %2F, : is %3A, # is %23)"
-        ) from None
-    if parts.fragment:
-        raise ValueError("contains a #: write it as %23")
+        raise ValueError(_ESCAPE) from None
+    # Raw special characters would move the end of the password: the rest of it would stand for a host.
+    if parts.fragment or "@" in parts.path + parts.query or parts.netloc.count("@") > 1:
+        raise ValueError(_ESCAPE)
     return SecretStr(url)
 
 

@@ -130,7 +130,8 @@ def _examples(connection: Connection, orphaned: sql.Composed, relation: Relation
 
 
 def _refuse_orphans(checked: Sequence[CheckedRelation], foreign_keys: ForeignKeys) -> None:
-    orphaned = [relation for relation in checked if relation.orphans]
+    # A document below one that does not exist is ordinary in Firestore; a reference that leads nowhere is what strict means.
+    orphaned = [relation for relation in checked if relation.orphans and relation.kind == "link"]
     if orphaned and foreign_keys == "strict":
         raise OrphanedRows(
             **{

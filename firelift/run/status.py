@@ -117,6 +117,10 @@ class Status:
         self._tell("phase_started", f"{name} started", name)
         self.flush()
 
+    @property
+    def current_phase(self) -> Phase | None:
+        return self._current
+
     def expect(self, phase: Phase, collection: str | None = None, documents: int | None = None, rows: int | None = None) -> None:
         """How much there is to do, of a collection or (collection None) of the phase as a whole."""
         with self._lock:

@@ -37,7 +37,7 @@ def test_the_session_does_not_depend_on_the_defaults_of_the_database(database_ur
     assert shown == {
         "TimeZone": "UTC",
         "statement_timeout": "0",
-        "search_path": '""',
+        "search_path": "",
         "client_encoding": "UTF8",
         "application_name": "firelift-test",
         "lock_timeout": "1min",

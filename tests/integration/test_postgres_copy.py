@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from firelift.arrow import arrow_schema
 from firelift.errors import FireliftError
 from firelift.plan import Holds, PgType, TablePlan
 from firelift.postgres import errors
+from firelift.postgres.connect import connect
 from firelift.postgres.control import loaded_chunks
 from firelift.postgres.copy import load_chunk
 from firelift.postgres.ddl import staging_schema
@@ -154,6 +156,19 @@ def test_a_chunk_received_before_is_skipped(database_url: str) -> None:
         assert first.rows == {"users": 3, "users_orders": 0}
         assert count_rows(connection, STAGING, users) == 3
         assert list(loaded_chunks(connection, RUN)) == ["c1"]
+
+
+def test_a_second_loader_of_a_chunk_waits_for_the_first_and_then_skips_it(database_url: str) -> None:
+    users = plan("users")
+    share = [(users, [row(users, "a")])]
+    with started(database_url, users) as first, closing(connect(database_url, "second")) as second:
+        second.execute("SET lock_timeout = '50ms'")
+        with first.transaction():
+            load(first, STAGING, share)
+            with pytest.raises(errors.TargetBusy):
+                load(second, STAGING, share)
+        load(second, STAGING, share)
+        assert count_rows(second, STAGING, users) == 1
 
 
 # The server itself raises these in mid-COPY, from a trigger on the staging table.

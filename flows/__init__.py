@@ -1,0 +1,1 @@
+"""The workflows as a reader sees them: order and fan-out, nothing else."""

@@ -1,0 +1,72 @@
+"""One root collection, with everything beneath it, through extraction, transformation and import: a subflow each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import flow, task, unmapped
+from prefect.futures import wait
+from prefect.transactions import CommitMode, transaction
+
+from firelift.receipts import Extracted, Loaded, RootFound, Transformed, Validated
+from tasks.checkpoint import PHASE
+from tasks.extraction import extract
+from tasks.import_ import load
+from tasks.transformation import transform
+from tasks.world import Run
+
+
+@flow(name="extract-collection", flow_run_name="extract {root.collection}", validate_parameters=False)
+def extract_collection(run: Run, root: RootFound, validated: Validated) -> Extracted:
+    """Firestore → archive."""
+    return extract(run, root, validated)
+
+
+@flow(name="transform-collection", flow_run_name="transform {root.collection}", validate_parameters=False)
+def transform_collection(run: Run, root: RootFound) -> Transformed:
+    """Archive → typed rows."""
+    return transform(run, root)
+
+
+@flow(name="load-collection", flow_run_name="load {root.collection}", validate_parameters=False)
+def load_collection(run: Run, root: RootFound, transformed: Transformed) -> Loaded:
+    """Typed rows → staging tables."""
+    return load(run, root, transformed)
+
+
+# A flow cannot be mapped itself; a task that calls it can, and nests it rightly in the run graph.
+@task(**PHASE, name="extract-collection", task_run_name="extract {root.collection}")
+def extracting(run: Run, root: RootFound, validated: Validated) -> Extracted:
+    with transaction(commit_mode=CommitMode.EAGER):  # else nothing inside is kept until this task ends
+        return extract_collection(run, root, validated)
+
+
+@task(**PHASE, name="transform-collection", task_run_name="transform {root.collection}")
+def transforming(run: Run, root: RootFound) -> Transformed:
+    with transaction(commit_mode=CommitMode.EAGER):
+        return transform_collection(run, root)
+
+
+@task(**PHASE, name="load-collection", task_run_name="load {root.collection}")
+def loading(run: Run, root: RootFound, transformed: Transformed) -> Loaded:
+    with transaction(commit_mode=CommitMode.EAGER):
+        return load_collection(run, root, transformed)
+
+
+def extract_all(run: Run, validated: Validated) -> list[Extracted]:
+    return _settled(extracting.map(unmapped(run), list(validated.roots), unmapped(validated)))
+
+
+def transform_all(run: Run, validated: Validated) -> list[Transformed]:
+    return _settled(transforming.map(unmapped(run), list(validated.roots)))
+
+
+def load_all(run: Run, validated: Validated, transformed: Sequence[Transformed]) -> list[Loaded]:
+    return _settled(loading.map(unmapped(run), list(validated.roots), list(transformed)))
+
+
+def _settled(futures: Any) -> list[Any]:
+    """All results, once every collection has come to its end; one that failed does not cut the others short."""
+    wait(futures)
+    return [future.result() for future in futures]

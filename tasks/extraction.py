@@ -1,0 +1,61 @@
+"""The tasks of the phase extraction."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from firelift.firestore.errors import NothingMatches
+from firelift.phases.extraction import extract_collection, read_profile
+from firelift.receipts import Extracted, PhaseReceipt, RootFound, Validated
+from tasks.checkpoint import PHASE
+from tasks.progress import Pulse
+from tasks.world import Run, world
+
+
+@task(**PHASE, name="extract", task_run_name="extract {root.collection}")
+def extract(run: Run, root: RootFound, validated: Validated) -> Extracted:
+    """One root collection, with everything beneath it, into the archive."""
+    here = world(run)
+    status = here.begin("extraction")
+    status.restart_collection("extraction", root.collection)
+    status.expect("extraction", root.collection, documents=root.documents)
+    with Pulse("extraction", root.collection, root.documents) as pulse:
+
+        def progress(documents: int, size: int) -> None:
+            status.advance("extraction", root.collection, documents=documents, bytes=size)
+            pulse.advance(documents)
+
+        return extract_collection(
+            here.workers,
+            here.source,
+            root,
+            here.workspace.archive,
+            validated.read_time,
+            here.selection,
+            here.settings.batch_size,
+            here.settings.range_documents,
+            progress,
+        )
+
+
+@task(**PHASE, name="extraction", task_run_name="extraction")
+def extraction(run: Run, extracted: list[Extracted]) -> PhaseReceipt:
+    """Everything is archived: the sum, and a word on every stream that broke."""
+    here = world(run)
+    status = here.begin("extraction")
+    for part in extracted:
+        for broken in part.breaks:
+            status.warn(f"{part.collection}: the stream was read on after a break: {broken}", "extraction")
+    _refuse_idle_patterns(run, extracted)
+    done = PhaseReceipt(totalRecords=sum(part.documents for part in extracted), collections=len(extracted))
+    status.note(reads=sum(part.reads for part in extracted), documentsPassedOver=sum(part.passed for part in extracted))
+    here.end("extraction", done)
+    return done
+
+
+def _refuse_idle_patterns(run: Run, extracted: list[Extracted]) -> None:
+    here = world(run)
+    found = read_profile(here.workspace.archive, [part.collection for part in extracted])
+    idle = [pattern for pattern in here.selection.idle(found) if pattern in here.selection.include]
+    if idle and found:
+        raise NothingMatches(patterns=", ".join(idle))

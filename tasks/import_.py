@@ -1,0 +1,67 @@
+"""The tasks of the phase import, and of publishing, which follows a passed verification."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from firelift.phases.import_ import finish, load_collection, prepare, publish_tables
+from firelift.receipts import Imported, Loaded, Published, Receipt, RootFound, Transformed, TransformedAll, Validated
+from tasks.checkpoint import PHASE
+from tasks.progress import Pulse
+from tasks.world import Run, world
+
+
+class Staged(Receipt):
+    """The schema in which the tables grow, unseen by readers of the target."""
+
+    schema_name: str
+
+
+@task(**PHASE | {"persist_result": False, "cache_policy": None}, name="staging", task_run_name="staging")
+def staging(run: Run, validated: Validated, transformed: TransformedAll) -> Staged:
+    """Control schema and empty staging tables: the first thing a migration writes to the target."""
+    here = world(run)
+    here.begin("import")
+    settings = here.settings
+    schema = prepare(
+        here.database_url, run.migration_id, settings.migration_mode, settings.public(), validated.read_time, here.plan(), settings.target_schema
+    )
+    return Staged(schema_name=schema)
+
+
+@task(**PHASE, name="load", task_run_name="load {root.collection}")
+def load(run: Run, root: RootFound, transformed: Transformed) -> Loaded:
+    """One root collection, with everything beneath it, into staging."""
+    here = world(run)
+    status = here.begin("import")
+    expected = sum(counts.rows for counts in transformed.tables.values())
+    status.restart_collection("import", root.collection)
+    status.expect("import", root.collection, rows=expected)
+    with Pulse("import", root.collection, expected) as pulse:
+
+        def progress(rows: int) -> None:
+            status.advance("import", root.collection, rows=rows)
+            pulse.advance(rows)
+
+        return load_collection(here.workers, here.database_url, run.migration_id, here.directory, root.collection, progress)
+
+
+@task(**PHASE, name="import", task_run_name="import")
+def import_(run: Run, loaded: list[Loaded]) -> Imported:
+    """All rows are in: keys, foreign keys where no row is orphaned, statistics."""
+    here = world(run)
+    status = here.begin("import")
+    done = finish(here.database_url, run.migration_id, here.plan(), here.settings.foreign_keys, loaded)
+    for relation in done.relations:
+        if relation.orphans:
+            told = f"{relation.table}({', '.join(relation.columns)}) → {relation.references}: {relation.orphans} rows refer to documents"
+            status.warn(f"{told} that are not there, so there is no foreign key; for example {', '.join(relation.examples)}", "import")
+    here.end("import", done)
+    return done
+
+
+@task(**PHASE | {"persist_result": False, "cache_policy": None}, name="publish", task_run_name="publish")
+def publish(run: Run, validated: Validated) -> Published:
+    """The tables become visible, all in one transaction."""
+    here = world(run)
+    return publish_tables(here.database_url, run.migration_id, here.plan(), here.settings.target_schema, validated.read_time)

@@ -1,0 +1,45 @@
+"""The task of the phase pre_validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect import task
+
+from firelift.errors import FireliftError
+from firelift.phases.pre_validation import Target, validate
+from firelift.postgres.checks import check_target
+from firelift.postgres.supabase import check_api
+from firelift.receipts import Validated
+from tasks.checkpoint import PHASE
+from tasks.world import Run, World, world
+
+
+@task(**PHASE, name="pre_validation", task_run_name="pre_validation")
+def pre_validation(run: Run) -> Validated:
+    """Checks both sides, the disk and the names; chooses the snapshot."""
+    here = world(run)
+    status = here.begin("pre_validation")
+    rules = here.rules()
+    validated = validate(
+        here.source, here.settings.read_time, here.selection, rules.naming, rules.mapping, here.directory, _target(here)
+    )
+    status.read_at(validated.read_time)
+    for warning in validated.warnings:
+        status.warn(warning)
+    here.end("pre_validation", validated)
+    return validated
+
+
+def _target(here: World) -> Target | None:
+    """The checks of the target; a dry run may do without one."""
+    if here.settings.dry_run and here.settings.database_url is None:
+        return None
+
+    def problems(tables: Sequence[str]) -> list[FireliftError]:
+        if here.settings.supabase_url and here.settings.supabase_key:
+            check_api(here.settings.supabase_url, here.settings.supabase_key.get_secret_value())
+        # Each worker has a connection, and so have the lock and the phase itself.
+        return check_target(here.database_url, here.run.migration_id, here.settings.target_schema, tables, here.settings.max_workers + 2)
+
+    return Target(problems)

@@ -1,0 +1,61 @@
+"""The tasks of the phase transformation."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from firelift.files import write_whole
+from firelift.phases.extraction import read_profile
+from firelift.phases.transformation import transform_collection
+from firelift.planning import make_plan
+from firelift.receipts import Extracted, Planned, RootFound, Transformed, TransformedAll, summed, tallied
+from tasks.checkpoint import PHASE
+from tasks.progress import Pulse
+from tasks.world import Run, world
+
+
+@task(**PHASE, name="planning", task_run_name="planning")
+def planning(run: Run, extracted: list[Extracted]) -> Planned:
+    """Tables, columns and types for everything that was archived."""
+    here = world(run)
+    here.begin("transformation")
+    profile = read_profile(here.workspace.archive, [part.collection for part in extracted])
+    plan = make_plan(here.source.name, profile, here.rules())
+    write_whole(here.directory / "plan.json", plan.model_dump_json(indent=1))
+    return Planned(tables=len(plan.tables), columns=sum(len(table.columns) for table in plan.tables), plan="plan.json")
+
+
+@task(**PHASE, name="transform", task_run_name="transform {root.collection}")
+def transform(run: Run, root: RootFound) -> Transformed:
+    """One root collection, with everything beneath it, as typed rows."""
+    here = world(run)
+    status = here.begin("transformation")
+    status.restart_collection("transformation", root.collection)
+    status.expect("transformation", root.collection, documents=root.documents)
+    with Pulse("transformation", root.collection, root.documents) as pulse:
+
+        def progress(documents: int) -> None:
+            status.advance("transformation", root.collection, documents=documents)
+            pulse.advance(documents)
+
+        return transform_collection(here.workers, here.directory, root.collection, progress)
+
+
+@task(**PHASE, name="transformation", task_run_name="transformation")
+def transformation(run: Run, transformed: list[Transformed]) -> TransformedAll:
+    """Everything is rows: what became of the documents of every collection."""
+    here = world(run)
+    tables = summed([part.tables for part in transformed])
+    done = TransformedAll(
+        transformedRecords=sum(counts.rows for counts in tables.values()),
+        tables=tables,
+        rejected=sum(counts.rejected for counts in tables.values()),
+        residue=sum(counts.residue for counts in tables.values()),
+        reasons=tallied([part.reasons for part in transformed]),
+    )
+    status = here.begin("transformation")
+    status.note(rowsRejected=done.rejected, residueRows=done.residue)
+    for reason, count in done.reasons.items():
+        status.warn(f"{count} documents were rejected: {reason}", "transformation")
+    here.end("transformation", done)
+    return done
