@@ -19,7 +19,14 @@ import pyarrow.parquet as pq
 
 from firelift.files import appearing, storage_errors
 
-SCHEMA = pa.schema([("path", pa.string()), ("create_time", pa.timestamp("us", "UTC")), ("update_time", pa.timestamp("us", "UTC")), ("document", pa.binary())])
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("create_time", pa.timestamp("us", "UTC")),
+        ("update_time", pa.timestamp("us", "UTC")),
+        ("document", pa.binary()),
+    ]
+)
 
 # Few documents are large, but 5000 of the largest (1 MiB) would be 5 GB: a chunk also ends here.
 CHUNK_BYTES = 32 << 20
@@ -63,10 +70,17 @@ class RangeArchive:
     def path(self, chunk: Chunk) -> Path:
         return self.directory / f"{chunk.name.rsplit('/', 1)[1]}.parquet"
 
-    def write(self, number: int, paths: list[str], created: list[int], updated: list[int], documents: list[bytes], last_key: str, passed: int) -> Chunk:
+    def write(
+        self, number: int, paths: list[str], created: list[int], updated: list[int], documents: list[bytes], last_key: str, passed: int
+    ) -> Chunk:
         """Adds a chunk; it counts from the moment its line stands in the list."""
         chunk = Chunk(f"{self.directory.name}/{self.number:04}-{number:06}", len(paths), sum(map(len, documents)), last_key, passed)
-        columns = [pa.array(paths, pa.string()), pa.array(created, pa.int64()), pa.array(updated, pa.int64()), pa.array(documents, pa.binary())]
+        columns = [
+            pa.array(paths, pa.string()),
+            pa.array(created, pa.int64()),
+            pa.array(updated, pa.int64()),
+            pa.array(documents, pa.binary()),
+        ]
         table = pa.table([column.cast(field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
         write_parquet(table, self.path(chunk))
         with storage_errors(self.listing), open(self.listing, "a", opener=_private) as listing:

@@ -17,7 +17,7 @@ from firelift.errors import FireliftError
 from firelift.run.display import follow, screen_for
 from firelift.run.log import Log
 from firelift.run.reports import write_reports
-from firelift.run.status import Status
+from firelift.run.status import Status, is_stop
 from firelift.run.workspace import REPORT, STATUS, Workspace, new_migration_id
 from firelift.settings import Settings
 
@@ -56,7 +56,7 @@ def run_migration(settings: Settings) -> dict[str, Any]:
             return _flow(settings)
     except BaseException as error:
         _record_end(workspace, settings, error)
-        if _is_stop(error):
+        if is_stop(error):
             raise Stopped(migration=workspace.migration_id) from error
         raise
 
@@ -89,17 +89,9 @@ def _record_end(workspace: Workspace, settings: Settings, error: BaseException) 
     with suppress(FireliftError):
         secrets = settings.secrets()
         with Status.open(workspace, settings.migration_mode, secrets, Log(workspace, secrets)) as status:
-            if _is_stop(error):
-                status.stop()
-            else:
-                status.fail(error)
+            status.fail(error)
             before = workspace.read_json(REPORT) or {}
             write_reports(workspace, settings.public(), status.data(), before.get("plan"), before.get("tables"), settings.target())
-
-
-def _is_stop(error: BaseException) -> bool:
-    """Ctrl-C, or the SIGTERM that Prefect makes an exception of (its class cannot be imported here for the time it takes)."""
-    return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "TerminationSignal"
 
 
 @contextmanager

@@ -35,3 +35,10 @@ class ConfigurationError(FireliftError):
     """The configuration cannot be used."""
 
     exit_code = 2
+
+
+class Stopped(FireliftError):
+    """The migration was stopped on request."""
+
+    exit_code = 3
+    remedy = "What was done is kept."

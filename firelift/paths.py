@@ -26,9 +26,7 @@ def parent_of(collection: str) -> str | None:
 def matches(collection: str, pattern: str) -> bool:
     """Whether `pattern` names the collection or one above it. `*`, `?` and `[…]` stand for parts of one segment."""
     wanted, given = pattern.split("/"), collection.split("/")
-    return len(wanted) <= len(given) and all(
-        fnmatchcase(segment, glob) for segment, glob in zip(given, wanted, strict=False)
-    )
+    return len(wanted) <= len(given) and all(fnmatchcase(segment, glob) for segment, glob in zip(given, wanted, strict=False))
 
 
 class Selection:

@@ -14,6 +14,9 @@ from firelift.profile import CollectionProfile, Place, Profile
 
 MOST_COLUMNS = 400
 
+# PostgreSQL's INDEX_MAX_KEYS: no primary key has more columns, so documents below deeper paths cannot be rows.
+MOST_KEYS = 32
+
 # A heap tuple must fit in a page: 8160 bytes with 8 KiB pages. What is longer than this moves out of line and leaves
 # a pointer of 18 bytes, but values up to about 24 bytes never move, so each column may take this much of the row.
 ROW_BYTES, FIXED_BYTES, VARYING_BYTES = 7800, 8, 28
@@ -48,12 +51,13 @@ class Rules:
 
 
 def make_plan(database: str, profile: Profile, rules: Rules, earlier: Mapping[str, TablePlan] | None = None) -> Plan:
-    """The plan for every collection of the profile. Names that `earlier` plans gave are given again."""
+    """The plan for every collection of the profile that a table can hold. Names that `earlier` plans gave are given again."""
     earlier = earlier or {}
-    collections = in_byte_order(profile)
+    collections = [collection for collection in in_byte_order(profile) if len(collection.split("/*/")) <= MOST_KEYS]
     names = _table_names(collections, rules, earlier)
     tables = [
-        _table(collection, names[collection], profile[collection], frozenset(profile), rules, earlier.get(collection)) for collection in collections
+        _table(collection, names[collection], profile[collection], frozenset(profile), rules, earlier.get(collection))
+        for collection in collections
     ]
     return Plan(database=database, tables=tuple(tables))
 
@@ -97,7 +101,12 @@ def _table(
     extra = shape_of_fields({name: place for name, place in seen.fields.items() if name not in set(fields)}) if spare else None
     parent = parent_of(collection)
     return TablePlan(
-        collection=collection, table=table, keys=tuple(keys), columns=tuple(columns), extra=extra, parent=parent if parent in migrated else None
+        collection=collection,
+        table=table,
+        keys=tuple(keys),
+        columns=tuple(columns),
+        extra=extra,
+        parent=parent if parent in migrated else None,
     )
 
 
@@ -186,7 +195,9 @@ def _shape(place: Place) -> Shape:
     kinds = place.kinds() | {"nonfinite": place.counts["nonfinite"]}
     keys, every = _within(place)
     return Shape(
-        string=_most(kinds, {"string": "string", "timestamp": "timestamp", "bytes": "bytes", "reference": "reference", "double": "nonfinite"}),
+        string=_most(
+            kinds, {"string": "string", "timestamp": "timestamp", "bytes": "bytes", "reference": "reference", "double": "nonfinite"}
+        ),
         object=_most(kinds, {"map": "map", "geopoint": "geopoint"}),
         array=_most(kinds, {"array": "array", "vector": "vector"}),
         keys=_shaped(keys),
@@ -213,4 +224,3 @@ def _within(place: Place) -> tuple[Mapping[str, Place], Place | None]:
 
 def _shaped(places: Mapping[str, Place]) -> dict[str, Shape]:
     return {key: shape for key in in_byte_order(places) if (shape := shape_of(places[key])) is not None}
-

@@ -17,6 +17,7 @@ from firelift.firestore.values import KIND_OF, Document, UnknownValueType, Value
 # more than 100 keys is taken for a dictionary, whose values share one profile; 50 000 places in all bound the rest.
 MOST_FIELDS, MOST_KEYS, MOST_PLACES = 10_000, 100, 50_000
 
+
 class Place:
     """A field, a map key or the elements of an array: how often which kind of value stood there."""
 
@@ -232,4 +233,3 @@ class Profiler:
             return ""
         path = reference[len(self._prefix) :]
         return collection_of(path) if path.count("/") % 2 else ""
-

@@ -6,7 +6,9 @@ at a time over a pipe, and ends when the pipe closes: a killed parent leaves no 
 
 from __future__ import annotations
 
+import contextvars
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -17,7 +19,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
-from firelift.errors import FireliftError
+from firelift.errors import FireliftError, Stopped
 
 Result = TypeVar("Result")
 Report = Callable[[Any], None]
@@ -46,8 +48,10 @@ class Worker:
         command = [sys.executable, "-c", f"from firelift.workers import serve; serve({theirs.fileno()})"]
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno())
         theirs.close()
+        self.busy = False
 
     def call(self, function: Callable[..., Result], arguments: tuple[Any, ...], report: Report) -> Result:
+        self.busy = True
         try:
             self.pipe.send((function, arguments))
             while True:
@@ -60,9 +64,15 @@ class Worker:
                     return content  # type: ignore[no-any-return]
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
             raise WorkerDied(exit_status=self.process.wait(), doing=function.__name__) from error
+        finally:
+            self.busy = False
 
     def stop(self) -> None:
-        self.pipe.close()
+        """Ends the process: an idle one by itself, a busy one at once, which whoever waits for it sees."""
+        if self.busy:
+            self.process.kill()
+        else:
+            self.pipe.close()
         try:
             self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -78,6 +88,7 @@ class Workers:
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._all: list[Worker] = []
         self._lock = threading.Lock()
+        self._stopped = False
         for _ in range(number):
             self._idle.put(self._start())
 
@@ -90,18 +101,28 @@ class Workers:
     def call(self, function: Callable[..., Result], *arguments: Any, report: Report = lambda said: None) -> Result:
         """Runs `function(*arguments, report)` in the next idle worker. It must be importable from the engine."""
         worker = self._idle.get()
+        if self._stopped:
+            self._idle.put(worker)
+            raise Stopped()
         try:
             return worker.call(function, arguments, report)
-        except WorkerDied:
+        except WorkerDied as died:
+            if self._stopped:
+                raise Stopped() from died
             worker = self._start()
             raise
         finally:
             self._idle.put(worker)
 
-    def each(self, function: Callable[..., Result], calls: Iterable[tuple[Any, ...]], report: Report = lambda said: None) -> Iterator[Result]:
+    def each(
+        self, function: Callable[..., Result], calls: Iterable[tuple[Any, ...]], report: Report = lambda said: None
+    ) -> Iterator[Result]:
         """The results of many calls as they come; the first error stops the rest that have not started."""
         with ThreadPoolExecutor(self.number) as threads:
-            futures: list[Future[Result]] = [threads.submit(self.call, function, *arguments, report=report) for arguments in calls]
+            # Each thread gets the caller's context, for what `report` may want of it.
+            futures: list[Future[Result]] = [
+                threads.submit(contextvars.copy_context().run, self.call, function, *arguments, report=report) for arguments in calls
+            ]
             try:
                 for future in as_completed(futures):
                     yield future.result()
@@ -110,6 +131,8 @@ class Workers:
                     future.cancel()
 
     def stop(self) -> None:
+        """Ends all processes; calls that are under way raise Stopped."""
+        self._stopped = True
         for worker in self._all:
             worker.stop()
 
@@ -122,6 +145,8 @@ class Workers:
 
 def serve(descriptor: int) -> None:
     """Runs calls that come over the pipe until its other end is closed."""
+    # Ctrl-C reaches every process of the terminal; what becomes of this one is the main process's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     pipe = Connection(descriptor)
     while True:
         try:

@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from firelift.receipts import Published, Transformed, TransformedAll, Validated
 from flows.collection import extract_all, load_all, transform_all
 from flows.parameters import takes_settings
 from tasks.extraction import extraction
@@ -16,7 +17,7 @@ from tasks.post_migration import post_migration
 from tasks.pre_validation import pre_validation
 from tasks.transformation import planning, transformation
 from tasks.verification import skip_verification, verification
-from tasks.world import named_run, opened
+from tasks.world import Run, named_run, opened, world
 
 
 def run_name() -> str:
@@ -31,21 +32,24 @@ def run_name() -> str:
 def migration(**options: Any) -> dict[str, Any]:
     """Moves everything, exactly; returns the final report. Secrets come from the environment, never as parameters."""
     run = named_run(options)
-    with opened(run) as world:
+    with opened(run) as here:
         validated = pre_validation(run)
         extracted = extract_all(run, validated)
         extraction(run, extracted)
         planning(run, extracted)
         parts = transform_all(run, validated)
         transformed = transformation(run, parts)
-        if world.settings.dry_run:
-            post_migration(run, None)
-            return world.report()
-        staging(run, validated, transformed)
-        import_(run, load_all(run, validated, parts))
-        if world.settings.auto_verification:
-            verification(run, list(validated.roots), transformed)
-        else:
-            skip_verification(run)
-        post_migration(run, publish(run, validated))
-    return world.report()
+        published = None if here.settings.dry_run else arrive(run, validated, parts, transformed)
+        post_migration(run, published)
+    return here.report()
+
+
+def arrive(run: Run, validated: Validated, parts: list[Transformed], transformed: TransformedAll) -> Published:
+    """What a dry run leaves out: staging, verification and publishing."""
+    staging(run, validated, transformed)
+    import_(run, load_all(run, validated, parts))
+    if world(run).settings.auto_verification:
+        verification(run, list(validated.roots), transformed)
+    else:
+        skip_verification(run)
+    return publish(run, validated)

@@ -22,6 +22,6 @@ def takes_settings(function: F) -> F:
 def _parameter(name: str) -> inspect.Parameter:
     setting = Settings.model_fields[name]
     # Bounds and validators belong to a value that is given, not to None.
-    given = Annotated[setting.annotation, *setting.metadata] if setting.metadata else setting.annotation
+    given: Any = Annotated[setting.annotation, *setting.metadata] if setting.metadata else setting.annotation
     annotation = Annotated[given | None, Field(description=setting.description)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

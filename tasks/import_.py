@@ -24,7 +24,13 @@ def staging(run: Run, validated: Validated, transformed: TransformedAll) -> Stag
     here.begin("import")
     settings = here.settings
     schema = prepare(
-        here.database_url, run.migration_id, settings.migration_mode, settings.public(), validated.read_time, here.plan(), settings.target_schema
+        here.database_url,
+        run.migration_id,
+        settings.migration_mode,
+        settings.public(),
+        validated.read_time,
+        here.plan(),
+        settings.target_schema,
     )
     return Staged(schema_name=schema)
 

@@ -21,9 +21,7 @@ def pre_validation(run: Run) -> Validated:
     here = world(run)
     status = here.begin("pre_validation")
     rules = here.rules()
-    validated = validate(
-        here.source, here.settings.read_time, here.selection, rules.naming, rules.mapping, here.directory, _target(here)
-    )
+    validated = validate(here.source, here.settings.read_time, here.selection, rules.naming, rules.mapping, here.directory, _target(here))
     status.read_at(validated.read_time)
     for warning in validated.warnings:
         status.warn(warning)

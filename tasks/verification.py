@@ -23,7 +23,9 @@ def verification(run: Run, roots: Sequence[RootFound], transformed: TransformedA
     here = world(run)
     here.begin("verification")
     done = verify(here.database_url, run.migration_id, here.directory, [root.collection for root in roots], here.plan(), transformed.tables)
-    write_whole(here.workspace.verification_results / "differences.json", json.dumps([found.model_dump() for found in done.differences], indent=1))
+    write_whole(
+        here.workspace.verification_results / "differences.json", json.dumps([found.model_dump() for found in done.differences], indent=1)
+    )
     if not done.passed or transformed.rejected > here.settings.max_rejects:
         give_up(here.database_url, run.migration_id)
     if not done.passed:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from firelift.errors import FireliftError
+from firelift.errors import FireliftError, Stopped
 from firelift.firestore.channel import Source, project_of
 from firelift.firestore.errors import NoProject
 from firelift.mapping import read_mapping
@@ -149,6 +149,7 @@ def opened(run: Run) -> Iterator[World]:
         stack.callback(here.workers.stop)
         stack.callback(here.status.close)
         try:
+            here.begin("pre_validation")
             here.report()
             if not settings.dry_run:
                 from firelift.postgres.lock import target_lock
@@ -156,6 +157,9 @@ def opened(run: Run) -> Iterator[World]:
                 stack.enter_context(target_lock(here.database_url, run.migration_id))
             yield here
             here.status.complete()
+        except (KeyboardInterrupt, Stopped):
+            here.status.stop()
+            raise
         except BaseException as error:
             here.status.fail(error)
             raise

@@ -113,7 +113,7 @@ class Leaves:
         return self.texts.map(lambda text: value_of("string_value", text))
 
     def doubles(self) -> st.SearchStrategy[Value]:
-        return (self.numbers | self.special).map(lambda number: value_of("double_value", number))
+        return st.one_of(self.numbers, self.special).map(lambda number: value_of("double_value", number))
 
     def timestamps(self) -> st.SearchStrategy[Value]:
         return st.builds(timestamp, SECONDS, self.nanos)
@@ -180,13 +180,14 @@ def names(text: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.one_of(users, orders, other, confusing)
 
 
+MOSTLY = st.sampled_from((True, True, False))
 UGLY_TEXT = st.text(max_size=8) | st.sampled_from((*UGLY_TEXTS, "__type__", "value", "latitude", "stringValue", "$bytes", "at"))
-TAME_TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=8)
+TAME_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 
 ANY = Leaves(
     texts=UGLY_TEXT,
     numbers=st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(UGLY_NUMBERS),
-    special=st.floats() | st.sampled_from(SPECIAL_NUMBERS),
+    special=st.sampled_from(SPECIAL_NUMBERS) | st.floats(),
     nanos=MICROS | FINER,
     names=names(UGLY_TEXT),
 )
@@ -215,7 +216,9 @@ LOOKALIKES = st.sampled_from(
 
 def documents(name: st.SearchStrategy[str], values: st.SearchStrategy[Value] | None = None) -> st.SearchStrategy[Document]:
     moments = st.tuples(SECONDS, MICROS | FINER)
-    fields = st.dictionaries(st.sampled_from(FIELDS) | UGLY_TEXT, values or ANY.values() | LOOKALIKES, max_size=6)
+    none: dict[str, Value] = {}
+    held = values or ANY.values() | LOOKALIKES
+    fields = st.dictionaries(st.sampled_from(FIELDS) | UGLY_TEXT, held, min_size=1, max_size=8) | st.just(none)
     return st.builds(document, name, fields, moments, moments)
 
 
@@ -266,7 +269,16 @@ _ARRAYS: dict[Kind, Holds] = {
     "boolean": "booleans",
     "timestamp": "timestamps",
 }
-_SCALARS: dict[Kind, Holds] = {"geopoint": "json", "map": "json", "null": "json"}
+_SCALARS: dict[Kind, Holds] = {
+    "string": "string",
+    "integer": "integer",
+    "double": "double",
+    "boolean": "boolean",
+    "timestamp": "timestamp",
+    "bytes": "bytes",
+    "reference": "reference",
+    "vector": "vector",
+}
 
 
 def fitting_holds(value: Value) -> Holds:
@@ -274,8 +286,7 @@ def fitting_holds(value: Value) -> Holds:
     if kind == "array":
         kinds = {kind_of(element) for element in value.array_value.values}
         return _ARRAYS.get(kinds.pop(), "json") if len(kinds) == 1 else "json"
-    holds: Any = _SCALARS.get(kind, kind)
-    return holds
+    return _SCALARS.get(kind, "json")
 
 
 def fitting_column(number: int, field: str, value: Value) -> Column:
@@ -291,10 +302,12 @@ def fitting_column(number: int, field: str, value: Value) -> Column:
 
 @st.composite
 def columns(draw: st.DrawFn, number: int, field: str, value: Value | None) -> Column:
-    """A column for the field: half of the time one that suits the value."""
+    """A column for the field: two times of three one that suits the value."""
     held = draw(st.sampled_from(tuple(TYPE_OF)))
-    suited = fitting_column(number, field, value) if value is not None and draw(st.booleans()) else None
+    suited = fitting_column(number, field, value) if value is not None and draw(MOSTLY) else None
     holds = suited.holds if suited else held
+    if holds == "integer" and draw(st.booleans()):
+        holds = "double"
     if holds == "reference" and draw(st.booleans()):
         holds = "link"
     return Column(
@@ -302,7 +315,7 @@ def columns(draw: st.DrawFn, number: int, field: str, value: Value | None) -> Co
         field=field,
         holds=holds,
         null_means=draw(st.sampled_from(("missing", "null"))),
-        shape=(suited.shape if suited and draw(st.booleans()) else draw(st.none() | shapes())) if holds == "json" else None,
+        shape=(suited.shape if suited and draw(MOSTLY) else draw(st.none() | shapes())) if holds == "json" else None,
         link=draw(links(number)) if holds == "link" else None,
     )
 
@@ -320,7 +333,8 @@ def links(number: int) -> st.SearchStrategy[Link]:
 @st.composite
 def table_plans(draw: st.DrawFn, example: Document, collection: str = "users", keys: tuple[str, ...] = ("id",)) -> TablePlan:
     """A plan for a collection that holds a document like this one, well made or not."""
-    fields = draw(st.lists(st.sampled_from(sorted({*FIELDS, *example.fields})), unique=True, max_size=8))
+    absent = draw(st.lists(st.sampled_from(FIELDS), unique=True, max_size=2))
+    fields = sorted({*absent, *(field for field in sorted(example.fields) if draw(MOSTLY))})
     return TablePlan(
         collection=collection,
         table="users",
@@ -340,5 +354,7 @@ def planned_documents(draw: st.DrawFn, at_most: int = 1) -> tuple[TablePlan, lis
     levels, keys = collection.split("/")[::2], COLLECTIONS[collection]
     ids = st.lists(segments(TAME_TEXT), min_size=len(keys), max_size=len(keys)).map(tuple)
     wanted = draw(st.lists(ids, min_size=1, max_size=at_most, unique=True))
-    found = [draw(documents(st.just(f"{BELOW}/" + "/".join(f"{level}/{id}" for level, id in zip(levels, own, strict=True))))) for own in wanted]
+    found = [
+        draw(documents(st.just(f"{BELOW}/" + "/".join(f"{level}/{id}" for level, id in zip(levels, own, strict=True))))) for own in wanted
+    ]
     return draw(table_plans(found[0], collection, keys)), found

@@ -56,7 +56,10 @@ class Firestore:
     def __init__(self, source: Source, channel: grpc.Channel) -> None:
         self.source = source
         self._channel = channel
-        self._metadata = [("google-cloud-resource-prefix", source.name), ("x-goog-request-params", f"project_id={source.project}&database_id={source.database}")]
+        self._metadata = [
+            ("google-cloud-resource-prefix", source.name),
+            ("x-goog-request-params", f"project_id={source.project}&database_id={source.database}"),
+        ]
         if source.emulator_host:
             # The emulator takes this for an administrator: security rules do not apply, as with a service account.
             self._metadata.append(("authorization", "Bearer owner"))

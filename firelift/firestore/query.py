@@ -87,8 +87,12 @@ def root_collection_ids(firestore: Firestore, read_time: str) -> list[str]:
     found: list[str] = []
     token = ""
     while True:
-        request = types.ListCollectionIdsRequest(parent=firestore.source.root, page_size=300, page_token=token, read_time=_timestamp(read_time))
-        answer = types.ListCollectionIdsResponse.deserialize(firestore.call("ListCollectionIds", types.ListCollectionIdsRequest.serialize(request)))
+        request = types.ListCollectionIdsRequest(
+            parent=firestore.source.root, page_size=300, page_token=token, read_time=_timestamp(read_time)
+        )
+        answer = types.ListCollectionIdsResponse.deserialize(
+            firestore.call("ListCollectionIds", types.ListCollectionIdsRequest.serialize(request))
+        )
         found.extend(answer.collection_ids)
         token = answer.next_page_token
         if not token:

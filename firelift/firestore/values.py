@@ -123,6 +123,11 @@ class UnknownValueType(FireliftError):
     remedy = "Nothing was skipped: exclude the collection, or use a version of Firelift that knows the type."
 
 
+def dotted(path: Path) -> str:
+    """The path for people to read."""
+    return ".".join(map(str, path))
+
+
 def kind_of(value: Value) -> Kind:
     kind = KIND_OF.get(value.WhichOneof(ONEOF))
     if kind is None:

@@ -26,13 +26,23 @@ Progress = Callable[[int, int], None]
 
 
 def extract_collection(
-    workers: Workers, source: Source, root: RootFound, archive: Path, read_time: str, selection: Selection, batch_size: int, range_documents: int, progress: Progress
+    workers: Workers,
+    source: Source,
+    root: RootFound,
+    archive: Path,
+    read_time: str,
+    selection: Selection,
+    batch_size: int,
+    range_documents: int,
+    progress: Progress,
 ) -> Extracted:
     """Archives a root collection with everything beneath it, and proves by COUNT that it is complete."""
     directory = archive / file_name(root.collection)
     directory.mkdir(mode=0o700, exist_ok=True)
     ranges = _ranges(source, root, directory, read_time, range_documents, workers.number)
-    calls = [(source, directory, number, keys, read_time, selection, batch_size, expected) for number, (keys, expected) in enumerate(ranges)]
+    calls = [
+        (source, directory, number, keys, read_time, selection, batch_size, expected) for number, (keys, expected) in enumerate(ranges)
+    ]
     done = list(workers.each(extract_range, calls, report=lambda said: progress(*said)))
     read = sum(part.documents + part.passed for part in done)
     if read != root.documents:
@@ -49,7 +59,9 @@ def extract_collection(
     )
 
 
-def _ranges(source: Source, root: RootFound, directory: Path, read_time: str, range_documents: int, most: int) -> list[tuple[KeyRange, int]]:
+def _ranges(
+    source: Source, root: RootFound, directory: Path, read_time: str, range_documents: int, most: int
+) -> list[tuple[KeyRange, int]]:
     """The key ranges of a root with their counts; kept in a file, because chunks are only valid with the same cuts."""
     kept = directory / "ranges.json"
     if kept.exists():

@@ -65,7 +65,9 @@ def validate(
     refuse(problems)
     return Validated(
         read_time=moment,
-        roots=tuple(RootFound(collection=root.collection_id, start=root.keys.start, end=root.keys.end, documents=root.documents) for root in taken),
+        roots=tuple(
+            RootFound(collection=root.collection_id, start=root.keys.start, end=root.keys.end, documents=root.documents) for root in taken
+        ),
         documents=sum(root.documents for root in taken),
         warnings=() if taken else ("The Firestore database holds no document.",),
     )
@@ -92,7 +94,9 @@ def snapshot_time(wanted: str, now: str) -> str:
 
 def _selected(found: list[Root], selection: Selection) -> list[Root]:
     taken = [root for root in found if selection.may_take_below(root.collection_id)]
-    unmatched = [pattern for pattern in selection.include if not any(Selection([pattern]).may_take_below(root.collection_id) for root in found)]
+    unmatched = [
+        pattern for pattern in selection.include if not any(Selection([pattern]).may_take_below(root.collection_id) for root in found)
+    ]
     if unmatched and found:
         raise NothingMatches(patterns=", ".join(unmatched), root_collections=", ".join(root.collection_id for root in found[:20]))
     return taken

@@ -18,6 +18,7 @@ from firelift.files import write_whole
 from firelift.firestore.values import Document, tagged
 from firelift.paths import collection_of
 from firelift.plan import Plan, TablePlan
+from firelift.planning import MOST_KEYS
 from firelift.receipts import ChunkTransformed, TableCounts, Transformed, summed, tallied
 from firelift.transform import Rejected, compile_encoder
 from firelift.workers import Workers
@@ -30,7 +31,10 @@ Progress = Callable[[int], None]
 def transform_collection(workers: Workers, run: Path, collection: str, progress: Progress) -> Transformed:
     """Rows for every archived document of a root collection and of everything beneath it."""
     calls = [
-        (run, chunk.name, part.path(chunk)) for part in ranges(run / "archive" / file_name(collection)) for chunk in part.chunks() if chunk.documents
+        (run, chunk.name, part.path(chunk))
+        for part in ranges(run / "archive" / file_name(collection))
+        for chunk in part.chunks()
+        if chunk.documents
     ]
     done = []
     for chunk in workers.each(transform_chunk, calls):
@@ -56,9 +60,11 @@ def transform_chunk(run: Path, name: str, archived: Path, report: Callable[[Any]
     for path, document in read_chunk(archived):
         collection = collection_of(path)
         try:
-            rows[collection].append(encoders[collection](document))
+            row = _encoder(encoders, collection, path)(document)
         except Rejected as rejected:
             rejects.append(_reject(collection, path, document, rejected))
+        else:
+            rows[collection].append(row)
     for collection, listed in rows.items():
         _write_rows(run, plan.table_of(collection), name, listed)
     _write_rejects(run, name, rejects)
@@ -82,6 +88,12 @@ def _compiled(plan_file: Path) -> tuple[Plan, dict[str, Callable[[bytes], Row]]]
     return plan, {table.collection: compile_encoder(table, plan.database) for table in plan.tables}
 
 
+def _encoder(encoders: dict[str, Callable[[bytes], Row]], collection: str, path: str) -> Callable[[bytes], Row]:
+    if collection not in encoders:
+        raise Rejected(reason=f"it lies deeper than the {MOST_KEYS} columns of an index", path=path)
+    return encoders[collection]
+
+
 def _write_rows(run: Path, table: TablePlan, name: str, rows: list[Row]) -> None:
     if not rows:
         return
@@ -95,7 +107,13 @@ def _write_rows(run: Path, table: TablePlan, name: str, rows: list[Row]) -> None
 def _reject(collection: str, path: str, document: bytes, rejected: Rejected) -> dict[str, Any]:
     fields = Document.FromString(document).fields
     readable = {name: tagged(fields[name]) for name in fields}
-    return {"path": path, "collection": collection, "reason": rejected.reason, "fields": readable, "document": base64.b64encode(document).decode()}
+    return {
+        "path": path,
+        "collection": collection,
+        "reason": rejected.reason,
+        "fields": readable,
+        "document": base64.b64encode(document).decode(),
+    }
 
 
 def _write_rejects(run: Path, name: str, rejects: list[dict[str, Any]]) -> None:
@@ -111,4 +129,3 @@ def _receipt(name: str, rows: dict[str, list[Row]], rejects: list[dict[str, Any]
         tables[reject["collection"]] = tables.get(reject["collection"], TableCounts()) + TableCounts(rejected=1)
     reasons = tallied([{reject["reason"]: 1} for reject in rejects])
     return ChunkTransformed(chunk=name, documents=sum(map(len, rows.values())) + len(rejects), tables=tables, reasons=reasons)
-

@@ -87,6 +87,8 @@ def _draw(file: Path, found: dict[str, dict[Key, bytes]], draw: random.Random, e
     for path, document in read_chunk(file):
         by_collection.setdefault(collection_of(path), []).append((path, document))
     for collection, documents in by_collection.items():
+        if collection not in found:  # it has no table, its documents are rejected
+            continue
         for path, document in draw.sample(documents, min(each, len(documents))):
             if len(found[collection]) < SAMPLE and _storable(path):
                 found[collection][tuple(ids_of(path))] = document

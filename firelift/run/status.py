@@ -109,6 +109,12 @@ class Status:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def current_phase(self) -> Phase | None:
+        """The phase this process has begun last; what an earlier one was at does not count."""
+        with self._lock:
+            return self._current if self._current is not None and self._phases[self._current].state != "pending" else None
+
     def start_phase(self, name: Phase) -> None:
         """The phase begins, its counts at zero: what an earlier attempt got done is counted again by whoever finds it."""
         with self._lock:
@@ -116,10 +122,6 @@ class Status:
             self._current = name
         self._tell("phase_started", f"{name} started", name)
         self.flush()
-
-    @property
-    def current_phase(self) -> Phase | None:
-        return self._current
 
     def expect(self, phase: Phase, collection: str | None = None, documents: int | None = None, rows: int | None = None) -> None:
         """How much there is to do, of a collection or (collection None) of the phase as a whole."""
@@ -187,7 +189,10 @@ class Status:
         self._ticker.soon()
 
     def fail(self, error: BaseException) -> None:
-        """The run ended with this error. Never raises: the error itself is what must come through."""
+        """The run ended with this error (or was stopped). Never raises: the error itself is what must come through."""
+        if is_stop(error):
+            self.stop()
+            return
         with self._lock:
             at = self._current
             self._errors.append(clean({"timestamp": now(), "phase": at, **described(error)}, self._secrets))
@@ -260,12 +265,12 @@ class Status:
         read, loaded = self._phases["extraction"].total, self._phases["import"].total
         seconds = seconds_between(self._started_at, until) or 0.0
         return {
-            "documentsRead": read.documents,
-            "bytesRead": read.bytes,
-            "rowsLoaded": loaded.rows,
             "rowsRejected": 0,
             "residueRows": 0,
             **self._statistics,
+            "documentsRead": read.documents,
+            "bytesRead": read.bytes,
+            "rowsLoaded": loaded.rows,
             "durationSeconds": round(seconds, 3),
             "documentsPerSecond": round(read.documents / seconds, 1) if seconds else 0.0,
         }
@@ -333,6 +338,11 @@ class Status:
     def _flush_log(self) -> None:
         if self._log is not None:
             self._log.flush()
+
+
+def is_stop(error: BaseException) -> bool:
+    """Whether it is Ctrl-C, or the SIGTERM that Prefect, which the engine does not import, makes an exception of."""
+    return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "TerminationSignal"
 
 
 def any_known(counts: Sequence[int | None]) -> bool:

@@ -21,6 +21,7 @@ from firelift.firestore.values import (
     Path,
     UnknownValueType,
     Value,
+    dotted,
     is_vector,
     odd_nan,
     set_geopoint,
@@ -64,7 +65,7 @@ class ReadableWriter:
         """What to show of the value at `path`; notes in `exceptions` what that does not say exactly."""
         write = self._kinds.get(value.WhichOneof(ONEOF))
         if write is None:
-            raise UnknownValueType(field=path)
+            raise UnknownValueType(field=dotted(path))
         return write(value, shape, path, exceptions)
 
     def _null(self, value: Value, shape: Shape, path: Path, exceptions: Exceptions) -> None:

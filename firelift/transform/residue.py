@@ -12,7 +12,19 @@ from typing import Final
 
 import orjson
 
-from firelift.firestore.values import Document, Json, Path, Value, set_moment, tagged, tagged_key, untag, untag_key
+from firelift.firestore.values import (
+    Document,
+    Json,
+    Path,
+    UnknownValueType,
+    Value,
+    dotted,
+    set_moment,
+    tagged,
+    tagged_key,
+    untag,
+    untag_key,
+)
 from firelift.times import read_rfc3339, rfc3339
 from firelift.transform.readable import Exceptions, dumps
 
@@ -55,7 +67,10 @@ def _gathered(document: Document, exceptions: Exceptions) -> Exceptions:
 
 def _entry(path: Path, value: Value | None) -> Json:
     at = [tagged_key(key) if isinstance(key, str) else key for key in path]
-    return {"at": at, "is": _MISSING if value is None else tagged(value)}
+    try:
+        return {"at": at, "is": _MISSING if value is None else tagged(value)}
+    except UnknownValueType:
+        raise UnknownValueType(field=dotted(path)) from None
 
 
 def _key(key: Json) -> str | int:

@@ -41,7 +41,9 @@ NUMBERS = itertools.count()
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(planned=planned_documents(at_most=3))
-def test_a_row_read_from_postgres_gives_its_document_back_to_the_bit(connection: Connection, planned: tuple[TablePlan, list[Document]]) -> None:
+def test_a_row_read_from_postgres_gives_its_document_back_to_the_bit(
+    connection: Connection, planned: tuple[TablePlan, list[Document]]
+) -> None:
     table, originals = planned
     table = table.model_copy(update={"table": f"t{next(NUMBERS)}"})
     encode, decode = compile_encoder(table, DATABASE), compile_decoder(table, DATABASE)

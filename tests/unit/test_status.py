@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -143,10 +144,23 @@ def test_a_run_goes_on_from_its_file(status: Status, workspace: Workspace) -> No
         assert data["progress"]["phases"]["pre_validation"]["state"] == "completed"
         assert extraction_of(data)["state"] == "pending"
         assert extraction_of(data)["collections"]["users"]["documents"]["done"] == 70
-        assert (data["readTime"], data["results"], data["lastCompletedPhase"]) == ("2026-11-22T10:30:00Z", {"pre_validation": {"x": 1}}, "pre_validation")
+        assert (data["readTime"], data["results"], data["lastCompletedPhase"]) == (
+            "2026-11-22T10:30:00Z",
+            {"pre_validation": {"x": 1}},
+            "pre_validation",
+        )
         assert data["startedAt"] == status.data()["startedAt"]
         again.start_phase("extraction")
         assert extraction_of(again.data())["documents"]["done"] == 0
+
+
+def test_figures_are_counted_anew_after_going_on(status: Status, workspace: Workspace) -> None:
+    status.note(residueRows=3)
+    status.close()
+    with Status.open(workspace) as again:
+        again.start_phase("extraction")
+        again.advance("extraction", "users", documents=5)
+        assert again.data()["statistics"].items() >= {"documentsRead": 5, "residueRows": 3}.items()
 
 
 def test_a_failure_says_where_what_and_the_way_out(status: Status, workspace: Workspace) -> None:
@@ -264,7 +278,7 @@ except DiskFull as error:
 """
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "geteuid") or __import__("os").geteuid() != 0, reason="mounting needs root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 def test_a_full_disk_is_still_written_down(tmp_path: Path) -> None:
     mounted = tmp_path / "small"
     mounted.mkdir()
@@ -317,7 +331,7 @@ def test_a_masked_stream_learns_secrets_later(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w") as file:
         stream = RedactedStream(file, secrets)
         secrets.append(SECRET)
-        print(f"x {SECRET}", file=stream)  # type: ignore[arg-type]
+        print(f"x {SECRET}", file=stream)
     assert (tmp_path / "out").read_text() == "x ***\n"
 
 

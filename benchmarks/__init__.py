@@ -1,0 +1,1 @@
+"""Measures Firelift against the fastest way its documents can be read."""

@@ -1,0 +1,236 @@
+"""The engine's whole way without Prefect, and what came of every document: its row, or its place among the rejects."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psycopg
+from google.cloud.firestore_v1 import types
+from google.protobuf.timestamp_pb2 import Timestamp
+from psycopg import sql
+
+from firelift.files import write_whole
+from firelift.firestore.channel import Source
+from firelift.firestore.values import Document, same_document
+from firelift.local.emulator import clear
+from firelift.local.postgres import PostgresServer
+from firelift.local.writer import values, write_documents
+from firelift.paths import Selection, collection_of
+from firelift.phases.extraction import extract_collection, read_profile
+from firelift.phases.import_ import finish, load_collection, prepare, publish_tables
+from firelift.phases.pre_validation import validate
+from firelift.phases.transformation import transform_collection
+from firelift.phases.verification import verify
+from firelift.plan import Plan, TablePlan
+from firelift.planning import Rules, make_plan
+from firelift.postgres.connect import Connection, connect
+from firelift.postgres.constraints import ForeignKeys
+from firelift.postgres.read import read_rows
+from firelift.receipts import Imported, TableCounts, Validated, Verified, summed
+from firelift.run.workspace import Workspace, new_migration_id
+from firelift.transform import compile_decoder
+from firelift.workers import Workers
+
+Things = Mapping[str, Mapping[str, object]]
+"""Documents by path, their fields as Python objects or Values."""
+
+_RunQueryRequest: Any = types.RunQueryRequest.pb()
+_RunQueryResponse: Any = types.RunQueryResponse.pb()
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A migration that was run to its end, and both sides of it."""
+
+    source: Source
+    url: str
+    run: Path
+    plan: Plan
+    validated: Validated
+    counts: dict[str, TableCounts]
+    imported: Imported
+    verified: Verified
+
+    @cached_property
+    def documents(self) -> dict[str, Document]:
+        """Firestore's own answer at the read time, read without any code of the engine."""
+        return {_below(document.name): document for document in _everything(self.source, self.validated.read_time)}
+
+    @cached_property
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Each row's columns by name, by the path of the document that the row decodes to."""
+        return {path: row for path, row, _ in self._read}
+
+    @cached_property
+    def decoded(self) -> dict[str, Document]:
+        return {path: document for path, _, document in self._read}
+
+    @cached_property
+    def _read(self) -> list[tuple[str, dict[str, Any], Document]]:
+        with closing(self.connect()) as connection:
+            return [found for table in self.plan.tables for found in self._read_table(connection, table)]
+
+    def _read_table(self, connection: Connection, table: TablePlan) -> Iterator[tuple[str, dict[str, Any], Document]]:
+        decode = compile_decoder(table, self.plan.database)
+        columns = [name for name, _ in table.target_columns()]
+        for row in read_rows(connection, "public", table):
+            document = decode(row)
+            yield _below(document.name), dict(zip(columns, row, strict=True)), document
+
+    @cached_property
+    def rejects(self) -> dict[str, dict[str, Any]]:
+        lines = [line for file in sorted((self.run / "rejects").glob("*.jsonl")) for line in file.read_text().splitlines()]
+        return {reject["path"]: reject for reject in map(json.loads, lines)}
+
+    def connect(self) -> Connection:
+        return connect(self.url, "firelift-test")
+
+    def row(self, path: str) -> dict[str, Any]:
+        """The columns of a document whose row says exactly what Firestore says."""
+        assert same_document(self.decoded[path], self.documents[path]), f"{self.decoded[path]} is not {self.documents[path]}"
+        return self.rows[path]
+
+    def value(self, path: str, column: str) -> Any:
+        return self.row(path)[column]
+
+    def json(self, path: str, column: str) -> Any:
+        return json.loads(self.value(path, column))
+
+    def residue(self, path: str) -> Any:
+        """None for an ordinary document, else what its columns do not say, by place."""
+        told = self.row(path)["firestore_residue"]
+        return None if told is None else {_place(entry["at"]): entry["is"] for entry in json.loads(told)["values"]}
+
+    def table(self, collection: str) -> TablePlan:
+        return self.plan.table_of(collection)
+
+    def ask(self, query: str, *given: object) -> list[Any]:
+        with closing(self.connect()) as connection:
+            return connection.execute(query.encode(), given or None).fetchall()
+
+    def check(self) -> None:
+        """Every document of Firestore is a row that says the same to the bit, or is kept whole among the rejects, and is counted."""
+        assert self.verified.differences == ()
+        assert {*self.decoded, *self.rejects} == set(self.documents)
+        assert not {*self.decoded} & {*self.rejects}
+        assert [path for path in self.decoded if not same_document(self.decoded[path], self.documents[path])] == []
+        for path, reject in self.rejects.items():
+            assert reject["reason"]
+            assert same_document(Document.FromString(base64.b64decode(reject["document"])), self.documents[path])
+        self._check_counts()
+
+    def _check_counts(self) -> None:
+        collections = {collection_of(path) for path in self.documents}
+        counted = {collection: (counts.rows, counts.rejected) for collection, counts in self.counts.items()}
+        assert counted == {
+            collection: (
+                sum(collection_of(path) == collection for path in self.decoded),
+                sum(collection_of(path) == collection for path in self.rejects),
+            )
+            for collection in collections
+        }
+        assert self.validated.documents == len(self.documents) == len(self.decoded) + len(self.rejects)
+        assert self.imported.importedRecords == len(self.decoded)
+
+
+def migrate(
+    source: Source,
+    url: str,
+    directory: Path,
+    *,
+    workers: int = 1,
+    rules: Rules | None = None,
+    selection: Selection | None = None,
+    foreign_keys: ForeignKeys = "report",
+    batch_size: int = 5000,
+    range_documents: int = 25_000,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> Arrival:
+    """Discovery to publish. `meanwhile` is called once the snapshot is chosen and nothing is read yet."""
+    rules, selection = rules or Rules(), selection or Selection()
+    workspace = Workspace(directory, new_migration_id()).create()
+    run, migration_id = workspace.run, workspace.migration_id
+    validated = validate(source, "now", selection, rules.naming, rules.mapping, run, None)
+    roots = [root.collection for root in validated.roots]
+    meanwhile()
+    with Workers(workers) as pool:
+        for root in validated.roots:
+            read_time = validated.read_time
+            extract_collection(pool, source, root, workspace.archive, read_time, selection, batch_size, range_documents, lambda *_: None)
+        plan = make_plan(source.name, read_profile(workspace.archive, roots), rules)
+        write_whole(run / "plan.json", plan.model_dump_json(indent=1))
+        transformed = [transform_collection(pool, run, root, lambda _: None) for root in roots]
+        counts = summed([part.tables for part in transformed])
+        prepare(url, migration_id, "full", {}, validated.read_time, plan, "public")
+        loaded = [load_collection(pool, url, migration_id, run, root, lambda _: None) for root in roots]
+    imported = finish(url, migration_id, plan, foreign_keys, loaded)
+    verified = verify(url, migration_id, run, roots, plan, counts)
+    publish_tables(url, migration_id, plan, "public", validated.read_time)
+    return Arrival(source, url, run, plan, validated, counts, imported, verified)
+
+
+def write(source: Source, documents: Things) -> None:
+    """Writes documents into the emulator, each value as `firelift.local.writer.value` makes it."""
+    assert source.emulator_host
+    write_documents(source.emulator_host, source.name, ((path, values(fields)) for path, fields in documents.items()))
+
+
+@contextmanager
+def arrived(host: str, server: PostgresServer, directory: Path, documents: Things, **how: Any) -> Iterator[Arrival]:
+    """These documents in an emulator project of their own, migrated into a Postgres database of its own."""
+    with new_source(host) as source, new_database(server) as url:
+        write(source, documents)
+        yield migrate(source, url, directory, **how)
+
+
+@contextmanager
+def new_source(host: str) -> Iterator[Source]:
+    """An empty Firestore database, for longer than one test; it is emptied afterwards."""
+    source = Source(f"test-{uuid.uuid4().hex[:12]}", emulator_host=host)
+    yield source
+    clear(host, source.project)
+
+
+@contextmanager
+def new_database(server: PostgresServer) -> Iterator[str]:
+    """The URL of an empty Postgres database, for longer than one test."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server.url(), autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+    yield server.url(name)
+    with psycopg.connect(server.url(), autocommit=True) as admin:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _everything(source: Source, read_time: str) -> Iterator[Document]:
+    """Every document at any depth, as the server sends it."""
+    moment = Timestamp()
+    moment.FromJsonString(read_time)
+    query = {"from_": [{"all_descendants": True}], "order_by": [{"field": {"field_path": "__name__"}, "direction": "ASCENDING"}]}
+    request = _RunQueryRequest(parent=source.root, structured_query=query, read_time=moment)
+    with grpc.insecure_channel(source.emulator_host, options=[("grpc.max_receive_message_length", -1)]) as channel:
+        ask = channel.unary_stream(
+            "/google.firestore.v1.Firestore/RunQuery",
+            request_serializer=_RunQueryRequest.SerializeToString,
+            response_deserializer=_RunQueryResponse.FromString,
+        )
+        for response in ask(request, metadata=[("authorization", "Bearer owner")]):
+            if response.HasField("document"):
+                yield response.document
+
+
+def _below(name: str) -> str:
+    return name.split("/documents/", 1)[1]
+
+
+def _place(at: list[Any]) -> Any:
+    return at[0] if len(at) == 1 and isinstance(at[0], str) else json.dumps(at)
