@@ -21,7 +21,7 @@ def pre_validation(run: Run) -> Validated:
     here = world(run)
     status = here.begin("pre_validation")
     rules = here.rules()
-    validated = validate(here.source, here.settings.read_time, here.selection, rules.naming, rules.mapping, here.directory, _target(here))
+    validated = validate(here.source, here.settings.read_time, here.selection, rules.naming, rules.mapping, here.directory, target_of(here))
     status.read_at(validated.read_time)
     for warning in validated.warnings:
         status.warn(warning)
@@ -29,7 +29,7 @@ def pre_validation(run: Run) -> Validated:
     return validated
 
 
-def _target(here: World) -> Target | None:
+def target_of(here: World) -> Target | None:
     """The checks of the target; a dry run may do without one."""
     if here.settings.dry_run and here.settings.database_url is None:
         return None
