@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from firelift.errors import FireliftError
+from firelift.errors import FireliftError, Stopped
 from firelift.run.display import follow, screen_for
 from firelift.run.log import Log
 from firelift.run.reports import write_reports
@@ -34,16 +34,10 @@ QUIET: Mapping[str, str] = {
 }
 
 
-class Stopped(FireliftError):
-    """The migration was stopped on request."""
-
-    exit_code = 3
-    remedy = "Nothing is lost: run the same command again."
-
-
 def run_migration(settings: Settings) -> dict[str, Any]:
     """Carry the migration out and return its final report; raises what ended it."""
-    settings.require_target()
+    if not settings.dry_run:
+        settings.require_target()
     settings = settings.named(settings.migration_id or new_migration_id())
     prepare_environment(settings)
     # Everything below, also what libraries write, is for the owner's eyes.
