@@ -49,7 +49,7 @@ def file_name(text: str) -> str:
     """A file name for any collection id or table name: readable, one to one, at most 120 bytes."""
     quoted = quote(text, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
     # `Users` and `users` are one file on most Macs.
-    if len(quoted) <= 100 and not re.search("[A-Z]", text):
+    if len(quoted) <= 120 and not re.search("[A-Z]", text):
         return quoted
     return quoted[:100] + "~" + hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -56,7 +56,7 @@ def make_plan(database: str, profile: Profile, rules: Rules, earlier: Mapping[st
     collections = [collection for collection in in_byte_order(profile) if why_no_table(collection) is None]
     names = _table_names(collections, rules, earlier)
     tables = [
-        _table(collection, names[collection], profile[collection], frozenset(profile), rules, earlier.get(collection))
+        _table(collection, names[collection], profile[collection], frozenset(collections), rules, earlier.get(collection))
         for collection in collections
     ]
     return Plan(database=database, tables=tuple(tables))
