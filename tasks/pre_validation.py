@@ -15,7 +15,8 @@ from tasks.checkpoint import PHASE
 from tasks.world import Run, World, world
 
 
-@task(**PHASE, name="pre_validation", task_run_name="pre_validation")
+# It says soon what is wrong: the checks themselves wait for what may only be late.
+@task(**PHASE | {"retries": 0}, name="pre_validation", task_run_name="pre_validation")
 def pre_validation(run: Run) -> Validated:
     """Checks both sides, the disk and the names; chooses the snapshot."""
     here = world(run)

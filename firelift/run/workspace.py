@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from firelift.errors import ConfigurationError
-from firelift.files import DiskFull, WorkingDirUnusable, storage_errors
+from firelift.files import storage_errors
 
 STATUS, LOG, CHECKPOINT = "migration-status.json", "migration-log.json", "migration-checkpoint.json"
 REPORT, SUMMARY, VERIFICATION = "final-migration-report.json", "migration-executive-summary.md", "verification-results"

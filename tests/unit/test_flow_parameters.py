@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ def test_choices_and_bounds_are_in_the_form() -> None:
 def test_what_is_not_given_is_none_so_that_environment_and_default_decide() -> None:
     # Without defaults of its own the flow cannot hide those of the worker's environment.
     assert {name: shown.get("default") for name, shown in properties().items()} == dict.fromkeys(PUBLIC_FIELDS)
-    bound = FLOW.fn.__signature__.bind()
+    bound = inspect.signature(FLOW.fn).bind()
     bound.apply_defaults()
     assert validated(**bound.arguments) == dict.fromkeys(PUBLIC_FIELDS)
 
@@ -88,4 +89,4 @@ def test_a_good_value_arrives(parameter: str, value: Any, means: Any) -> None:
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_is_no_parameter(secret: str) -> None:
-    assert secret not in FLOW.fn.__signature__.parameters
+    assert secret not in inspect.signature(FLOW.fn).parameters
