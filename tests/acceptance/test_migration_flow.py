@@ -16,11 +16,16 @@ from firelift.local.emulator import clear
 from firelift.local.postgres import PostgresServer
 from firelift.local.sample import load_sample
 from firelift.local.writer import values, write_documents
-from tests.acceptance.prefect_world import PHASES, Api, database, environment, run, sample_tables, tables_of, text_below
+from tests.acceptance.prefect_world import PHASES, Api, database, environment, eventually, run, sample_tables, tables_of, text_below
 
 MIGRATION = "sample-run"
 ROOTS = {"archive", "oddities", "orgs", "products", "rooms", "users"}
-CALL = "import json, sys, tasks.progress; tasks.progress.EVERY = 0.0; from flows.migration import migration; migration(**json.loads(sys.argv[1]))"
+CALL = """
+import json, sys, tasks.progress
+from flows.migration import migration
+tasks.progress.EVERY = 0.0
+migration(**json.loads(sys.argv[1]))
+"""
 
 
 def migrate(cwd: Path, options: dict[str, Any], **more: str) -> str:
@@ -55,6 +60,10 @@ def sample(api: Api, emulator_host: str, postgres: PostgresServer, tmp_path_fact
             SUPABASE_DB_URL=database_url,
         )
         found = api.run_named(f"full {MIGRATION}")
+        # The server hears of tasks through events, a moment after the run has ended.
+        eventually(
+            90, lambda: all(task["state_type"] == "COMPLETED" for task in api.tasks_of(found["id"])) and phases(api, found) == PHASES
+        )
         yield Migrated(project, database_url, directory / "workspace", directory / "results", found)
         clear(emulator_host, project)
 
@@ -65,8 +74,8 @@ def test_the_whole_sample_arrives(sample: Migrated) -> None:
 
 
 def test_the_six_phases_are_tasks_in_their_order(sample: Migrated, api: Api) -> None:
+    assert phases(api, sample.run) == PHASES
     tasks = [task for task in api.tasks_of(sample.run["id"]) if task["name"] in PHASES]
-    assert [task["name"] for task in tasks] == PHASES
     assert {task["state_name"] for task in tasks} == {"Completed"}
     ends = [task["end_time"] for task in tasks]
     assert ends == sorted(ends)
@@ -84,18 +93,12 @@ def test_every_collection_is_a_subflow_of_each_phase_below_the_run(sample: Migra
         assert [task["name"] for task in api.tasks_of(flow["id"])] == [flow["name"]]
 
 
-def test_collections_go_side_by_side(sample: Migrated, api: Api) -> None:
-    loads = [flow for flow in api.subflows_of(sample.run["id"]) if flow["name"].startswith("load ")]
-    assert max(flow["start_time"] for flow in loads) < min(flow["end_time"] for flow in loads)
-
-
 def test_the_run_graph_has_a_node_for_each_step(sample: Migrated, api: Api) -> None:
     nodes = [node for _, node in api.get(f"flow_runs/{sample.run['id']}/graph-v2")["nodes"]]
     labels = [node["label"] for node in nodes]
     assert set(PHASES) | {"planning", "staging", "publish"} <= set(labels)
-    assert sorted(node["label"] for node in nodes if node["kind"] == "flow-run") == sorted(
-        f"{verb} {root}" for verb in ("extract", "transform", "load") for root in ROOTS
-    )
+    subflows = {node["label"] for node in nodes if node["kind"] == "flow-run"}
+    assert subflows == {f"{verb}-collection / {verb} {root}" for verb in ("extract", "transform", "load") for root in ROOTS}
 
 
 def test_receipts_are_kept_as_json_under_readable_names(sample: Migrated) -> None:
@@ -133,6 +136,10 @@ def test_without_a_server_prefect_starts_a_temporary_one(
     )
     assert tables_of(database_url) == {"users": 1}
     assert json.loads((workspace / "migration-status.json").read_text())["status"] == "completed"
+
+
+def phases(api: Api, run: dict[str, Any]) -> list[str]:
+    return [task["name"] for task in api.tasks_of(run["id"]) if task["name"] in PHASES]
 
 
 def files_below(directory: Path) -> list[Path]:
