@@ -13,6 +13,8 @@ FOREIGN = ("SUPABASE_", "MIGRATION_", "PREFECT_", "GOOGLE_", "GCLOUD_", "GX_", "
 for name in [name for name in os.environ if name.startswith(FOREIGN) or name == "DATABASE_URL"]:
     del os.environ[name]
 os.environ["DO_NOT_TRACK"] = "1"
+os.environ["NO_GCE_CHECK"] = "true"  # google-auth would look for a metadata server in the network
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # see firelift/local
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 _prefect_home = tempfile.TemporaryDirectory(prefix="firelift-prefect-", ignore_cleanup_errors=True)
 os.environ["PREFECT_HOME"] = _prefect_home.name

@@ -81,7 +81,8 @@ class Operator:
         home = self.directory / "home"
         home.mkdir(parents=True, exist_ok=True)
         path = f"{PROGRAMS}{os.pathsep}{os.defpath}"
-        return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+        quiet = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "NO_GCE_CHECK": "true"}
+        return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", **quiet}
 
     def left_behind(self) -> str:
         """Everything that was written below home and working directory, as text."""

