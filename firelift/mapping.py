@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import typing
+from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -52,6 +54,14 @@ class Mapping(BaseModel):
     def column(self, collection: str, field: str) -> str | None:
         mapped = self.collections.get(collection)
         return mapped.columns.get(field) if mapped else None
+
+    def idle(self, fields: typing.Mapping[str, Collection[str]]) -> list[str]:
+        """What is named here and is not there: collections, and fields as `collection: field`."""
+        missing = [collection for collection in self.collections if collection not in fields]
+        for collection in self.collections.keys() - set(missing):
+            unknown = self.collections[collection].columns.keys() - set(fields[collection])
+            missing.extend(f"{collection}: {field}" for field in sorted(unknown))
+        return sorted(missing)
 
     @field_validator("collections")
     @classmethod

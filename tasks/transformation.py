@@ -20,8 +20,10 @@ from tasks.world import Run, world
 def planning(run: Run, extracted: list[Extracted]) -> Planned:
     """Tables, columns and types for everything that was archived."""
     here = world(run)
-    here.begin("transformation")
+    status = here.begin("transformation")
     profile = read_profile(here.workspace.archive, [part.collection for part in extracted])
+    for unknown in here.rules().mapping.idle({collection: seen.fields for collection, seen in profile.items()}):
+        status.warn(f"--mapping names what is not in the database: {unknown}", "transformation")
     plan = make_plan(here.source.name, profile, here.rules())
     if target := target_of(here):
         # Only now the tables of nested collections are known; still nothing has been written.

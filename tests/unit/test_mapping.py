@@ -77,3 +77,8 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mapping.json").write_bytes(b"\xff\xfe")
     with pytest.raises(MappingInvalid):
         read_mapping(tmp_path / "mapping.json")
+
+
+def test_a_mapping_says_what_it_names_and_the_database_has_not() -> None:
+    mapping = Mapping.model_validate({"collections": {"users": {"columns": {"name": "n", "nmae": "m"}}, "user": {"table": "people"}}})
+    assert mapping.idle({"users": {"name"}, "orgs": set()}) == ["user", "users: nmae"]
