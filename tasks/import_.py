@@ -70,4 +70,5 @@ def import_(run: Run, loaded: list[Loaded]) -> Imported:
 def publish(run: Run, validated: Validated) -> Published:
     """The tables become visible, all in one transaction."""
     here = world(run)
+    here.check_lock()
     return publish_tables(here.database_url, run.migration_id, here.plan(), here.settings.target_schema, validated.read_time)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ class World:
         self.status = Status.open(self.workspace, settings.migration_mode, settings.secrets(), log)
         self.selection = Selection(settings.collections, settings.exclude_collections)
         self._lock = threading.Lock()
+        self.check_lock: Callable[[], None] = lambda: None
+        """Raises LockLost where another run may have taken the target meanwhile."""
 
     @property
     def directory(self) -> Path:
@@ -173,7 +175,8 @@ def _target_held(here: World) -> Iterator[None]:
         return
     from firelift.postgres.lock import target_lock
 
-    with target_lock(here.database_url, here.run.migration_id):
+    with target_lock(here.database_url, here.run.migration_id) as lock:
+        here.check_lock = lock.check
         try:
             yield
         finally:

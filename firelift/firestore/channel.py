@@ -128,9 +128,6 @@ class Patience:
         time.sleep(random.uniform(0.5, 1.0) * min(self.longest, self.first * 2 ** (self.failed - 1)))
         return True
 
-    def progressed(self) -> None:
-        self.failed = 0
-
 
 def open_firestore(source: Source) -> Firestore:
     """A channel with the credentials of `source`: the emulator, a service account file or application default ones."""

@@ -34,36 +34,30 @@ def _cursor(source: Source, path: str, before: bool) -> dict[str, Any]:
     return {"values": [{"reference_value": f"{source.root}/{path}"}], "before": before}
 
 
-def _kindless(source: Source, keys: KeyRange, after: str | None, keys_only: bool, limit: int | None) -> dict[str, Any]:
+def _kindless(source: Source, keys: KeyRange, after: str | None) -> dict[str, Any]:
     query: dict[str, Any] = {
         "from_": [{"all_descendants": True}],
         "order_by": [{"field": {"field_path": "__name__"}, "direction": "ASCENDING"}],
     }
-    if keys_only:
-        query["select"] = {"fields": [{"field_path": "__name__"}]}
     if after is not None:
         query["start_at"] = _cursor(source, after, before=False)
     elif keys.start is not None:
         query["start_at"] = _cursor(source, keys.start, before=True)
     if keys.end is not None:
         query["end_at"] = _cursor(source, keys.end, before=True)
-    if limit is not None:
-        query["limit"] = limit
     return query
 
 
-def documents_request(
-    source: Source, keys: KeyRange, read_time: str, after: str | None = None, keys_only: bool = False, limit: int | None = None
-) -> bytes:
+def documents_request(source: Source, keys: KeyRange, read_time: str, after: str | None = None) -> bytes:
     """RunQuery for the documents of a key range, those after path `after` if given."""
-    query = _kindless(source, keys, after, keys_only, limit)
+    query = _kindless(source, keys, after)
     request = types.RunQueryRequest(parent=source.root, structured_query=query, read_time=_timestamp(read_time))
     return bytes(types.RunQueryRequest.serialize(request))
 
 
 def count(firestore: Firestore, keys: KeyRange, read_time: str) -> int:
     """How many documents Firestore has in the key range at `read_time`."""
-    query = _kindless(firestore.source, keys, None, keys_only=False, limit=None)
+    query = _kindless(firestore.source, keys, None)
     request = types.RunAggregationQueryRequest(
         parent=firestore.source.root,
         structured_aggregation_query={"structured_query": query, "aggregations": [{"alias": "n", "count": {}}]},

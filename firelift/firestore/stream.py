@@ -14,7 +14,7 @@ Broken = Callable[[str], None]
 
 
 def read_documents(
-    firestore: Firestore, keys: KeyRange, read_time: str, after: str | None, expected: int, broken: Broken, keys_only: bool = False
+    firestore: Firestore, keys: KeyRange, read_time: str, after: str | None, expected: int, broken: Broken
 ) -> Iterator[tuple[str, bytes]]:
     """Path and serialized Document of each document of `keys` behind `after`, in key order, as of `read_time`.
 
@@ -27,7 +27,7 @@ def read_documents(
     ended_behind: object = object()
     while True:
         try:
-            for response in firestore.stream("RunQuery", documents_request(firestore.source, keys, read_time, last, keys_only)):
+            for response in firestore.stream("RunQuery", documents_request(firestore.source, keys, read_time, last)):
                 document = document_in(response)
                 if document is None:
                     continue
