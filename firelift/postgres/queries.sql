@@ -50,7 +50,7 @@ SELECT rolname FROM pg_roles WHERE rolname = ANY (%(roles)s) ORDER BY rolname
 INSERT INTO firelift.migrations (migration_id, mode, status, settings)
 VALUES (%(migration_id)s, %(mode)s, 'running', %(settings)s)
 ON CONFLICT (migration_id) DO UPDATE
-SET mode = excluded.mode, status = 'running', settings = excluded.settings, finished_at = NULL
+SET mode = excluded.mode, status = 'running', settings = excluded.settings, finished_at = NULL, rolled_back = NULL
 
 -- name: record_progress
 -- What is not given stays.
