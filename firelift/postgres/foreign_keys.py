@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from psycopg import sql
 
 from firelift.errors import FireliftError
-from firelift.plan import Frozen, TablePlan
+from firelift.plan import Frozen
 from firelift.postgres.connect import Connection
-from firelift.postgres.constraints import relations_of
+from firelift.postgres.ddl import columns_of
 from firelift.postgres.queries import QUERY
 
 MOST_EXAMPLES = 5
+# In the catalog and not in a table of ours: it goes with the foreign key through renaming, dump and restore.
+MADE_BY_US = "Made by Firelift"
 
 
 class ForeignKeyBroken(FireliftError):
@@ -37,6 +39,7 @@ class ForeignKey(Frozen):
     deferred: bool
     acts: bool
     """True for every ON DELETE or ON UPDATE but NO ACTION."""
+    comment: str | None
 
     @property
     def relation(self) -> tuple[str, tuple[str, ...], str]:
@@ -53,13 +56,9 @@ def foreign_keys_of(connection: Connection, schema: str, tables: Sequence[str]) 
     return [ForeignKey(**dict(zip(ForeignKey.model_fields, row, strict=True))) for row in rows]
 
 
-def is_ours(key: ForeignKey, schema: str, published: Sequence[TablePlan]) -> bool:
-    """Whether Firelift may have made it: from one published table to another, a relation of their plans, with nothing special about it.
-
-    One that a user made exactly alike means the same.
-    """
-    ordinary = not (key.acts or key.deferrable) and key.source_schema == key.references_schema == schema
-    return ordinary and key.relation in {(relation.table, relation.columns, relation.references) for relation in relations_of(published)}
+def is_ours(key: ForeignKey) -> bool:
+    """Whether Firelift made it, as its comment says, and it is still as it was made."""
+    return key.comment == MADE_BY_US and not (key.acts or key.deferrable)
 
 
 def orphans(connection: Connection, key: ForeignKey, schema: str, after: Image) -> tuple[int, list[str]]:
@@ -87,16 +86,31 @@ def refuse_broken(connection: Connection, keys: Sequence[ForeignKey], schema: st
             )
 
 
+def add_foreign_key(
+    connection: Connection, schema: str, table: str, columns: Sequence[str], references: str, referenced: Sequence[str]
+) -> str:
+    """Makes a foreign key of ours within a schema; returns the name that PostgreSQL gave it."""
+    before = _names(connection, schema, table)
+    add = sql.SQL("ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES {} ({})")
+    source, target = sql.Identifier(schema, table), sql.Identifier(schema, references)
+    connection.execute(add.format(source, columns_of(columns), target, columns_of(referenced)))
+    (made,) = _names(connection, schema, table) - before
+    _mark(connection, source, made)
+    return made
+
+
 def drop(connection: Connection, key: ForeignKey) -> None:
     table = sql.Identifier(key.source_schema, key.source)
     connection.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(table, sql.Identifier(key.name)))
 
 
 def add_again(connection: Connection, key: ForeignKey) -> None:
-    """`definition` is PostgreSQL's own text, from the catalog."""
+    """Makes one of ours that was dropped. `definition` is PostgreSQL's own text, from the catalog."""
     add = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} {}")
     definition = sql.SQL(key.definition)
-    connection.execute(add.format(sql.Identifier(key.source_schema, key.source), sql.Identifier(key.name), definition))
+    table = sql.Identifier(key.source_schema, key.source)
+    connection.execute(add.format(table, sql.Identifier(key.name), definition))
+    _mark(connection, table, key.name)
 
 
 @contextmanager
@@ -112,6 +126,15 @@ def deferred(connection: Connection, keys: Sequence[ForeignKey]) -> Iterator[Non
     connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     for key in waiting:
         _alter(connection, key, "DEFERRABLE INITIALLY IMMEDIATE" if key.deferrable else "NOT DEFERRABLE")
+
+
+def _names(connection: Connection, schema: str, table: str) -> set[str]:
+    return {key.name for key in foreign_keys_of(connection, schema, [table]) if (key.source_schema, key.source) == (schema, table)}
+
+
+def _mark(connection: Connection, table: sql.Identifier, name: str) -> None:
+    comment = sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}")
+    connection.execute(comment.format(sql.Identifier(name), table, sql.Literal(MADE_BY_US)))
 
 
 def _alter(connection: Connection, key: ForeignKey, manner: str) -> None:

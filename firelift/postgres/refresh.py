@@ -13,7 +13,7 @@ from firelift.postgres.connect import Connection
 from firelift.postgres.control import saved_tables
 from firelift.postgres.ddl import add_columns, columns_of
 from firelift.postgres.fit import StandingTable
-from firelift.postgres.foreign_keys import ForeignKey, drop, foreign_keys_of, is_ours, orphans, refuse_broken
+from firelift.postgres.foreign_keys import ForeignKey, add_foreign_key, drop, foreign_keys_of, is_ours, orphans, refuse_broken
 from firelift.postgres.queries import QUERY
 from firelift.postgres.refill import Refill, refill
 
@@ -55,7 +55,7 @@ def refresh(connection: Connection, staging: str, schema: str, refreshes: Sequen
     """
     if not refreshes:
         return {}
-    published = _published(connection, schema)
+    published = [saved.plan for saved in saved_tables(connection, schema).values()]
     for each in refreshes:
         if each.missing:
             connection.execute(add_columns(each.plan, schema, each.missing))
@@ -64,7 +64,7 @@ def refresh(connection: Connection, staging: str, schema: str, refreshes: Sequen
     after = {each.plan.table: refills[each.plan.table].image(_others(each)) for each in refreshes}
     others = []
     for key in foreign_keys_of(connection, schema, list(refills)):
-        if not is_ours(key, schema, published):
+        if not is_ours(key):
             others += [] if key.source_schema == schema and key.source in refills else [key]
         elif orphans(connection, key, schema, after)[0]:
             drop(connection, key)
@@ -85,7 +85,7 @@ def add_foreign_keys(connection: Connection, schema: str, staged: Sequence[Forei
         if (key.relation, schema) in standing:
             continue
         index = _add_index(connection, schema, key)
-        name = _add_foreign_key(connection, schema, key)
+        name = add_foreign_key(connection, schema, key.source, key.columns, key.references, key.referenced)
         if key.source in changes:
             noted = changes[key.source]
             indexes = (*noted.indexes_added, *([index] if index else []))
@@ -93,13 +93,8 @@ def add_foreign_keys(connection: Connection, schema: str, staged: Sequence[Forei
 
 
 def _must_alter_keys(connection: Connection, schema: str, names: Sequence[str]) -> bool:
-    published = _published(connection, schema)
     keys = foreign_keys_of(connection, schema, names)
-    return any({key.source, key.references} <= {*names} or is_ours(key, schema, published) for key in keys)
-
-
-def _published(connection: Connection, schema: str) -> list[TablePlan]:
-    return [saved.plan for saved in saved_tables(connection, schema).values()]
+    return any({key.source, key.references} <= {*names} or is_ours(key) for key in keys)
 
 
 def _with(changes: Changes, **changed: object) -> Changes:
@@ -128,19 +123,6 @@ def _add_index(connection: Connection, schema: str, key: ForeignKey) -> str | No
     return made
 
 
-def _add_foreign_key(connection: Connection, schema: str, key: ForeignKey) -> str:
-    add = sql.SQL("ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES {} ({})")
-    target = sql.Identifier(schema, key.references)
-    before = _foreign_keys(connection, schema, key.source)
-    connection.execute(add.format(sql.Identifier(schema, key.source), columns_of(key.columns), target, columns_of(key.referenced)))
-    (made,) = _foreign_keys(connection, schema, key.source) - before
-    return made
-
-
 def _indexes(connection: Connection, schema: str, table: str) -> set[str]:
     rows = connection.execute("SELECT indexname FROM pg_indexes WHERE schemaname = %s AND tablename = %s", (schema, table))
     return {name for (name,) in rows}
-
-
-def _foreign_keys(connection: Connection, schema: str, table: str) -> set[str]:
-    return {key.name for key in foreign_keys_of(connection, schema, [table]) if (key.source_schema, key.source) == (schema, table)}

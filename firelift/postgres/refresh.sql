@@ -65,7 +65,8 @@ SELECT con.conname, space.nspname, class.relname, array(
     ),
     pg_get_constraintdef(con.oid),
     con.condeferrable, con.condeferred,
-    con.confdeltype <> 'a' OR con.confupdtype <> 'a'
+    con.confdeltype <> 'a' OR con.confupdtype <> 'a',
+    obj_description(con.oid, 'pg_constraint')
 FROM pg_constraint AS con
 JOIN pg_class AS class ON class.oid = con.conrelid
 JOIN pg_namespace AS space ON space.oid = class.relnamespace
