@@ -79,7 +79,8 @@ ORDER BY 2, 3, 1
 
 -- name: columns_to_vacate
 -- Columns in unique or exclusion constraints beside the primary key that can be NULL for a moment: two rows may be trading their values.
--- An index knows its columns by number, one on an expression by its dependencies.
+-- An index knows its columns by number, one on an expression by its dependencies. What a foreign key refers to is never vacated, for
+-- ON UPDATE CASCADE would carry the NULL into the user's rows and not carry the value back.
 SELECT DISTINCT attname
 FROM pg_index
 JOIN pg_class AS class ON class.oid = indrelid
@@ -90,6 +91,7 @@ WHERE nspname = %(schema)s AND relname = %(table)s AND (indisunique OR indisexcl
         SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = indexrelid
             AND refclassid = 'pg_class'::regclass AND refobjid = indrelid AND refobjsubid = attnum
     ))
+    AND NOT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = indrelid AND attnum = ANY (confkey))
 
 -- name: leading_indexes
 -- The first columns of every valid index of a table, as many as the index has.

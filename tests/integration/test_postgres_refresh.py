@@ -238,6 +238,23 @@ def test_values_of_a_users_unique_column_may_move_between_rows(database_url: str
         assert rows_of(connection, USERS) == traded
 
 
+def test_a_unique_value_that_a_users_row_refers_to_is_not_traded_behind_its_back(database_url: str) -> None:
+    with target(database_url) as connection:
+        migrate(connection, FIRST, OLD)
+        connection.execute("ALTER TABLE public.users ADD UNIQUE (name)")
+        connection.execute("CREATE TABLE public.notes (name text REFERENCES public.users (name) ON UPDATE CASCADE ON DELETE CASCADE)")
+        connection.execute("INSERT INTO public.notes VALUES ('Ann')")
+        before = contents(connection)
+        stage(connection, SECOND, {"users": [user("ann", "Bob"), user("bob", "Ann")]})
+        with pytest.raises(RefusedByConstraint, match="users_name_key"):
+            publish(connection, SECOND, "public", TABLES, READ_TIME)
+        assert contents(connection) == before
+        stage(connection, THIRD, {"users": [user("ann", "Anne")]})
+        with pytest.raises(ForeignKeyBroken, match="notes_name_fkey"):
+            publish(connection, THIRD, "public", TABLES, READ_TIME)
+        assert contents(connection) == before
+
+
 @pytest.mark.parametrize(
     ("constraint", "named"),
     [
