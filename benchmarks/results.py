@@ -167,7 +167,7 @@ def _phase_table(results: Sequence[Result]) -> str:
     beside = cells(lambda result, kind: result.median(lambda one: kind(one).beside_the_phases))
     return _table(
         ["phase", "two documents", *(f"{result.documents:,}" for result in results)],
-        [*rows, ["start and end of Python and Prefect", *beside]],
+        [*rows, ["beside them (Python, Prefect)", *beside]],
     )
 
 

@@ -84,16 +84,8 @@ class Bench:
 
     def _command(self, host: str, project: str, schema: str) -> list[str]:
         source = ["--firestore-emulator-host", host, "--project-id", project]
-        return [
-            str(BIN / "firelift"),
-            "migrate",
-            *source,
-            "--target-schema",
-            schema,
-            "--working-dir",
-            "workspace",
-            "--no-auto-verification",
-        ]
+        target = ["--target-schema", schema, "--working-dir", "workspace", "--no-auto-verification"]
+        return [str(BIN / "firelift"), "migrate", *source, *target]
 
     def _environment(self) -> dict[str, str]:
         return environment(DATABASE_URL=self.database_url, PREFECT_API_URL=self.prefect_api, PREFECT_HOME=str(self.directory / "prefect"))
@@ -152,10 +144,10 @@ def say(text: str) -> None:
 
 def measure(sizes: list[int], rounds: int) -> list[Result]:
     """All sizes one after the other; every service and file is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="firelift-benchmark-") as made, PostgresServer() as postgres:
-        with prefect_server(Path(made) / "prefect") as api:
-            bench = Bench(Path(made), postgres.url(), api, rounds)
-            return [bench.result(documents) for documents in sizes]
+    made = tempfile.TemporaryDirectory(prefix="firelift-benchmark-")
+    with made as directory, PostgresServer() as postgres, prefect_server(Path(directory) / "prefect") as api:
+        bench = Bench(Path(directory), postgres.url(), api, rounds)
+        return [bench.result(documents) for documents in sizes]
 
 
 def main() -> None:
@@ -164,12 +156,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=positive, default=3, help="how often everything is measured; medians are printed [3]")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single figure there")
     asked = parser.parse_args()
-    # So that a stop runs every `with` on its way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A stop runs every `with` on its way out; what a script starts with `&` would ignore SIGINT.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.default_int_handler)
     try:
         results = measure(asked.documents or [100_000], asked.rounds)
     except KeyboardInterrupt:
-        sys.exit("stopped; everything is cleaned up")
+        sys.exit("stopped")
     except (FireliftError, CommandFailed, WrongMigration) as error:
         sys.exit(f"error: {error}")
     if asked.json:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,8 +47,9 @@ class Chunk:
 
 def file_name(text: str) -> str:
     """A file name for any collection id or table name: readable, one to one, at most 120 bytes."""
-    quoted = quote(text, safe="").replace(".", "%2E") or "%"
-    if len(quoted) <= 120:
+    quoted = quote(text, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
+    # `Users` and `users` are one file on most Macs.
+    if len(quoted) <= 120 and not re.search("[A-Z]", text):
         return quoted
     return quoted[:100] + "~" + hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -22,7 +22,7 @@ from firelift.errors import FireliftError
 from firelift.run.display import follow, screen_for, status_lines
 from firelift.run.redact import RedactedStream
 from firelift.run.workspace import SUMMARY, Workspace
-from firelift.settings import Settings, unknown_variables
+from firelift.settings import Settings, Whereabouts, unknown_variables
 
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
 _EXIT_OF = {"completed": DONE, "stopped": STOPPED}
@@ -100,8 +100,9 @@ def plan(session: Session, /, as_json: bool, **options: Any) -> int:
 @click.pass_obj
 def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> int:
     """Show how the latest run stands."""
-    settings = session.load(given(options))
-    workspace = _run_named(settings)
+    place = Whereabouts.load(**given(options))
+    session.verbose = place.verbose
+    workspace = _run_named(place)
     if watch:
         follow(workspace, screen_for(Console(file=sys.stderr), transient=True))
     found = workspace.status()
@@ -145,10 +146,10 @@ def _summary_of(report: dict[str, Any]) -> str:
     return (Workspace.of(report["settings"]["working_dir"], report["migrationId"]).run / SUMMARY).read_text(encoding="utf-8")
 
 
-def _run_named(settings: Settings) -> Workspace:
-    if settings.migration_id is not None:
-        return Workspace.of(settings.working_dir, settings.migration_id)
-    return Workspace.latest(settings.working_dir)
+def _run_named(place: Whereabouts) -> Workspace:
+    if place.migration_id is not None:
+        return Workspace.of(place.working_dir, place.migration_id)
+    return Workspace.latest(place.working_dir)
 
 
 def _print_json(data: object) -> None:

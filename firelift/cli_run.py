@@ -13,7 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from firelift.errors import FireliftError
+from firelift.errors import FireliftError, Stopped
+from firelift.mapping import read_mapping
 from firelift.run.display import follow, screen_for
 from firelift.run.log import Log
 from firelift.run.reports import write_reports
@@ -34,16 +35,11 @@ QUIET: Mapping[str, str] = {
 }
 
 
-class Stopped(FireliftError):
-    """The migration was stopped on request."""
-
-    exit_code = 3
-    remedy = "Nothing is lost: run the same command again."
-
-
 def run_migration(settings: Settings) -> dict[str, Any]:
     """Carry the migration out and return its final report; raises what ended it."""
-    settings.require_target()
+    if not settings.dry_run:
+        settings.require_target()
+    _refuse_unusable(settings)
     settings = settings.named(settings.migration_id or new_migration_id())
     prepare_environment(settings)
     # Everything below, also what libraries write, is for the owner's eyes.
@@ -66,6 +62,18 @@ def prepare_environment(settings: Settings) -> None:
     for name, value in {**PREFECT, **({} if settings.verbose else QUIET)}.items():
         os.environ.setdefault(name, value)
     os.environ.update(settings.secret_environment())
+
+
+def _refuse_unusable(settings: Settings) -> None:
+    """Say what is wrong with addresses, credentials and files before Prefect takes its half minute."""
+    from firelift.firestore.channel import open_firestore
+    from firelift.postgres.connect import parameters_of
+    from tasks.world import source_of
+
+    if settings.database_url is not None:
+        parameters_of(settings.database_url.get_secret_value())
+    read_mapping(settings.mapping)
+    open_firestore(source_of(settings)).close()
 
 
 def _flow(settings: Settings) -> dict[str, Any]:

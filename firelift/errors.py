@@ -41,4 +41,4 @@ class Stopped(FireliftError):
     """The migration was stopped on request."""
 
     exit_code = 3
-    remedy = "What was done is kept."
+    remedy = "Nothing is lost: run the same command again."

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from firelift.errors import ConfigurationError
+from firelift.naming import CONVERSIONS, IMPOSSIBLE, MOST_BYTES, key_names
 
 
 class MappingInvalid(ConfigurationError):
@@ -58,6 +59,10 @@ class Mapping(BaseModel):
         tables = [mapped.table for mapped in collections.values() if mapped.table]
         if len(set(tables)) < len(tables):
             raise ValueError("two collections have the same table")
+        for path, mapped in collections.items():
+            keys = {key for naming in CONVERSIONS for key in key_names(path, naming)}
+            if taken := keys & set(mapped.columns.values()):
+                raise ValueError(f"the column name {min(taken)!r} is a key of the table of {path}")
         return collections
 
 
@@ -77,8 +82,8 @@ def read_mapping(path: Path | str | None) -> Mapping:
 
 
 def _usable(name: str) -> str:
-    if not name or "\0" in name or len(name.encode()) > 63:
+    if not name or "\0" in name or len(name.encode()) > MOST_BYTES:
         raise ValueError("a name has 1 to 63 bytes and no NUL")
-    if name in {"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"}:
+    if name in IMPOSSIBLE:
         raise ValueError(f"Postgres keeps the name {name!r} for itself")
     return name

@@ -64,3 +64,10 @@ class Names:
             name = wanted.encode()[: MOST_BYTES - len(suffix)].decode(errors="ignore") + suffix
         self._taken.add(name)
         return name
+
+
+def key_names(collection: str, naming: Naming) -> list[str]:
+    """`users_id`, `orders_id`, `id` for `users/*/orders/*/items`."""
+    names = Names("preserve", taken={"id"})
+    ancestors = collection.split("/")[:-1:2]
+    return [*(names.take_free(shortened(CONVERSIONS[naming](ancestor) + "_id", ancestor)) for ancestor in ancestors), "id"]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from firelift.mapping import Mapping as NameMapping
-from firelift.naming import CONVERSIONS, Names, Naming, shortened
+from firelift.naming import CONVERSIONS, Names, Naming, key_names, shortened
 from firelift.paths import parent_of
 from firelift.plan import TYPE_OF, Column, Holds, Link, Plan, Shape, TablePlan
 from firelift.profile import CollectionProfile, Place, Profile
 
 MOST_COLUMNS = 400
 
-# PostgreSQL's INDEX_MAX_KEYS: no primary key has more columns, so documents below deeper paths cannot be rows.
+# PostgreSQL's INDEX_MAX_KEYS: no primary key has more columns.
 MOST_KEYS = 32
 
 # A heap tuple must fit in a page: 8160 bytes with 8 KiB pages. What is longer than this moves out of line and leaves
@@ -53,13 +53,22 @@ class Rules:
 def make_plan(database: str, profile: Profile, rules: Rules, earlier: Mapping[str, TablePlan] | None = None) -> Plan:
     """The plan for every collection of the profile that a table can hold. Names that `earlier` plans gave are given again."""
     earlier = earlier or {}
-    collections = [collection for collection in in_byte_order(profile) if len(collection.split("/*/")) <= MOST_KEYS]
+    collections = [collection for collection in in_byte_order(profile) if why_no_table(collection) is None]
     names = _table_names(collections, rules, earlier)
     tables = [
-        _table(collection, names[collection], profile[collection], frozenset(profile), rules, earlier.get(collection))
+        _table(collection, names[collection], profile[collection], frozenset(collections), rules, earlier.get(collection))
         for collection in collections
     ]
     return Plan(database=database, tables=tuple(tables))
+
+
+def why_no_table(collection: str) -> str | None:
+    """The reason for which no document of the collection can be a row; None for ordinary collections."""
+    if "\0" in collection:
+        return "an id in its path contains NUL"
+    if len(collection.split("/*/")) > MOST_KEYS:
+        return f"it lies deeper than the {MOST_KEYS} columns of an index"
+    return None
 
 
 def table_names(collections: Iterable[str], naming: Naming, mapping: NameMapping) -> dict[str, str]:
@@ -72,10 +81,15 @@ def in_byte_order(names: Iterable[str]) -> list[str]:
 
 
 def _table_names(collections: list[str], rules: Rules, earlier: Mapping[str, TablePlan]) -> dict[str, str]:
-    given = {collection: earlier[collection].table for collection in collections if collection in earlier}
-    given |= {collection: table for collection in collections if (table := rules.mapping.table(collection))}
+    mapped = {collection: table for collection in collections if (table := rules.mapping.table(collection))}
+    before = {collection: earlier[collection].table for collection in collections if collection in earlier}
+    given = _without(mapped.values(), before) | mapped
     names = Names(rules.naming, taken=given.values())
     return given | {collection: _table_name(collection, rules.naming, names) for collection in collections if collection not in given}
+
+
+def _without(taken: Collection[str], names: Mapping[str, str]) -> dict[str, str]:
+    return {original: name for original, name in names.items() if name not in taken}
 
 
 def _table_name(collection: str, naming: Naming, names: Names) -> str:
@@ -84,17 +98,10 @@ def _table_name(collection: str, naming: Naming, names: Names) -> str:
     return names.take_free(shortened(joined, collection))
 
 
-def _key_names(collection: str, naming: Naming) -> list[str]:
-    """`users_id`, `orders_id`, `id` for `users/*/orders/*/items`."""
-    names = Names("preserve", taken={"id"})
-    ancestors = collection.split("/")[:-1:2]
-    return [*(names.take_free(shortened(CONVERSIONS[naming](ancestor) + "_id", ancestor)) for ancestor in ancestors), "id"]
-
-
 def _table(
     collection: str, table: str, seen: CollectionProfile, migrated: frozenset[str], rules: Rules, earlier: TablePlan | None
 ) -> TablePlan:
-    keys = list(earlier.keys) if earlier else _key_names(collection, rules.naming)
+    keys = list(earlier.keys) if earlier else key_names(collection, rules.naming)
     fields = _fields_with_columns(seen, migrated, len(keys))
     spare = len(fields) < len(seen.fields) or seen.overflowed
     columns = _named(collection, fields, seen, migrated, rules, keys, earlier)
@@ -135,16 +142,17 @@ def _named(
     keys: list[str],
     earlier: TablePlan | None,
 ) -> list[Column]:
-    given = {column.field: column.name for column in earlier.columns if column.field in seen.fields} if earlier else {}
-    given |= {name: column for name in fields if (column := rules.mapping.column(collection, name))}
+    mapped = {name: column for name in fields if (column := rules.mapping.column(collection, name))}
+    before = {column.field: column.name for column in earlier.columns if column.field in seen.fields} if earlier else {}
+    given = _without(mapped.values(), before) | mapped
     names = Names(rules.naming, taken={*given.values(), *keys}, reserved=keys)
     for name in fields:
         if name not in given:
             given[name] = names.give(name)
-    return [_column(name, given[name], seen, migrated, names) for name in fields]
+    return [_column(name, given[name], seen, migrated, names, rules.naming) for name in fields]
 
 
-def _column(name: str, column: str, seen: CollectionProfile, migrated: frozenset[str], names: Names) -> Column:
+def _column(name: str, column: str, seen: CollectionProfile, migrated: frozenset[str], names: Names, naming: Naming) -> Column:
     place = seen.fields[name]
     holds, target = holding(place, migrated)
     nulls = place.counts["null_value"]
@@ -155,12 +163,12 @@ def _column(name: str, column: str, seen: CollectionProfile, migrated: frozenset
         holds=holds,
         null_means="null" if nulls > missing else "missing",
         shape=shape_of(place) if holds == "json" else None,
-        link=Link(collection=target, ancestors=tuple(_ancestors(column, target, names))) if target else None,
+        link=Link(collection=target, ancestors=tuple(_ancestors(column, target, names, naming))) if target else None,
     )
 
 
-def _ancestors(column: str, target: str, names: Names) -> list[str]:
-    wanted = [f"{column}_{key}" for key in _key_names(target, "snake_case")[:-1]]
+def _ancestors(column: str, target: str, names: Names, naming: Naming) -> list[str]:
+    wanted = [f"{column}_{key}" for key in key_names(target, naming)[:-1]]
     return [names.take_free(shortened(name, name)) for name in wanted]
 
 

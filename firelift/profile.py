@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from firelift.paths import collection_of
 from firelift.firestore.values import KIND_OF, Document, UnknownValueType, Value, is_vector
+from firelift.paths import collection_of
 
 # A field name beyond the first 10 000 of a collection never gets a column, so its types need not be known; a map with
 # more than 100 keys is taken for a dictionary, whose values share one profile; 50 000 places in all bound the rest.

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
@@ -170,20 +170,44 @@ def default_workers() -> int:
 Globs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_collection_globs)]
 ExistingFile = Annotated[Path | None, AfterValidator(_plain_file)]
 ResourceId = Annotated[str, AfterValidator(_resource_id)]
+RunName = Annotated[str, AfterValidator(_run_name)]
+WorkingDir = Annotated[Path, AfterValidator(_working_dir)]
+Model = TypeVar("Model", bound=BaseSettings)
+
+
+SOURCES = SettingsConfigDict(
+    env_file=".env",
+    env_file_encoding="utf-8",
+    env_ignore_empty=True,
+    extra="ignore",
+    frozen=True,
+    hide_input_in_errors=True,
+    validate_default=False,
+)
+
+_MIGRATION_ID = _setting(None, "Name of this run; made from the time when not given", own="MIGRATION_ID")
+_WORKING_DIR = _setting(Path("migration-workspace"), "Directory for status, reports and archive", own="WORKING_DIR")
+_VERBOSE = _setting(False, "Show more, and tracebacks of errors", own="VERBOSE")
+
+
+class Whereabouts(BaseSettings):
+    """Where a run is: all that `firelift status` needs to know, whatever else may be set wrongly."""
+
+    model_config = SOURCES
+
+    migration_id: RunName | None = _MIGRATION_ID
+    working_dir: WorkingDir = _WORKING_DIR
+    verbose: bool = _VERBOSE
+
+    @classmethod
+    def load(cls, **options: object) -> Self:
+        return _loaded(cls, options)
 
 
 class Settings(BaseSettings):
     """One migration's settings. Descriptions are the help texts: one line each."""
 
-    model_config = SettingsConfigDict(
-        env_file=".env",
-        env_file_encoding="utf-8",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-        validate_default=False,
-    )
+    model_config = SOURCES
 
     supabase_url: Annotated[str, AfterValidator(_http_url)] | None = _setting(
         None, "Supabase project URL, checked before and after the migration", "SUPABASE_URL", own="SUPABASE_URL"
@@ -215,9 +239,7 @@ class Settings(BaseSettings):
     )
     max_rejects: int = _setting(0, "Rejected documents above which the migration fails", own="MAX_REJECTS", ge=0)
     max_workers: int = _setting(default_workers(), "Collections and key ranges at a time", own="MAX_WORKERS", ge=1, le=64)
-    migration_id: Annotated[str, AfterValidator(_run_name)] | None = _setting(
-        None, "Name of this run; made from the time when not given", own="MIGRATION_ID"
-    )
+    migration_id: RunName | None = _MIGRATION_ID
     migration_mode: Literal["full"] = _setting("full", "What to migrate: everything", own="MIGRATION_MODE")
     batch_size: int = _setting(5000, "Documents a chunk, the unit of checkpoint and transaction", own="BATCH_SIZE", ge=1, le=100_000)
     range_documents: int = _setting(
@@ -226,27 +248,15 @@ class Settings(BaseSettings):
     read_time: Annotated[str, AfterValidator(_moment)] = _setting(
         "now", "The snapshot: now, minute (the last whole one) or an RFC 3339 time", own="READ_TIME"
     )
-    working_dir: Annotated[Path, AfterValidator(_working_dir)] = _setting(
-        Path("migration-workspace"), "Directory for status, reports and archive", own="WORKING_DIR"
-    )
+    working_dir: WorkingDir = _WORKING_DIR
     auto_verification: bool = _setting(True, "Do not verify before the tables become visible", own="AUTO_VERIFICATION")
     dry_run: bool = _setting(False, "Read and plan, write nothing to the target", own="DRY_RUN")
-    verbose: bool = _setting(False, "Show more, and tracebacks of errors", own="VERBOSE")
+    verbose: bool = _VERBOSE
 
     @classmethod
     def load(cls, **options: object) -> Self:
         """The settings, with these options (None: not given) above environment and `.env`; raises ConfigurationError."""
-        given = {name: value for name, value in options.items() if value is not None}
-        for name in given:
-            if name not in cls.model_fields:
-                raise UnknownSetting(setting=name)
-        by_alias: dict[str, Any] = {environment_names(name)[0]: value for name, value in given.items()}
-        try:
-            return cls(**by_alias)
-        except ValidationError as error:
-            raise _invalid(error.errors(include_url=False)[0], given) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise UnreadableEnvFile(reason=type(error).__name__) from None
+        return _loaded(cls, options)
 
     def public(self) -> dict[str, JSON]:
         """Everything but the secrets, as JSON: what a flow takes as parameters and a report may show."""
@@ -310,6 +320,20 @@ def _passwords(parts: SplitResult) -> Iterable[str]:
     query = parse_qs(parts.query)
     for name in ("password", "sslpassword"):
         yield from query.get(name, ())
+
+
+def _loaded(model: type[Model], options: Mapping[str, object]) -> Model:
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in model.model_fields:
+            raise UnknownSetting(setting=name)
+    by_alias: dict[str, Any] = {environment_names(name)[0]: value for name, value in given.items()}
+    try:
+        return model(**by_alias)
+    except ValidationError as error:
+        raise _invalid(error.errors(include_url=False)[0], given) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnreadableEnvFile(reason=type(error).__name__) from None
 
 
 def _invalid(problem: ErrorDetails, options: Mapping[str, object]) -> InvalidSetting:

@@ -13,6 +13,7 @@ from firelift.receipts import Extracted, Loaded, RootFound, Transformed, Validat
 from tasks.checkpoint import PHASE
 from tasks.extraction import extract
 from tasks.import_ import load
+from tasks.subflow import subflow
 from tasks.transformation import transform
 from tasks.world import Run
 
@@ -39,19 +40,19 @@ def load_collection(run: Run, root: RootFound, transformed: Transformed) -> Load
 @task(**PHASE, name="extract-collection", task_run_name="extract {root.collection}")
 def extracting(run: Run, root: RootFound, validated: Validated) -> Extracted:
     with transaction(commit_mode=CommitMode.EAGER):  # else nothing inside is kept until this task ends
-        return extract_collection(run, root, validated)
+        return subflow(extract_collection, run, root, validated)
 
 
 @task(**PHASE, name="transform-collection", task_run_name="transform {root.collection}")
 def transforming(run: Run, root: RootFound) -> Transformed:
     with transaction(commit_mode=CommitMode.EAGER):
-        return transform_collection(run, root)
+        return subflow(transform_collection, run, root)
 
 
 @task(**PHASE, name="load-collection", task_run_name="load {root.collection}")
 def loading(run: Run, root: RootFound, transformed: Transformed) -> Loaded:
     with transaction(commit_mode=CommitMode.EAGER):
-        return load_collection(run, root, transformed)
+        return subflow(load_collection, run, root, transformed)
 
 
 def extract_all(run: Run, validated: Validated) -> list[Extracted]:

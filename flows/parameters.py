@@ -6,8 +6,6 @@ import inspect
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field
-
 from firelift.settings import PUBLIC_FIELDS, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -16,6 +14,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 def takes_settings(function: F) -> F:
     """Gives `function(**options)` one named parameter a setting, None meaning "from the environment or the default"."""
     function.__signature__ = inspect.Signature([_parameter(name) for name in PUBLIC_FIELDS])  # type: ignore[attr-defined]
+    # Prefect has a parameter's description from the docstring, and from nowhere else.
+    described = [f"    {name}: {Settings.model_fields[name].description}" for name in PUBLIC_FIELDS]
+    function.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Args:", *described])
     return function
 
 
@@ -23,5 +24,4 @@ def _parameter(name: str) -> inspect.Parameter:
     setting = Settings.model_fields[name]
     # Bounds and validators belong to a value that is given, not to None.
     given: Any = Annotated[setting.annotation, *setting.metadata] if setting.metadata else setting.annotation
-    annotation = Annotated[given | None, Field(description=setting.description)]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=given | None)

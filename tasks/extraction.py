@@ -57,5 +57,5 @@ def _refuse_idle_patterns(run: Run, extracted: list[Extracted]) -> None:
     here = world(run)
     found = read_profile(here.workspace.archive, [part.collection for part in extracted])
     idle = [pattern for pattern in here.selection.idle(found) if pattern in here.selection.include]
-    if idle and found:
+    if idle and (found or any(part.passed for part in extracted)):
         raise NothingMatches(patterns=", ".join(idle))

@@ -15,13 +15,14 @@ from tasks.checkpoint import PHASE
 from tasks.world import Run, World, world
 
 
-@task(**PHASE, name="pre_validation", task_run_name="pre_validation")
+# It says soon what is wrong: the checks themselves wait for what may only be late.
+@task(**PHASE | {"retries": 0}, name="pre_validation", task_run_name="pre_validation")
 def pre_validation(run: Run) -> Validated:
     """Checks both sides, the disk and the names; chooses the snapshot."""
     here = world(run)
     status = here.begin("pre_validation")
     rules = here.rules()
-    validated = validate(here.source, here.settings.read_time, here.selection, rules.naming, rules.mapping, here.directory, _target(here))
+    validated = validate(here.source, here.settings.read_time, here.selection, rules.naming, rules.mapping, here.directory, target_of(here))
     status.read_at(validated.read_time)
     for warning in validated.warnings:
         status.warn(warning)
@@ -29,7 +30,7 @@ def pre_validation(run: Run) -> Validated:
     return validated
 
 
-def _target(here: World) -> Target | None:
+def target_of(here: World) -> Target | None:
     """The checks of the target; a dry run may do without one."""
     if here.settings.dry_run and here.settings.database_url is None:
         return None

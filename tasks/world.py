@@ -42,10 +42,10 @@ class World:
 
     def __init__(self, run: Run, settings: Settings, workers: Workers) -> None:
         self.run, self.settings, self.workers = run, settings, workers
+        self.source = source_of(settings)
         self.workspace = Workspace(Path(settings.working_dir), run.migration_id).create()
         log = Log(self.workspace, settings.secrets())
         self.status = Status.open(self.workspace, settings.migration_mode, settings.secrets(), log)
-        self.source = source_of(settings)
         self.selection = Selection(settings.collections, settings.exclude_collections)
         self._lock = threading.Lock()
 
@@ -143,19 +143,17 @@ def opened(run: Run) -> Iterator[World]:
     """A run from its first to its last word: workers and target lock held, its end in status, reports and target."""
     settings = Settings.load(**run.settings)
     with ExitStack() as stack:
-        here = World(run, settings, Workers(settings.max_workers))
+        workers = Workers(settings.max_workers)
+        stack.callback(workers.stop)
+        here = World(run, settings, workers)
         _worlds[run.migration_id] = here
         stack.callback(_worlds.pop, run.migration_id, None)
-        stack.callback(here.workers.stop)
         stack.callback(here.status.close)
         try:
             here.begin("pre_validation")
             here.report()
-            if not settings.dry_run:
-                from firelift.postgres.lock import target_lock
-
-                stack.enter_context(target_lock(here.database_url, run.migration_id))
-            yield here
+            with _target_held(here):
+                yield here
             here.status.complete()
         except (KeyboardInterrupt, Stopped):
             here.status.stop()
@@ -165,6 +163,21 @@ def opened(run: Run) -> Iterator[World]:
             raise
         finally:
             _last_report(here)
+
+
+@contextmanager
+def _target_held(here: World) -> Iterator[None]:
+    """The target's lock, kept until no worker writes any more; a dry run needs none."""
+    if here.settings.dry_run:
+        yield
+        return
+    from firelift.postgres.lock import target_lock
+
+    with target_lock(here.database_url, here.run.migration_id):
+        try:
+            yield
+        finally:
+            here.workers.stop()
 
 
 def _last_report(here: World) -> None:

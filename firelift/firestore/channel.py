@@ -27,6 +27,8 @@ OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.keepalive_time_ms", 30_000),
 ]
+# An emulator is near: http_proxy and its like are not for it.
+DIRECT = [*OPTIONS, ("grpc.enable_http_proxy", 0)]
 
 T = TypeVar("T")
 
@@ -53,9 +55,9 @@ class Source:
 class Firestore:
     """An open channel to one database. Requests and responses are serialized protobuf messages."""
 
-    def __init__(self, source: Source, channel: grpc.Channel) -> None:
+    def __init__(self, source: Source, channel: grpc.Channel, credentials: Any = None) -> None:
         self.source = source
-        self._channel = channel
+        self._channel, self._credentials = channel, credentials
         self._metadata = [
             ("google-cloud-resource-prefix", source.name),
             ("x-goog-request-params", f"project_id={source.project}&database_id={source.database}"),
@@ -63,6 +65,23 @@ class Firestore:
         if source.emulator_host:
             # The emulator takes this for an administrator: security rules do not apply, as with a service account.
             self._metadata.append(("authorization", "Bearer owner"))
+
+    def reach(self, seconds: float = 8) -> None:
+        """Raises soon where the credentials are refused or nobody answers; other calls are more patient."""
+        if self._credentials is not None:
+            _refresh(self._credentials, self.source)
+        try:
+            grpc.channel_ready_future(self._channel).result(timeout=seconds)
+        except grpc.FutureTimeoutError:
+            self._say_why_not()
+
+    def _say_why_not(self) -> None:
+        call = self._channel.unary_unary(SERVICE + "ListDocuments", request_serializer=None, response_deserializer=None)
+        try:
+            call(b"", metadata=self._metadata, timeout=1)
+        except grpc.RpcError as error:
+            if errors.is_passing(error):
+                raise errors.translate(error, self.source.name, self.source.emulator_host) from error
 
     def stream(self, method: str, request: bytes) -> Iterator[bytes]:
         """The messages of a server stream; raises grpc.RpcError as it comes."""
@@ -116,11 +135,11 @@ class Patience:
 def open_firestore(source: Source) -> Firestore:
     """A channel with the credentials of `source`: the emulator, a service account file or application default ones."""
     if source.emulator_host:
-        return Firestore(source, grpc.insecure_channel(source.emulator_host, options=OPTIONS))
+        return Firestore(source, grpc.insecure_channel(source.emulator_host, options=DIRECT))
     from google.api_core import grpc_helpers
 
-    channel = grpc_helpers.create_channel(HOST, credentials=_credentials(source), options=OPTIONS)
-    return Firestore(source, channel)
+    credentials = _credentials(source)
+    return Firestore(source, grpc_helpers.create_channel(HOST, credentials=credentials, options=OPTIONS), credentials)
 
 
 def project_of(service_account: str | None) -> str | None:
@@ -149,8 +168,23 @@ def _credentials(source: Source) -> Any:
         return google.auth.default(scopes=[SCOPE])[0]
     except (GoogleAuthError, ValueError) as error:
         if source.service_account:
-            raise errors.KeyFileInvalid(file=source.service_account, reason=type(error).__name__) from error
+            # What is wrong with a key itself is said in words of ours: a library could quote it.
+            reason = str(error.args[0]) if isinstance(error, GoogleAuthError) else "its private key cannot be read"
+            raise errors.KeyFileInvalid(file=source.service_account, reason=reason.rstrip(".")) from error
         raise errors.NoCredentials() from error
+
+
+def _refresh(credentials: Any, source: Source) -> None:
+    """Fetches the token that every call needs: Firestore would report its refusal as UNAVAILABLE, again and again."""
+    from google.auth.exceptions import GoogleAuthError, TransportError
+    from google.auth.transport.requests import Request
+
+    try:
+        credentials.refresh(Request())
+    except TransportError as error:
+        raise errors.FirestoreUnreachable(database=source.name, message=str(error.args[0])[:300]) from error
+    except GoogleAuthError as error:
+        raise errors.CredentialsRefused(database=source.name, message=str(error.args[0])[:300]) from error
 
 
 def _key_file(path: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ def roots(firestore: Firestore, read_time: str) -> list[Root]:
         return []
     starts = [root_range(collection_id).start for collection_id in ids]
     edges = [None, *starts[1:], None]
-    ranges = [KeyRange(start, end) for start, end in zip(edges, edges[1:], strict=False)]
+    ranges = [KeyRange(start, end) for start, end in itertools.pairwise(edges)]
     with ThreadPoolExecutor(max_workers=4) as threads:
         counts = list(threads.map(lambda keys: count(firestore, keys, read_time), ranges))
     return [Root(*found) for found in zip(ids, ranges, counts, strict=True)]
@@ -46,7 +47,7 @@ def key_ranges(firestore: Firestore, root: Root, parts: int, read_time: str) -> 
     if cuts is None:
         cuts = _counted_cuts(firestore, root, parts, read_time)
     edges = [root.keys.start, *cuts, root.keys.end]
-    return [KeyRange(start, end) for start, end in zip(edges, edges[1:], strict=False)]
+    return [KeyRange(start, end) for start, end in itertools.pairwise(edges)]
 
 
 def _server_cuts(firestore: Firestore, root: Root, parts: int, read_time: str) -> list[str] | None:

@@ -40,6 +40,15 @@ class KeyFileInvalid(ConfigurationError):
     remedy = "Download a new private key in the Firebase console under Project settings, Service accounts."
 
 
+class CredentialsRefused(ConfigurationError):
+    """Google refuses these credentials."""
+
+    remedy = (
+        "A key may have been deleted or its account disabled: make a new one in the Firebase console under Project settings, "
+        "Service accounts; for your own account run `gcloud auth application-default login`. Check this machine's clock too."
+    )
+
+
 class FirestoreUnreachable(FireliftError):
     """Firestore does not answer."""
 

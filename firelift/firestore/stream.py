@@ -22,7 +22,9 @@ def read_documents(
     what is still missing then is the caller's to judge. `broken` hears the reason of every new attempt.
     """
     patience, prefix = Patience(), len(firestore.source.root) + 1
-    last, seen, asked_behind = after, 0, None
+    last, seen = after, 0
+    broke_behind: object = object()
+    ended_behind: object = object()
     while True:
         try:
             for response in firestore.stream("RunQuery", documents_request(firestore.source, keys, read_time, last, keys_only)):
@@ -33,16 +35,16 @@ def read_documents(
                 seen += 1
                 yield last, document
         except grpc.RpcError as error:
-            patience = patience if last == asked_behind else Patience()
-            asked_behind = last
+            patience = patience if last == broke_behind else Patience()
+            broke_behind = last
             if not errors.is_passing(error) or not patience.wait():
                 raise errors.translate(error, firestore.source.name, firestore.source.emulator_host) from error
             broken(f"{error.code().name}: {error.details()}")
             continue
-        if seen >= expected or last == asked_behind:
+        if seen >= expected or last == ended_behind:
             return
         # Asked once more behind the same key, a stream that ends again has really come to its end.
-        asked_behind = last
+        ended_behind = last
         broken("the stream ended early")
 
 

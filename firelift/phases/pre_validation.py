@@ -55,6 +55,7 @@ def validate(
     """Looks at both sides and the disk. Raises the one error, or NotReady with all of them."""
     firestore = open_firestore(source)
     try:
+        firestore.reach()
         moment = snapshot_time(read_time, server_time(firestore))
         found = roots(firestore, moment)
     finally:
@@ -69,7 +70,7 @@ def validate(
             RootFound(collection=root.collection_id, start=root.keys.start, end=root.keys.end, documents=root.documents) for root in taken
         ),
         documents=sum(root.documents for root in taken),
-        warnings=() if taken else ("The Firestore database holds no document.",),
+        warnings=() if taken else (_nothing(found),),
     )
 
 
@@ -77,7 +78,7 @@ def refuse(problems: Sequence[FireliftError]) -> None:
     if len(problems) == 1:
         raise problems[0]
     if problems:
-        raise NotReady(**{f"problem_{number}": str(problem) for number, problem in enumerate(problems, 1)})
+        raise NotReady(**{f"problem_{number}": str(problem).rstrip(".") for number, problem in enumerate(problems, 1)})
 
 
 def snapshot_time(wanted: str, now: str) -> str:
@@ -94,12 +95,16 @@ def snapshot_time(wanted: str, now: str) -> str:
 
 def _selected(found: list[Root], selection: Selection) -> list[Root]:
     taken = [root for root in found if selection.may_take_below(root.collection_id)]
-    unmatched = [
-        pattern for pattern in selection.include if not any(Selection([pattern]).may_take_below(root.collection_id) for root in found)
-    ]
+    patterns = (*selection.include, *selection.exclude)
+    unmatched = [pattern for pattern in patterns if not any(Selection([pattern]).may_take_below(root.collection_id) for root in found)]
     if unmatched and found:
         raise NothingMatches(patterns=", ".join(unmatched), root_collections=", ".join(root.collection_id for root in found[:20]))
     return taken
+
+
+def _nothing(found: list[Root]) -> str:
+    chosen = "--collections and --exclude-collections leave nothing to migrate."
+    return chosen if found else "The Firestore database holds no document."
 
 
 def _disk_problems(run: Path, documents: int) -> list[FireliftError]:

@@ -18,7 +18,7 @@ from firelift.files import write_whole
 from firelift.firestore.values import Document, tagged
 from firelift.paths import collection_of
 from firelift.plan import Plan, TablePlan
-from firelift.planning import MOST_KEYS
+from firelift.planning import why_no_table
 from firelift.receipts import ChunkTransformed, TableCounts, Transformed, summed, tallied
 from firelift.transform import Rejected, compile_encoder
 from firelift.workers import Workers
@@ -89,8 +89,8 @@ def _compiled(plan_file: Path) -> tuple[Plan, dict[str, Callable[[bytes], Row]]]
 
 
 def _encoder(encoders: dict[str, Callable[[bytes], Row]], collection: str, path: str) -> Callable[[bytes], Row]:
-    if collection not in encoders:
-        raise Rejected(reason=f"it lies deeper than the {MOST_KEYS} columns of an index", path=path)
+    if reason := why_no_table(collection):
+        raise Rejected(reason=reason, path=path)
     return encoders[collection]
 
 

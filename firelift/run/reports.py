@@ -155,7 +155,7 @@ def _figures(report: Mapping[str, Any]) -> str:
         ("Duration", duration(figures.get("durationSeconds"))),
         ("Documents per second", count(figures.get("documentsPerSecond"))),
         ("Snapshot of Firestore taken at", report["readTime"] or "not yet"),
-        ("Target", _cell(report["target"]) if report["target"] else "?"),
+        ("Target", _name(report["target"]) if report["target"] else "?"),
     ]
     return _table(("Key figure", "Value"), "-r", rows)
 
@@ -179,8 +179,8 @@ def _tables(report: Mapping[str, Any]) -> str:
     loaded = "Rows expected" if report["dryRun"] else "Rows"
     rows = [
         (
-            _cell(table["collection"]),
-            _cell(table["table"]),
+            _name(table["collection"]),
+            _name(table["table"]),
             *(count(table[name]) for name in ("documents", "rows", "rejected", "residue")),
         )
         for table in report["tables"]
@@ -208,6 +208,12 @@ def _after_success(report: Mapping[str, Any]) -> list[str]:
 def _table(heads: Sequence[str], align: str, rows: Sequence[Sequence[str]]) -> str:
     rule = ["---:" if way == "r" else "---" for way in align]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *rows))
+
+
+def _name(text: str) -> str:
+    """A name as code, which reads the same in a terminal; one that could end the code or the cell is escaped instead."""
+    shown = plain(text)
+    return _cell(text) if not shown or set(shown) & set("`|\\") else f"`{shown}`"
 
 
 def _cell(text: str) -> str:

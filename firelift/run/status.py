@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from firelift.errors import FireliftError
+from firelift.files import DiskFull
 from firelift.run.checkpoint import write_checkpoint
 from firelift.run.clock import now, seconds_between
 from firelift.run.log import Log
 from firelift.run.progress import Progress
 from firelift.run.redact import clean
 from firelift.run.ticker import Ticker
-from firelift.run.workspace import STATUS, DiskFull, Workspace
+from firelift.run.workspace import STATUS, Workspace
 
 Phase = Literal["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]
 State = Literal["pending", "running", "completed", "skipped", "failed"]

@@ -8,14 +8,15 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from firelift.errors import ConfigurationError, FireliftError
+from firelift.errors import ConfigurationError
+from firelift.files import storage_errors
 
 STATUS, LOG, CHECKPOINT = "migration-status.json", "migration-log.json", "migration-checkpoint.json"
 REPORT, SUMMARY, VERIFICATION = "final-migration-report.json", "migration-executive-summary.md", "verification-results"
@@ -23,18 +24,6 @@ LATEST = (STATUS, LOG, CHECKPOINT, REPORT, SUMMARY, VERIFICATION)
 
 # Room that is given back when the disk is full, so that status and reports can still say so.
 _RESERVE, _RESERVE_BYTES = ".reserve", 256 * 1024
-
-
-class DiskFull(FireliftError):
-    """The disk is full."""
-
-    remedy = "Free space there or choose another --working-dir, then run again."
-
-
-class WorkingDirUnusable(ConfigurationError):
-    """The working directory cannot be used."""
-
-    remedy = "Choose another --working-dir or mend this one."
 
 
 class NoSuchRun(ConfigurationError):
@@ -48,21 +37,6 @@ def new_migration_id(now: datetime | None = None) -> str:
     moment = (now or datetime.now(UTC)).astimezone(UTC)
     tail = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(6))
     return f"migration-{moment:%Y-%m-%dT%H-%M-%S}-{moment.microsecond // 1000:03d}Z-{tail}"
-
-
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Raise DiskFull or WorkingDirUnusable, naming the path, for what the operating system says inside."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(path=str(path)) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise WorkingDirUnusable(path=str(path), reason="it cannot be written") from error
-        if error.errno in (errno.ENOTDIR, errno.EEXIST):
-            raise WorkingDirUnusable(path=str(path), reason="a file is where a directory is needed") from error
-        raise WorkingDirUnusable(path=str(path), reason=error.strerror or str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def _gathered(document: Document, exceptions: Exceptions) -> Exceptions:
     if len(exceptions) <= MOST_PLACES:
         return exceptions
     places = Counter(path[0] for path, _ in exceptions)
-    crowded = [str(field) for field, count in places.items() if count > MOST_PLACES]
+    crowded = {str(field) for field, count in places.items() if count > MOST_PLACES}
     kept = [(path, value) for path, value in exceptions if path[0] not in crowded]
     return [*kept, *(((field,), document.fields[field]) for field in crowded)]
 

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 from firelift.errors import FireliftError
+from firelift.files import DiskFull
 from firelift.run.checkpoint import read_checkpoint
 from firelift.run.log import Log
 from firelift.run.redact import RedactedStream, clean, redact
 from firelift.run.status import PHASES, Status
-from firelift.run.workspace import LOG, STATUS, DiskFull, Workspace
+from firelift.run.workspace import LOG, STATUS, Workspace
 
 SECRET = "correct-horse-battery"
 
@@ -266,7 +267,8 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from firelift.run.status import Status
-from firelift.run.workspace import DiskFull, Workspace
+from firelift.files import DiskFull
+from firelift.run.workspace import Workspace
 workspace = Workspace(Path(sys.argv[1]), "full").create()
 status = Status.open(workspace)
 status.start_phase("extraction")

@@ -156,6 +156,25 @@ COLUMNS: list[tuple[str, Holds, Value, Any, list[Any]]] = [
         [(["f", 0], {"timestampValue": "1970-01-01T00:00:00.000000001Z"})],
     ),
     ("vector", "vector", vector([1.0, NAN, -0.0]), [1.0, NAN, -0.0], NOTHING),
+    (
+        "another NaN in vector",
+        "vector",
+        vector([NEGATIVE_NAN]),
+        [NAN],
+        [
+            (
+                ["f"],
+                {
+                    "mapValue": {
+                        "fields": {
+                            "__type__": {"stringValue": "__vector__"},
+                            "value": {"arrayValue": {"values": [{"doubleBits": "fff8000000000001"}]}},
+                        }
+                    },
+                },
+            )
+        ],
+    ),
     ("vector of none", "vector", vector([]), [], NOTHING),
     ("array of doubles for vector", "vector", array([double(1.0)]), None, [(["f"], {"arrayValue": {"values": [{"doubleValue": "1.0"}]}})]),
 ]
@@ -197,6 +216,7 @@ SHAPED: list[tuple[str, Shape | None, Value, Any, list[Any]]] = [
     ("string for timestamp", TIMES, text("today"), "today", [(["f"], {"stringValue": "today"})]),
     ("bytes", BYTES, data(b"\0"), "AA==", NOTHING),
     ("no bytes", BYTES, data(b""), "", NOTHING),
+    ("bytes unexpected", None, data(b"\0"), "AA==", [(["f"], {"bytesValue": "AA=="})]),
     ("string for bytes", BYTES, text("AA=="), "AA==", [(["f"], {"stringValue": "AA=="})]),
     ("reference", REFERENCES, reference("a/b"), "a/b", NOTHING),
     ("reference elsewhere", REFERENCES, reference("projects/p/databases/d/documents/a/b"), "projects/p/databases/d/documents/a/b", NOTHING),
@@ -218,6 +238,9 @@ SHAPED: list[tuple[str, Shape | None, Value, Any, list[Any]]] = [
     ("vector with NaN", VECTOR, vector([NAN]), ["NaN"], [(["f"], {
         "mapValue": {"fields": {"__type__": {"stringValue": "__vector__"}, "value": {"arrayValue": {"values": [{"doubleValue": "NaN"}]}}}},
     })]),
+    ("vector unexpected", None, vector([]), [], [(["f"], {
+        "mapValue": {"fields": {"__type__": {"stringValue": "__vector__"}, "value": {"arrayValue": {"values": []}}}},
+    })]),
     ("vector with NaN expected", Shape(array="vector", every=NUMBERS), vector([NAN, 1.0]), ["NaN", 1.0], NOTHING),
     ("array for vector", VECTOR, array([double(1.0)]), [1.0], [(["f"], {"arrayValue": {"values": [{"doubleValue": "1.0"}]}})]),
     ("shapes by key", Shape(keys={"t": TIMES}, every=BYTES), mapping({"t": timestamp(0, 0), "b": data(b"")}), {
@@ -234,6 +257,16 @@ def test_readable_json_shows_the_value_and_the_residue_says_the_rest(
     row = encoded(table_of(Column(name="c", field="f", holds="json", shape=shape)), {"f": value})
     assert bits(json.loads(row["c"] or "null")) == bits(json.loads(json.dumps(shown, sort_keys=True)))
     assert residue(row) == left
+
+
+def test_maps_nested_20_deep_are_kept() -> None:
+    value = text("\0")
+    for _ in range(20):
+        value = mapping({"in": value})
+    row = encoded(
+        table_of(Column(name="c", field="f", holds="json"), Column(name="s", field="g", holds="string")), {"f": value, "g": value}
+    )
+    assert [len(at) for at, _ in residue(row)] == [21, 1]
 
 
 @pytest.mark.parametrize("number", [1e16, -1e16, 1e22, 2.0**63, 2.0**64, 1.797e308])

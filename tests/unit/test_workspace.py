@@ -12,16 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from firelift.run.workspace import (
-    LATEST,
-    STATUS,
-    DiskFull,
-    NoSuchRun,
-    WorkingDirUnusable,
-    Workspace,
-    new_migration_id,
-    storage_errors,
-)
+from firelift.files import DiskFull, WorkingDirUnusable, storage_errors
+from firelift.run.workspace import LATEST, STATUS, NoSuchRun, Workspace, new_migration_id
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077])

@@ -1,0 +1,93 @@
+"""An operator at a shell: `firelift …` in a process, home and directory of its own, with nothing in its environment but what is given."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.acceptance.prefect_world import schemas_of, tables_of, text_below
+
+PROGRAMS = Path(sys.executable).parent
+FIRELIFT = str(PROGRAMS / "firelift")
+WORKSPACE = "migration-workspace"
+
+# Part of every password and key that the tests use, so that it can be searched for.
+CANARY = "canary-5e1f"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What came of a command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error(self) -> str:
+        """The last line on stderr: where an error stands."""
+        return self.err.splitlines()[-1] if self.err else ""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Somebody in a directory, with these variables set."""
+
+    directory: Path
+    variables: Mapping[str, str]
+
+    @property
+    def here(self) -> Path:
+        return self.directory / "here"
+
+    @property
+    def workspace(self) -> Path:
+        return self.here / WORKSPACE
+
+    def with_(self, **variables: str | None) -> Operator:
+        """The same with other variables; None takes one away."""
+        changed = {**self.variables, **variables}
+        return Operator(self.directory, {name: value for name, value in changed.items() if value is not None})
+
+    def firelift(self, *arguments: str, timeout: float = 300) -> Said:
+        return self.run([FIRELIFT, *arguments], timeout)
+
+    def run(self, command: list[str], timeout: float = 300) -> Said:
+        with self.start(command) as process:
+            try:
+                out, err = process.communicate(timeout=timeout)
+            except BaseException:
+                process.kill()
+                raise
+        return Said(process.returncode, out, err)
+
+    def start(self, command: list[str]) -> subprocess.Popen[str]:
+        self.here.mkdir(parents=True, exist_ok=True)
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.here,
+            env={**self.surroundings(), **self.variables},
+        )
+
+    def surroundings(self) -> dict[str, str]:
+        home = self.directory / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        path = f"{PROGRAMS}{os.pathsep}{os.defpath}"
+        return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+
+    def left_behind(self) -> str:
+        """Everything that was written below home and working directory, as text."""
+        return text_below(self.directory)
+
+
+def is_untouched(database_url: str) -> bool:
+    """Whether a target is as it was made: no table, and nothing of Firelift's."""
+    return schemas_of(database_url) == ["public"] and tables_of(database_url) == {}

@@ -1,0 +1,189 @@
+"""What the tests ask of a Prefect server and start beside it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGTERM
+from typing import Any
+
+import httpx
+import psycopg
+from psycopg import sql
+
+from firelift.local.postgres import PostgresServer
+from firelift.local.sample import sample_documents
+from firelift.local.server import ServerProcess
+
+PREFECT = str(Path(sys.executable).with_name("prefect"))
+CHECKOUT = Path(__file__).parents[2]
+PHASES = ["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]
+
+# Everything the server tells about runs: where a secret might turn up.
+TELLING = [
+    "artifacts",
+    "block_documents",
+    "deployments",
+    "events",
+    "flow_runs",
+    "flows",
+    "logs",
+    "task_runs",
+    "variables",
+    "work_pools",
+]
+
+
+@dataclass
+class Api:
+    """A Prefect server's REST API."""
+
+    url: str
+    client: httpx.Client
+
+    def get(self, path: str) -> Any:
+        return self.client.get(f"/{path}").raise_for_status().json()
+
+    def post(self, path: str, **body: Any) -> Any:
+        return self.client.post(f"/{path}", json=body).raise_for_status().json()
+
+    def every(self, kind: str, **filters: Any) -> list[dict[str, Any]]:
+        """All there are of a kind, page by page."""
+        found: list[dict[str, Any]] = []
+        while page := self.post(f"{kind}/filter", limit=200, offset=len(found), **filters):
+            found += page
+        return found
+
+    def runs_of(self, deployment: str) -> list[dict[str, Any]]:
+        """The deployment's runs, the newest first."""
+        return self.every("flow_runs", deployments={"name": {"any_": [deployment]}}, sort="START_TIME_DESC")
+
+    def run_named(self, name: str) -> dict[str, Any]:
+        (run,) = self.every("flow_runs", flow_runs={"name": {"any_": [name]}})
+        return run
+
+    def tasks_of(self, run: str) -> list[dict[str, Any]]:
+        """The run's own task runs in the order in which they began."""
+        found = self.every("task_runs", flow_runs={"id": {"any_": [run]}})
+        return sorted(found, key=lambda task: str(task["start_time"]))
+
+    def subflows_of(self, run: str) -> list[dict[str, Any]]:
+        return self.every("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [run]}})
+
+    def everything(self) -> str:
+        """All that the server tells about anything, as text."""
+        return "\n".join(self._text_of(kind) for kind in TELLING)
+
+    def _text_of(self, kind: str) -> str:
+        if kind == "events":
+            return self._events()
+        filters = {"sort": "TIMESTAMP_ASC"} if kind == "logs" else {}
+        return repr(self.every(kind, **filters))
+
+    def _events(self) -> str:
+        page = self.post("events/filter", limit=50)
+        text = [repr(page["events"])]
+        while page["next_page"]:
+            page = self.client.get(page["next_page"]).raise_for_status().json()
+            text.append(repr(page["events"]))
+        return "\n".join(text)
+
+
+def environment(**more: str) -> dict[str, str]:
+    return os.environ | more
+
+
+def prefect(api: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """One call of the command `prefect`, in the checkout."""
+    return run([PREFECT, "--no-prompt", *arguments], environment(PREFECT_API_URL=api, **more))
+
+
+def run(command: Sequence[str], environment: Mapping[str, str], cwd: Path = CHECKOUT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=300, check=False)
+
+
+@contextmanager
+def worker(api: str, directory: Path, **more: str) -> Iterator[None]:
+    """A process worker of the pool `firelift`, started outside of the checkout."""
+    directory.mkdir(parents=True, exist_ok=True)
+    own = {
+        "PREFECT_API_URL": api,
+        "FIRELIFT_HOME": str(CHECKOUT),
+        "PREFECT_LOCAL_STORAGE_PATH": str(directory / "results"),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+    }
+    command = [PREFECT, "worker", "start", "--pool", "firelift", "--type", "process"]
+    process = ServerProcess(command, log=directory / "worker.log", environment=environment(**own, **more))
+    try:
+        yield
+    finally:
+        process.stop(SIGTERM)
+
+
+def eventually(seconds: float, found: Callable[[], Any]) -> Any:
+    """What `found` returns as soon as it is something; fails after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not (result := found()):
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.25)
+    return result
+
+
+@contextmanager
+def database(postgres: PostgresServer) -> Iterator[str]:
+    """The URL of an empty database for more than one test."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres.url(), autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+        yield postgres.url(name)
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def tables_of(database_url: str, schema: str = "public") -> dict[str, int]:
+    """Every table of a schema with its number of rows."""
+    with psycopg.connect(database_url) as connection:
+        names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", [schema]).fetchall()
+        return {name: _count(connection, schema, name) for (name,) in names}
+
+
+def schemas_of(database_url: str) -> list[str]:
+    """The schemas that are not PostgreSQL's own."""
+    with psycopg.connect(database_url) as connection:
+        query = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1"
+        return [name for (name,) in connection.execute(query)]
+
+
+def text_of(database_url: str) -> str:
+    """Every row of every table of a database, as text."""
+    with psycopg.connect(database_url) as connection:
+        tables = connection.execute("SELECT schemaname, tablename FROM pg_tables WHERE schemaname !~ '^pg_'").fetchall()
+        return "\n".join(_rows(connection, schema, table) for schema, table in tables)
+
+
+def text_below(directory: Path) -> str:
+    """Every file below a directory, as text."""
+    return "\n".join(path.read_bytes().decode("utf-8", "replace") for path in directory.rglob("*") if path.is_file())
+
+
+def sample_tables(project: str) -> dict[str, int]:
+    """The tables that the sample app becomes, with their numbers of rows."""
+    paths = (path.split("/") for path, _ in sample_documents(f"projects/{project}/databases/(default)"))
+    return dict(Counter("_".join(path[::2]) for path in paths))
+
+
+def _count(connection: psycopg.Connection, schema: str, table: str) -> int:
+    found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table))).fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def _rows(connection: psycopg.Connection, schema: str, table: str) -> str:
+    return repr(connection.execute(sql.SQL("SELECT t::text FROM {} t").format(sql.Identifier(schema, table))).fetchall())

@@ -1,0 +1,180 @@
+"""Deployments as an operator makes, runs and breaks them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from firelift.local.postgres import PostgresServer
+from firelift.local.sample import load_sample
+from firelift.local.writer import values, write_documents
+from firelift.settings import PUBLIC_FIELDS, SECRETS, Settings
+from tests.acceptance.prefect_world import (
+    CHECKOUT,
+    Api,
+    eventually,
+    prefect,
+    sample_tables,
+    schemas_of,
+    tables_of,
+    text_below,
+    text_of,
+    worker,
+)
+
+WRONG_PASSWORD = "canary-4f1c-Wr0ng"
+
+
+@pytest.fixture(scope="module")
+def deployed(prefect_api: str) -> str:
+    """The API of a server to which the checkout is deployed."""
+    created = prefect(prefect_api, "work-pool", "create", "firelift", "--type", "process")
+    assert created.returncode == 0, created.stderr
+    done = prefect(prefect_api, "deploy", "--all")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return prefect_api
+
+
+def start(api: str, deployment: str, *parameters: str) -> tuple[int, str]:
+    """Runs a deployment and waits for its end; returns exit code and output."""
+    given = [argument for parameter in parameters for argument in ("--param", parameter)]
+    done = prefect(api, "deployment", "run", f"migration/{deployment}", "--watch", "--watch-interval", "1", *given)
+    return done.returncode, done.stdout + done.stderr
+
+
+def source(emulator_host: str, project: str) -> dict[str, str]:
+    return {"FIRESTORE_EMULATOR_HOST": emulator_host, "GOOGLE_CLOUD_PROJECT": project}
+
+
+@pytest.fixture
+def ready(deployed: str, emulator_host: str, project: str, database_url: str, tmp_path: Path, workspace: Path) -> Iterator[str]:
+    """The deployed API with a worker on this test's project and database."""
+    with worker(
+        deployed,
+        tmp_path / "worker",
+        SUPABASE_DB_URL=database_url,
+        MIGRATION_WORKING_DIR=str(workspace),
+        **source(emulator_host, project),
+    ):
+        yield deployed
+
+
+def test_plan_writes_nothing_and_full_moves_everything(
+    ready: str, api: Api, emulator_host: str, project: str, database_url: str, tmp_path: Path, workspace: Path
+) -> None:
+    load_sample(emulator_host, project)
+
+    code, said = start(ready, "plan")
+    assert code == 0, said
+    assert schemas_of(database_url) == ["public"]
+    assert tables_of(database_url) == {}
+
+    code, said = start(ready, "full")
+    assert code == 0, said
+    assert tables_of(database_url) == sample_tables(project)
+    assert (workspace / "migration-executive-summary.md").is_file()
+
+    assert api.runs_of("plan")[0]["name"].startswith("plan ")
+    assert api.runs_of("full")[0]["name"].startswith("full ")
+    assert api.runs_of("full")[0]["state_name"] == "Completed"
+
+    password = urlsplit(database_url).password
+    assert password
+    assert password not in api.everything()
+    assert password not in text_below(workspace) + text_below(tmp_path)
+    assert password not in text_of(database_url)
+
+
+def test_a_wrong_password_fails_the_run_says_so_and_is_told_nowhere(
+    deployed: str,
+    api: Api,
+    emulator_host: str,
+    project: str,
+    postgres: PostgresServer,
+    database_url: str,
+    tmp_path: Path,
+    workspace: Path,
+) -> None:
+    write_documents(emulator_host, f"projects/{project}/databases/(default)", [("users/ada", values({"name": "Ada"}))])
+    wrong = postgres.url(urlsplit(database_url).path.lstrip("/"), password=WRONG_PASSWORD)
+    with worker(
+        deployed,
+        tmp_path / "worker",
+        SUPABASE_DB_URL=wrong,
+        MIGRATION_WORKING_DIR=str(workspace),
+        **source(emulator_host, project),
+    ):
+        code, said = start(deployed, "full")
+
+    assert code == 1
+    run = api.runs_of("full")[0]
+    assert run["state_type"] == "FAILED"
+    assert "PostgreSQL refused the user or the password" in run["state"]["message"]
+    logged = api.every("logs", logs={"flow_run_id": {"any_": [run["id"]]}}, sort="TIMESTAMP_ASC")
+    assert "PostgreSQL refused the user or the password" in repr(logged)
+
+    assert WRONG_PASSWORD not in said
+    assert WRONG_PASSWORD not in api.everything()
+    assert WRONG_PASSWORD not in text_below(workspace) + text_below(tmp_path)
+    assert WRONG_PASSWORD not in text_of(database_url)
+    assert schemas_of(database_url) == ["public"]
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "batch_size=0",
+        'naming="kebab-case"',
+        'migration_mode="sideways"',
+        "max_workers=1000",
+        'colour="blue"',
+        'database_url="postgresql://x"',
+    ],
+)
+def test_a_bad_parameter_is_refused_before_there_is_a_run(deployed: str, api: Api, parameter: str) -> None:
+    before = len(api.runs_of("full"))
+    code, _ = start(deployed, "full", parameter)
+    assert code != 0
+    assert len(api.runs_of("full")) == before
+
+
+def test_the_form_of_a_run_shows_every_setting_with_its_description_and_choices(deployed: str, api: Api) -> None:
+    schema = api.get("deployments/name/migration/full")["parameter_openapi_schema"]
+    properties = schema["properties"]
+    assert list(properties) == list(PUBLIC_FIELDS)
+    assert not set(SECRETS) & set(properties)
+    for name, shown in properties.items():
+        assert shown["description"] == Settings.model_fields[name].description
+    assert "snake_case" in repr(properties["naming"])
+    assert "preserve" in repr(properties["naming"])
+    assert not schema.get("required")
+
+
+def test_a_second_run_at_a_time_is_cancelled(deployed: str, api: Api) -> None:
+    for name in ("full", "plan"):
+        deployment = api.get(f"deployments/name/migration/{name}")
+        assert deployment["global_concurrency_limit"]["limit"] == 1
+        assert deployment["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+        assert deployment["enforce_parameter_schema"] is True
+
+
+def test_a_deployment_with_a_schedule_really_gets_a_run(deployed: str, api: Api) -> None:
+    """Prefect 3.8.8 with SQLAlchemy 2.1 looks healthy and schedules nothing; nothing else would notice."""
+    flow = api.post("flows/", name="scheduled-by-a-test")
+    schedule = {"schedule": {"interval": 3600.0, "timezone": "UTC"}, "active": True}
+    deployment = api.post("deployments/", name="hourly", flow_id=flow["id"], schedules=[schedule])
+    runs = eventually(120, lambda: api.every("flow_runs", deployments={"id": {"any_": [deployment["id"]]}}))
+    assert {run["state_name"] for run in runs} == {"Scheduled"}
+    assert all(run["auto_scheduled"] for run in runs)
+
+
+def test_the_image_copies_what_is_there() -> None:
+    lines = (CHECKOUT / "deployments" / "Dockerfile").read_text().splitlines()
+    copied = [word for line in lines if line.startswith("COPY ") and "--from" not in line for word in line.split()[1:-1]]
+    sources = [word for word in copied if not word.startswith("--")]
+    assert sources
+    assert [word for word in sources if not (CHECKOUT / word).exists()] == []
+    assert {"flows", "tasks", "expectations", "firelift", "requirements.lock"} <= {word.rstrip("/") for word in sources}

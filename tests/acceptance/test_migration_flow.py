@@ -1,0 +1,146 @@
+"""The flow called directly, as Prefect shows it."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firelift.local.emulator import clear
+from firelift.local.postgres import PostgresServer
+from firelift.local.sample import load_sample
+from firelift.local.writer import values, write_documents
+from tests.acceptance.prefect_world import PHASES, Api, database, environment, eventually, run, sample_tables, tables_of, text_below
+
+MIGRATION = "sample-run"
+ROOTS = {"archive", "oddities", "orgs", "products", "rooms", "users"}
+CALL = """
+import json, sys, tasks.progress
+from flows.migration import migration
+tasks.progress.EVERY = 0.0
+migration(**json.loads(sys.argv[1]))
+"""
+
+
+def migrate(cwd: Path, options: dict[str, Any], **more: str) -> str:
+    """Calls the flow in a process of its own; returns what it said."""
+    done = run([sys.executable, "-c", CALL, json.dumps(options)], environment(**more), cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """The sample app after its migration: where everything about it is to be found."""
+
+    project: str
+    database_url: str
+    workspace: Path
+    results: Path
+    run: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def sample(api: Api, emulator_host: str, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Migrated]:
+    project, directory = "sample-of-the-flow", tmp_path_factory.mktemp("flow")
+    load_sample(emulator_host, project)
+    with database(postgres) as database_url:
+        migrate(
+            directory,
+            {"project_id": project, "migration_id": MIGRATION, "batch_size": 200, "working_dir": "workspace"},
+            PREFECT_API_URL=api.url,
+            PREFECT_LOCAL_STORAGE_PATH=str(directory / "results"),
+            FIRESTORE_EMULATOR_HOST=emulator_host,
+            SUPABASE_DB_URL=database_url,
+        )
+        found = api.run_named(f"full {MIGRATION}")
+        # The server hears of tasks through events, a moment after the run has ended.
+        eventually(
+            90, lambda: all(task["state_type"] == "COMPLETED" for task in api.tasks_of(found["id"])) and phases(api, found) == PHASES
+        )
+        yield Migrated(project, database_url, directory / "workspace", directory / "results", found)
+        clear(emulator_host, project)
+
+
+def test_the_whole_sample_arrives(sample: Migrated) -> None:
+    assert sample.run["state_name"] == "Completed"
+    assert tables_of(sample.database_url) == sample_tables(sample.project)
+
+
+def test_the_six_phases_are_tasks_in_their_order(sample: Migrated, api: Api) -> None:
+    assert phases(api, sample.run) == PHASES
+    tasks = [task for task in api.tasks_of(sample.run["id"]) if task["name"] in PHASES]
+    assert {task["state_name"] for task in tasks} == {"Completed"}
+    ends = [task["end_time"] for task in tasks]
+    assert ends == sorted(ends)
+
+
+def test_every_collection_is_a_subflow_of_each_phase_below_the_run(sample: Migrated, api: Api) -> None:
+    subflows = api.subflows_of(sample.run["id"])
+    assert {flow["name"] for flow in subflows} == {f"{verb} {root}" for verb in ("extract", "transform", "load") for root in ROOTS}
+    assert {flow["state_name"] for flow in subflows} == {"Completed"}
+    parents = {task["id"]: task for task in api.tasks_of(sample.run["id"])}
+    for flow in subflows:
+        parent = parents[flow["parent_task_run_id"]]
+        assert parent["name"] == flow["name"]
+        assert parent["state_name"] == "Completed"
+        assert [task["name"] for task in api.tasks_of(flow["id"])] == [flow["name"]]
+
+
+def test_the_run_graph_has_a_node_for_each_step(sample: Migrated, api: Api) -> None:
+    nodes = [node for _, node in api.get(f"flow_runs/{sample.run['id']}/graph-v2")["nodes"]]
+    labels = [node["label"] for node in nodes]
+    assert set(PHASES) | {"planning", "staging", "publish"} <= set(labels)
+    subflows = {node["label"] for node in nodes if node["kind"] == "flow-run"}
+    assert subflows == {f"{verb}-collection / {verb} {root}" for verb in ("extract", "transform", "load") for root in ROOTS}
+
+
+def test_receipts_are_kept_as_json_under_readable_names(sample: Migrated) -> None:
+    kept = {path.relative_to(sample.results / MIGRATION): json.loads(path.read_text()) for path in files_below(sample.results / MIGRATION)}
+    folders = {path.parts[0] for path in kept}
+    assert {"pre_validation", "extract", "extraction", "planning", "transform", "transformation", "load", "import"} <= folders
+    for found in kept.values():
+        assert found["metadata"]["serializer"]["type"] == "json"
+        assert len(found["result"]) < 20_000
+
+
+def test_no_document_is_in_a_receipt_or_a_parameter(sample: Migrated, api: Api) -> None:
+    shown = api.everything() + text_below(sample.results)
+    assert "prefect.flow-run.Completed" in shown
+    assert "user17@example.com" not in shown
+
+
+def test_progress_is_an_artifact_a_collection_and_phase(sample: Migrated, api: Api) -> None:
+    keys = {artifact["key"] for artifact in api.every("artifacts", artifacts={"type": {"any_": ["progress"]}})}
+    assert {"extraction-users", "transformation-users", "import-users"} <= keys
+    assert all(re.fullmatch("[a-z0-9-]+", key) for key in keys)
+
+
+def test_without_a_server_prefect_starts_a_temporary_one(
+    emulator_host: str, project: str, database_url: str, tmp_path: Path, workspace: Path
+) -> None:
+    write_documents(emulator_host, f"projects/{project}/databases/(default)", [("users/ada", values({"name": "Ada"}))])
+    migrate(
+        tmp_path,
+        {"project_id": project, "working_dir": str(workspace)},
+        PREFECT_HOME=str(tmp_path / "prefect"),
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="180",
+        FIRESTORE_EMULATOR_HOST=emulator_host,
+        SUPABASE_DB_URL=database_url,
+    )
+    assert tables_of(database_url) == {"users": 1}
+    assert json.loads((workspace / "migration-status.json").read_text())["status"] == "completed"
+
+
+def phases(api: Api, run: dict[str, Any]) -> list[str]:
+    return [task["name"] for task in api.tasks_of(run["id"]) if task["name"] in PHASES]
+
+
+def files_below(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if path.is_file())

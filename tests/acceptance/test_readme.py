@@ -1,0 +1,174 @@
+"""What README.md tells people to type does what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.acceptance.operator import PROGRAMS, Operator, is_untouched
+from tests.acceptance.prefect_world import CHECKOUT, schemas_of, tables_of
+from tests.integration.way import Things, new_source, write
+
+README = (CHECKOUT / "README.md").read_text()
+
+
+class Block(NamedTuple):
+    """A fenced block of the README."""
+
+    language: str
+    text: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.text.splitlines()
+
+
+def blocks() -> list[Block]:
+    found = re.findall(r"^( *)```(\w+)\n(.*?)^\1```$", README, re.MULTILINE | re.DOTALL)
+    return [
+        Block(language, "".join(line.removeprefix(indent) for line in text.splitlines(keepends=True))) for indent, language, text in found
+    ]
+
+
+BLOCKS = blocks()
+
+# Where tests/acceptance/test_deployments.py, with what it imports, does what a line says.
+DEPLOYING = {
+    "export FIRELIFT_HOME=$PWD": '"FIRELIFT_HOME": str(CHECKOUT)',
+    "prefect work-pool create firelift --type process": '"work-pool", "create", "firelift", "--type", "process"',
+    "prefect deploy --all": '"deploy", "--all"',
+    "prefect worker start --pool firelift": '"worker", "start", "--pool", "firelift"',
+    "prefect deployment run migration/plan --watch": 'start(ready, "plan")',
+    "prefect deployment run migration/full --watch": 'start(ready, "full")',
+}
+
+
+def is_make(block: Block) -> bool:
+    return block.language == "bash" and all(line.startswith("make ") for line in block.lines)
+
+
+def is_deploying(block: Block) -> bool:
+    return block.language == "bash" and any(line.startswith("prefect ") for line in block.lines)
+
+
+def is_migrating(block: Block) -> bool:
+    return block.language == "bash" and not is_make(block) and not is_deploying(block)
+
+
+def is_mapping(block: Block) -> bool:
+    return block.language == "json" and "collections" in json.loads(block.text)
+
+
+def is_pandas(block: Block) -> bool:
+    return block.language == "python" and "pandas" in block.text
+
+
+def is_tree(block: Block) -> bool:
+    return block.language == "text" and block.text.startswith("migration-workspace/")
+
+
+def is_picture(block: Block) -> bool:
+    """Nothing that could be tried: the way of a document."""
+    return block.language == "text" and "──▶" in block.text
+
+
+KINDS: list[Callable[[Block], bool]] = [is_make, is_deploying, is_migrating, is_mapping, is_pandas, is_tree, is_picture]
+
+
+def those(kind: Callable[[Block], bool]) -> list[Block]:
+    found = [block for block in BLOCKS if kind(block)]
+    assert found, f"README.md has no block that {kind.__name__}"
+    return found
+
+
+def test_every_block_is_tried_below() -> None:
+    assert len(BLOCKS) * 2 == len(re.findall(r"^ *```", README, re.MULTILINE))
+    assert [block.text for block in BLOCKS if sum(kind(block) for kind in KINDS) != 1] == []
+
+
+@pytest.mark.parametrize("line", [line for block in those(is_make) for line in block.lines])
+def test_make_knows_what_is_to_be_made(line: str) -> None:
+    planned = subprocess.run([*line.split(), "-n"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert planned.returncode == 0, planned.stderr
+    assert ".venv/bin/" in planned.stdout
+
+
+def test_the_deployment_commands_are_run_by_another_test() -> None:
+    lines = [line for block in those(is_deploying) for line in block.lines]
+    tried = "".join((CHECKOUT / "tests" / "acceptance" / name).read_text() for name in ("test_deployments.py", "prefect_world.py"))
+    assert sorted(lines) == sorted(DEPLOYING)
+    assert [line for line, place in DEPLOYING.items() if place not in tried] == []
+
+
+APP: Things = {
+    "users/ada": {"name": "Ada", "createdAt": datetime(2024, 1, 1, tzinfo=UTC)},
+    "users/bob": {"name": "Bob"},
+    "users/bob/orders/1": {"total": 2},
+    "teams/red": {"size": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory, prefect_api: str, emulator_host: str) -> Iterator[Operator]:
+    """Somebody for whom an emulator with a small app stands in place of the project."""
+    with new_source(emulator_host) as source:
+        write(source, APP)
+        surroundings = {"FIRESTORE_EMULATOR_HOST": emulator_host, "GOOGLE_CLOUD_PROJECT": source.project, "PREFECT_API_URL": prefect_api}
+        yield Operator(tmp_path_factory.mktemp("readme"), surroundings)
+
+
+def test_the_way_of_the_readme_migrates(operator: Operator, database_url: str) -> None:
+    """All that is to be typed for a migration, in one shell, with a database beneath that wins over the one named."""
+    script = "\n".join(block.text for block in those(is_migrating))
+    said = operator.with_(MIGRATION_DATABASE_URL=database_url).run(["bash", "-euo", "pipefail", "-c", script])
+    assert said.code == 0, said.err
+    planned, migrated = said.out.split("# Migration ", 1)
+    assert "users -> public.users" in planned
+    assert "Nothing has been written to the target." in planned
+    assert "Completed: every document read is a row of the target or among the rejects." in migrated
+    assert re.search(r"^migration-\S+: completed, 100 %$", migrated, re.MULTILINE)
+    assert tables_of(database_url) == {"teams": 1, "users": 2, "users_orders": 1}
+    assert schemas_of(database_url) == ["firelift", "public"]
+    assert_working_directory_is_as_shown(operator.workspace)
+    assert_tables_open(operator)
+
+
+def assert_working_directory_is_as_shown(workspace: Path) -> None:
+    (tree,) = those(is_tree)
+    run = max((workspace / "runs").iterdir())
+    top, below = tree.text.split("runs/<migration-id>/", 1)
+    names = re.findall(r"[\w-]+(?:\.json|\.md|/)", top.removeprefix("migration-workspace/"))
+    assert len(names) == 6
+    assert [name for name in names if not (workspace / name).exists()] == []
+    directories = re.findall(r"^ +(\w+)/ ", below, re.MULTILINE)
+    assert directories == ["archive", "tables", "rejects"]
+    assert [name for name in directories if not (run / name).is_dir()] == []
+
+
+def assert_tables_open(operator: Operator) -> None:
+    (block,) = those(is_pandas)
+    migration_id = max((operator.workspace / "runs").iterdir()).name
+    code = block.text.replace("<migration-id>", migration_id) + "print(len(users), *users.columns)"
+    said = operator.run([str(PROGRAMS / "python"), "-c", code])
+    assert said.code == 0, said.err
+    assert said.out.split()[:4] == ["2", "id", "created_at", "name"]
+
+
+def test_the_mapping_file_gives_the_names_it_says_and_a_plan_writes_nothing(operator: Operator, database_url: str) -> None:
+    (block,) = those(is_mapping)
+    operator.here.mkdir(exist_ok=True)
+    (operator.here / "mapping.json").write_text(block.text)
+    said = operator.with_(DATABASE_URL=database_url).firelift("plan", "--mapping", "mapping.json", "--json")
+    assert said.code == 0, said.err
+    assert is_untouched(database_url)
+    users = next(table for table in json.loads(said.out)["plan"]["tables"] if table["collection"] == "users")
+    named = json.loads(block.text)["collections"]["users"]
+    assert users["table"] == named["table"]
+    assert {column["field"]: column["name"] for column in users["columns"]}.items() >= named["columns"].items()

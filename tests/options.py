@@ -1,0 +1,19 @@
+"""The README's table of options, made from the settings: `python -m tests.options` writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from firelift.cli_options import markdown_table
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- options: made by `python -m tests.options`, checked by a test -->\n", "<!-- end of options -->"
+
+
+def with_table(text: str) -> str:
+    before, _, rest = text.partition(BEGIN)
+    return before + BEGIN + markdown_table() + END + rest.partition(END)[2]
+
+
+if __name__ == "__main__":
+    README.write_text(with_table(README.read_text()))
