@@ -60,8 +60,8 @@ def import_(run: Run, loaded: list[Loaded]) -> Imported:
     done = finish(here.database_url, run.migration_id, here.plan(), here.settings.foreign_keys, loaded)
     for relation in done.relations:
         if relation.orphans:
-            told = f"{relation.table}({', '.join(relation.columns)}) → {relation.references}: {relation.orphans} rows refer to documents"
-            status.warn(f"{told} that are not there, so there is no foreign key; for example {', '.join(relation.examples)}", "import")
+            told = f"{relation.table}({', '.join(relation.columns)}) → {relation.references}: no foreign key"
+            status.warn(f"{told}, because documents are missing ({relation.orphans}; {', '.join(relation.examples)})", "import")
     here.end("import", done)
     return done
 

@@ -61,6 +61,6 @@ def transformation(run: Run, transformed: list[Transformed]) -> TransformedAll:
     status = here.begin("transformation")
     status.note(rowsRejected=done.rejected, residueRows=done.residue)
     for reason, count in done.reasons.items():
-        status.warn(f"{count} documents were rejected: {reason}", "transformation")
+        status.warn(f"documents rejected: {count}, because {reason}", "transformation")
     here.end("transformation", done)
     return done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -22,6 +23,11 @@ from psycopg import sql  # noqa: E402
 
 from firelift.local.emulator import clear, emulator  # noqa: E402
 from firelift.local.postgres import PostgresServer  # noqa: E402
+
+# A suite that a script started with `&` has Ctrl-C ignored, and so would have every command it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 TIERS = {
     "unit": "no service, the tier in seconds",

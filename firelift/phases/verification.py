@@ -13,6 +13,7 @@ from firelift.firestore.values import Document, same_document
 from firelift.paths import collection_of, ids_of
 from firelift.plan import Plan, TablePlan
 from firelift.postgres.connect import Connection, connect
+from firelift.postgres.control import record_progress
 from firelift.postgres.ddl import staging_schema
 from firelift.postgres.lock import signature
 from firelift.postgres.read import count_rows, read_rows
@@ -43,6 +44,7 @@ def verify(url: str, migration_id: str, run: Path, roots: Sequence[str], plan: P
     compared = 0
     samples = sample_documents(run, roots, {table.collection for table in plan.tables}, seed=migration_id)
     with closing(connect(url, signature(migration_id))) as connection:
+        record_progress(connection, migration_id, phase="verification")
         for table in plan.tables:
             differences.extend(_miscounted(connection, migration_id, table, counts.get(table.collection, TableCounts())))
             documents = samples.get(table.collection, {})

@@ -29,7 +29,7 @@ PUBLISHED = "published"
 class NameTakenMeanwhile(FireliftError):
     """While the migration ran, something else took the name of one of its tables."""
 
-    remedy = "Drop or rename it, then run again with --resume."
+    remedy = "Drop or rename it, then run again."
 
 
 class TableChangedMeanwhile(FireliftError):

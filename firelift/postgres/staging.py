@@ -20,7 +20,7 @@ def create_staging(connection: Connection, migration_id: str, tables: Sequence[T
     schema = staging_schema(migration_id)
     with translated("creating the staging schema"), connection.transaction():
         if not schema_exists(connection, schema):
-            # Receipts without their rows would make --resume skip what is not there.
+            # Receipts without their rows would make a run that goes on skip what is not there.
             connection.execute(QUERY["forget_chunks"], {"migration_id": migration_id})
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
             close_schema(connection, schema)
