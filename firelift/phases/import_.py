@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from firelift.archive import file_name, ranges
+from firelift.errors import FireliftError
 from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import receipt_path, table_path
 from firelift.plan import Plan
@@ -23,7 +24,7 @@ from firelift.postgres.copy import load_chunk
 from firelift.postgres.ddl import staging_schema
 from firelift.postgres.lock import signature
 from firelift.postgres.publish import publish
-from firelift.postgres.staging import create_staging, drop_staging
+from firelift.postgres.staging import create_staging
 from firelift.receipts import ChunkTransformed, Imported, Loaded, Published, RelationChecked, tallied
 from firelift.workers import Workers
 
@@ -104,11 +105,10 @@ def publish_tables(url: str, migration_id: str, plan: Plan, target_schema: str, 
     return Published(target_schema=target_schema, tables=tuple(table.table for table in plan.tables))
 
 
-def give_up(url: str, migration_id: str) -> None:
-    """Takes back what the run made in the target; readers never saw it."""
+def misfits(url: str, migration_id: str, plan: Plan, target_schema: str) -> list[FireliftError]:
+    """What stands in the target under a table's name and cannot take its rows; looks only."""
     with closing(connect(url, signature(migration_id))) as connection:
-        drop_staging(connection, migration_id)
-        record_finish(connection, migration_id, "rolled_back")
+        return check_tables(connection, target_schema, plan.tables)
 
 
 def record_end(url: str, migration_id: str, status: str, counts: dict[str, Any] | None = None) -> None:

@@ -81,6 +81,15 @@ def migration(connection: Connection, migration_id: str) -> dict[str, Any] | Non
         return cursor.execute(QUERY["migration"], {"migration_id": migration_id}).fetchone()
 
 
+def latest_migration(connection: Connection) -> str | None:
+    """The run that began last; None where there was none."""
+    with translated("looking for the latest migration"):
+        if not schema_exists(connection, CONTROL_SCHEMA):
+            return None
+        row = connection.execute(QUERY["latest_migration"]).fetchone()
+    return str(row[0]) if row else None
+
+
 def save_table(connection: Connection, migration_id: str, target_schema: str, table: TablePlan, watermark: datetime | None) -> None:
     given = {
         "collection": label_of(table.collection),

@@ -39,6 +39,9 @@ WHERE lock.locktype = 'advisory'
 -- name: unfinished_migration
 SELECT migration_id FROM firelift.migrations WHERE finished_at IS NULL ORDER BY started_at DESC LIMIT 1
 
+-- name: latest_migration
+SELECT migration_id FROM firelift.migrations ORDER BY started_at DESC LIMIT 1
+
 -- name: schema_exists
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s)
 
