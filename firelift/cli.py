@@ -18,11 +18,12 @@ from firelift import __version__
 from firelift.cli_options import OneLineCommand, given, settings_options
 from firelift.cli_plan import plan_text
 from firelift.cli_run import run_migration
+from firelift.cli_undo import cleanup_text, rollback_text
 from firelift.errors import FireliftError
 from firelift.run.display import follow, screen_for, status_lines
 from firelift.run.redact import RedactedStream
 from firelift.run.workspace import SUMMARY, Workspace
-from firelift.settings import Settings, Whereabouts, unknown_variables
+from firelift.settings import RETENTION, Settings, Whereabouts, unknown_variables
 
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
 _EXIT_OF = {"completed": DONE, "stopped": STOPPED}
@@ -114,6 +115,45 @@ def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> i
 
 
 @firelift.command(cls=OneLineCommand)
+@settings_options(only=["database_url", "migration_id", "verbose"])
+@click.option("--force", is_flag=True, help="Also undo what others have changed in its tables since")
+@_as_json
+@click.pass_obj
+def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) -> int:
+    """Put the target back as it was before the latest run, or the one named."""
+    from firelift.phases.rollback import roll_back_run
+
+    done = roll_back_run(_target(session.load(given(options))), options["migration_id"], force)
+    _show(done.model_dump(mode="json"), as_json, rollback_text(done))
+    return DONE
+
+
+@firelift.command(cls=OneLineCommand)
+@settings_options(only=["database_url", "verbose"])
+@click.option(
+    "--backup-retention",
+    metavar="DAYS",
+    type=click.IntRange(min=0),
+    default=7,
+    envvar=RETENTION,
+    help=f"Keep what is younger [env: {RETENTION}; default: 7]",
+)
+@click.option("--yes", is_flag=True, help="Drop it; without this it is only shown")
+@_as_json
+@click.pass_obj
+def cleanup(session: Session, /, backup_retention: int, yes: bool, as_json: bool, **options: Any) -> int:
+    """Drop backups that no rollback will need any more."""
+    from firelift.phases.rollback import drop_expired, what_expired
+
+    url = _target(session.load(given(options)))
+    expired = what_expired(url, backup_retention)
+    dropped = drop_expired(url, [backup.migration_id for backup in expired]) if yes and expired else []
+    shown = {"expired": [backup.model_dump(mode="json") for backup in expired], "dropped": dropped}
+    _show(shown, as_json, cleanup_text(expired, dropped))
+    return DONE
+
+
+@firelift.command(cls=OneLineCommand)
 @click.option("--keep", is_flag=True, help="Leave emulator and PostgreSQL running until Ctrl-C")
 @click.option("--verbose", is_flag=True, help="Show more, and tracebacks of errors")
 @_as_json
@@ -144,6 +184,12 @@ def _show(report: dict[str, Any], as_json: bool, text: str) -> None:
 
 def _summary_of(report: dict[str, Any]) -> str:
     return (Workspace.of(report["settings"]["working_dir"], report["migrationId"]).run / SUMMARY).read_text(encoding="utf-8")
+
+
+def _target(settings: Settings) -> str:
+    settings.require_target()
+    assert settings.database_url is not None
+    return settings.database_url.get_secret_value()
 
 
 def _run_named(place: Whereabouts) -> Workspace:

@@ -20,6 +20,8 @@ from firelift.errors import ConfigurationError
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
 PREFIX = "MIGRATION_"
+# How long `firelift cleanup` leaves what a rollback needs; no setting of a migration.
+RETENTION = "MIGRATION_BACKUP_RETENTION"
 SECRETS = ("database_url", "supabase_key")
 
 _ESCAPE = "cannot be taken apart: write special characters of the password as %XX (@ is %40, / is %2F, : is %3A, # is %23, ? is %3F)"
@@ -301,7 +303,7 @@ PUBLIC_FIELDS: tuple[str, ...] = tuple(name for name in Settings.model_fields if
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Variables that look like settings and are none: a slip of the pen that would otherwise go unseen."""
-    known = {alias for name in Settings.model_fields for alias in environment_names(name)}
+    known = {alias for name in Settings.model_fields for alias in environment_names(name)} | {RETENTION}
     return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
 
 

@@ -6,12 +6,12 @@ from prefect import task
 
 from firelift.files import write_whole
 from firelift.phases.extraction import read_profile
+from firelift.phases.import_ import misfits
 from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import transform_collection
 from firelift.planning import make_plan
 from firelift.receipts import Extracted, Planned, RootFound, Transformed, TransformedAll, summed, tallied
 from tasks.checkpoint import PHASE
-from tasks.pre_validation import target_of
 from tasks.progress import Pulse
 from tasks.world import Run, world
 
@@ -25,9 +25,9 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
     for unknown in here.rules().mapping.idle({collection: seen.fields for collection, seen in profile.items()}):
         status.warn(f"--mapping names what is not in the database: {unknown}", "transformation")
     plan = make_plan(here.source.name, profile, here.rules())
-    if target := target_of(here):
-        # Only now the tables of nested collections are known; still nothing has been written.
-        refuse(target.problems([table.table for table in plan.tables]))
+    if here.settings.database_url is not None:
+        # Only now tables and columns are known; still nothing has been written.
+        refuse(misfits(here.database_url, run.migration_id, plan, here.settings.target_schema))
     write_whole(here.directory / "plan.json", plan.model_dump_json(indent=1))
     return Planned(tables=len(plan.tables), columns=sum(len(table.columns) for table in plan.tables), plan="plan.json")
 

@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from firelift.files import write_whole
-from firelift.phases.import_ import give_up
+from firelift.phases.rollback import roll_back
 from firelift.phases.verification import TooManyRejects, VerificationFailed, verify
 from firelift.receipts import RootFound, TransformedAll, Verified
 from tasks.checkpoint import PHASE
@@ -27,7 +27,7 @@ def verification(run: Run, roots: Sequence[RootFound], transformed: TransformedA
         here.workspace.verification_results / "differences.json", json.dumps([found.model_dump() for found in done.differences], indent=1)
     )
     if not done.passed or transformed.rejected > here.settings.max_rejects:
-        give_up(here.database_url, run.migration_id)
+        roll_back(here.database_url, run.migration_id)
     if not done.passed:
         first = done.differences[0]
         raise VerificationFailed(differences=len(done.differences), first=f"{first.table} {first.key}: {first.what}")

@@ -12,17 +12,19 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from firelift.archive import file_name, ranges
+from firelift.errors import FireliftError
+from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import receipt_path, table_path
 from firelift.plan import Plan
+from firelift.postgres.checks import check_tables
 from firelift.postgres.connect import Connection, connect
 from firelift.postgres.constraints import CheckedRelation, ForeignKeys, constrain
 from firelift.postgres.control import create_control, record_finish, record_progress, record_start
 from firelift.postgres.copy import load_chunk
 from firelift.postgres.ddl import staging_schema
 from firelift.postgres.lock import signature
-from firelift.postgres.names import NamesTaken, in_one_line, taken_names
 from firelift.postgres.publish import publish
-from firelift.postgres.staging import create_staging, drop_staging
+from firelift.postgres.staging import create_staging
 from firelift.receipts import ChunkTransformed, Imported, Loaded, Published, RelationChecked, tallied
 from firelift.workers import Workers
 
@@ -31,10 +33,9 @@ Progress = Callable[[int], None]
 
 
 def prepare(url: str, migration_id: str, mode: str, settings: dict[str, Any], read_time: str, plan: Plan, target_schema: str) -> str:
-    """Makes the control schema and the run's staging tables; refuses names the target has already."""
+    """Makes the control schema and the run's staging tables; refuses what the target has already and cannot take the rows."""
     with closing(connect(url, signature(migration_id))) as connection:
-        if taken := taken_names(connection, target_schema, [table.table for table in plan.tables]):
-            raise NamesTaken(schema=target_schema, taken=in_one_line(taken))
+        refuse(check_tables(connection, target_schema, plan.tables))
         create_control(connection)
         record_start(connection, migration_id, mode, settings)
         record_progress(connection, migration_id, status="running", phase="import", read_time=datetime.fromisoformat(read_time))
@@ -104,11 +105,10 @@ def publish_tables(url: str, migration_id: str, plan: Plan, target_schema: str, 
     return Published(target_schema=target_schema, tables=tuple(table.table for table in plan.tables))
 
 
-def give_up(url: str, migration_id: str) -> None:
-    """Takes back what the run made in the target; readers never saw it."""
+def misfits(url: str, migration_id: str, plan: Plan, target_schema: str) -> list[FireliftError]:
+    """What stands in the target under a table's name and cannot take its rows; looks only."""
     with closing(connect(url, signature(migration_id))) as connection:
-        drop_staging(connection, migration_id)
-        record_finish(connection, migration_id, "rolled_back")
+        return check_tables(connection, target_schema, plan.tables)
 
 
 def record_end(url: str, migration_id: str, status: str, counts: dict[str, Any] | None = None) -> None:

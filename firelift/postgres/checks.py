@@ -7,11 +7,13 @@ from contextlib import closing
 from typing import NamedTuple
 
 from firelift.errors import ConfigurationError, FireliftError
+from firelift.plan import TablePlan
 from firelift.postgres.connect import Connection, connect
 from firelift.postgres.control import CONTROL_SCHEMA
 from firelift.postgres.errors import TargetReadOnly, TooManyConnections, translated
+from firelift.postgres.fit import misfits, misfits_by_name
 from firelift.postgres.lock import signature
-from firelift.postgres.names import NamesTaken, in_one_line, taken_names
+from firelift.postgres.names import NamesTaken, in_one_line, in_the_way
 from firelift.postgres.queries import QUERY
 
 OLDEST_SERVER = 130000
@@ -81,15 +83,31 @@ def problems(connection: Connection, target_schema: str, tables: Sequence[str], 
     row = connection.execute(QUERY["server_facts"]).fetchone()
     assert row is not None, "a SELECT without FROM has one row"
     server = Server(*row)
-    found = [
+    closed = _control_problems(connection, server)
+    return [
         *server_problems(server),
         *_schema_problems(connection, server, target_schema),
-        *_control_problems(connection, server),
+        *closed,
         *_connection_problems(connection, connections),
+        *_name_problems(connection, target_schema, tables),
+        # The plans of published tables are in the control schema.
+        *([] if closed else misfits_by_name(connection, target_schema, tables)),
     ]
-    if taken := taken_names(connection, target_schema, tables):
-        found.append(NamesTaken(schema=target_schema, taken=in_one_line(taken)))
-    return found
+
+
+def check_tables(connection: Connection, target_schema: str, plans: Sequence[TablePlan]) -> list[FireliftError]:
+    """Everything in the target that keeps these plans' tables from being made, or refilled where they exist; reads only.
+
+    Worth asking as soon as there are plans, long before publishing asks it again.
+    """
+    with translated("checking the target's tables"), connection.transaction():
+        names = [plan.table for plan in plans]
+        return [*_name_problems(connection, target_schema, names), *misfits(connection, target_schema, plans)]
+
+
+def _name_problems(connection: Connection, target_schema: str, names: Sequence[str]) -> list[FireliftError]:
+    taken = in_the_way(connection, target_schema, names)
+    return [NamesTaken(schema=target_schema, taken=in_one_line(taken))] if taken else []
 
 
 def server_problems(server: Server) -> list[FireliftError]:

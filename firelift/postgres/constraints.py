@@ -12,6 +12,7 @@ from firelift.plan import Frozen, TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.ddl import columns_of
 from firelift.postgres.errors import translated
+from firelift.postgres.foreign_keys import add_foreign_key
 from firelift.postgres.queries import QUERY
 from firelift.postgres.staging import finish_types
 
@@ -144,10 +145,8 @@ def _refuse_orphans(checked: Sequence[CheckedRelation], foreign_keys: ForeignKey
 
 
 def _add_foreign_key(connection: Connection, schema: str, relation: Relation) -> None:
-    source, columns = sql.Identifier(schema, relation.table), columns_of(relation.columns)
     if relation.kind == "link":
         # A parent's columns lead the primary key already.
-        connection.execute(sql.SQL("CREATE INDEX ON {} ({})").format(source, columns))
-    add = sql.SQL("ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES {} ({})")
-    target = sql.Identifier(schema, relation.references)
-    connection.execute(add.format(source, columns, target, columns_of(relation.referenced)))
+        table = sql.Identifier(schema, relation.table)
+        connection.execute(sql.SQL("CREATE INDEX ON {} ({})").format(table, columns_of(relation.columns)))
+    add_foreign_key(connection, schema, relation.table, relation.columns, relation.references, relation.referenced)

@@ -81,10 +81,18 @@ def migration(connection: Connection, migration_id: str) -> dict[str, Any] | Non
         return cursor.execute(QUERY["migration"], {"migration_id": migration_id}).fetchone()
 
 
+def latest_migration(connection: Connection) -> str | None:
+    """The run that began last; None where there was none."""
+    with translated("looking for the latest migration"):
+        if not schema_exists(connection, CONTROL_SCHEMA):
+            return None
+        row = connection.execute(QUERY["latest_migration"]).fetchone()
+    return str(row[0]) if row else None
+
+
 def save_table(connection: Connection, migration_id: str, target_schema: str, table: TablePlan, watermark: datetime | None) -> None:
     given = {
-        # Only a label here, and text holds no NUL; the plan has the exact name.
-        "collection": table.collection.replace("\0", "\ufffd"),
+        "collection": label_of(table.collection),
         "target_schema": target_schema,
         "table_name": table.table,
         "plan": table.model_dump_json(),
@@ -93,6 +101,11 @@ def save_table(connection: Connection, migration_id: str, target_schema: str, ta
     }
     with translated("saving a table's plan"):
         connection.execute(QUERY["save_table"], given)
+
+
+def label_of(collection: str) -> str:
+    """The collection's name as text can hold it, without NUL; the plan has the exact one."""
+    return collection.replace("\0", "\ufffd")
 
 
 def saved_tables(connection: Connection, target_schema: str) -> dict[str, SavedTable]:

@@ -32,3 +32,47 @@ CREATE TABLE IF NOT EXISTS firelift.loaded_chunks (
     loaded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (migration_id, chunk)
 );
+
+-- What an older control schema lacks. Asked first, for ALTER TABLE wants the owner even where there is nothing to do.
+-- stop_requested_at: somebody wants the run to end between two chunks. made_schema: the target schema, if publishing made it.
+-- rolled_back: the receipt of the rollback.
+DO $$
+BEGIN
+    IF (
+        SELECT count(*) FROM pg_catalog.pg_attribute
+        WHERE attrelid = 'firelift.migrations'::pg_catalog.regclass AND NOT attisdropped
+            AND attname IN ('stop_requested_at', 'made_schema', 'rolled_back')
+    ) < 3 THEN
+        ALTER TABLE firelift.migrations
+            ADD COLUMN IF NOT EXISTS stop_requested_at timestamptz,
+            ADD COLUMN IF NOT EXISTS made_schema text,
+            ADD COLUMN IF NOT EXISTS rolled_back jsonb;
+    END IF;
+END
+$$;
+
+-- One row a table that a run published: everything a rollback needs beside the old rows themselves. `columns` are the table's before
+-- the run (of a created table: its own); `changes` says what was added to the table and which foreign keys had to go; the digests
+-- are of `columns` before and of those and the added ones after.
+-- `previous_*` is the row of firelift.tables that the run replaced. Once `dropped_at` is set the old rows are gone.
+CREATE TABLE IF NOT EXISTS firelift.backups (
+    migration_id text NOT NULL,
+    target_schema text NOT NULL,
+    table_name text NOT NULL,
+    collection text NOT NULL,
+    action text NOT NULL CHECK (action IN ('created', 'replaced')),
+    backup_schema text,
+    columns text[] NOT NULL,
+    changes jsonb NOT NULL,
+    rows_before bigint,
+    digest_before text,
+    rows_after bigint NOT NULL,
+    digest_after text NOT NULL,
+    previous_table text,
+    previous_plan json,
+    previous_watermark timestamptz,
+    previous_migration_id text,
+    made_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    dropped_at timestamptz,
+    PRIMARY KEY (migration_id, target_schema, table_name)
+);

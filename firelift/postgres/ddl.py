@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 
 from psycopg import sql
 
 from firelift.plan import PgType, TablePlan
 
 STAGING = "firelift_staging_"
+BACKUP = "firelift_backup_"
 LONGEST_NAME = 63
 
 
 def staging_schema(migration_id: str) -> str:
     return _schema_of(STAGING, migration_id)
+
+
+def backup_schema(migration_id: str) -> str:
+    return _schema_of(BACKUP, migration_id)
 
 
 def _schema_of(prefix: str, migration_id: str) -> str:
@@ -34,13 +40,20 @@ def create_table(table: TablePlan, schema: str, *, staged: bool = False) -> sql.
     return sql.SQL("CREATE TABLE {} (\n    {}\n)").format(sql.Identifier(schema, table.table), sql.SQL(",\n    ").join(columns))
 
 
+def add_columns(table: TablePlan, schema: str, names: Sequence[str]) -> sql.Composed:
+    """ALTER TABLE that gives a table which exists the plan's columns of these names."""
+    types = dict(table.target_columns())
+    added = [sql.SQL("ADD COLUMN {}").format(_column(table, name, types[name], False)) for name in names]
+    return sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(schema, table.table), sql.SQL(", ").join(added))
+
+
 def ddl_of(table: TablePlan, schema: str) -> str:
     """The table as it will stand in the target, for people to read and psql to run."""
     key = sql.SQL(",\n    PRIMARY KEY ({})\n)").format(columns_of(table.keys))
     return create_table(table, schema).as_string().removesuffix("\n)") + key.as_string() + ";"
 
 
-def columns_of(names: tuple[str, ...] | list[str]) -> sql.Composed:
+def columns_of(names: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, names))
 
 

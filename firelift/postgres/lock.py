@@ -60,14 +60,23 @@ def target_lock(url: str, migration_id: str) -> Iterator[TargetLock]:
         yield TargetLock(connection)
 
 
-def _holder(connection: Connection) -> str:
-    name = _one(connection.execute(QUERY["lock_holder"], {"key": LOCK_KEY}))
+def running_migration(connection: Connection) -> str | None:
+    """The migration that holds the target's lock; None where nobody holds it, or nobody knows whose it is."""
+    row = connection.execute(QUERY["lock_holder"], {"key": LOCK_KEY}).fetchone()
+    if row is None:
+        return None
+    name = row[0]
     if isinstance(name, str) and name.startswith(SIGNED_WITH):
         return name.removeprefix(SIGNED_WITH)
     try:
-        return str(_one(connection.execute(QUERY["unfinished_migration"])) or "unknown")
+        unfinished = _one(connection.execute(QUERY["unfinished_migration"]))
     except psycopg.errors.UndefinedTable:
-        return "unknown"
+        return None
+    return None if unfinished is None else str(unfinished)
+
+
+def _holder(connection: Connection) -> str:
+    return running_migration(connection) or "unknown"
 
 
 def _one(cursor: psycopg.Cursor[tuple[object, ...]]) -> object:

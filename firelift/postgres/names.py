@@ -13,7 +13,7 @@ from firelift.postgres.queries import QUERY
 
 
 class NamesTaken(ConfigurationError):
-    """The target schema already has something under the name of a table to be made."""
+    """The target schema already has something other than a table under the name of one to be made."""
 
     remedy = "Drop or rename it, or choose another schema with --target-schema."
 
@@ -35,6 +35,11 @@ def taken_names(connection: Connection, schema: str, names: Sequence[str]) -> li
     """What stands under these names in a schema, in the order of the names; nothing where the schema does not exist."""
     rows = connection.execute(QUERY["taken_names"], {"schema": schema, "names": list(names)}).fetchall()
     return [TakenName(name=name, kind=kind, has_rows=_has_rows(connection, schema, name, kind)) for name, kind in rows]
+
+
+def in_the_way(connection: Connection, schema: str, names: Sequence[str]) -> list[TakenName]:
+    """The names that something else than a table has; whether the rows of a table can be replaced is another question (`fit`)."""
+    return [taken for taken in taken_names(connection, schema, names) if taken.kind not in ("table", "partitioned table")]
 
 
 def in_one_line(taken: Sequence[TakenName]) -> str:

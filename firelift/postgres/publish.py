@@ -10,13 +10,18 @@ from psycopg import sql
 
 from firelift.errors import FireliftError
 from firelift.plan import TablePlan
+from firelift.postgres.backups import Changes, back_up, keep
 from firelift.postgres.connect import Connection
 from firelift.postgres.control import record_progress, save_table, saved_tables, schema_exists
 from firelift.postgres.ddl import LONGEST_NAME, staging_schema
+from firelift.postgres.digest import Digest, digest
 from firelift.postgres.errors import translated
-from firelift.postgres.names import in_one_line, taken_names
+from firelift.postgres.fit import misfits, standing_tables
+from firelift.postgres.foreign_keys import foreign_keys_of
+from firelift.postgres.names import in_one_line, in_the_way
 from firelift.postgres.privileges import close_table, open_schema
 from firelift.postgres.queries import QUERY
+from firelift.postgres.refresh import Refresh, add_foreign_keys, lock, refresh
 
 PUBLISHED = "published"
 
@@ -27,6 +32,12 @@ class NameTakenMeanwhile(FireliftError):
     remedy = "Drop or rename it, then run again."
 
 
+class TableChangedMeanwhile(FireliftError):
+    """While the migration ran, a table of the target became one that cannot take its rows."""
+
+    remedy = "Mend what is named, then run again with --resume."
+
+
 class NothingStaged(FireliftError):
     """The staging schema of this run is gone, and its tables are not published."""
 
@@ -34,20 +45,35 @@ class NothingStaged(FireliftError):
 
 
 def publish(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan], read_time: datetime) -> None:
-    """Moves every staged table to the target schema, closed to the public API, and remembers its plan with `read_time` as watermark.
+    """Makes every staged table the target's and remembers its plan with `read_time` as watermark.
 
-    Keys, indexes and foreign keys move along. Calling it again after it succeeded does nothing. Raises NameTakenMeanwhile.
+    A new table moves to the target schema with its keys, indexes and foreign keys, closed to the public API. A table that exists there
+    gets the staged rows in place of its own, which are copied to the backup schema, and keeps all else. Calling it again after it
+    succeeded does nothing. Raises NameTakenMeanwhile, TableChangedMeanwhile, ForeignKeyBroken, RefusedByConstraint.
     """
     staging = staging_schema(migration_id)
     with translated("publishing the tables"), connection.transaction():
         if not schema_exists(connection, staging):
             _must_be_published(connection, migration_id, target_schema, tables)
             return
-        _prepare_schema(connection, target_schema, tables)
-        _part_index_names(connection, staging, target_schema)
-        _part_array_types(connection, staging, target_schema)
+        _prepare_schema(connection, migration_id, target_schema, tables)
+        refreshes = _fitting(connection, target_schema, tables)
+        new = [table for table in tables if table not in [each.plan for each in refreshes]]
+        after = {table.table: _content(connection, staging, table) for table in new}
+        lock(connection, target_schema, refreshes)
+        # Again: what the lock had to wait for may have changed a table.
+        refreshes = _fitting(connection, target_schema, [each.plan for each in refreshes])
+        kept = back_up(connection, migration_id, target_schema, [each.standing for each in refreshes])
+        foreign_keys = foreign_keys_of(connection, staging, [table.table for table in tables])
+        changes = refresh(connection, staging, target_schema, refreshes)
+        _drop_staged(connection, staging, refreshes)
+        _move(connection, staging, target_schema, new)
+        add_foreign_keys(connection, target_schema, foreign_keys, changes)
         for table in tables:
-            _move(connection, staging, target_schema, table.table)
+            backed_up, changed = kept.get(table.table), changes.get(table.table, Changes())
+            if backed_up:
+                after[table.table] = digest(connection, target_schema, table.table, (*backed_up.columns, *changed.columns_added))
+            keep(connection, migration_id, target_schema, table, backed_up, changed, after[table.table])
             save_table(connection, migration_id, target_schema, table, read_time)
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(staging)))
         record_progress(connection, migration_id, status=PUBLISHED, read_time=read_time)
@@ -62,17 +88,41 @@ def _must_be_published(connection: Connection, migration_id: str, target_schema:
         raise NothingStaged(schema=staging_schema(migration_id), tables=", ".join(missing))
 
 
-def _prepare_schema(connection: Connection, target_schema: str, tables: Sequence[TablePlan]) -> None:
+def _prepare_schema(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan]) -> None:
     if not schema_exists(connection, target_schema):
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(target_schema)))
         open_schema(connection, target_schema)
-    if taken := taken_names(connection, target_schema, [table.table for table in tables]):
+        connection.execute(QUERY["record_made_schema"], {"migration_id": migration_id, "schema": target_schema})
+    if taken := in_the_way(connection, target_schema, [table.table for table in tables]):
         raise NameTakenMeanwhile(schema=target_schema, taken=in_one_line(taken))
 
 
-def _move(connection: Connection, staging: str, target_schema: str, table: str) -> None:
-    connection.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(sql.Identifier(staging, table), sql.Identifier(target_schema)))
-    close_table(connection, target_schema, table)
+def _fitting(connection: Connection, target_schema: str, tables: Sequence[TablePlan]) -> list[Refresh]:
+    """The tables that are in the target and can take their rows."""
+    if found := misfits(connection, target_schema, tables):
+        raise TableChangedMeanwhile(**{f"problem_{number}": str(problem) for number, problem in enumerate(found, 1)})
+    standing = standing_tables(connection, target_schema, [table.table for table in tables])
+    return [Refresh(table, standing[table.table]) for table in tables if table.table in standing]
+
+
+def _content(connection: Connection, schema: str, table: TablePlan) -> Digest:
+    return digest(connection, schema, table.table, [name for name, _ in table.target_columns()])
+
+
+def _drop_staged(connection: Connection, staging: str, refreshes: Sequence[Refresh]) -> None:
+    """Their names, and those of their indexes and types, would be in the way of the tables that move."""
+    if refreshes:
+        listed = sql.SQL(", ").join(sql.Identifier(staging, each.plan.table) for each in refreshes)
+        connection.execute(sql.SQL("DROP TABLE {} CASCADE").format(listed))
+
+
+def _move(connection: Connection, staging: str, target_schema: str, tables: Sequence[TablePlan]) -> None:
+    _part_index_names(connection, staging, target_schema)
+    _part_array_types(connection, staging, target_schema)
+    for table in tables:
+        name = sql.Identifier(staging, table.table)
+        connection.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(name, sql.Identifier(target_schema)))
+        close_table(connection, target_schema, table.table)
 
 
 def _part_index_names(connection: Connection, staging: str, target_schema: str) -> None:

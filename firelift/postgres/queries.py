@@ -1,4 +1,4 @@
-"""The fixed SQL of this room, by name, from `queries.sql`."""
+"""The fixed SQL of this room, by name, from its `.sql` files."""
 
 from __future__ import annotations
 
@@ -13,5 +13,9 @@ def _named(text: str) -> dict[str, bytes]:
     return {name: body.strip().encode() for name, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
-QUERY = _named((HERE / "queries.sql").read_text(encoding="utf-8"))
+QUERY = {
+    name: query
+    for file in ("queries.sql", "refresh.sql", "backups.sql", "stop.sql")
+    for name, query in _named((HERE / file).read_text(encoding="utf-8")).items()
+}
 CONTROL_TABLES = (HERE / "control.sql").read_bytes()

@@ -39,6 +39,9 @@ WHERE lock.locktype = 'advisory'
 -- name: unfinished_migration
 SELECT migration_id FROM firelift.migrations WHERE finished_at IS NULL ORDER BY started_at DESC LIMIT 1
 
+-- name: latest_migration
+SELECT migration_id FROM firelift.migrations ORDER BY started_at DESC LIMIT 1
+
 -- name: schema_exists
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s)
 
@@ -50,7 +53,7 @@ SELECT rolname FROM pg_roles WHERE rolname = ANY (%(roles)s) ORDER BY rolname
 INSERT INTO firelift.migrations (migration_id, mode, status, settings)
 VALUES (%(migration_id)s, %(mode)s, 'running', %(settings)s)
 ON CONFLICT (migration_id) DO UPDATE
-SET mode = excluded.mode, status = 'running', settings = excluded.settings, finished_at = NULL
+SET mode = excluded.mode, status = 'running', settings = excluded.settings, finished_at = NULL, rolled_back = NULL
 
 -- name: record_progress
 -- What is not given stays.

@@ -68,7 +68,10 @@ def count_rows(connection: Connection, schema: str, table: TablePlan) -> int:
 def _select(schema: str, table: TablePlan, *, keyed: bool) -> sql.Composed:
     columns = columns_of([name for name, _ in table.target_columns()])
     select = sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(schema, table.table))
-    ordered = sql.SQL(" ORDER BY {}").format(columns_of(table.keys))
+    # In a table that the user made the keys may have another collation; where it is "C" already, the index serves all the same.
+    ordered = sql.SQL(" ORDER BY {}").format(
+        sql.SQL(", ").join(sql.SQL('{} COLLATE "C"').format(sql.Identifier(key)) for key in table.keys)
+    )
     if not keyed:
         return select + ordered
     arrays = sql.SQL(", ").join(sql.SQL("{}::text[]").format(sql.Placeholder(_parameter(place))) for place in range(len(table.keys)))

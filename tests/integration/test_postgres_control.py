@@ -13,6 +13,7 @@ from firelift.postgres.connect import connect
 from firelift.postgres.copy import load_chunk
 from firelift.postgres.errors import PermissionDenied
 from firelift.postgres.staging import create_staging, drop_staging
+from firelift.postgres.stop import stop_requested
 from tests.integration.postgres_world import RUN, as_arrow, as_role, plan, row, started
 
 READ_TIME = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
@@ -99,3 +100,15 @@ def test_a_role_that_may_not_create_it_is_told_so(database_url: str) -> None:
                 control.create_control(connection)
         finally:
             admin.execute("DROP ROLE poor")
+
+
+def test_an_older_control_schema_gets_what_it_lacks_and_keeps_its_rows(database_url: str) -> None:
+    with started(database_url) as connection:
+        connection.execute("DROP TABLE firelift.backups")
+        connection.execute("ALTER TABLE firelift.migrations DROP stop_requested_at, DROP made_schema, DROP rolled_back")
+        assert not stop_requested(connection, RUN)
+        for _ in range(2):
+            control.create_control(connection)
+        asked = connection.execute("SELECT migration_id, stop_requested_at, made_schema, rolled_back FROM firelift.migrations")
+        assert asked.fetchall() == [(RUN, None, None, None)]
+        assert connection.execute("SELECT count(*) FROM firelift.backups").fetchone() == (0,)

@@ -136,8 +136,6 @@ def test_a_missing_target_schema_is_made_for_the_service_role(supabase_url: str)
 
 
 TAKEN = [
-    ("CREATE TABLE public.users (id text)", "users is an empty table"),
-    ("CREATE TABLE public.users AS SELECT 1 AS id", "users is a table with rows"),
     ("CREATE VIEW public.users AS SELECT 1 AS id", "users is a view"),
     ("CREATE MATERIALIZED VIEW public.users AS SELECT 1 AS id", "users is a materialized view"),
     ("CREATE SEQUENCE public.users", "users is a sequence"),

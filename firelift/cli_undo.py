@@ -1,0 +1,35 @@
+"""What `firelift rollback` and `firelift cleanup` say, in lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firelift.postgres.cleanup import ExpiredBackup
+    from firelift.postgres.rollback import RolledBack
+
+
+def rollback_text(done: RolledBack) -> str:
+    if done.already:
+        return f"{done.migration_id} was rolled back before; there is nothing left to undo.\n"
+    lines = [f"{done.migration_id} is rolled back."]
+    for table in done.tables:
+        what = "removed, as the run had made it" if table.action == "created" else f"has its {table.rows} rows of before, digest equal"
+        lines.append(f"  {table.table}: {what}")
+    for changed in done.overridden:
+        lines.append(f"  {changed.table}: changes of others since were undone too (--force)")
+    return "\n".join(lines) + "\n"
+
+
+def cleanup_text(expired: Sequence[ExpiredBackup], dropped: Sequence[str]) -> str:
+    if not expired:
+        return "No backup is old enough to drop.\n"
+    lines = [
+        f"{backup.migration_id}: {len(backup.tables)} tables, {backup.bytes:,} bytes, {backup.age.days} days old"
+        f"{', dropped' if backup.migration_id in dropped else ''}"
+        for backup in expired
+    ]
+    if not dropped:
+        lines.append("Nothing has been dropped: run `firelift cleanup --yes` to drop these. They cannot be rolled back then.")
+    return "\n".join(lines) + "\n"

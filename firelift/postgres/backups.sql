@@ -1,0 +1,79 @@
+-- What a run keeps so that it can be taken back, and how that is read again.
+
+-- name: keep_table
+INSERT INTO firelift.backups (
+    migration_id, target_schema, table_name, collection, action, backup_schema, columns, changes,
+    rows_before, digest_before, rows_after, digest_after,
+    previous_table, previous_plan, previous_watermark, previous_migration_id
+)
+SELECT %(migration_id)s, %(target_schema)s, %(table_name)s, %(collection)s, %(action)s, %(backup_schema)s, %(columns)s, %(changes)s,
+    %(rows_before)s, %(digest_before)s, %(rows_after)s, %(digest_after)s,
+    previous.table_name, previous.plan, previous.watermark, previous.migration_id
+FROM (SELECT) AS once
+LEFT JOIN firelift.tables AS previous ON previous.target_schema = %(target_schema)s AND previous.collection = %(collection)s
+
+-- name: kept_tables
+-- With the last transaction of the run, which wrote this very row, and with who published the table last: another run
+-- than this one has put its rows on top.
+SELECT kept.target_schema, kept.table_name, kept.action, kept.backup_schema, kept.columns, kept.changes, kept.rows_before,
+    kept.digest_before, kept.rows_after, kept.digest_after, kept.xmin::text, published.migration_id, kept.dropped_at
+FROM firelift.backups AS kept
+LEFT JOIN firelift.tables AS published ON published.target_schema = kept.target_schema AND published.collection = kept.collection
+WHERE kept.migration_id = %(migration_id)s
+ORDER BY kept.target_schema, kept.table_name COLLATE "C"
+
+-- name: published_without_backup
+-- Tables that this run published when Firelift kept no backups yet.
+SELECT table_name FROM firelift.tables WHERE migration_id = %(migration_id)s ORDER BY table_name COLLATE "C"
+
+-- name: record_to_roll_back
+SELECT status, made_schema, rolled_back::text FROM firelift.migrations WHERE migration_id = %(migration_id)s FOR UPDATE
+
+-- name: forget_published
+DELETE FROM firelift.tables WHERE migration_id = %(migration_id)s
+
+-- name: restore_published
+-- The plan is json and passed on as it is: it may hold \u0000.
+INSERT INTO firelift.tables (collection, target_schema, table_name, plan, watermark, migration_id)
+SELECT collection, target_schema, previous_table, previous_plan, previous_watermark, previous_migration_id
+FROM firelift.backups
+WHERE migration_id = %(migration_id)s AND previous_migration_id IS NOT NULL
+
+-- name: forget_backups
+DELETE FROM firelift.backups WHERE migration_id = %(migration_id)s
+
+-- name: record_rolled_back
+UPDATE firelift.migrations
+SET status = 'rolled_back', finished_at = clock_timestamp(), made_schema = NULL, rolled_back = %(receipt)s
+WHERE migration_id = %(migration_id)s
+
+-- name: record_made_schema
+UPDATE firelift.migrations SET made_schema = %(schema)s WHERE migration_id = %(migration_id)s
+
+-- name: knows_backups
+-- False in a target without a control schema, and in one whose control schema is older.
+SELECT to_regclass('firelift.backups') IS NOT NULL
+
+-- name: expired_backups
+-- Runs whose old rows are still kept and which are older than the retention, by the server's clock.
+SELECT migration_id, max(backup_schema), min(made_at), clock_timestamp() - min(made_at), array_agg(table_name ORDER BY table_name COLLATE "C"),
+    coalesce(sum(pg_total_relation_size(class.oid)), 0)::bigint
+FROM firelift.backups AS kept
+LEFT JOIN pg_namespace AS space ON nspname = backup_schema
+LEFT JOIN pg_class AS class ON relnamespace = space.oid AND relname = table_name AND action = 'replaced'
+WHERE dropped_at IS NULL
+GROUP BY migration_id
+HAVING clock_timestamp() - min(made_at) >= %(retention)s
+ORDER BY min(made_at), migration_id
+
+-- name: backup_tables
+SELECT nspname, relname FROM firelift.backups AS kept
+JOIN pg_namespace AS space ON nspname = backup_schema
+JOIN pg_class AS class ON relnamespace = space.oid AND relname = table_name
+WHERE migration_id = %(migration_id)s
+ORDER BY relname COLLATE "C"
+
+-- name: record_dropped
+UPDATE firelift.backups SET dropped_at = clock_timestamp()
+WHERE migration_id = %(migration_id)s AND dropped_at IS NULL
+RETURNING migration_id

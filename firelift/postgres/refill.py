@@ -1,0 +1,180 @@
+"""Replaces the rows of tables by those of others of the same names, so that everything that hangs on the tables stays.
+
+Rows are merged by key instead of deleted and inserted anew: a row that is there before and after keeps the values in the user's own
+columns, and foreign keys that refer to it never notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from firelift.errors import FireliftError
+from firelift.postgres.connect import Connection
+from firelift.postgres.ddl import columns_of
+from firelift.postgres.foreign_keys import deferred, foreign_keys_of
+from firelift.postgres.queries import QUERY
+from firelift.postgres.triggers import silenced
+
+
+class RefusedByConstraint(FireliftError):
+    """A constraint of the target refuses the rows, so nothing was changed."""
+
+    remedy = "Correct the documents, or change the constraint; then run again with --resume."
+
+
+class NotReplaced(FireliftError):
+    """After its rows were replaced, a table does not hold what it was given."""
+
+    remedy = "Nothing was changed. Look for what changes rows as they are written, such as foreign keys ON DELETE between these tables."
+
+
+class Refill(NamedTuple):
+    """A table to be filled with the rows of its namesake in another schema."""
+
+    source_schema: str
+    target_schema: str
+    table: str
+    keys: tuple[str, ...]
+    columns: tuple[str, ...]
+    """Columns to be copied, keys included; both tables have them with the same types."""
+    emptied: tuple[str, ...] = ()
+    """Columns of the target to become NULL."""
+    inserted: tuple[str, ...] = ()
+    """Columns that a new row gets and an old one keeps: GENERATED ALWAYS AS IDENTITY."""
+
+    @property
+    def source(self) -> sql.Identifier:
+        return sql.Identifier(self.source_schema, self.table)
+
+    @property
+    def target(self) -> sql.Identifier:
+        return sql.Identifier(self.target_schema, self.table)
+
+    @property
+    def changing(self) -> tuple[str, ...]:
+        return tuple(column for column in self.columns if column not in self.keys)
+
+    def image(self, others: Sequence[str]) -> sql.Composed:
+        """The rows as they will be, as a subquery; `others` are the target's columns beside those to be copied."""
+        copied = [sql.Identifier("source", column) for column in self.columns]
+        listed = [*copied, *(_emptied(column) if column in self.emptied else sql.Identifier("target", column) for column in others)]
+        query = sql.SQL("(SELECT {} FROM {} AS source LEFT JOIN {} AS target ON {})")
+        return query.format(sql.SQL(", ").join(listed), self.source, self.target, _same_key(self))
+
+
+def refill(connection: Connection, refills: Sequence[Refill]) -> None:
+    """Replaces the rows of all of them. Call it in a transaction that has locked the tables.
+
+    Raises RefusedByConstraint or NotReplaced; the caller's transaction undoes what was done.
+    """
+    if not refills:
+        return
+    schema, tables = refills[0].target_schema, [each.table for each in refills]
+    among = [key for key in foreign_keys_of(connection, schema, tables) if _within(schema, tables, key.source_schema, key.source)]
+    inner = [key for key in among if _within(schema, tables, key.references_schema, key.references)]
+    try:
+        with silenced(connection, schema, tables), deferred(connection, inner):
+            _replace(connection, refills)
+    except psycopg.errors.IntegrityError as error:
+        raise _refused(error) from error
+    for each in refills:
+        if connection.execute(_differs(each)).fetchone() != (False,):
+            raise NotReplaced(table=f"{each.target_schema}.{each.table}")
+
+
+def _within(schema: str, tables: Sequence[str], key_schema: str, key_table: str) -> bool:
+    return key_schema == schema and key_table in tables
+
+
+def _replace(connection: Connection, refills: Sequence[Refill]) -> None:
+    """Updates come first, before a foreign key ON DELETE CASCADE could take a row that is about to refer to another one.
+
+    A unique column of the user's may be in the way then: its value moves from a row that goes, or two rows trade theirs. So it
+    is vacated, which is safe only after the deletions.
+    """
+    try:
+        with connection.transaction():
+            _do(connection, refills, (_update, _delete, _insert))
+    except (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation):
+        _do(connection, refills, (_delete, _vacate, _update, _insert))
+
+
+Step = Callable[[Connection, Refill], None]
+
+
+def _do(connection: Connection, refills: Sequence[Refill], steps: Sequence[Step]) -> None:
+    for step in steps:
+        for each in refills:
+            step(connection, each)
+
+
+def _delete(connection: Connection, each: Refill) -> None:
+    query = sql.SQL("DELETE FROM {} AS target WHERE NOT EXISTS (SELECT FROM {} AS source WHERE {})")
+    connection.execute(query.format(each.target, each.source, _same_key(each)))
+
+
+def _update(connection: Connection, each: Refill) -> None:
+    copied = [sql.SQL("{0} = source.{0}").format(sql.Identifier(column)) for column in each.changing]
+    _set(connection, each, [*copied, *map(_null, each.emptied)])
+
+
+def _vacate(connection: Connection, each: Refill) -> None:
+    unique = connection.execute(QUERY["columns_to_vacate"], {"schema": each.target_schema, "table": each.table}).fetchall()
+    _set(connection, each, [_null(column) for (column,) in unique if column in each.changing])
+
+
+def _insert(connection: Connection, each: Refill) -> None:
+    columns = columns_of([*each.columns, *each.inserted])
+    query = sql.SQL(
+        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} AS source WHERE NOT EXISTS (SELECT FROM {} AS target WHERE {})"
+    )
+    connection.execute(query.format(each.target, columns, columns, each.source, each.target, _same_key(each)))
+
+
+def _set(connection: Connection, each: Refill, changes: Sequence[sql.Composed]) -> None:
+    if not changes:
+        return
+    query = sql.SQL("UPDATE {} AS target SET {} FROM {} AS source WHERE {} AND ({})")
+    changed = sql.SQL(" OR ").join([_other_content(each), *(_not_null(column) for column in each.emptied)])
+    connection.execute(query.format(each.target, sql.SQL(", ").join(changes), each.source, _same_key(each), changed))
+
+
+def _differs(each: Refill) -> sql.Composed:
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {} AS target FULL JOIN {} AS source ON {} WHERE {})")
+    return query.format(each.target, each.source, _same_key(each), _other_content(each))
+
+
+def _other_content(each: Refill) -> sql.Composed:
+    # *<> compares bytes: to <> and IS DISTINCT FROM -0.0 is 0.0. Between bare ROWs it would mean each pair of columns.
+    return sql.SQL("{}::record *<> {}::record").format(_row("target", each.columns), _row("source", each.columns))
+
+
+def _row(of: str, columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL("ROW({})").format(sql.SQL(", ").join(sql.Identifier(of, column) for column in columns))
+
+
+def _same_key(each: Refill) -> sql.Composed:
+    return sql.SQL(" AND ").join(sql.SQL("target.{0} = source.{0}").format(sql.Identifier(key)) for key in each.keys)
+
+
+def _emptied(column: str) -> sql.Composed:
+    # NULL of the column's own type.
+    return sql.SQL("nullif({0}, {0}) AS {1}").format(sql.Identifier("target", column), sql.Identifier(column))
+
+
+def _null(column: str) -> sql.Composed:
+    return sql.SQL("{} = NULL").format(sql.Identifier(column))
+
+
+def _not_null(column: str) -> sql.Composed:
+    return sql.SQL("target.{} IS NOT NULL").format(sql.Identifier(column))
+
+
+def _refused(error: psycopg.errors.IntegrityError) -> RefusedByConstraint:
+    # Not the detail: it quotes the row.
+    said = {"table": error.diag.table_name, "column": error.diag.column_name, "constraint": error.diag.constraint_name}
+    return RefusedByConstraint(**{name: value for name, value in said.items() if value}, said=error.diag.message_primary)

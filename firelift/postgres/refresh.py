@@ -1,0 +1,128 @@
+"""Gives tables that exist in the target the rows that a run has staged for them, in the transaction that publishes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from psycopg import sql
+
+from firelift.plan import TablePlan
+from firelift.postgres.backups import Changes
+from firelift.postgres.connect import Connection
+from firelift.postgres.control import saved_tables
+from firelift.postgres.ddl import add_columns, columns_of
+from firelift.postgres.fit import StandingTable
+from firelift.postgres.foreign_keys import ForeignKey, add_foreign_key, drop, foreign_keys_of, is_ours, orphans, refuse_broken
+from firelift.postgres.queries import QUERY
+from firelift.postgres.refill import Refill, refill
+
+
+class Refresh(NamedTuple):
+    """A table of the plan that is in the target already."""
+
+    plan: TablePlan
+    standing: StandingTable
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.plan.target_columns())
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return tuple(name for name in self.columns if name not in self.standing.columns)
+
+
+def lock(connection: Connection, schema: str, refreshes: Sequence[Refresh]) -> None:
+    """Locks the tables in one order, at once as strongly as will be needed, for a lock made stronger later deadlocks.
+
+    Readers go on reading the old rows until the commit, unless columns must be added or a foreign key between these tables must
+    wait: then they wait as well. Writers wait, and so does whoever would newly refer to a row that may go.
+    """
+    if not refreshes:
+        return
+    names = sorted(each.plan.table for each in refreshes)
+    mode = "ACCESS EXCLUSIVE" if any(each.missing for each in refreshes) or _must_alter_keys(connection, schema, names) else "EXCLUSIVE"
+    listed = sql.SQL(", ").join(sql.Identifier(schema, name) for name in names)
+    connection.execute(sql.SQL("LOCK TABLE {} IN {} MODE").format(listed, sql.SQL(mode)))
+
+
+def refresh(connection: Connection, staging: str, schema: str, refreshes: Sequence[Refresh]) -> dict[str, Changes]:
+    """Replaces the rows; returns what else was changed, by table.
+
+    New columns of the plan are added; those that the plan no longer has become NULL; the user's own stay. A foreign key of ours that the
+    new rows would break is dropped, as it would not be made either; one of the user's must hold.
+    """
+    if not refreshes:
+        return {}
+    published = [saved.plan for saved in saved_tables(connection, schema).values()]
+    for each in refreshes:
+        if each.missing:
+            connection.execute(add_columns(each.plan, schema, each.missing))
+    refills = {each.plan.table: _refill(staging, schema, each, published) for each in refreshes}
+    changes = {each.plan.table: Changes(columns_added=each.missing) for each in refreshes}
+    after = {each.plan.table: refills[each.plan.table].image(_others(each)) for each in refreshes}
+    others = []
+    for key in foreign_keys_of(connection, schema, list(refills)):
+        if not is_ours(key):
+            others += [] if key.source_schema == schema and key.source in refills else [key]
+        elif orphans(connection, key, schema, after)[0]:
+            drop(connection, key)
+            table = key.source if key.source in changes else key.references
+            changes[table] = _with(changes[table], foreign_keys_dropped=(*changes[table].foreign_keys_dropped, key))
+    refuse_broken(connection, others, schema, after)
+    refill(connection, list(refills.values()))
+    for each in refreshes:
+        connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, each.plan.table)))
+    return changes
+
+
+def add_foreign_keys(connection: Connection, schema: str, staged: Sequence[ForeignKey], changes: dict[str, Changes]) -> None:
+    """Makes the foreign keys that stood in staging and do not stand in the target; notes those of refreshed tables in `changes`."""
+    tables = {key.source for key in staged}
+    standing = {(key.relation, key.references_schema) for key in foreign_keys_of(connection, schema, list(tables))}
+    for key in staged:
+        if (key.relation, schema) in standing:
+            continue
+        index = _add_index(connection, schema, key)
+        name = add_foreign_key(connection, schema, key.source, key.columns, key.references, key.referenced)
+        if key.source in changes:
+            noted = changes[key.source]
+            indexes = (*noted.indexes_added, *([index] if index else []))
+            changes[key.source] = _with(noted, foreign_keys_added=(*noted.foreign_keys_added, name), indexes_added=indexes)
+
+
+def _must_alter_keys(connection: Connection, schema: str, names: Sequence[str]) -> bool:
+    keys = foreign_keys_of(connection, schema, names)
+    return any({key.source, key.references} <= {*names} or is_ours(key) for key in keys)
+
+
+def _with(changes: Changes, **changed: object) -> Changes:
+    return changes.model_copy(update=changed)
+
+
+def _others(each: Refresh) -> list[str]:
+    return [name for name in each.standing.columns if name not in each.columns]
+
+
+def _refill(staging: str, schema: str, each: Refresh, published: Sequence[TablePlan]) -> Refill:
+    before = next((plan for plan in published if (plan.collection, plan.table) == (each.plan.collection, each.plan.table)), None)
+    once = [name for name, _ in before.target_columns()] if before else []
+    emptied = tuple(name for name in once if name in _others(each) and not each.standing.columns[name].generated)
+    return Refill(staging, schema, each.plan.table, each.plan.keys, each.columns, emptied)
+
+
+def _add_index(connection: Connection, schema: str, key: ForeignKey) -> str | None:
+    standing = connection.execute(QUERY["leading_indexes"], {"schema": schema, "table": key.source}).fetchall()
+    if any(tuple(columns[: len(key.columns)]) == key.columns for (columns,) in standing):
+        return None
+    table = sql.Identifier(schema, key.source)
+    before = _indexes(connection, schema, key.source)
+    connection.execute(sql.SQL("CREATE INDEX ON {} ({})").format(table, columns_of(key.columns)))
+    (made,) = _indexes(connection, schema, key.source) - before
+    return made
+
+
+def _indexes(connection: Connection, schema: str, table: str) -> set[str]:
+    rows = connection.execute("SELECT indexname FROM pg_indexes WHERE schemaname = %s AND tablename = %s", (schema, table))
+    return {name for (name,) in rows}

@@ -1,0 +1,105 @@
+-- What must be known of tables that stand in the target before their rows are replaced, and while they are.
+
+-- name: standing_tables
+-- Ordinary tables and partitioned ones, with all that could keep their rows from being replaced.
+SELECT relname,
+    CASE WHEN relkind = 'p' THEN 'it is partitioned'
+        WHEN relispartition THEN 'it is a partition of another'
+        WHEN EXISTS (SELECT FROM pg_inherits WHERE class.oid IN (inhrelid, inhparent)) THEN 'it inherits from a table or has children'
+        WHEN relhasrules AND EXISTS (SELECT FROM pg_rewrite WHERE ev_class = class.oid) THEN 'it has rewrite rules'
+        WHEN NOT pg_has_role(relowner, 'USAGE') THEN 'it belongs to ' || pg_get_userbyid(relowner)
+        WHEN relforcerowsecurity AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user)
+            THEN 'it forces row-level security on its owner'
+    END,
+    array(
+        SELECT attname::text FROM pg_index CROSS JOIN unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
+        JOIN pg_attribute ON attrelid = indrelid AND attnum = key.number
+        WHERE indrelid = class.oid AND indisprimary AND place <= indnkeyatts ORDER BY place
+    )
+FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = relnamespace
+WHERE nspname = %(schema)s AND relname = ANY (%(tables)s) AND relkind IN ('r', 'p')
+
+-- name: standing_columns
+-- A column needs a value where NULL is refused and nothing else fills it.
+SELECT relname, attname, format_type(atttypid, atttypmod),
+    attgenerated <> '',
+    attidentity = 'a',
+    (attnotnull OR typtype = 'd' AND typnotnull) AND NOT atthasdef AND attidentity = '' AND typdefault IS NULL,
+    coalesce(collisdeterministic, true)
+FROM pg_attribute
+JOIN pg_class AS class ON class.oid = attrelid
+JOIN pg_namespace AS space ON space.oid = relnamespace
+JOIN pg_type AS type ON type.oid = atttypid
+LEFT JOIN pg_collation AS sorting ON sorting.oid = attcollation
+WHERE nspname = %(schema)s AND relname = ANY (%(tables)s) AND relkind IN ('r', 'p') AND attnum > 0 AND NOT attisdropped
+ORDER BY relname, attnum
+
+-- name: columns_without_binary_form
+-- Types, or elements of arrays, for which there is no send function.
+SELECT attname
+FROM pg_attribute
+JOIN pg_class AS class ON class.oid = attrelid
+JOIN pg_namespace AS space ON space.oid = relnamespace
+JOIN pg_type AS type ON type.oid = atttypid
+LEFT JOIN pg_type AS element ON element.oid = type.typelem AND type.typlen = -1
+WHERE nspname = %(schema)s AND relname = %(table)s AND attnum > 0 AND NOT attisdropped AND (type.typsend = 0 OR element.typsend = 0)
+
+-- name: enabled_triggers
+-- The user's triggers that would fire, with their mode: origin, always, replica.
+SELECT relname, tgname, tgenabled::text
+FROM pg_trigger
+JOIN pg_class AS class ON class.oid = tgrelid
+JOIN pg_namespace AS space ON space.oid = relnamespace
+WHERE nspname = %(schema)s AND relname = ANY (%(tables)s) AND NOT tgisinternal AND tgenabled <> 'D'
+ORDER BY relname, tgname
+
+-- name: touching_foreign_keys
+-- Foreign keys from or to some tables of a schema; those of partitions are covered by their parent's.
+SELECT con.conname, space.nspname, class.relname, array(
+        SELECT attname::text FROM unnest(con.conkey) WITH ORDINALITY AS key (number, place)
+        JOIN pg_attribute ON attrelid = con.conrelid AND attnum = key.number ORDER BY place
+    ),
+    to_space.nspname, to_class.relname, array(
+        SELECT attname::text FROM unnest(con.confkey) WITH ORDINALITY AS key (number, place)
+        JOIN pg_attribute ON attrelid = con.confrelid AND attnum = key.number ORDER BY place
+    ),
+    pg_get_constraintdef(con.oid),
+    con.condeferrable, con.condeferred,
+    con.confdeltype <> 'a' OR con.confupdtype <> 'a',
+    obj_description(con.oid, 'pg_constraint')
+FROM pg_constraint AS con
+JOIN pg_class AS class ON class.oid = con.conrelid
+JOIN pg_namespace AS space ON space.oid = class.relnamespace
+JOIN pg_class AS to_class ON to_class.oid = con.confrelid
+JOIN pg_namespace AS to_space ON to_space.oid = to_class.relnamespace
+WHERE con.contype = 'f' AND con.conparentid = 0
+    AND (space.nspname = %(schema)s AND class.relname = ANY (%(tables)s)
+        OR to_space.nspname = %(schema)s AND to_class.relname = ANY (%(tables)s))
+ORDER BY 2, 3, 1
+
+-- name: columns_to_vacate
+-- Columns in unique or exclusion constraints beside the primary key that can be NULL for a moment: two rows may be trading their values.
+-- An index knows its columns by number, one on an expression by its dependencies. What a foreign key refers to is never vacated, for
+-- ON UPDATE CASCADE would carry the NULL into the user's rows and not carry the value back.
+SELECT DISTINCT attname
+FROM pg_index
+JOIN pg_class AS class ON class.oid = indrelid
+JOIN pg_namespace AS space ON space.oid = relnamespace
+JOIN pg_attribute ON attrelid = indrelid AND attnum > 0 AND NOT attisdropped AND NOT attnotnull AND attgenerated = ''
+WHERE nspname = %(schema)s AND relname = %(table)s AND (indisunique OR indisexclusion) AND NOT indisprimary
+    AND (attnum = ANY (indkey::int2[]) OR EXISTS (
+        SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = indexrelid
+            AND refclassid = 'pg_class'::regclass AND refobjid = indrelid AND refobjsubid = attnum
+    ))
+    AND NOT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = indrelid AND attnum = ANY (confkey))
+
+-- name: leading_indexes
+-- The first columns of every valid index of a table, as many as the index has.
+SELECT array(
+    SELECT coalesce(attname::text, '') FROM unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
+    LEFT JOIN pg_attribute ON attrelid = indrelid AND attnum = key.number ORDER BY place
+)
+FROM pg_index
+JOIN pg_class AS class ON class.oid = indrelid
+JOIN pg_namespace AS space ON space.oid = relnamespace
+WHERE nspname = %(schema)s AND relname = %(table)s AND indisvalid AND indpred IS NULL

@@ -1,0 +1,42 @@
+"""A request to stop, left in the target where a running migration sees it, on whatever machine either may be."""
+
+from __future__ import annotations
+
+from firelift.postgres.connect import Connection
+from firelift.postgres.errors import translated
+from firelift.postgres.lock import running_migration
+from firelift.postgres.queries import QUERY
+
+
+def request_stop(connection: Connection, migration_id: str | None = None) -> str | None:
+    """Asks a migration, by default the one that holds the target's lock, to stop; asking again is harmless.
+
+    Returns the id of the migration that was asked, or None where there is none to ask: unknown, ended, or nothing running.
+    The request stands until `forget_stop`.
+    """
+    with translated("requesting the stop"):
+        if not _knows_stop(connection):
+            return None
+        asked = migration_id or running_migration(connection)
+        row = connection.execute(QUERY["request_stop"], {"migration_id": asked}).fetchone()
+    return str(row[0]) if row else None
+
+
+def forget_stop(connection: Connection, migration_id: str) -> None:
+    """For a run that is resumed: what stopped it before shall not stop it again."""
+    with translated("forgetting the request to stop"):
+        if _knows_stop(connection):
+            connection.execute(QUERY["forget_stop"], {"migration_id": migration_id})
+
+
+def stop_requested(connection: Connection, migration_id: str) -> bool:
+    """Whether somebody asked this migration to stop; one indexed row, cheap enough to ask between chunks."""
+    with translated("looking for a request to stop"):
+        if not _knows_stop(connection):
+            return False
+        row = connection.execute(QUERY["stop_requested"], {"migration_id": migration_id}).fetchone()
+    return row == (True,)
+
+
+def _knows_stop(connection: Connection) -> bool:
+    return connection.execute(QUERY["knows_stop"]).fetchone() == (True,)

@@ -1,0 +1,21 @@
+-- The stop of a running migration, asked for and noticed through its row.
+
+-- name: request_stop
+-- The first request counts; a run that has ended cannot be stopped.
+UPDATE firelift.migrations
+SET stop_requested_at = coalesce(stop_requested_at, clock_timestamp())
+WHERE migration_id = %(migration_id)s AND finished_at IS NULL
+RETURNING migration_id
+
+-- name: forget_stop
+UPDATE firelift.migrations SET stop_requested_at = NULL WHERE migration_id = %(migration_id)s
+
+-- name: stop_requested
+SELECT stop_requested_at IS NOT NULL FROM firelift.migrations WHERE migration_id = %(migration_id)s
+
+-- name: knows_stop
+-- Whether there is a control schema, and one new enough to hold a request.
+SELECT EXISTS (
+    SELECT FROM pg_attribute JOIN pg_class AS class ON class.oid = attrelid JOIN pg_namespace AS space ON space.oid = relnamespace
+    WHERE nspname = 'firelift' AND relname = 'migrations' AND attname = 'stop_requested_at' AND NOT attisdropped
+)

@@ -1,0 +1,147 @@
+"""Tables that cannot take new rows are found before anything is written, each with table and column."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from firelift.errors import FireliftError
+from firelift.postgres import fit
+from firelift.postgres.checks import check_tables, check_target
+from firelift.postgres.connect import Connection
+from firelift.postgres.names import NamesTaken
+from tests.integration.postgres_world import as_role, plan
+from tests.integration.refresh_world import FIRST, OLD, SECOND, TABLES, migrate, target
+
+PLAN = plan("users/*/orders", name="string", seen="timestamps", price="double")
+FITS = "users_id text, id text, PRIMARY KEY (users_id, id)"
+TABLE = "public.users_orders"
+
+
+def found(connection: Connection, table: str) -> list[tuple[type[FireliftError], dict[str, Any]]]:
+    connection.execute(f"CREATE {table}".encode())
+    return [(type(problem), problem.facts) for problem in check_tables(connection, "public", [PLAN])]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        f"TABLE {TABLE} ({FITS})",
+        f"TABLE {TABLE} ({FITS}, name text NOT NULL, seen timestamptz[], price double precision DEFAULT 1)",
+        f"TABLE {TABLE} ({FITS}, mine varchar(3), n int NOT NULL DEFAULT 1, i int GENERATED ALWAYS AS IDENTITY, s serial)",
+        f"TABLE {TABLE} ({FITS}, twice text GENERATED ALWAYS AS (id || id) STORED NOT NULL)",
+        f"UNLOGGED TABLE {TABLE} ({FITS})",
+        "TABLE public.other (id int)",
+    ],
+)
+def test_what_fits_is_no_problem(database_url: str, table: str) -> None:
+    with target(database_url) as connection:
+        assert found(connection, table) == []
+
+
+COLUMNS = [
+    ("name varchar(20)", fit.OtherColumnType, {"column": "name", "has": "character varying(20)", "needs": "text"}),
+    ("price real", fit.OtherColumnType, {"column": "price", "has": "real", "needs": "double precision"}),
+    ("seen timestamptz", fit.OtherColumnType, {"column": "seen", "has": "timestamp with time zone", "needs": "timestamp with time zone[]"}),
+    (
+        "firestore_created_at timestamptz(3)",
+        fit.OtherColumnType,
+        {"column": "firestore_created_at", "has": "timestamp(3) with time zone", "needs": "timestamp with time zone"},
+    ),
+    ("name text GENERATED ALWAYS AS ('x') STORED", fit.ComputedColumn, {"column": "name"}),
+    ("mine text NOT NULL", fit.ColumnNeedsValue, {"column": "mine"}),
+]
+
+
+@pytest.mark.parametrize(("column", "kind", "facts"), COLUMNS, ids=[column for column, _, _ in COLUMNS])
+def test_a_column_that_does_not_fit_is_named(database_url: str, column: str, kind: type[FireliftError], facts: dict[str, str]) -> None:
+    with target(database_url) as connection:
+        assert found(connection, f"TABLE {TABLE} ({FITS}, {column})") == [(kind, {"table": TABLE, **facts})]
+
+
+@pytest.mark.parametrize(
+    ("columns", "has"),
+    [
+        ("users_id text, id text", "none"),
+        ("users_id text, id text PRIMARY KEY", "id"),
+        ("users_id text, id text, PRIMARY KEY (id, users_id)", "id, users_id"),
+    ],
+)
+def test_another_primary_key_is_shown_beside_the_one_needed(database_url: str, columns: str, has: str) -> None:
+    with target(database_url) as connection:
+        assert found(connection, f"TABLE {TABLE} ({columns})") == [
+            (fit.OtherPrimaryKey, {"table": TABLE, "has": has, "needs": "users_id, id"})
+        ]
+
+
+def test_every_problem_is_listed(database_url: str) -> None:
+    with target(database_url) as connection:
+        assert [kind for kind, _ in found(connection, f"TABLE {TABLE} (users_id int, id text PRIMARY KEY, name int, x int NOT NULL)")] == [
+            fit.OtherPrimaryKey,
+            fit.OtherColumnType,
+            fit.OtherColumnType,
+            fit.ColumnNeedsValue,
+        ]
+
+
+TABLES_IN_THE_WAY = [
+    (f"TABLE {TABLE} ({FITS}) PARTITION BY LIST (id)", "it is partitioned"),
+    (
+        f"TABLE public.whole ({FITS}) PARTITION BY LIST (id); CREATE TABLE {TABLE} PARTITION OF public.whole DEFAULT",
+        "it is a partition of another",
+    ),
+    (f"TABLE {TABLE} ({FITS}); CREATE TABLE public.child () INHERITS ({TABLE})", "it inherits from a table or has children"),
+    (f"TABLE {TABLE} ({FITS}); CREATE RULE r AS ON INSERT TO {TABLE} DO INSTEAD NOTHING", "it has rewrite rules"),
+]
+
+
+@pytest.mark.parametrize(("table", "why"), TABLES_IN_THE_WAY, ids=[why for _, why in TABLES_IN_THE_WAY])
+def test_a_table_whose_rows_cannot_be_replaced_says_why_with_and_without_a_plan(database_url: str, table: str, why: str) -> None:
+    with target(database_url) as connection:
+        assert found(connection, table) == [(fit.CannotRefill, {"table": TABLE, "why": why})]
+    (problem,) = check_target(database_url, FIRST, "public", ["users_orders"])
+    assert (type(problem), problem.facts["why"]) == (fit.CannotRefill, why)
+
+
+def test_a_view_has_taken_the_name(database_url: str) -> None:
+    with target(database_url) as connection:
+        assert found(connection, f"VIEW {TABLE} AS SELECT 1 AS id") == [
+            (NamesTaken, {"schema": "public", "taken": "users_orders is a view"})
+        ]
+
+
+def test_a_nondeterministic_key_is_refused(database_url: str) -> None:
+    with target(database_url) as connection:
+        try:
+            connection.execute("CREATE COLLATION public.loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
+        except psycopg.errors.FeatureNotSupported:
+            pytest.skip("this server is built without ICU, so it has no nondeterministic collations")
+        columns = "users_id text COLLATE public.loose, id text, PRIMARY KEY (users_id, id)"
+        assert found(connection, f"TABLE {TABLE} ({columns})") == [(fit.UnorderedKey, {"table": TABLE, "column": "users_id"})]
+
+
+def test_a_table_of_another_role_and_one_that_forces_row_security_are_refused(database_url: str) -> None:
+    with target(database_url) as admin:
+        admin.execute("CREATE ROLE plain LOGIN PASSWORD 'p'; GRANT ALL ON SCHEMA public TO plain")
+        try:
+            assert found(admin, f"TABLE {TABLE} ({FITS})") == []
+            with target(as_role(database_url, "plain", "p")) as connection:
+                (theirs,) = check_tables(connection, "public", [PLAN])
+                assert theirs.facts["why"] == "it belongs to postgres"
+                admin.execute(f"ALTER TABLE {TABLE} OWNER TO plain; ALTER TABLE {TABLE} FORCE ROW LEVEL SECURITY".encode())
+                (forced,) = check_tables(connection, "public", [PLAN])
+                assert forced.facts["why"] == "it forces row-level security on its owner"
+        finally:
+            admin.execute("DROP OWNED BY plain CASCADE; DROP ROLE plain")
+
+
+def test_pre_validation_sees_that_a_published_table_was_changed_before_there_is_a_plan(database_url: str) -> None:
+    with target(database_url) as connection:
+        migrate(connection, FIRST, OLD)
+        names = [table.table for table in TABLES]
+        assert check_target(database_url, SECOND, "public", names) == []
+        connection.execute("ALTER TABLE public.users ALTER COLUMN score TYPE numeric")
+        (problem,) = check_target(database_url, SECOND, "public", names)
+        assert problem.facts == {"table": "public.users", "column": "score", "has": "numeric", "needs": "double precision"}

@@ -1,0 +1,46 @@
+"""A stop is asked for in the target and seen there."""
+
+from __future__ import annotations
+
+from firelift.postgres.control import create_control, record_finish, record_start
+from firelift.postgres.lock import target_lock
+from firelift.postgres.stop import forget_stop, request_stop, stop_requested
+from tests.integration.postgres_world import values
+from tests.integration.refresh_world import FIRST, SECOND, target
+
+
+def test_a_request_is_seen_by_the_run_it_names_until_it_is_forgotten(database_url: str) -> None:
+    with target(database_url) as connection, target(database_url) as elsewhere:
+        create_control(connection)
+        for run in (FIRST, SECOND):
+            record_start(connection, run, "full", {})
+        assert not stop_requested(connection, FIRST)
+        assert request_stop(elsewhere, FIRST) == FIRST
+        first = values(connection, "SELECT stop_requested_at FROM firelift.migrations ORDER BY 1")
+        assert request_stop(elsewhere, FIRST) == FIRST
+        assert values(connection, "SELECT stop_requested_at FROM firelift.migrations ORDER BY 1") == first
+        assert (stop_requested(connection, FIRST), stop_requested(connection, SECOND)) == (True, False)
+        forget_stop(connection, FIRST)
+        assert not stop_requested(connection, FIRST)
+
+
+def test_without_a_name_the_holder_of_the_lock_is_asked(database_url: str) -> None:
+    with target(database_url) as connection:
+        create_control(connection)
+        record_start(connection, FIRST, "full", {})
+        record_start(connection, SECOND, "full", {})
+        assert request_stop(connection) is None
+        with target_lock(database_url, FIRST):
+            assert request_stop(connection) == FIRST
+        assert stop_requested(connection, FIRST)
+
+
+def test_a_run_that_ended_or_is_unknown_is_not_asked(database_url: str) -> None:
+    with target(database_url) as connection:
+        assert request_stop(connection, FIRST) is None
+        assert not stop_requested(connection, FIRST)
+        create_control(connection)
+        record_start(connection, FIRST, "full", {})
+        record_finish(connection, FIRST, "completed")
+        assert request_stop(connection, FIRST) is None
+        assert request_stop(connection, "unknown") is None
