@@ -92,5 +92,5 @@ def _metavar(name: str, field: FieldInfo) -> str:
     if Path in kinds:
         return "PATH"
     if get_origin(field.annotation) is tuple:
-        return "GLOB[,..]"
+        return "PHASE[,..]" if name.endswith("phases") else "GLOB[,..]"
     return _METAVARS.get(name.rpartition("_")[2], "VALUE")

@@ -169,6 +169,8 @@ def default_workers() -> int:
     return min(8, max(1, os.cpu_count() or 1))
 
 
+PhaseName = Literal["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]
+Phases = Annotated[tuple[PhaseName, ...], NoDecode, BeforeValidator(_listed)]
 Globs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_collection_globs)]
 ExistingFile = Annotated[Path | None, AfterValidator(_plain_file)]
 ResourceId = Annotated[str, AfterValidator(_resource_id)]
@@ -251,6 +253,12 @@ class Settings(BaseSettings):
         "now", "The snapshot: now, minute (the last whole one) or an RFC 3339 time", own="READ_TIME"
     )
     working_dir: WorkingDir = _WORKING_DIR
+    resume: bool = _setting(False, "Go on with the last run, or the one named, where it stood", own="RESUME")
+    checkpoint_file: ExistingFile = _setting(
+        None, "With --resume: the migration-checkpoint.json of the run to go on with", own="CHECKPOINT_FILE"
+    )
+    skip_phases: Phases = _setting((), "Leave these phases out, using what an earlier attempt of this run has of them", own="SKIP_PHASES")
+    auto_rollback: bool = _setting(True, "Leave in the target what a failed import or verification made", own="AUTO_ROLLBACK")
     auto_verification: bool = _setting(True, "Do not verify before the tables become visible", own="AUTO_VERIFICATION")
     dry_run: bool = _setting(False, "Read and plan, write nothing to the target", own="DRY_RUN")
     verbose: bool = _VERBOSE
