@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from firelift.archive import file_name, ranges
-from firelift.errors import FireliftError
 from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import receipt_path, table_path
 from firelift.plan import Plan
@@ -103,12 +102,6 @@ def publish_tables(url: str, migration_id: str, plan: Plan, target_schema: str, 
     with closing(connect(url, signature(migration_id))) as connection:
         publish(connection, migration_id, target_schema, plan.tables, datetime.fromisoformat(read_time))
     return Published(target_schema=target_schema, tables=tuple(table.table for table in plan.tables))
-
-
-def misfits(url: str, migration_id: str, plan: Plan, target_schema: str) -> list[FireliftError]:
-    """What stands in the target under a table's name and cannot take its rows; looks only."""
-    with closing(connect(url, signature(migration_id))) as connection:
-        return check_tables(connection, target_schema, plan.tables)
 
 
 def record_end(url: str, migration_id: str, status: str, counts: dict[str, Any] | None = None) -> None:

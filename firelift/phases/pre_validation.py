@@ -16,7 +16,8 @@ from firelift.firestore.query import server_time
 from firelift.mapping import Mapping
 from firelift.naming import Naming
 from firelift.paths import Selection
-from firelift.planning import table_names
+from firelift.phases.planning import foresight_of
+from firelift.planning import Foresight, Rules
 from firelift.receipts import RootFound, Validated
 
 # Firestore does not say how large a database is. Archive and tables together took 0.2 KB a document of 570 bytes;
@@ -44,9 +45,9 @@ class NotASnapshot(ConfigurationError):
 
 @dataclass(frozen=True)
 class Target:
-    """The target as the checks see it: problems are listed, given the names of the tables to come."""
+    """The target as the checks see it: problems are listed, given what can be foreseen of the tables to come."""
 
-    problems: Callable[[Sequence[str]], list[FireliftError]]
+    problems: Callable[[Foresight], list[FireliftError]]
 
 
 def validate(
@@ -61,9 +62,8 @@ def validate(
     finally:
         firestore.close()
     taken = _selected(found, selection)
-    names = table_names([root.collection_id for root in taken], naming, mapping)
-    problems = [*_disk_problems(run, sum(root.documents for root in taken)), *(target.problems(list(names.values())) if target else [])]
-    refuse(problems)
+    foresight = foresight_of([root.collection_id for root in taken], selection, Rules(naming, mapping), run.parent, source.name)
+    refuse([*_disk_problems(run, sum(root.documents for root in taken)), *(target.problems(foresight) if target else [])])
     return Validated(
         read_time=moment,
         roots=tuple(

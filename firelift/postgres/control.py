@@ -118,6 +118,11 @@ def saved_tables(connection: Connection, target_schema: str) -> dict[str, SavedT
     return {table.plan.collection: table for table in saved}
 
 
+def saved_plans(connection: Connection, target_schema: str) -> dict[str, TablePlan]:
+    """The plans of the published tables of a schema by collection."""
+    return {collection: saved.plan for collection, saved in saved_tables(connection, target_schema).items()}
+
+
 def loaded_chunks(connection: Connection, migration_id: str) -> dict[str, LoadedChunk]:
     """The receipts of a migration by chunk."""
     with translated("reading the receipts of loaded chunks"):
