@@ -23,7 +23,7 @@ from firelift.errors import FireliftError
 from firelift.run.display import follow, screen_for, status_lines
 from firelift.run.redact import RedactedStream
 from firelift.run.workspace import SUMMARY, Workspace
-from firelift.settings import RETENTION, Settings, Whereabouts, unknown_variables
+from firelift.settings import RETENTION, Settings, Target, Whereabouts, unknown_variables
 
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
 _EXIT_OF = {"completed": DONE, "stopped": STOPPED}
@@ -42,6 +42,13 @@ class Session:
         self.verbose = settings.verbose
         self.secrets += settings.secrets()
         return settings
+
+    def load_target(self, options: dict[str, Any]) -> Target:
+        self.verbose = bool(options.get("verbose"))
+        target = Target.load(**options)
+        self.verbose = target.verbose
+        self.secrets += target.secrets()
+        return target
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -123,7 +130,8 @@ def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) ->
     """Put the target back as it was before the latest run, or the one named."""
     from firelift.phases.rollback import roll_back_run
 
-    done = roll_back_run(_target(session.load(given(options))), options["migration_id"], force)
+    target = session.load_target(given(options))
+    done = roll_back_run(target.url(), target.migration_id, force)
     _show(done.model_dump(mode="json"), as_json, rollback_text(done))
     return DONE
 
@@ -133,21 +141,19 @@ def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) ->
 @click.option(
     "--backup-retention",
     metavar="DAYS",
-    type=click.IntRange(min=0),
-    default=7,
-    envvar=RETENTION,
+    type=click.IntRange(0, 36_500),
     help=f"Keep what is younger [env: {RETENTION}; default: 7]",
 )
 @click.option("--yes", is_flag=True, help="Drop it; without this it is only shown")
 @_as_json
 @click.pass_obj
-def cleanup(session: Session, /, backup_retention: int, yes: bool, as_json: bool, **options: Any) -> int:
+def cleanup(session: Session, /, yes: bool, as_json: bool, **options: Any) -> int:
     """Drop backups that no rollback will need any more."""
     from firelift.phases.rollback import drop_expired, what_expired
 
-    url = _target(session.load(given(options)))
-    expired = what_expired(url, backup_retention)
-    dropped = drop_expired(url, [backup.migration_id for backup in expired]) if yes and expired else []
+    target = session.load_target(given(options))
+    expired = what_expired(target.url(), target.backup_retention)
+    dropped = drop_expired(target.url(), [backup.migration_id for backup in expired]) if yes and expired else []
     shown = {"expired": [backup.model_dump(mode="json") for backup in expired], "dropped": dropped}
     _show(shown, as_json, cleanup_text(expired, dropped))
     return DONE
@@ -184,12 +190,6 @@ def _show(report: dict[str, Any], as_json: bool, text: str) -> None:
 
 def _summary_of(report: dict[str, Any]) -> str:
     return (Workspace.of(report["settings"]["working_dir"], report["migrationId"]).run / SUMMARY).read_text(encoding="utf-8")
-
-
-def _target(settings: Settings) -> str:
-    settings.require_target()
-    assert settings.database_url is not None
-    return settings.database_url.get_secret_value()
 
 
 def _run_named(place: Whereabouts) -> Workspace:
