@@ -147,6 +147,19 @@ SLIPS = {
     ),
     "working directory is a file": Slip("migrate --working-dir prose", {}, ("prose", "a file is where a directory is needed")),
     "working directory below a file": Slip("migrate --working-dir prose/deeper", {}, ("prose/deeper", "--working-dir")),
+    "rollback of no target": Slip("rollback", {"DATABASE_URL": None}, ("--database-url", "SUPABASE_DB_URL")),
+    "rollback of a target that is no address": Slip("rollback", {"DATABASE_URL": PASSWORD}, ("DATABASE_URL", "postgresql://user@host")),
+    "rollback through a transaction pooler": Slip(
+        "rollback", {"DATABASE_URL": f"postgresql://me:{PASSWORD}@h:6543/x"}, ("session pooler",)
+    ),
+    "rollback of no name": Slip("rollback --migration-id a/b", {}, ("--migration-id", "letters, digits")),
+    "rollback with a surplus word": Slip("rollback mine", {}, ("unexpected extra argument", "mine", "--help")),
+    "cleanup of no target": Slip("cleanup --yes", {"DATABASE_URL": None}, ("--database-url", "SUPABASE_DB_URL")),
+    "retention that is no number": Slip("cleanup --backup-retention week", {}, ("--backup-retention", "week")),
+    "retention below zero": Slip("cleanup --backup-retention -1", {}, ("--backup-retention", "0<=x<=36500")),
+    "retention in the environment": Slip(
+        "cleanup", {"MIGRATION_BACKUP_RETENTION": "7 d"}, ("MIGRATION_BACKUP_RETENTION", "integer", "7 d")
+    ),
     "no run to show": Slip("status", {}, ("no migration", "firelift migrate")),
     "no run of this name": Slip("status --migration-id mine", {}, ("no migration", "mine")),
 }
@@ -239,6 +252,15 @@ def test_a_key_that_was_deleted_is_said_to_be_refused(tmp_path: Path) -> None:
 def test_postgres_that_does_not_answer(ready: Operator) -> None:
     url = f"postgresql://postgres:{PASSWORD}@{NOBODY}/x"
     refused(ready.with_(DATABASE_URL=url), 1, "PostgreSQL cannot be reached", NOBODY, "Check host, port and firewall")
+
+
+@pytest.mark.parametrize("command", ["rollback", "cleanup"])
+def test_undoing_tells_what_is_wrong_with_the_target(command: str, shell: Operator, postgres: PostgresServer) -> None:
+    nobody = f"postgresql://postgres:{PASSWORD}@{NOBODY}/x"
+    assert_refused(shell.with_(DATABASE_URL=nobody).firelift(command), 1, "PostgreSQL cannot be reached", NOBODY, "Check host")
+    wrong = postgres.url(password=PASSWORD)
+    assert_refused(shell.with_(DATABASE_URL=wrong).firelift(command), 2, "refused the user or the password", "Check user and password")
+    assert_refused(shell.firelift(command, "--database-url", postgres.url("nowhere")), 2, "no database of this name", "nowhere")
 
 
 def test_a_wrong_password(ready: Operator, postgres: PostgresServer) -> None:
