@@ -18,7 +18,7 @@ from firelift import __version__
 from firelift.cli_options import OneLineCommand, given, settings_options
 from firelift.cli_plan import plan_text
 from firelift.cli_run import run_migration
-from firelift.cli_undo import cleanup_text, rollback_text
+from firelift.cli_undo import cleanup_text, rollback_text, stop_text
 from firelift.errors import FireliftError
 from firelift.run.display import follow, screen_for, status_lines
 from firelift.run.redact import RedactedStream
@@ -83,12 +83,18 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print the resul
 
 @firelift.command(cls=OneLineCommand)
 @settings_options()
+@click.option("--emergency-stop", is_flag=True, help="Stop the run that is going on (= firelift stop)")
+@click.option("--emergency-rollback", is_flag=True, help="Put the target back as it was before the run (= firelift rollback)")
 @_as_json
 @click.pass_obj
-def migrate(session: Session, /, as_json: bool, **options: Any) -> int:
+def migrate(session: Session, /, emergency_stop: bool, emergency_rollback: bool, as_json: bool, **options: Any) -> int:
     """Migrate Firestore into the target database."""
     settings = session.load(given(options))
-    return _migrate(settings, as_json)
+    if emergency_stop:
+        _stop(settings, as_json)
+    if emergency_rollback:
+        _roll_back(_target(settings), settings.migration_id, False, as_json)
+    return DONE if emergency_stop or emergency_rollback else _migrate(settings, as_json)
 
 
 @firelift.command(cls=OneLineCommand)
@@ -122,17 +128,24 @@ def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> i
 
 
 @firelift.command(cls=OneLineCommand)
+@settings_options(only=["working_dir", "migration_id", "database_url", "verbose"])
+@_as_json
+@click.pass_obj
+def stop(session: Session, /, as_json: bool, **options: Any) -> int:
+    """Stop the run that is going on; it can be resumed."""
+    _stop(session.load(given(options)), as_json)
+    return DONE
+
+
+@firelift.command(cls=OneLineCommand)
 @settings_options(only=["database_url", "migration_id", "verbose"])
 @click.option("--force", is_flag=True, help="Also undo what others have changed in its tables since")
 @_as_json
 @click.pass_obj
 def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) -> int:
     """Put the target back as it was before the latest run, or the one named."""
-    from firelift.phases.rollback import roll_back_run
-
     target = session.load_target(given(options))
-    done = roll_back_run(target.url(), target.migration_id, force)
-    _show(done.model_dump(mode="json"), as_json, rollback_text(done))
+    _roll_back(target.url(), target.migration_id, force, as_json)
     return DONE
 
 
@@ -181,6 +194,20 @@ def _migrate(settings: Settings, as_json: bool) -> int:
     return _EXIT_OF.get(report["status"], FAILED)
 
 
+def _stop(settings: Settings, as_json: bool) -> None:
+    from firelift.phases.stopping import stop_run
+
+    asked = stop_run(settings.working_dir, settings.migration_id, _target(settings) if settings.database_url else None)
+    _show(asked.model_dump(mode="json"), as_json, stop_text(asked))
+
+
+def _roll_back(url: str, migration_id: str | None, force: bool, as_json: bool) -> None:
+    from firelift.phases.rollback import roll_back_run
+
+    done = roll_back_run(url, migration_id, force)
+    _show(done.model_dump(mode="json"), as_json, rollback_text(done))
+
+
 def _show(report: dict[str, Any], as_json: bool, text: str) -> None:
     if as_json:
         _print_json(report)
@@ -190,6 +217,12 @@ def _show(report: dict[str, Any], as_json: bool, text: str) -> None:
 
 def _summary_of(report: dict[str, Any]) -> str:
     return (Workspace.of(report["settings"]["working_dir"], report["migrationId"]).run / SUMMARY).read_text(encoding="utf-8")
+
+
+def _target(settings: Settings) -> str:
+    settings.require_target()
+    assert settings.database_url is not None
+    return settings.database_url.get_secret_value()
 
 
 def _run_named(place: Whereabouts) -> Workspace:

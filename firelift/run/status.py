@@ -10,13 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from firelift.errors import FireliftError
+from firelift.errors import FireliftError, Stopped
 from firelift.files import DiskFull
 from firelift.run.checkpoint import write_checkpoint
 from firelift.run.clock import now, seconds_between
 from firelift.run.log import Log
 from firelift.run.progress import Progress
-from firelift.run.redact import clean
+from firelift.run.redact import clean, redact
 from firelift.run.ticker import Ticker
 from firelift.run.workspace import STATUS, Workspace
 
@@ -116,6 +116,10 @@ class Status:
         with self._lock:
             return self._current if self._current is not None and self._phases[self._current].state != "pending" else None
 
+    def state_of(self, name: Phase) -> State:
+        with self._lock:
+            return self._phases[name].state
+
     def start_phase(self, name: Phase) -> None:
         """The phase begins, its counts at zero: what an earlier attempt got done is counted again by whoever finds it."""
         with self._lock:
@@ -183,6 +187,9 @@ class Status:
     def warn(self, text: str, phase: Phase | None = None) -> None:
         with self._lock:
             at = phase or self._current
+            said = any(warning["phase"] == at and warning["message"] == redact(text, self._secrets) for warning in self._warnings)
+            if said:  # by an earlier attempt of this run
+                return
             if len(self._warnings) < _MOST_MESSAGES:
                 self._warnings.append(clean({"timestamp": now(), "phase": at, "message": text}, self._secrets))
         if self._log is not None:
@@ -250,7 +257,7 @@ class Status:
                 "startedAt": self._started_at,
                 "updatedAt": at,
                 "finishedAt": self._finished_at,
-                "process": {"host": platform.node(), "pid": os.getpid()},
+                "process": this_process(),
                 "progress": {
                     "percent": self._percent(),
                     "etaSeconds": self._eta(),
@@ -342,8 +349,12 @@ class Status:
 
 
 def is_stop(error: BaseException) -> bool:
-    """Whether it is Ctrl-C, or the SIGTERM that Prefect, which the engine does not import, makes an exception of."""
-    return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "TerminationSignal"
+    """Whether it is a request to stop, Ctrl-C, or what Prefect (which the engine does not import) makes of SIGTERM and a cancelled run."""
+    return isinstance(error, KeyboardInterrupt | Stopped) or type(error).__name__ in ("TerminationSignal", "CancelledRun")
+
+
+def this_process() -> dict[str, Any]:
+    return {"host": platform.node(), "pid": os.getpid()}
 
 
 def any_known(counts: Sequence[int | None]) -> bool:
