@@ -108,7 +108,7 @@ def plan(session: Session, /, as_json: bool, **options: Any) -> int:
 
 
 @firelift.command(cls=OneLineCommand)
-@settings_options(only=["working_dir", "migration_id", "verbose"])
+@settings_options(only=["working_dir", "migration_id", "verbose"], meaning={"migration_id": "The run to show; the latest when not given"})
 @click.option("--watch", is_flag=True, help="Follow the run until it ends; the exit code is the run's")
 @_as_json
 @click.pass_obj
@@ -128,7 +128,10 @@ def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> i
 
 
 @firelift.command(cls=OneLineCommand)
-@settings_options(only=["working_dir", "migration_id", "database_url", "verbose"])
+@settings_options(
+    only=["working_dir", "migration_id", "database_url", "verbose"],
+    meaning={"migration_id": "The run to stop; the one that is going on when not given"},
+)
 @_as_json
 @click.pass_obj
 def stop(session: Session, /, as_json: bool, **options: Any) -> int:
@@ -138,7 +141,9 @@ def stop(session: Session, /, as_json: bool, **options: Any) -> int:
 
 
 @firelift.command(cls=OneLineCommand)
-@settings_options(only=["database_url", "migration_id", "verbose"])
+@settings_options(
+    only=["database_url", "migration_id", "verbose"], meaning={"migration_id": "The run to undo; the latest in the target when not given"}
+)
 @click.option("--force", is_flag=True, help="Also undo what others have changed in its tables since")
 @_as_json
 @click.pass_obj
