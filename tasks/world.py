@@ -11,12 +11,12 @@ from typing import Any
 
 from prefect.client.schemas.objects import FlowRun
 
-from firelift.errors import FireliftError, Stopped
+from firelift.errors import ConfigurationError, FireliftError, Stopped
 from firelift.firestore.channel import Source, project_of
 from firelift.firestore.errors import NoProject
 from firelift.mapping import read_mapping
 from firelift.paths import Selection
-from firelift.phases.import_ import record_failure
+from firelift.phases.import_ import forget_refused, record_failure
 from firelift.phases.rollback import roll_back
 from firelift.phases.stopping import asked_in_target, cancel_statements, forget_stop_in_target
 from firelift.plan import Plan
@@ -270,7 +270,10 @@ def _ended_in_target(here: World) -> Iterator[None]:
         here.workers.stop()
         if not here.settings.dry_run:
             stopped = here.stopping or is_stop(error)
-            if not stopped and _takes_back(here, error):
+            if isinstance(error, ConfigurationError) and here.status.current_phase not in ("import", "verification", "post_migration"):
+                with suppress(FireliftError):
+                    forget_refused(here.database_url, here.run.migration_id)
+            elif not stopped and _takes_back(here, error):
                 _take_back(here)
             else:
                 with suppress(FireliftError):
