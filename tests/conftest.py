@@ -19,12 +19,14 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 _prefect_home = tempfile.TemporaryDirectory(prefix="firelift-prefect-", ignore_cleanup_errors=True)
 os.environ["PREFECT_HOME"] = _prefect_home.name
 
+import httpx  # noqa: E402
 import psycopg  # noqa: E402
 import pytest  # noqa: E402
 from psycopg import sql  # noqa: E402
 
 from firelift.local.emulator import clear, emulator  # noqa: E402
 from firelift.local.postgres import PostgresServer  # noqa: E402
+from tests.acceptance.prefect_world import Api, prefect_server  # noqa: E402
 
 # A suite that a script started with `&` has Ctrl-C ignored, and so would have every command it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -85,3 +87,16 @@ def database_url(postgres: PostgresServer) -> Iterator[str]:
     yield postgres.url(name)
     with psycopg.connect(postgres.url(), autocommit=True) as admin:
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API's URL of a Prefect server that all tests share."""
+    with prefect_server(tmp_path_factory.mktemp("prefect-server")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def api(prefect_api: str) -> Iterator[Api]:
+    with httpx.Client(base_url=prefect_api, timeout=60) as client:
+        yield Api(prefect_api, client)

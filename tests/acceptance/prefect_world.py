@@ -21,7 +21,7 @@ from psycopg import sql
 
 from firelift.local.postgres import PostgresServer
 from firelift.local.sample import sample_documents
-from firelift.local.server import ServerProcess
+from firelift.local.server import ServerProcess, free_port
 
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 CHECKOUT = Path(__file__).parents[2]
@@ -108,6 +108,27 @@ def prefect(api: str, *arguments: str, **more: str) -> subprocess.CompletedProce
 
 def run(command: Sequence[str], environment: Mapping[str, str], cwd: Path = CHECKOUT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=300, check=False)
+
+
+@contextmanager
+def prefect_server(home: Path) -> Iterator[str]:
+    """The API's URL of a Prefect server as an operator starts it, with a home of its own."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    command = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    server = ServerProcess(command, log=home / "server.log", environment=environment(PREFECT_HOME=str(home)))
+    try:
+        server.wait_until(lambda: _healthy(url), timeout=180)
+        yield url
+    finally:
+        server.stop(SIGTERM)
+
+
+def _healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=5).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
 
 
 @contextmanager

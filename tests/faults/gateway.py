@@ -1,0 +1,85 @@
+"""A gRPC server in front of the emulator: it counts the documents that pass, holds calls back, and refuses them when told to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import grpc
+
+from firelift.firestore.stream import document_in
+
+
+@dataclass
+class Gateway:
+    """`documents` counts what has passed in answer to RunQuery, which only extraction asks."""
+
+    upstream: str
+    address: str = ""
+    documents: int = 0
+    too_old: bool = False
+    """Firestore's answer to a read time that it keeps no longer."""
+    _held: str | None = None
+    _after: int = 0
+    _open: threading.Event = field(default_factory=threading.Event)
+    _reached: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def held(self, method: str, after: int = 0) -> Iterator[threading.Event]:
+        """Calls of this method stall behind so many messages until the block ends; yields the event that one has come so far."""
+        self._open.clear()
+        self._reached.clear()
+        self._held, self._after = method, after
+        try:
+            yield self._reached
+        finally:
+            self._held = None
+            self._open.set()
+
+    def answer(self, method: str, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+        name = method.rpartition("/")[2]
+        if self.too_old and name in ("RunQuery", "RunAggregationQuery"):
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "The requested snapshot version is too old.")
+        counts = name == "RunQuery"
+        with grpc.insecure_channel(self.upstream, options=[("grpc.enable_http_proxy", 0)]) as channel:
+            stream = channel.unary_stream(method, request_serializer=None, response_deserializer=None)
+            try:
+                for passed, message in enumerate(stream(request, metadata=[("authorization", "Bearer owner")])):
+                    self._wait(name, passed, context)
+                    if counts and document_in(message) is not None:
+                        with self._lock:
+                            self.documents += 1
+                    yield message
+            except grpc.RpcError as error:
+                context.abort(error.code(), error.details())
+
+    def _wait(self, method: str, passed: int, context: grpc.ServicerContext) -> None:
+        if method == self._held and passed >= self._after:
+            self._reached.set()
+            while not self._open.wait(0.05) and context.is_active():
+                pass
+
+
+class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        return grpc.unary_stream_rpc_method_handler(lambda request, context: self._gateway.answer(call.method, request, context))
+
+
+@contextmanager
+def gateway(upstream: str) -> Iterator[Gateway]:
+    made = Gateway(upstream)
+    server = grpc.server(ThreadPoolExecutor(32), options=[("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)])
+    server.add_generic_rpc_handlers((_Handler(made),))
+    made.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield made
+    finally:
+        server.stop(None)
