@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed-from-lock
 
-.PHONY: demo test lint bench lock clean setup
+.PHONY: demo test soak lint bench lock clean setup
 
 demo: setup
 	$(BIN)/firelift demo
 
 test: lint
 	$(BIN)/python -m pytest
+
+# KILLS=1000 for longer; FIRELIFT_FAULT_SEED=… repeats the moments of a run that failed.
+soak: setup
+	FIRELIFT_KILLS=$(or $(KILLS),300) $(BIN)/python -m pytest tests/faults --timeout 3600
 
 lint: setup
 	$(BIN)/ruff check .

@@ -14,12 +14,19 @@ from firelift.firestore.stream import document_in
 
 
 @dataclass
+class Passed:
+    """Documents that passed in answer to RunQuery, which only extraction asks."""
+
+    documents: int = 0
+
+
+@dataclass
 class Gateway:
-    """`documents` counts what has passed in answer to RunQuery, which only extraction asks."""
+    """Everything passes, unless something is held or refused."""
 
     upstream: str
     address: str = ""
-    documents: int = 0
+    passed: Passed = field(default_factory=Passed)
     too_old: bool = False
     """Firestore's answer to a read time that it keeps no longer."""
     _held: str | None = None
@@ -27,6 +34,11 @@ class Gateway:
     _open: threading.Event = field(default_factory=threading.Event)
     _reached: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self) -> Passed:
+        """Counts anew. Streams that are open go on in their old count: whoever reads them is dead or dying."""
+        self.passed = Passed()
+        return self.passed
 
     @contextmanager
     def held(self, method: str, after: int = 0) -> Iterator[threading.Event]:
@@ -44,15 +56,15 @@ class Gateway:
         name = method.rpartition("/")[2]
         if self.too_old and name in ("RunQuery", "RunAggregationQuery"):
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, "The requested snapshot version is too old.")
-        counts = name == "RunQuery"
+        counted = self.passed
         with grpc.insecure_channel(self.upstream, options=[("grpc.enable_http_proxy", 0)]) as channel:
             stream = channel.unary_stream(method, request_serializer=None, response_deserializer=None)
             try:
                 for passed, message in enumerate(stream(request, metadata=[("authorization", "Bearer owner")])):
                     self._wait(name, passed, context)
-                    if counts and document_in(message) is not None:
+                    if name == "RunQuery" and document_in(message) is not None:
                         with self._lock:
-                            self.documents += 1
+                            counted.documents += 1
                     yield message
             except grpc.RpcError as error:
                 context.abort(error.code(), error.details())

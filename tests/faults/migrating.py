@@ -239,8 +239,8 @@ def content(url: str) -> Content:
 
 REMEMBERED = {
     "plans": "SELECT collection || table_name || plan::text FROM firelift.tables",
-    "backups": "SELECT table_name || action || columns::text || changes::text || coalesce(rows_before::text || digest_before, '') || rows_after"
-    " || digest_after FROM firelift.backups",
+    "backups": "SELECT row(table_name, action, columns, changes, rows_before, digest_before, rows_after, digest_after)::text"
+    " FROM firelift.backups",
     "staging": "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'firelift\\_staging%'",
     "runs": "SELECT status FROM firelift.migrations",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -10,9 +9,8 @@ from firelift.local.writer import GeoPoint, Reference, Vector, delete_documents,
 
 NASTY = ["ä ö ü", "O'Brien", 'say "hi"', "tab\there", "a.b.c", "-1", "007", "__not_reserved", "%2F", "🦊", "z" * 300, "Null", "\\N"]
 START = datetime(2020, 1, 1, tzinfo=UTC)
-DRAW = random.Random(20261122)
 
-USERS, PRODUCTS, CITIES, ROOMS = 420, 500, 80, 60
+USERS, CITIES, ROOMS = 420, 400, 60
 Documents = Iterator[tuple[str, Mapping[str, object]]]
 
 
@@ -27,7 +25,7 @@ def go_on(host: str, project: str) -> None:
     changed = [(f"users/{key}", values({"name": "changed", "since": 1})) for key in _ids("user", USERS)[::3]]
     added = [(f"users/new-{number}/orders/{number}", values({"total": number})) for number in range(50)]
     write_documents(host, _name(project), [*changed, *added, ("latecomers/1", values({"late": True}))])
-    delete_documents(host, _name(project), [f"products/{key}" for key in _ids("product", PRODUCTS)[::4]])
+    delete_documents(host, _name(project), [f"cities/{key}" for key in _ids("city", CITIES)[::4]])
 
 
 def _name(project: str) -> str:
@@ -36,33 +34,28 @@ def _name(project: str) -> str:
 
 def _everything(database: str) -> Documents:
     yield from _cities()
-    yield from _products()
     yield from _users(database)
     yield from _rooms()
 
 
 def _cities() -> Documents:
     for number, key in enumerate(_ids("city", CITIES)):
-        yield f"cities/{key}", {"name": f"City of {key}", "population": number * 1000, "where": GeoPoint(number / 2, -number / 3)}
-
-
-def _products() -> Documents:
-    for number, key in enumerate(_ids("product", PRODUCTS)):
-        price: object = [number, number + 0.25, None, str(number)][number % 4]
-        yield (
-            f"products/{key}",
-            {"price": price, "tags": [key[:3], "x"], "meta": {"n": number, "deep": [{"a": None}]}, "raw": bytes([number % 256])},
-        )
+        size: object = [number, number + 0.25, None, str(number)][number % 4]
+        nested = {"n": number, "deep": [{"a": None}], "raw": bytes([number % 256])}
+        where = GeoPoint(number / 5, -number / 3)
+        yield f"cities/{key}", {"name": f"City of {key}", "population": number * 1000, "where": where, "size": size, "nested": nested}
 
 
 def _users(database: str) -> Documents:
-    products = _ids("product", PRODUCTS)
+    cities = _ids("city", CITIES)
     for number, key in enumerate(_ids("user", USERS)):
         yield f"users/{key}", _user(number)
         for order in range(number % 3):
-            bought = products[(number * 7 + order) % len(products)] if number % 50 else "never-was"
-            fields = {"total": number * 1.5, "product": Reference(f"{database}/documents/products/{bought}")}
-            yield f"users/{key}/orders/{order}", fields
+            city = cities[(number * 7 + order) % len(cities)] if number % 50 else "never-was"
+            yield (
+                f"users/{key}/orders/{order}",
+                {"total": number * 1.5, "to": Reference(f"{database}/documents/cities/{city}"), "tags": [key[:3]]},
+            )
             if number % 10 == 0:
                 yield f"users/{key}/orders/{order}/items/{number}", {"embedding": Vector((0.5, float(number))), "odd": float("nan")}
 
