@@ -18,7 +18,7 @@ from firelift import __version__
 from firelift.cli_options import OneLineCommand, given, settings_options
 from firelift.cli_plan import plan_text
 from firelift.cli_run import run_migration
-from firelift.cli_undo import cleanup_text, rollback_text
+from firelift.cli_undo import cleanup_text, rollback_text, stop_text
 from firelift.errors import FireliftError
 from firelift.run.display import follow, screen_for, status_lines
 from firelift.run.redact import RedactedStream
@@ -76,12 +76,18 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print the resul
 
 @firelift.command(cls=OneLineCommand)
 @settings_options()
+@click.option("--emergency-stop", is_flag=True, help="Stop the run that is going on (= firelift stop)")
+@click.option("--emergency-rollback", is_flag=True, help="Put the target back as it was before the run (= firelift rollback)")
 @_as_json
 @click.pass_obj
-def migrate(session: Session, /, as_json: bool, **options: Any) -> int:
+def migrate(session: Session, /, emergency_stop: bool, emergency_rollback: bool, as_json: bool, **options: Any) -> int:
     """Migrate Firestore into the target database."""
     settings = session.load(given(options))
-    return _migrate(settings, as_json)
+    if emergency_stop:
+        _stop(settings, as_json)
+    if emergency_rollback:
+        _roll_back(settings, False, as_json)
+    return DONE if emergency_stop or emergency_rollback else _migrate(settings, as_json)
 
 
 @firelift.command(cls=OneLineCommand)
@@ -115,16 +121,23 @@ def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> i
 
 
 @firelift.command(cls=OneLineCommand)
+@settings_options(only=["working_dir", "migration_id", "database_url", "verbose"])
+@_as_json
+@click.pass_obj
+def stop(session: Session, /, as_json: bool, **options: Any) -> int:
+    """Stop the run that is going on; it can be resumed."""
+    _stop(session.load(given(options)), as_json)
+    return DONE
+
+
+@firelift.command(cls=OneLineCommand)
 @settings_options(only=["database_url", "migration_id", "verbose"])
 @click.option("--force", is_flag=True, help="Also undo what others have changed in its tables since")
 @_as_json
 @click.pass_obj
 def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) -> int:
     """Put the target back as it was before the latest run, or the one named."""
-    from firelift.phases.rollback import roll_back_run
-
-    done = roll_back_run(_target(session.load(given(options))), options["migration_id"], force)
-    _show(done.model_dump(mode="json"), as_json, rollback_text(done))
+    _roll_back(session.load(given(options)), force, as_json)
     return DONE
 
 
@@ -173,6 +186,20 @@ def _migrate(settings: Settings, as_json: bool) -> int:
     report = run_migration(settings)
     _show(report, as_json, plan_text(report) if settings.dry_run else _summary_of(report))
     return _EXIT_OF.get(report["status"], FAILED)
+
+
+def _stop(settings: Settings, as_json: bool) -> None:
+    from firelift.phases.stopping import stop_run
+
+    asked = stop_run(settings.working_dir, settings.migration_id, _target(settings) if settings.database_url else None)
+    _show(asked.model_dump(mode="json"), as_json, stop_text(asked))
+
+
+def _roll_back(settings: Settings, force: bool, as_json: bool) -> None:
+    from firelift.phases.rollback import roll_back_run
+
+    done = roll_back_run(_target(settings), settings.migration_id, force)
+    _show(done.model_dump(mode="json"), as_json, rollback_text(done))
 
 
 def _show(report: dict[str, Any], as_json: bool, text: str) -> None:

@@ -9,16 +9,18 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
 from firelift.errors import FireliftError, Stopped
 from firelift.mapping import read_mapping
 from firelift.run.display import follow, screen_for
+from firelift.run.identity import meant
+from firelift.run.kept import refuse_unskippable
 from firelift.run.log import Log
 from firelift.run.reports import write_reports
-from firelift.run.status import Status, is_stop
+from firelift.run.status import Status, is_stop, this_process
 from firelift.run.workspace import REPORT, STATUS, Workspace, new_migration_id
 from firelift.settings import Settings
 
@@ -40,11 +42,13 @@ def run_migration(settings: Settings) -> dict[str, Any]:
     if not settings.dry_run:
         settings.require_target()
     _refuse_unusable(settings)
-    settings = settings.named(settings.migration_id or new_migration_id())
+    settings = meant(settings, new_migration_id())
+    workspace = Workspace(settings.working_dir, str(settings.migration_id))
+    refuse_unskippable(workspace, settings.skip_phases)
     prepare_environment(settings)
     # Everything below, also what libraries write, is for the owner's eyes.
     os.umask(0o077)
-    workspace = Workspace(settings.working_dir, str(settings.migration_id)).create()
+    workspace.create()
     _begin(workspace, settings)
     print(f"{workspace.migration_id}: status, log and reports in {workspace.working_dir}", file=sys.stderr)
     try:
@@ -80,19 +84,23 @@ def _flow(settings: Settings) -> dict[str, Any]:
     # Prefect takes two seconds to import: not for --help.
     from flows.migration import migration
 
-    report: dict[str, Any] = migration(**settings.public())
-    return report
+    # A stop, for which the flow returns a state, is raised here as CancelledRun.
+    return cast(dict[str, Any], migration(**settings.public()))
 
 
 def _begin(workspace: Workspace, settings: Settings) -> None:
     """Say that the run has begun, before Prefect takes its half minute."""
+    if settings.resume and (workspace.read_json(STATUS) or {}).get("status") == "in_progress":
+        # It may be at work in another process; if that is dead, the flow will find out.
+        return
     with Status.open(workspace, settings.migration_mode, settings.secrets()) as status:
         write_reports(workspace, settings.public(), status.data(), target=settings.target())
 
 
 def _record_end(workspace: Workspace, settings: Settings, error: BaseException) -> None:
     """Write down how the run ended where the flow did not come to it."""
-    if (workspace.read_json(STATUS) or {}).get("status") != "in_progress":
+    found = workspace.read_json(STATUS) or {}
+    if found.get("status") != "in_progress" or found.get("process") != this_process():
         return
     with suppress(FireliftError):
         secrets = settings.secrets()
@@ -104,19 +112,30 @@ def _record_end(workspace: Workspace, settings: Settings, error: BaseException) 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM stops a run like Ctrl-C."""
+    """Ctrl-C and SIGTERM stop a run as `firelift stop` does; the second one at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    asked: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        if len(asked) > 1 or not _ask_to_stop():
+            raise KeyboardInterrupt
+        print("stopping; once more to stop at once", file=sys.stderr)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _ask_to_stop() -> bool:
+    """False where nothing has begun that would have to come to an end."""
+    world = sys.modules.get("tasks.world")
+    return world is not None and world.stop_all()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What `firelift rollback` and `firelift cleanup` say, in lines for people."""
+"""What `firelift stop`, `rollback` and `cleanup` say, in lines for people."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from firelift.phases.stopping import Asked
     from firelift.postgres.cleanup import ExpiredBackup
     from firelift.postgres.rollback import RolledBack
+
+
+def stop_text(asked: Asked) -> str:
+    lines = [f"{asked.migration_id} was asked to stop; `firelift status --watch` shows when it has."]
+    lines += [f"The request could not be left in the target: {asked.unreached}"] if asked.unreached else []
+    return "\n".join([*lines, "It goes on with `firelift migrate --resume`.", ""])
 
 
 def rollback_text(done: RolledBack) -> str:

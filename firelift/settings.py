@@ -277,6 +277,10 @@ class Settings(BaseSettings):
         """The same settings for the run of this name."""
         return self.model_copy(update={"migration_id": migration_id})
 
+    def resuming(self, migration_id: str, working_dir: Path) -> Self:
+        """The same settings for going on with the run of this name."""
+        return self.model_copy(update={"migration_id": migration_id, "working_dir": working_dir, "resume": True, "checkpoint_file": None})
+
     def require_target(self) -> None:
         """Raise when there is no target database to write to."""
         if self.database_url is None:

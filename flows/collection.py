@@ -12,7 +12,7 @@ from prefect.transactions import CommitMode, transaction
 from firelift.receipts import Extracted, Loaded, RootFound, Transformed, Validated
 from tasks.checkpoint import PHASE
 from tasks.extraction import extract
-from tasks.import_ import load
+from tasks.import_ import Staged, load
 from tasks.subflow import subflow
 from tasks.transformation import transform
 from tasks.world import Run
@@ -31,9 +31,9 @@ def transform_collection(run: Run, root: RootFound) -> Transformed:
 
 
 @flow(name="load-collection", flow_run_name="load {root.collection}", validate_parameters=False)
-def load_collection(run: Run, root: RootFound, transformed: Transformed) -> Loaded:
+def load_collection(run: Run, root: RootFound, transformed: Transformed, staged: Staged) -> Loaded:
     """Typed rows → staging tables."""
-    return load(run, root, transformed)
+    return load(run, root, transformed, staged)
 
 
 # A flow cannot be mapped itself; a task that calls it can, and nests it rightly in the run graph.
@@ -50,9 +50,9 @@ def transforming(run: Run, root: RootFound) -> Transformed:
 
 
 @task(**PHASE, name="load-collection", task_run_name="load {root.collection}")
-def loading(run: Run, root: RootFound, transformed: Transformed) -> Loaded:
+def loading(run: Run, root: RootFound, transformed: Transformed, staged: Staged) -> Loaded:
     with transaction(commit_mode=CommitMode.EAGER):
-        return subflow(load_collection, run, root, transformed)
+        return subflow(load_collection, run, root, transformed, staged)
 
 
 def extract_all(run: Run, validated: Validated) -> list[Extracted]:
@@ -63,8 +63,8 @@ def transform_all(run: Run, validated: Validated) -> list[Transformed]:
     return _settled(transforming.map(unmapped(run), list(validated.roots)))
 
 
-def load_all(run: Run, validated: Validated, transformed: Sequence[Transformed]) -> list[Loaded]:
-    return _settled(loading.map(unmapped(run), list(validated.roots), list(transformed)))
+def load_all(run: Run, validated: Validated, transformed: Sequence[Transformed], staged: Staged) -> list[Loaded]:
+    return _settled(loading.map(unmapped(run), list(validated.roots), list(transformed), unmapped(staged)))
 
 
 def _settled(futures: Any) -> list[Any]:

@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
+from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from firelift.errors import Stopped
 from firelift.receipts import Published, Transformed, TransformedAll, Validated
+from firelift.settings import Settings
 from flows.collection import extract_all, load_all, transform_all
 from flows.parameters import takes_settings
+from tasks.checkpoint import checkpoints_in
 from tasks.extraction import extraction
 from tasks.import_ import import_, publish, staging
 from tasks.post_migration import post_migration
-from tasks.pre_validation import pre_validation
+from tasks.pre_validation import pre_validation, register
 from tasks.transformation import planning, transformation
 from tasks.verification import skip_verification, verification
 from tasks.world import Run, named_run, opened, world
@@ -29,11 +34,21 @@ def run_name() -> str:
 
 @flow(name="migration", flow_run_name=run_name, task_runner=ThreadPoolTaskRunner(max_workers=8))  # type: ignore[arg-type]
 @takes_settings
-def migration(**options: Any) -> dict[str, Any]:
+def migration(**options: Any) -> dict[str, Any] | State[Any]:
     """Moves everything, exactly; returns the final report. Secrets come from the environment, never as parameters."""
     run = named_run(options)
-    with opened(run) as here:
+    try:
+        return migrate(run)
+    except Stopped as stopped:
+        return Cancelled(message=str(stopped))
+
+
+def migrate(run: Run) -> dict[str, Any]:
+    """The six phases in order."""
+    with opened(run) as here, checkpoints_in(here.directory):
         validated = pre_validation(run)
+        if not here.settings.dry_run:
+            register(run, validated)
         extracted = extract_all(run, validated)
         extraction(run, extracted)
         planning(run, extracted)
@@ -46,10 +61,15 @@ def migration(**options: Any) -> dict[str, Any]:
 
 def arrive(run: Run, validated: Validated, parts: list[Transformed], transformed: TransformedAll) -> Published:
     """What a dry run leaves out: staging, verification and publishing."""
-    staging(run, validated, transformed)
-    import_(run, load_all(run, validated, parts))
-    if world(run).settings.auto_verification:
-        verification(run, list(validated.roots), transformed)
-    else:
-        skip_verification(run)
+    staged = staging(run, validated, transformed)
+    if not staged.published:
+        import_(run, load_all(run, validated, parts, staged), staged)
+        if verifies(world(run).settings):
+            verification(run, list(validated.roots), transformed)
+        else:
+            skip_verification(run)
     return publish(run, validated)
+
+
+def verifies(settings: Settings) -> bool:
+    return settings.auto_verification and "verification" not in settings.skip_phases

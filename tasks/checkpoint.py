@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from prefect.cache_policies import CacheKeyFnPolicy
-from prefect.context import TaskRunContext
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.filesystems import LocalFileSystem
+from prefect.settings import PREFECT_DEFAULT_RESULT_STORAGE_BLOCK
 from prefect.tasks import Task
 
 from firelift.errors import FireliftError
@@ -16,7 +21,25 @@ def checkpoint_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
     run = parameters["run"]
     part = parameters["root"].collection if "root" in parameters else parameters.get("phase", "all")
     phase = parameters.get("phase", "")
-    return f"{run.migration_id}/{context.task.name}/{phase}{_safe(part)}-{run.fingerprint}"
+    # What was loaded counts only for the staging schema it was loaded into.
+    staged = f"-{parameters['staged'].token}" if "staged" in parameters else ""
+    return f"{run.migration_id}/{context.task.name}/{phase}{_safe(part)}-{run.fingerprint}{staged}"
+
+
+@contextmanager
+def checkpoints_in(directory: Path) -> Iterator[None]:
+    """Has Prefect keep its receipts in the run's directory, where another machine that goes on finds them too.
+
+    A storage that was chosen by PREFECT_DEFAULT_RESULT_STORAGE_BLOCK stays.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.result_store is None or PREFECT_DEFAULT_RESULT_STORAGE_BLOCK.value():
+        yield
+        return
+    storage = LocalFileSystem(basepath=str(directory / "checkpoints"))
+    store = context.result_store.model_copy(update={"result_storage": storage})
+    with context.model_copy(update={"result_store": store}):
+        yield
 
 
 def _safe(text: str) -> str:

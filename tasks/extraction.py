@@ -9,10 +9,12 @@ from firelift.phases.extraction import extract_collection, read_profile
 from firelift.receipts import Extracted, PhaseReceipt, RootFound, Validated
 from tasks.checkpoint import PHASE
 from tasks.progress import Pulse
+from tasks.receipted import receipted
 from tasks.world import Run, world
 
 
 @task(**PHASE, name="extract", task_run_name="extract {root.collection}")
+@receipted("extraction", Extracted)
 def extract(run: Run, root: RootFound, validated: Validated) -> Extracted:
     """One root collection, with everything beneath it, into the archive."""
     here = world(run)
@@ -39,11 +41,14 @@ def extract(run: Run, root: RootFound, validated: Validated) -> Extracted:
 
 
 @task(**PHASE, name="extraction", task_run_name="extraction")
+@receipted("extraction", PhaseReceipt)
 def extraction(run: Run, extracted: list[Extracted]) -> PhaseReceipt:
     """Everything is archived: the sum, and a word on every stream that broke."""
     here = world(run)
     status = here.begin("extraction")
     for part in extracted:
+        status.restart_collection("extraction", part.collection)
+        status.advance("extraction", part.collection, documents=part.documents, bytes=part.bytes)
         for broken in part.breaks:
             status.warn(f"{part.collection}: the stream was read on after a break: {broken}", "extraction")
     _refuse_idle_patterns(run, extracted)

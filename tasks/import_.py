@@ -4,39 +4,39 @@ from __future__ import annotations
 
 from prefect import task
 
-from firelift.phases.import_ import finish, load_collection, prepare, publish_tables
+from firelift.phases.import_ import finish, is_published, load_collection, prepare, publish_tables, standing_staging
 from firelift.receipts import Imported, Loaded, Published, Receipt, RootFound, Transformed, TransformedAll, Validated
 from tasks.checkpoint import PHASE
 from tasks.progress import Pulse
+from tasks.receipted import receipted
 from tasks.world import Run, world
 
 
 class Staged(Receipt):
     """The schema in which the tables grow, unseen by readers of the target."""
 
-    schema_name: str
+    token: str
+    """Another one for every schema that was made, also under the same name."""
+    published: bool
+    """An earlier attempt of this run got as far as publishing: there is nothing left to load."""
 
 
 @task(**PHASE | {"persist_result": False, "cache_policy": None}, name="staging", task_run_name="staging")
 def staging(run: Run, validated: Validated, transformed: TransformedAll) -> Staged:
-    """Control schema and empty staging tables: the first thing a migration writes to the target."""
+    """Empty staging tables, or those in which an earlier attempt of this run left its rows."""
     here = world(run)
+    url, schema = here.database_url, here.settings.target_schema
+    if is_published(url, run.migration_id, here.plan(), schema):
+        return Staged(token="published", published=True)
+    if "import" in here.settings.skip_phases:
+        return Staged(token=standing_staging(url, run.migration_id), published=False)
     here.begin("import")
-    settings = here.settings
-    schema = prepare(
-        here.database_url,
-        run.migration_id,
-        settings.migration_mode,
-        settings.public(),
-        validated.read_time,
-        here.plan(),
-        settings.target_schema,
-    )
-    return Staged(schema_name=schema)
+    return Staged(token=prepare(url, run.migration_id, here.plan(), schema), published=False)
 
 
 @task(**PHASE, name="load", task_run_name="load {root.collection}")
-def load(run: Run, root: RootFound, transformed: Transformed) -> Loaded:
+@receipted("import", Loaded)
+def load(run: Run, root: RootFound, transformed: Transformed, staged: Staged) -> Loaded:
     """One root collection, with everything beneath it, into staging."""
     here = world(run)
     status = here.begin("import")
@@ -53,10 +53,14 @@ def load(run: Run, root: RootFound, transformed: Transformed) -> Loaded:
 
 
 @task(**PHASE, name="import", task_run_name="import")
-def import_(run: Run, loaded: list[Loaded]) -> Imported:
+@receipted("import", Imported)
+def import_(run: Run, loaded: list[Loaded], staged: Staged) -> Imported:
     """All rows are in: keys, foreign keys where no row is orphaned, statistics."""
     here = world(run)
     status = here.begin("import")
+    for part in loaded:
+        status.restart_collection("import", part.collection)
+        status.advance("import", part.collection, rows=sum(part.rows.values()))
     done = finish(here.database_url, run.migration_id, here.plan(), here.settings.foreign_keys, loaded)
     for relation in done.relations:
         if relation.orphans:
@@ -70,5 +74,5 @@ def import_(run: Run, loaded: list[Loaded]) -> Imported:
 def publish(run: Run, validated: Validated) -> Published:
     """The tables become visible, all in one transaction."""
     here = world(run)
-    here.check_lock()
+    here.check()
     return publish_tables(here.database_url, run.migration_id, here.plan(), here.settings.target_schema, validated.read_time)

@@ -23,6 +23,9 @@ class Finished(Receipt):
 def post_migration(run: Run, published: Published | None) -> Finished:
     """The end is written down: in the target, in the status, in the reports."""
     here = world(run)
+    if "post_migration" in here.settings.skip_phases:
+        here.skip("post_migration", "left out by --skip-phases")
+        return Finished(tables=(), published=published is not None)
     here.begin("post_migration")
     if published is not None:
         record_end(here.database_url, run.migration_id, "completed", here.status.data()["statistics"])

@@ -7,27 +7,50 @@ from collections.abc import Sequence
 from prefect import task
 
 from firelift.errors import FireliftError
-from firelift.phases.pre_validation import Target, validate
+from firelift.phases.import_ import record_begin
+from firelift.phases.pre_validation import Target, survey, validate
 from firelift.postgres.checks import check_target
 from firelift.postgres.supabase import check_api
 from firelift.receipts import Validated
+from firelift.run.kept import receipt_file
 from tasks.checkpoint import PHASE
+from tasks.receipted import receipted
 from tasks.world import Run, World, world
 
 
 # It says soon what is wrong: the checks themselves wait for what may only be late.
 @task(**PHASE | {"retries": 0}, name="pre_validation", task_run_name="pre_validation")
+@receipted("pre_validation", Validated)
 def pre_validation(run: Run) -> Validated:
     """Checks both sides, the disk and the names; chooses the snapshot."""
     here = world(run)
     status = here.begin("pre_validation")
-    rules = here.rules()
-    validated = validate(here.source, here.settings.read_time, here.selection, rules.naming, rules.mapping, here.directory, target_of(here))
+    validated = standing(here) or chosen(here)
     status.read_at(validated.read_time)
     for warning in validated.warnings:
         status.warn(warning)
     here.end("pre_validation", validated)
     return validated
+
+
+def chosen(here: World) -> Validated:
+    """A new snapshot, with everything about it found to be in order."""
+    rules = here.rules()
+    snapshot = here.workers.call(survey, here.source, here.settings.read_time)
+    return validate(snapshot, here.selection, rules.naming, rules.mapping, here.directory, target_of(here))
+
+
+def standing(here: World) -> Validated | None:
+    """The snapshot that an earlier attempt chose, where Prefect's own receipt of it is gone: never another one for half an archive."""
+    file = receipt_file(here.workspace, "pre_validation")
+    return Validated.model_validate_json(file.read_text()) if file.exists() else None
+
+
+@task(**PHASE | {"persist_result": False, "cache_policy": None}, name="register", task_run_name="register")
+def register(run: Run, validated: Validated) -> None:
+    """The target knows the run from here on: what it is, that it runs, and whether somebody wants it to stop."""
+    here = world(run)
+    record_begin(here.database_url, run.migration_id, here.settings.migration_mode, here.settings.public(), validated.read_time)
 
 
 def target_of(here: World) -> Target | None:
@@ -38,7 +61,7 @@ def target_of(here: World) -> Target | None:
     def problems(tables: Sequence[str]) -> list[FireliftError]:
         if here.settings.supabase_url and here.settings.supabase_key:
             check_api(here.settings.supabase_url, here.settings.supabase_key.get_secret_value())
-        # Each worker has a connection, and so have the lock and the phase itself.
-        return check_target(here.database_url, here.run.migration_id, here.settings.target_schema, tables, here.settings.max_workers + 2)
+        # Each worker has a connection, and so have the lock, the watch for a stop, and the phase itself.
+        return check_target(here.database_url, here.run.migration_id, here.settings.target_schema, tables, here.settings.max_workers + 3)
 
     return Target(problems)

@@ -13,11 +13,14 @@ import httpx
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.context import TaskRunContext
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import CancelledRun, ObjectNotFound
 from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.states import Pending
+from prefect.states import Cancelled, Pending
 from prefect.utilities.callables import get_call_parameters
+
+from firelift.errors import Stopped
+from firelift.run.status import is_stop
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,7 +48,10 @@ def subflow(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
             )
             # The migration itself has a heartbeat; to end a child's costs a second, in its turn.
             with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-                return cast(R, run_flow(_out_of_turn(flow), flow_run=child, parameters=parameters))
+                try:
+                    return cast(R, run_flow(_out_of_turn(flow), flow_run=child, parameters=parameters))
+                except CancelledRun as error:
+                    raise Stopped() from error
 
 
 def _out_of_turn(flow: Flow[P, R]) -> Flow[P, R]:
@@ -57,6 +63,10 @@ def _out_of_turn(flow: Flow[P, R]) -> Flow[P, R]:
         _turn.release()
         try:
             return work(*args, **kwargs)
+        except BaseException as error:
+            if is_stop(error):
+                return cast(R, Cancelled(message="stopped on request"))
+            raise
         finally:
             _turn.acquire()
 

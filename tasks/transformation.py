@@ -13,10 +13,12 @@ from firelift.planning import make_plan
 from firelift.receipts import Extracted, Planned, RootFound, Transformed, TransformedAll, summed, tallied
 from tasks.checkpoint import PHASE
 from tasks.progress import Pulse
+from tasks.receipted import receipted
 from tasks.world import Run, world
 
 
 @task(**PHASE, name="planning", task_run_name="planning")
+@receipted("transformation", Planned)
 def planning(run: Run, extracted: list[Extracted]) -> Planned:
     """Tables, columns and types for everything that was archived."""
     here = world(run)
@@ -33,6 +35,7 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
 
 
 @task(**PHASE, name="transform", task_run_name="transform {root.collection}")
+@receipted("transformation", Transformed)
 def transform(run: Run, root: RootFound) -> Transformed:
     """One root collection, with everything beneath it, as typed rows."""
     here = world(run)
@@ -49,6 +52,7 @@ def transform(run: Run, root: RootFound) -> Transformed:
 
 
 @task(**PHASE, name="transformation", task_run_name="transformation")
+@receipted("transformation", TransformedAll)
 def transformation(run: Run, transformed: list[Transformed]) -> TransformedAll:
     """Everything is rows: what became of the documents of every collection."""
     here = world(run)
@@ -61,6 +65,9 @@ def transformation(run: Run, transformed: list[Transformed]) -> TransformedAll:
         reasons=tallied([part.reasons for part in transformed]),
     )
     status = here.begin("transformation")
+    for part in transformed:
+        status.restart_collection("transformation", part.collection)
+        status.advance("transformation", part.collection, documents=part.documents)
     status.note(rowsRejected=done.rejected, residueRows=done.residue)
     for reason, count in done.reasons.items():
         status.warn(f"documents rejected: {count}, because {reason}", "transformation")

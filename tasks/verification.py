@@ -9,7 +9,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from firelift.files import write_whole
-from firelift.phases.rollback import roll_back
 from firelift.phases.verification import TooManyRejects, VerificationFailed, verify
 from firelift.receipts import RootFound, TransformedAll, Verified
 from tasks.checkpoint import PHASE
@@ -26,8 +25,6 @@ def verification(run: Run, roots: Sequence[RootFound], transformed: TransformedA
     write_whole(
         here.workspace.verification_results / "differences.json", json.dumps([found.model_dump() for found in done.differences], indent=1)
     )
-    if not done.passed or transformed.rejected > here.settings.max_rejects:
-        roll_back(here.database_url, run.migration_id)
     if not done.passed:
         first = done.differences[0]
         raise VerificationFailed(differences=len(done.differences), first=f"{first.table} {first.key}: {first.what}")
@@ -40,6 +37,7 @@ def verification(run: Run, roots: Sequence[RootFound], transformed: TransformedA
 @task(**PHASE | {"cache_policy": NO_CACHE}, name="skip_verification", task_run_name="verification (switched off)")
 def skip_verification(run: Run) -> None:
     """Says in status and reports that nothing was verified."""
-    status = world(run).status
-    status.skip_phase("verification", "switched off by --no-auto-verification")
-    status.warn("Verification was switched off: nothing was compared.", "verification")
+    here = world(run)
+    option = "--skip-phases" if "verification" in here.settings.skip_phases else "--no-auto-verification"
+    here.skip("verification", f"switched off by {option}")
+    here.status.warn("Verification was switched off: nothing was compared.", "verification")

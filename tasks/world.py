@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from prefect.client.schemas.objects import FlowRun
 
 from firelift.errors import FireliftError, Stopped
 from firelift.firestore.channel import Source, project_of
 from firelift.firestore.errors import NoProject
 from firelift.mapping import read_mapping
 from firelift.paths import Selection
+from firelift.phases.import_ import record_failure
+from firelift.phases.rollback import roll_back
+from firelift.phases.stopping import asked_in_target, cancel_statements, forget_stop_in_target
 from firelift.plan import Plan
 from firelift.planning import Rules
+from firelift.postgres.lock import TargetLock, target_lock
 from firelift.receipts import Receipt, TransformedAll
 from firelift.run.fingerprint import fingerprint
+from firelift.run.identity import claim, meant, resumes
+from firelift.run.kept import refuse_unskippable
 from firelift.run.log import Log
 from firelift.run.reports import TableReport, write_reports
-from firelift.run.status import Phase, Status
+from firelift.run.status import Phase, Status, is_stop
+from firelift.run.stop import forget_stop, stop_requested
 from firelift.run.workspace import Workspace, new_migration_id
 from firelift.settings import Settings
 from firelift.workers import Workers
+from tasks.watch import Look, Watch, cancelled_in_prefect, current_flow_run
 
 
 class Run(Receipt):
@@ -48,8 +58,31 @@ class World:
         self.status = Status.open(self.workspace, settings.migration_mode, settings.secrets(), log)
         self.selection = Selection(settings.collections, settings.exclude_collections)
         self._lock = threading.Lock()
-        self.check_lock: Callable[[], None] = lambda: None
-        """Raises LockLost where another run may have taken the target meanwhile."""
+        self._stopping, self._closed = threading.Event(), threading.Event()
+        self.target_lock: TargetLock | None = None
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Ends the run soon: what is being worked on is dropped, and no phase begins any more. Returns when the run has ended."""
+        self._stopping.set()
+        self.workers.stop()
+        while not self.settings.dry_run and not self._closed.wait(0.5):
+            with suppress(FireliftError):
+                cancel_statements(self.database_url, self.run.migration_id)
+
+    def close(self) -> None:
+        self._closed.set()
+        self.status.close()
+
+    def check(self) -> None:
+        """For what cannot be undone: raises Stopped where somebody asked for it, LockLost where another run may have taken the target."""
+        if self.stopping:
+            raise Stopped()
+        if self.target_lock is not None:
+            self.target_lock.check()
 
     @property
     def directory(self) -> Path:
@@ -68,11 +101,19 @@ class World:
         return Plan.model_validate_json((self.directory / "plan.json").read_text())
 
     def begin(self, phase: Phase) -> Status:
-        """The status, with this phase running."""
+        """The status, with this phase running; raises Stopped where somebody asked for it."""
+        if self.stopping:
+            raise Stopped()
         with self._lock:
             if self.status.current_phase != phase:
                 self.status.start_phase(phase)
         return self.status
+
+    def skip(self, phase: Phase, reason: str) -> None:
+        """Says, once, that the phase is left out."""
+        with self._lock:
+            if self.status.state_of(phase) != "skipped":
+                self.status.skip_phase(phase, reason)
 
     def end(self, phase: Phase, receipt: Receipt) -> None:
         """The phase is done; the reports say so."""
@@ -132,55 +173,123 @@ def world(run: Run) -> World:
 
 
 def named_run(options: dict[str, Any]) -> Run:
-    """The run with these options above environment, `.env` and defaults, under a new name unless one is given."""
-    settings = Settings.load(**options)
-    migration_id = settings.migration_id or new_migration_id()
-    public = settings.named(migration_id).public()
+    """The run that these options mean, above environment, `.env` and defaults: a new one, or one to go on with."""
+    flow_run = current_flow_run()
+    # A flow run that Prefect carries out again is the same migration.
+    new_id = new_migration_id(flow_run.created, flow_run.id.hex[:6]) if flow_run else new_migration_id()
+    settings = meant(Settings.load(**options), new_id, _label(flow_run))
+    public = settings.public()
     public["working_dir"] = os.path.abspath(str(settings.working_dir))
-    return Run(migration_id=migration_id, settings=public)
+    return Run(migration_id=str(settings.migration_id), settings=public)
+
+
+def _label(flow_run: FlowRun | None) -> str | None:
+    return str(flow_run.id) if flow_run else None
+
+
+def stop_all() -> bool:
+    """Asks every run of this process to stop; False where there is none."""
+    for here in _worlds.values():
+        threading.Thread(target=here.stop, name="firelift-stop", daemon=True).start()
+    return bool(_worlds)
 
 
 @contextmanager
 def opened(run: Run) -> Iterator[World]:
-    """A run from its first to its last word: workers and target lock held, its end in status, reports and target."""
+    """A run from its first to its last word: workers and target lock held, its end in status, reports and target.
+
+    Raises what ended the run; that is Stopped for every kind of stop.
+    """
     settings = Settings.load(**run.settings)
+    workspace = Workspace(settings.working_dir, run.migration_id)
+    refuse_unskippable(workspace, settings.skip_phases)
     with ExitStack() as stack:
         workers = Workers(settings.max_workers)
         stack.callback(workers.stop)
+        # A run that goes on may be at work in another process: until the lock says no, its files are that one's.
+        lock = stack.enter_context(_target_held(settings, run)) if resumes(settings) else None
         here = World(run, settings, workers)
-        _worlds[run.migration_id] = here
-        stack.callback(_worlds.pop, run.migration_id, None)
-        stack.callback(here.status.close)
+        stack.callback(here.close)
+        claim(workspace, settings, _label(current_flow_run()))
+        forget_stop(workspace)
         try:
-            here.begin("pre_validation")
+            if here.status.state_of("pre_validation") != "completed":
+                here.begin("pre_validation")
             here.report()
-            with _target_held(here):
+            here.target_lock = lock or stack.enter_context(_target_held(settings, run))
+            with _world_of(here), Watch(_looks(here, stack), here.stop), _ended_in_target(here):
                 yield here
             here.status.complete()
-        except (KeyboardInterrupt, Stopped):
-            here.status.stop()
-            raise
         except BaseException as error:
-            here.status.fail(error)
-            raise
+            ended = Stopped(migration=run.migration_id) if here.stopping or is_stop(error) else error
+            here.status.fail(ended)
+            if ended is error:
+                raise
+            raise ended from error
         finally:
             _last_report(here)
 
 
 @contextmanager
-def _target_held(here: World) -> Iterator[None]:
-    """The target's lock, kept until no worker writes any more; a dry run needs none."""
-    if here.settings.dry_run:
+def _world_of(here: World) -> Iterator[None]:
+    _worlds[here.run.migration_id] = here
+    try:
         yield
-        return
-    from firelift.postgres.lock import target_lock
+    finally:
+        del _worlds[here.run.migration_id]
 
-    with target_lock(here.database_url, here.run.migration_id) as lock:
-        here.check_lock = lock.check
-        try:
-            yield
-        finally:
-            here.workers.stop()
+
+@contextmanager
+def _target_held(settings: Settings, run: Run) -> Iterator[TargetLock | None]:
+    """The target's lock; a dry run needs none."""
+    if settings.dry_run:
+        yield None
+        return
+    settings.require_target()
+    assert settings.database_url is not None
+    url = settings.database_url.get_secret_value()
+    with target_lock(url, run.migration_id) as lock:
+        forget_stop_in_target(url, run.migration_id)
+        yield lock
+
+
+def _looks(here: World, stack: ExitStack) -> list[Look]:
+    """Where a request to stop may come from."""
+    looks: list[Look] = [lambda: stop_requested(here.workspace), cancelled_in_prefect()]
+    if not here.settings.dry_run:
+        looks.append(stack.enter_context(asked_in_target(here.database_url, here.run.migration_id)))
+    return looks
+
+
+@contextmanager
+def _ended_in_target(here: World) -> Iterator[None]:
+    """Where the run fails: no worker writes any more, and the target is put back or says how the run ended."""
+    try:
+        yield
+    except BaseException as error:
+        here.workers.stop()
+        if not here.settings.dry_run:
+            stopped = here.stopping or is_stop(error)
+            if not stopped and _takes_back(here, error):
+                _take_back(here)
+            else:
+                with suppress(FireliftError):
+                    record_failure(here.database_url, here.run.migration_id, "stopped" if stopped else "failed")
+        raise
+
+
+def _takes_back(here: World, error: BaseException) -> bool:
+    """What failed in import or verification is taken back, unless it will do by itself later: that waits for --resume."""
+    waits = isinstance(error, FireliftError) and error.retry
+    return here.settings.auto_rollback and here.status.current_phase in ("import", "verification") and not waits
+
+
+def _take_back(here: World) -> None:
+    try:
+        done = roll_back(here.database_url, here.run.migration_id)
+        here.status.note(rolledBack=done.model_dump(mode="json"))
+    except FireliftError as problem:
+        here.status.warn(f"the rollback did not succeed, run `firelift rollback`: {problem}")
 
 
 def _last_report(here: World) -> None:

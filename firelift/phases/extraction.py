@@ -39,7 +39,7 @@ def extract_collection(
     """Archives a root collection with everything beneath it, and proves by COUNT that it is complete."""
     directory = archive / file_name(root.collection)
     directory.mkdir(mode=0o700, exist_ok=True)
-    ranges = _ranges(source, root, directory, read_time, range_documents, workers.number)
+    ranges = workers.call(cut, source, root, directory, read_time, range_documents, workers.number)
     calls = [
         (source, directory, number, keys, read_time, selection, batch_size, expected) for number, (keys, expected) in enumerate(ranges)
     ]
@@ -59,8 +59,8 @@ def extract_collection(
     )
 
 
-def _ranges(
-    source: Source, root: RootFound, directory: Path, read_time: str, range_documents: int, most: int
+def cut(
+    source: Source, root: RootFound, directory: Path, read_time: str, range_documents: int, most: int, report: Callable[[Any], None]
 ) -> list[tuple[KeyRange, int]]:
     """The key ranges of a root with their counts; kept in a file, because chunks are only valid with the same cuts."""
     kept = directory / "ranges.json"

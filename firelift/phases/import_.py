@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from firelift.archive import file_name, ranges
-from firelift.errors import FireliftError
+from firelift.errors import ConfigurationError, FireliftError
 from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import receipt_path, table_path
 from firelift.plan import Plan
@@ -23,8 +23,8 @@ from firelift.postgres.control import create_control, record_finish, record_prog
 from firelift.postgres.copy import load_chunk
 from firelift.postgres.ddl import staging_schema
 from firelift.postgres.lock import signature
-from firelift.postgres.publish import publish
-from firelift.postgres.staging import create_staging
+from firelift.postgres.publish import publish, unpublished
+from firelift.postgres.staging import create_staging, staging_token
 from firelift.receipts import ChunkTransformed, Imported, Loaded, Published, RelationChecked, tallied
 from firelift.workers import Workers
 
@@ -32,14 +32,46 @@ Progress = Callable[[int], None]
 """Hears of rows that were loaded since it last heard."""
 
 
-def prepare(url: str, migration_id: str, mode: str, settings: dict[str, Any], read_time: str, plan: Plan, target_schema: str) -> str:
-    """Makes the control schema and the run's staging tables; refuses what the target has already and cannot take the rows."""
+class NothingToLoadInto(ConfigurationError):
+    """Import can only be skipped while the tables stand into which an earlier attempt of this run loaded its rows."""
+
+    remedy = "Do not skip import: the rows are loaded again from the working directory."
+
+
+def record_begin(url: str, migration_id: str, mode: str, settings: dict[str, Any], read_time: str) -> None:
+    """Makes the control schema and writes down that the run goes on."""
     with closing(connect(url, signature(migration_id))) as connection:
-        refuse(check_tables(connection, target_schema, plan.tables))
         create_control(connection)
         record_start(connection, migration_id, mode, settings)
-        record_progress(connection, migration_id, status="running", phase="import", read_time=datetime.fromisoformat(read_time))
-        return create_staging(connection, migration_id, plan.tables)
+        record_progress(connection, migration_id, phase="extraction", read_time=datetime.fromisoformat(read_time))
+
+
+def prepare(url: str, migration_id: str, plan: Plan, target_schema: str) -> str:
+    """Makes the run's staging tables, and returns a token of their schema; refuses what the target has already and cannot take the rows."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        refuse(check_tables(connection, target_schema, plan.tables))
+        record_progress(connection, migration_id, phase="import")
+        create_staging(connection, migration_id, plan.tables)
+        return str(staging_token(connection, migration_id))
+
+
+def standing_staging(url: str, migration_id: str) -> str:
+    """The token of the staging schema that stands; raises NothingToLoadInto."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        token = staging_token(connection, migration_id)
+    if token is None:
+        raise NothingToLoadInto(schema=staging_schema(migration_id))
+    return token
+
+
+def is_published(url: str, migration_id: str, plan: Plan, target_schema: str) -> bool:
+    """Whether an earlier attempt of this run has published its tables."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        return (
+            bool(plan.tables)
+            and staging_token(connection, migration_id) is None
+            and not unpublished(connection, migration_id, target_schema, plan.tables)
+        )
 
 
 def load_collection(workers: Workers, url: str, migration_id: str, run: Path, collection: str, progress: Progress) -> Loaded:
@@ -109,6 +141,12 @@ def misfits(url: str, migration_id: str, plan: Plan, target_schema: str) -> list
     """What stands in the target under a table's name and cannot take its rows; looks only."""
     with closing(connect(url, signature(migration_id))) as connection:
         return check_tables(connection, target_schema, plan.tables)
+
+
+def record_failure(url: str, migration_id: str, status: str) -> None:
+    """How a run ended that was not completed. What it published stays published: only the record says so."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        record_finish(connection, migration_id, status)
 
 
 def record_end(url: str, migration_id: str, status: str, counts: dict[str, Any] | None = None) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.firestore.channel import Source, open_firestore
@@ -22,6 +23,10 @@ from firelift.receipts import RootFound, Validated
 # Firestore does not say how large a database is. Archive and tables together took 0.2 KB a document of 570 bytes;
 # with larger documents a full disk still stops the run cleanly, and it goes on when there is room.
 BYTES_A_DOCUMENT = 1024
+
+
+Snapshot = tuple[str, list[Root]]
+"""The read time, and the root collections with their counts at it."""
 
 
 class NotReady(ConfigurationError):
@@ -49,17 +54,9 @@ class Target:
     problems: Callable[[Sequence[str]], list[FireliftError]]
 
 
-def validate(
-    source: Source, read_time: str, selection: Selection, naming: Naming, mapping: Mapping, run: Path, target: Target | None
-) -> Validated:
-    """Looks at both sides and the disk. Raises the one error, or NotReady with all of them."""
-    firestore = open_firestore(source)
-    try:
-        firestore.reach()
-        moment = snapshot_time(read_time, server_time(firestore))
-        found = roots(firestore, moment)
-    finally:
-        firestore.close()
+def validate(snapshot: Snapshot, selection: Selection, naming: Naming, mapping: Mapping, run: Path, target: Target | None) -> Validated:
+    """Looks at the target, the disk and the names to come. Raises the one error, or NotReady with all of them."""
+    moment, found = snapshot
     taken = _selected(found, selection)
     names = table_names([root.collection_id for root in taken], naming, mapping)
     problems = [*_disk_problems(run, sum(root.documents for root in taken)), *(target.problems(list(names.values())) if target else [])]
@@ -72,6 +69,17 @@ def validate(
         documents=sum(root.documents for root in taken),
         warnings=() if taken else (_nothing(found),),
     )
+
+
+def survey(source: Source, read_time: str, report: Callable[[Any], None]) -> Snapshot:
+    """Reaches Firestore and chooses the snapshot. For a worker, so that a stop need not wait for the count of a large collection."""
+    firestore = open_firestore(source)
+    try:
+        firestore.reach()
+        moment = snapshot_time(read_time, server_time(firestore))
+        return moment, roots(firestore, moment)
+    finally:
+        firestore.close()
 
 
 def refuse(problems: Sequence[FireliftError]) -> None:

@@ -82,10 +82,14 @@ def publish(connection: Connection, migration_id: str, target_schema: str, table
 
 
 def _must_be_published(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan]) -> None:
-    saved = saved_tables(connection, target_schema)
-    missing = [table.table for table in tables if table.collection not in saved or saved[table.collection].migration_id != migration_id]
-    if missing:
+    if missing := unpublished(connection, migration_id, target_schema, tables):
         raise NothingStaged(schema=staging_schema(migration_id), tables=", ".join(missing))
+
+
+def unpublished(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan]) -> list[str]:
+    """The tables that the target has not got from this run."""
+    saved = saved_tables(connection, target_schema)
+    return [table.table for table in tables if table.collection not in saved or saved[table.collection].migration_id != migration_id]
 
 
 def _prepare_schema(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan]) -> None:

@@ -189,3 +189,6 @@ SELECT least(
 SELECT (pg_total_relation_size(class.oid) / nullif(greatest(reltuples, 0), 0))::bigint
 FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relname = %(table)s
+
+-- name: staging_token
+SELECT coalesce(obj_description(oid, 'pg_namespace'), oid::text) FROM pg_catalog.pg_namespace WHERE nspname = %(schema)s

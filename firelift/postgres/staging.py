@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import uuid4
 
 from psycopg import sql
 
@@ -23,12 +24,20 @@ def create_staging(connection: Connection, migration_id: str, tables: Sequence[T
             # Receipts without their rows would make a run that goes on skip what is not there.
             connection.execute(QUERY["forget_chunks"], {"migration_id": migration_id})
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+            # Its number may be that of another schema in another database: what was loaded there is not here.
+            connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(schema), sql.Literal(str(uuid4()))))
             close_schema(connection, schema)
         standing = {name for (name,) in connection.execute(QUERY["relation_names"], {"schemas": [schema]})}
         for table in tables:
             if table.table not in standing:
                 connection.execute(create_table(table, schema, staged=True))
     return schema
+
+
+def staging_token(connection: Connection, migration_id: str) -> str | None:
+    """What tells the run's staging schema from any other that had or will have its name; None where there is none."""
+    row = connection.execute(QUERY["staging_token"], {"schema": staging_schema(migration_id)}).fetchone()
+    return str(row[0]) if row else None
 
 
 def drop_staging(connection: Connection, migration_id: str) -> None:

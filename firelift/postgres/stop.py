@@ -38,5 +38,11 @@ def stop_requested(connection: Connection, migration_id: str) -> bool:
     return row == (True,)
 
 
+def cancel_statements(connection: Connection, application: str) -> None:
+    """Cancels what the connections of this application_name are doing now."""
+    with translated("cancelling the run's statements"):
+        connection.execute(QUERY["cancel_statements"], {"application": application})
+
+
 def _knows_stop(connection: Connection) -> bool:
     return connection.execute(QUERY["knows_stop"]).fetchone() == (True,)

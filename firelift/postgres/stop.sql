@@ -19,3 +19,7 @@ SELECT EXISTS (
     SELECT FROM pg_attribute JOIN pg_class AS class ON class.oid = attrelid JOIN pg_namespace AS space ON space.oid = relnamespace
     WHERE nspname = 'firelift' AND relname = 'migrations' AND attname = 'stop_requested_at' AND NOT attisdropped
 )
+
+-- name: cancel_statements
+SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = %(application)s AND state = 'active' AND pid <> pg_backend_pid()

@@ -20,6 +20,7 @@ DECIDING = (
     "foreign_keys",
     "migration_mode",
     "dry_run",
+    "read_time",
 )
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from firelift.errors import FireliftError
+from firelift.errors import FireliftError, Stopped
 from firelift.files import DiskFull
 from firelift.run.checkpoint import write_checkpoint
 from firelift.run.clock import now, seconds_between
@@ -115,6 +115,10 @@ class Status:
         """The phase this process has begun last; what an earlier one was at does not count."""
         with self._lock:
             return self._current if self._current is not None and self._phases[self._current].state != "pending" else None
+
+    def state_of(self, name: Phase) -> State:
+        with self._lock:
+            return self._phases[name].state
 
     def start_phase(self, name: Phase) -> None:
         """The phase begins, its counts at zero: what an earlier attempt got done is counted again by whoever finds it."""
@@ -250,7 +254,7 @@ class Status:
                 "startedAt": self._started_at,
                 "updatedAt": at,
                 "finishedAt": self._finished_at,
-                "process": {"host": platform.node(), "pid": os.getpid()},
+                "process": this_process(),
                 "progress": {
                     "percent": self._percent(),
                     "etaSeconds": self._eta(),
@@ -342,8 +346,12 @@ class Status:
 
 
 def is_stop(error: BaseException) -> bool:
-    """Whether it is Ctrl-C, or the SIGTERM that Prefect, which the engine does not import, makes an exception of."""
-    return isinstance(error, KeyboardInterrupt) or type(error).__name__ == "TerminationSignal"
+    """Whether it is a request to stop, Ctrl-C, or what Prefect (which the engine does not import) makes of SIGTERM and a cancelled run."""
+    return isinstance(error, KeyboardInterrupt | Stopped) or type(error).__name__ in ("TerminationSignal", "CancelledRun")
+
+
+def this_process() -> dict[str, Any]:
+    return {"host": platform.node(), "pid": os.getpid()}
 
 
 def any_known(counts: Sequence[int | None]) -> bool:

@@ -32,10 +32,10 @@ class NoSuchRun(ConfigurationError):
     remedy = "Start one with `firelift migrate`, or name the right directory with --working-dir."
 
 
-def new_migration_id(now: datetime | None = None) -> str:
-    """A name such as migration-2026-11-22T10-30-00-123Z-abc123."""
+def new_migration_id(now: datetime | None = None, tail: str | None = None) -> str:
+    """A name such as migration-2026-11-22T10-30-00-123Z-abc123; its tail is random unless given."""
     moment = (now or datetime.now(UTC)).astimezone(UTC)
-    tail = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(6))
+    tail = tail or "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(6))
     return f"migration-{moment:%Y-%m-%dT%H-%M-%S}-{moment.microsecond // 1000:03d}Z-{tail}"
 
 

@@ -55,7 +55,6 @@ def sample(api: Api, emulator_host: str, postgres: PostgresServer, tmp_path_fact
             directory,
             {"project_id": project, "migration_id": MIGRATION, "batch_size": 200, "working_dir": "workspace"},
             PREFECT_API_URL=api.url,
-            PREFECT_LOCAL_STORAGE_PATH=str(directory / "results"),
             FIRESTORE_EMULATOR_HOST=emulator_host,
             SUPABASE_DB_URL=database_url,
         )
@@ -64,7 +63,7 @@ def sample(api: Api, emulator_host: str, postgres: PostgresServer, tmp_path_fact
         eventually(
             90, lambda: all(task["state_type"] == "COMPLETED" for task in api.tasks_of(found["id"])) and phases(api, found) == PHASES
         )
-        yield Migrated(project, database_url, directory / "workspace", directory / "results", found)
+        yield Migrated(project, database_url, directory / "workspace", directory / "workspace" / "runs" / MIGRATION / "checkpoints", found)
         clear(emulator_host, project)
 
 

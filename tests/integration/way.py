@@ -26,8 +26,8 @@ from firelift.local.postgres import PostgresServer
 from firelift.local.writer import values, write_documents
 from firelift.paths import Selection, collection_of
 from firelift.phases.extraction import extract_collection, read_profile
-from firelift.phases.import_ import finish, load_collection, prepare, publish_tables
-from firelift.phases.pre_validation import validate
+from firelift.phases.import_ import finish, load_collection, prepare, publish_tables, record_begin
+from firelift.phases.pre_validation import survey, validate
 from firelift.phases.transformation import transform_collection
 from firelift.phases.verification import verify
 from firelift.plan import Plan, TablePlan
@@ -159,7 +159,7 @@ def migrate(
     rules, selection = rules or Rules(), selection or Selection()
     workspace = Workspace(directory, new_migration_id()).create()
     run, migration_id = workspace.run, workspace.migration_id
-    validated = validate(source, "now", selection, rules.naming, rules.mapping, run, None)
+    validated = validate(survey(source, "now", print), selection, rules.naming, rules.mapping, run, None)
     roots = [root.collection for root in validated.roots]
     meanwhile()
     with Workers(workers) as pool:
@@ -170,7 +170,8 @@ def migrate(
         write_whole(run / "plan.json", plan.model_dump_json(indent=1))
         transformed = [transform_collection(pool, run, root, lambda _: None) for root in roots]
         counts = summed([part.tables for part in transformed])
-        prepare(url, migration_id, "full", {}, validated.read_time, plan, "public")
+        record_begin(url, migration_id, "full", {}, validated.read_time)
+        prepare(url, migration_id, plan, "public")
         loaded = [load_collection(pool, url, migration_id, run, root, lambda _: None) for root in roots]
     imported = finish(url, migration_id, plan, foreign_keys, loaded)
     verified = verify(url, migration_id, run, roots, plan, counts)

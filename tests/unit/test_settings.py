@@ -73,12 +73,16 @@ def test_every_setting_is_read_from_its_own_variable(name: str, monkeypatch: pyt
         "database_url": URL,
         "firebase_service_account": "file.json",
         "mapping": "file.json",
+        "checkpoint_file": "file.json",
         "naming": "preserve",
         "foreign_keys": "strict",
         "migration_mode": "full",
         "read_time": "minute",
         "auto_verification": "false",
+        "auto_rollback": "false",
         "dry_run": "true",
+        "resume": "true",
+        "skip_phases": "extraction",
         "verbose": "1",
     }
     numbers = dict.fromkeys(("max_rejects", "max_workers", "batch_size", "range_documents"), "7")
@@ -163,8 +167,8 @@ def test_a_bad_value_is_named_with_the_env_file_it_came_from() -> None:
 
 
 def test_an_unknown_setting_is_refused() -> None:
-    with pytest.raises(UnknownSetting, match="resume"):
-        Settings.load(resume=True)
+    with pytest.raises(UnknownSetting, match="resumee"):
+        Settings.load(resumee=True)
 
 
 def test_an_env_file_that_is_no_text_is_named() -> None:

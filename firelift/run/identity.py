@@ -1,0 +1,126 @@
+"""Which run is meant, and with which settings it began: a run that goes on does so with the same ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from firelift.errors import ConfigurationError
+from firelift.run.fingerprint import DECIDING, deciding
+from firelift.run.workspace import NoSuchRun, Workspace
+from firelift.settings import Settings
+
+IDENTITY = "run.json"
+
+# What a resume takes from the run's beginning, unless it is given anew. Not what belongs to the machine: credentials, addresses, workers.
+KEPT = (*DECIDING, "max_rejects", "batch_size", "auto_verification", "auto_rollback")
+
+
+class OtherSettings(ConfigurationError):
+    """A run cannot be resumed with settings that would give another result."""
+
+    remedy = "Leave them out to resume with those it began with, or start a new run without --resume."
+
+
+class RunExists(ConfigurationError):
+    """There is a run of this name already."""
+
+    remedy = "Add --resume to go on with it, or give another --migration-id."
+
+
+class NotACheckpoint(ConfigurationError):
+    """The file is not the checkpoint of a run."""
+
+    remedy = "Give the migration-checkpoint.json of the run to resume."
+
+
+def resumes(settings: Settings) -> bool:
+    return settings.resume or settings.checkpoint_file is not None
+
+
+def meant(settings: Settings, new_id: str, flow_run: str | None = None) -> Settings:
+    """The settings of the run that is meant, with its name: a new one, or with --resume an earlier one.
+
+    A resume takes what is not given from the run's beginning. So does a `flow_run` that is carried out again, as Prefect's retries do.
+    Raises NoSuchRun, NotACheckpoint, RunExists, and OtherSettings with the list of differences.
+    """
+    if not resumes(settings):
+        named = settings.named(settings.migration_id or new_id)
+        kept = _kept(_workspace(named))
+        if kept is None:
+            return named
+        if flow_run is None or kept["flowRun"] != flow_run:
+            raise RunExists(migration_id=str(named.migration_id))
+        settings = named
+    workspace = _to_resume(settings)
+    kept = _kept(workspace)
+    # A run that died in its first second has nothing to go on from, and nothing to differ from.
+    before: Mapping[str, Any] = kept["settings"] if kept else {}
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    whole = Settings.load(**{**{name: before[name] for name in KEPT if name in before}, **_plain(given)})
+    if kept:
+        _refuse_differences(workspace, kept, whole)
+    return whole.resuming(workspace.migration_id, workspace.working_dir)
+
+
+def claim(workspace: Workspace, settings: Settings, flow_run: str | None = None) -> None:
+    """Writes down with which settings the run began, once."""
+    if _kept(workspace) is None:
+        known = {"settings": settings.public(), "mapping": _content(settings.mapping), "flowRun": flow_run}
+        workspace.write_json(IDENTITY, known, durable=True)
+
+
+def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as `Settings.load` takes them."""
+    return {name: value.get_secret_value() if hasattr(value, "get_secret_value") else value for name, value in given.items()}
+
+
+def _workspace(settings: Settings) -> Workspace:
+    return Workspace(settings.working_dir, str(settings.migration_id))
+
+
+def _kept(workspace: Workspace) -> dict[str, Any] | None:
+    kept: dict[str, Any] | None = workspace.read_json(IDENTITY)
+    return kept
+
+
+def _to_resume(settings: Settings) -> Workspace:
+    """The run of the checkpoint, the one that is named, or the last in the working directory."""
+    if settings.checkpoint_file:
+        return _of_checkpoint(settings.checkpoint_file, settings.working_dir)
+    if settings.migration_id:
+        return Workspace.of(settings.working_dir, settings.migration_id)
+    return Workspace.latest(settings.working_dir)
+
+
+def _of_checkpoint(file: Path, working_dir: Path) -> Workspace:
+    try:
+        migration_id = json.loads(file.read_text())["migrationId"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NotACheckpoint(file=str(file)) from error
+    if not isinstance(migration_id, str) or not migration_id or "/" in migration_id:
+        raise NotACheckpoint(file=str(file))
+    # The file in the run's own directory, or the link to it, says where that is; a copy of it does not.
+    run = file.resolve().parent
+    if run.name == migration_id and run.parent.name == "runs":
+        return Workspace.of(run.parent.parent, migration_id)
+    try:
+        return Workspace.of(working_dir, migration_id)
+    except NoSuchRun:
+        raise NoSuchRun(checkpoint_file=str(file), working_dir=str(working_dir), migration_id=migration_id) from None
+
+
+def _refuse_differences(workspace: Workspace, kept: Mapping[str, Any], settings: Settings) -> None:
+    before, now = deciding(kept["settings"]), deciding(settings.public())
+    differing = {name: f"{before[name]!r}, now {now[name]!r}" for name in now if before[name] != now[name]}
+    if kept["mapping"] != _content(settings.mapping):
+        differing["mapping"] = "the file says something else now"
+    if differing:
+        raise OtherSettings(migration_id=workspace.migration_id, **{f"{name}_was": text for name, text in differing.items()})
+
+
+def _content(mapping: Path | None) -> str | None:
+    return hashlib.sha256(mapping.read_bytes()).hexdigest() if mapping else None

@@ -1,0 +1,31 @@
+"""The receipts that a run keeps in its directory, for phases that are left out when it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from firelift.errors import ConfigurationError
+from firelift.run.status import Phase
+from firelift.run.workspace import Workspace
+
+# Leaving these out is a choice; the others must have been completed by an earlier attempt.
+NEEDS_NO_RECEIPT = ("verification", "post_migration")
+
+
+class ReceiptMissing(ConfigurationError):
+    """A phase can only be skipped when an earlier attempt of the same run has completed it."""
+
+    remedy = "Do not skip it; or give --resume, and with --migration-id the run that has it."
+
+
+def receipt_file(workspace: Workspace, name: str) -> Path:
+    """Where the receipt of a phase, or of a task such as `extract-users`, stands."""
+    return workspace.run / "receipts" / f"{name}.json"
+
+
+def refuse_unskippable(workspace: Workspace, phases: Sequence[Phase]) -> None:
+    """Raises ReceiptMissing for a phase that is to be skipped and has not been completed."""
+    for phase in phases:
+        if phase not in NEEDS_NO_RECEIPT and not receipt_file(workspace, phase).exists():
+            raise ReceiptMissing(phase=phase, receipt=f"receipts/{phase}.json", migration_id=workspace.migration_id)
