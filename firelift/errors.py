@@ -41,4 +41,4 @@ class Stopped(FireliftError):
     """The migration was stopped on request."""
 
     exit_code = 3
-    remedy = "Nothing is lost: run the same command again."
+    remedy = "Nothing is lost: go on with --resume."

@@ -15,7 +15,7 @@ from firelift.errors import ConfigurationError, FireliftError
 class DiskFull(FireliftError):
     """The disk is full."""
 
-    remedy = "Free space there or choose another --working-dir, then run again."
+    remedy = "Free space there, then go on with --resume."
 
 
 class WorkingDirUnusable(ConfigurationError):

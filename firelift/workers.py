@@ -36,7 +36,9 @@ class WorkerDied(FireliftError):
     """A worker process ended in the middle of its work."""
 
     retry = True
-    remedy = "Look for the kernel's out-of-memory killer; with little memory give a smaller --max-workers or --batch-size, then run again."
+    remedy = (
+        "Look for the kernel's out-of-memory killer; with little memory go on with --resume and a smaller --max-workers or --batch-size."
+    )
 
 
 class WorkerFailed(FireliftError):

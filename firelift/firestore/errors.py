@@ -53,7 +53,7 @@ class FirestoreUnreachable(FireliftError):
     """Firestore does not answer."""
 
     retry = True
-    remedy = "Check the network, and FIRESTORE_EMULATOR_HOST if an emulator is meant; then run again."
+    remedy = "Check the network, and FIRESTORE_EMULATOR_HOST if an emulator is meant; then go on with --resume."
 
 
 class FirestoreDenied(FireliftError):
@@ -80,7 +80,7 @@ class SnapshotExpired(FireliftError):
 class FirestoreError(FireliftError):
     """Firestore answered with an error."""
 
-    remedy = "See the code and message; run again when it is mended."
+    remedy = "See the code and message; go on with --resume when it is mended."
 
 
 class CountMismatch(FireliftError):

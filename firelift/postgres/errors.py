@@ -71,7 +71,7 @@ class PostgresNotReady(FireliftError):
     """PostgreSQL is starting up or shutting down."""
 
     retry = True
-    remedy = "Wait for the server, then run again."
+    remedy = "Wait for the server, then go on with --resume."
 
 
 class TooManyConnections(FireliftError):
@@ -91,13 +91,13 @@ class ConnectionLost(FireliftError):
     """The connection to PostgreSQL broke."""
 
     retry = True
-    remedy = "Nothing half-written stays behind; run again."
+    remedy = "Nothing half-written stays behind; go on with --resume."
 
 
 class TargetDiskFull(FireliftError):
     """The target's disk is full."""
 
-    remedy = "Make room or enlarge the disk of the database, then run again."
+    remedy = "Make room or enlarge the disk of the database, then go on with --resume."
 
 
 class TargetReadOnly(FireliftError):
@@ -105,7 +105,7 @@ class TargetReadOnly(FireliftError):
 
     remedy = (
         "Connect to the primary, not to a replica. Supabase switches a project to read-only when its disk is full: enlarge the disk, "
-        "then run again."
+        "then go on with --resume."
     )
 
 
@@ -113,7 +113,7 @@ class TargetBusy(FireliftError):
     """Somebody else held a lock for too long, or two transactions collided."""
 
     retry = True
-    remedy = "Run again when the other session is done."
+    remedy = "Go on with --resume when the other session is done."
 
 
 class PermissionDenied(FireliftError):
@@ -126,7 +126,7 @@ class StatementCancelled(FireliftError):
     """Somebody cancelled a statement of ours in the target."""
 
     retry = True
-    remedy = "Run again."
+    remedy = "Go on with --resume."
 
 
 class DuplicateKeys(FireliftError):
@@ -144,7 +144,7 @@ class PostgresLimit(FireliftError):
 class PostgresRefused(FireliftError):
     """PostgreSQL refused a statement."""
 
-    remedy = "The server's own words are above; run again when the cause is gone."
+    remedy = "The server's own words are above; go on with --resume when the cause is gone."
 
 
 # The texts are libpq's, PostgreSQL's and Supavisor's: a failed connection has no SQLSTATE.

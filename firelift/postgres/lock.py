@@ -27,7 +27,7 @@ class LockLost(FireliftError):
     """The connection that held the target's lock broke, so another run may have started."""
 
     retry = True
-    remedy = "Run again."
+    remedy = "Go on with --resume."
 
 
 class TargetLock:

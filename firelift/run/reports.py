@@ -21,13 +21,15 @@ class TableReport(TypedDict):
     residue: int
 
 
+_RESUME = "`firelift migrate --resume`"
+
 _PHASE_REMEDY: Mapping[str, str] = {
-    "pre_validation": "Nothing has been written to the target. Mend the cause and run the same command again.",
-    "extraction": "Nothing has been written to the target. Mend the cause and run the same command again.",
-    "transformation": "Nothing has been written to the target. Mend the cause and run the same command again.",
-    "import": "Readers of the target see nothing of this run: its rows are in a staging schema. Mend the cause and run again.",
-    "verification": "Nothing has been published. Look into `verification-results/` for what differs, mend it and run again.",
-    "post_migration": "Look at the error below: what was published stays. Mend the cause and run again.",
+    "pre_validation": f"Nothing has been written to the target. Mend the cause and run it again: {_RESUME}.",
+    "extraction": f"No table of the target has been touched. Mend the cause and go on: {_RESUME}.",
+    "transformation": f"No table of the target has been touched. Mend the cause and go on: {_RESUME}.",
+    "import": f"Readers of the target see nothing of this run. Mend the cause and go on: {_RESUME}.",
+    "verification": f"Nothing has been published. Look into `verification-results/` for what differs, mend it and go on: {_RESUME}.",
+    "post_migration": f"Look at the error below: what was published stays. Mend the cause and go on: {_RESUME}.",
 }
 
 _HEADLINES: Mapping[str, str] = {
@@ -74,11 +76,11 @@ def next_steps(report: Mapping[str, Any]) -> list[str]:
     if state == "in_progress":
         return ["Wait, or watch it: `firelift status --watch`."]
     if state == "stopped":
-        return ["The run was stopped; nothing is lost. Run the same command again."]
+        return [f"The run was stopped; nothing is lost. Go on with it: {_RESUME}."]
     if state == "failed":
         last = report["errors"][-1] if report["errors"] else {}
         cause = [last["remedy"]] if last.get("remedy") else []
-        return [*cause, _PHASE_REMEDY.get(report["currentPhase"] or "", "Mend the cause and run the same command again.")]
+        return [*cause, _PHASE_REMEDY.get(report["currentPhase"] or "", f"Mend the cause and go on: {_RESUME}.")]
     return _after_success(report)
 
 

@@ -16,7 +16,7 @@ from firelift.run.checkpoint import write_checkpoint
 from firelift.run.clock import now, seconds_between
 from firelift.run.log import Log
 from firelift.run.progress import Progress
-from firelift.run.redact import clean
+from firelift.run.redact import clean, redact
 from firelift.run.ticker import Ticker
 from firelift.run.workspace import STATUS, Workspace
 
@@ -187,6 +187,9 @@ class Status:
     def warn(self, text: str, phase: Phase | None = None) -> None:
         with self._lock:
             at = phase or self._current
+            said = any(warning["phase"] == at and warning["message"] == redact(text, self._secrets) for warning in self._warnings)
+            if said:  # by an earlier attempt of this run
+                return
             if len(self._warnings) < _MOST_MESSAGES:
                 self._warnings.append(clean({"timestamp": now(), "phase": at, "message": text}, self._secrets))
         if self._log is not None:
