@@ -24,6 +24,7 @@ Held = Iterator[tuple[Place, Reached]]
 @contextmanager
 def held_in(phase: str, place: Place, front: Gateway) -> Held:
     """A run started from the place that is yielded gets no further than the middle of the phase until the block ends."""
+    staging = staging_schema(place.migration_id)
     match phase:
         case "pre_validation":
             with front.held("ListCollectionIds") as reached:
@@ -35,10 +36,10 @@ def held_in(phase: str, place: Place, front: Gateway) -> Held:
             with _hanging(place.run / "transformed" / "users" / "0000-000001.json") as opened:
                 yield place, opened
         case "import":
-            with _locked(place, b'"users" (', staging_schema(place.migration_id), "users") as held:
+            with _locked(place, f'COPY "{staging}"."users"', staging, "users") as held:
                 yield held
         case "verification":
-            with _locked(place, b'SELECT count(*) FROM "firelift_staging', staging_schema(place.migration_id), "cities") as held:
+            with _locked(place, f'SELECT count(*) FROM "{staging}"."cities"', staging, "cities") as held:
                 yield held
         case "publish":
             with psycopg.connect(place.url) as reader, psycopg.connect(place.url, autocommit=True) as onlooker:
@@ -71,13 +72,13 @@ def _hanging(file: Path) -> Iterator[Reached]:
 
 
 @contextmanager
-def _locked(place: Place, statement: bytes, schema: str, table: str) -> Held:
+def _locked(place: Place, statement: str, schema: str, table: str) -> Held:
     """The statement waits for a table that somebody else has locked."""
     parts = urlsplit(place.url)
     address = parts.netloc.rpartition("@")[2]
     # The statement is held up on its way, so that the lock is there first.
     with (
-        proxy(address, Strike("stall", at=[statement], seconds=1.0)) as between,
+        proxy(address, Strike("stall", at=[statement.encode()], seconds=1.0)) as between,
         psycopg.connect(place.url) as holder,
         psycopg.connect(place.url, autocommit=True) as onlooker,
     ):

@@ -21,7 +21,7 @@ import psycopg
 from psycopg import sql
 
 from firelift.local.postgres import PostgresServer
-from firelift.run.workspace import STATUS
+from firelift.run.workspace import LOG, STATUS
 from tests.acceptance.operator import FIRELIFT, Operator, Said
 from tests.acceptance.prefect_world import CHECKOUT, schemas_of
 from tests.integration.refresh_world import CATALOG
@@ -125,6 +125,10 @@ class Place:
         """`pending`, `running`, …: where the phase stands."""
         state: str = self.status().get("progress", {}).get("phases", {}).get(phase, {}).get("state", "pending")
         return state
+
+    def events(self) -> list[str]:
+        """What the run's log tells, in its order."""
+        return [str(entry["event"]) for entry in json.loads((self.run / LOG).read_bytes())]
 
     def content(self) -> Content:
         return content(self.url)
