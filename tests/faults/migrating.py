@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -289,6 +289,12 @@ def archived(directory: Path) -> Archived:
             documents += chunk["documents"] + chunk["passed"]
     every = [path for path in directory.rglob("*") if path.name.endswith((".parquet", ".new"))]
     return Archived(files, documents, len(every) - len(files))
+
+
+def files_below(directory: Path, but: Sequence[str] = ()) -> dict[str, tuple[int, int]]:
+    """Every file with its size and the time of its last change (ns), except those with one of these names."""
+    there = {path: path.stat() for path in directory.rglob("*") if path.is_file() and path.name not in but}
+    return {str(path.relative_to(directory)): (found.st_size, found.st_mtime_ns) for path, found in there.items()}
 
 
 @dataclass(frozen=True)

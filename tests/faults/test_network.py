@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
-from firelift.firestore.channel import Source, open_firestore
-from firelift.firestore.query import KeyRange, server_time
-from firelift.firestore.stream import read_documents
-from firelift.local.emulator import Emulator
 from firelift.local.postgres import PostgresServer
 from tests.acceptance.operator import Said
-from tests.acceptance.prefect_world import eventually
-from tests.faults.gateway import gateway
-from tests.faults.migrating import Content, Ground, Place, Started, Undisturbed, differences
+from tests.faults.migrating import Content, Ground, Place, Undisturbed, differences
 from tests.faults.proxy import Proxy, Strike, proxy
-from tests.faults.source import fill
 
 # What a connection to the target says at a certain point of the run, word after word.
 POINTS: dict[str, Sequence[bytes]] = {
