@@ -162,11 +162,17 @@ def source_of(settings: Settings) -> Source:
 
 
 _worlds: dict[str, World] = {}
+_ended: set[str] = set()
 
 
 def world(run: Run) -> World:
-    """The world of a run that is open in this process; a process that got only a task opens its own."""
+    """The world of a run that is open in this process; a process that got only a task opens its own.
+
+    Raises Stopped in a thread that has outlived its run: after a second Ctrl-C it would write on without the target's lock.
+    """
     if run.migration_id not in _worlds:
+        if run.migration_id in _ended:
+            raise Stopped(migration=run.migration_id)
         settings = Settings.load(**run.settings)
         _worlds[run.migration_id] = World(run, settings, Workers(settings.max_workers))
     return _worlds[run.migration_id]
@@ -236,6 +242,7 @@ def _world_of(here: World) -> Iterator[None]:
     try:
         yield
     finally:
+        _ended.add(here.run.migration_id)
         del _worlds[here.run.migration_id]
 
 
