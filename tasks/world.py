@@ -28,9 +28,9 @@ from firelift.run.identity import claim, meant, resumes
 from firelift.run.kept import refuse_unskippable
 from firelift.run.log import Log
 from firelift.run.reports import TableReport, write_reports
-from firelift.run.status import Phase, Status, is_stop
+from firelift.run.status import Phase, Status, is_stop, this_process
 from firelift.run.stop import forget_stop, stop_requested
-from firelift.run.workspace import Workspace, new_migration_id
+from firelift.run.workspace import STATUS, Workspace, new_migration_id
 from firelift.settings import Settings
 from firelift.workers import Workers
 from tasks.watch import Look, Watch, cancelled_in_prefect, current_flow_run
@@ -214,10 +214,11 @@ def opened(run: Run) -> Iterator[World]:
         stack.callback(workers.stop)
         # A run that goes on may be at work in another process: until the lock says no, its files are that one's.
         lock = stack.enter_context(_target_held(settings, run)) if resumes(settings) else None
+        if not _begun_here(workspace):
+            forget_stop(workspace)
         here = World(run, settings, workers)
         stack.callback(here.close)
         claim(workspace, settings, _label(current_flow_run()))
-        forget_stop(workspace)
         try:
             if here.status.state_of("pre_validation") != "completed":
                 here.begin("pre_validation")
@@ -234,6 +235,11 @@ def opened(run: Run) -> Iterator[World]:
             raise ended from error
         finally:
             _last_report(here)
+
+
+def _begun_here(workspace: Workspace) -> bool:
+    """Whether the command began this attempt, and with it the time from which a request to stop counts."""
+    return bool((workspace.read_json(STATUS) or {}).get("process") == this_process())
 
 
 @contextmanager
