@@ -89,12 +89,11 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print the resul
 @click.pass_obj
 def migrate(session: Session, /, emergency_stop: bool, emergency_rollback: bool, as_json: bool, **options: Any) -> int:
     """Migrate Firestore into the target database."""
-    settings = session.load(given(options))
     if emergency_stop:
-        _stop(settings, as_json)
+        _stop(session, given(options), as_json)
     if emergency_rollback:
-        _roll_back(_target(settings), settings.migration_id, False, as_json)
-    return DONE if emergency_stop or emergency_rollback else _migrate(settings, as_json)
+        _roll_back(session, given(options), False, as_json)
+    return DONE if emergency_stop or emergency_rollback else _migrate(session.load(given(options)), as_json)
 
 
 @firelift.command(cls=OneLineCommand)
@@ -136,7 +135,7 @@ def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> i
 @click.pass_obj
 def stop(session: Session, /, as_json: bool, **options: Any) -> int:
     """Stop the run that is going on; it can be resumed."""
-    _stop(session.load(given(options)), as_json)
+    _stop(session, given(options), as_json)
     return DONE
 
 
@@ -149,8 +148,7 @@ def stop(session: Session, /, as_json: bool, **options: Any) -> int:
 @click.pass_obj
 def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) -> int:
     """Put the target back as it was before the latest run, or the one named."""
-    target = session.load_target(given(options))
-    _roll_back(target.url(), target.migration_id, force, as_json)
+    _roll_back(session, given(options), force, as_json)
     return DONE
 
 
@@ -199,18 +197,25 @@ def _migrate(settings: Settings, as_json: bool) -> int:
     return _EXIT_OF.get(report["status"], FAILED)
 
 
-def _stop(settings: Settings, as_json: bool) -> None:
+def _stop(session: Session, options: dict[str, Any], as_json: bool) -> None:
     from firelift.phases.stopping import stop_run
 
-    asked = stop_run(settings.working_dir, settings.migration_id, _target(settings) if settings.database_url else None)
+    place, target = Whereabouts.load(**_of(Whereabouts, options)), session.load_target(_of(Target, options))
+    asked = stop_run(place.working_dir, place.migration_id, target.url() if target.database_url else None)
     _show(asked.model_dump(mode="json"), as_json, stop_text(asked))
 
 
-def _roll_back(url: str, migration_id: str | None, force: bool, as_json: bool) -> None:
+def _roll_back(session: Session, options: dict[str, Any], force: bool, as_json: bool) -> None:
     from firelift.phases.rollback import roll_back_run
 
-    done = roll_back_run(url, migration_id, force)
+    target = session.load_target(_of(Target, options))
+    done = roll_back_run(target.url(), target.migration_id, force)
     _show(done.model_dump(mode="json"), as_json, rollback_text(done))
+
+
+def _of(model: type[Whereabouts] | type[Target], options: dict[str, Any]) -> dict[str, Any]:
+    """The options that this model knows: in an emergency the others are of no account."""
+    return {name: value for name, value in options.items() if name in model.model_fields}
 
 
 def _show(report: dict[str, Any], as_json: bool, text: str) -> None:

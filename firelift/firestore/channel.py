@@ -25,6 +25,7 @@ OPTIONS = [
     (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
+    # With gRPC's own 20 s for the answer: a connection that is dead is noticed within a minute.
     ("grpc.keepalive_time_ms", 30_000),
 ]
 # An emulator is near: http_proxy and its like are not for it.
@@ -55,6 +56,9 @@ class Source:
 class Firestore:
     """An open channel to one database. Requests and responses are serialized protobuf messages."""
 
+    # A dead connection is noticed by its keepalive; a server that is there but has lost our stream only by this.
+    longest_stream: float = 600
+
     def __init__(self, source: Source, channel: grpc.Channel, credentials: Any = None) -> None:
         self.source = source
         self._channel, self._credentials = channel, credentials
@@ -84,9 +88,9 @@ class Firestore:
                 raise errors.translate(error, self.source.name, self.source.emulator_host) from error
 
     def stream(self, method: str, request: bytes) -> Iterator[bytes]:
-        """The messages of a server stream; raises grpc.RpcError as it comes."""
+        """The messages of a server stream; raises grpc.RpcError as it comes, DEADLINE_EXCEEDED after `longest_stream` seconds."""
         call = self._channel.unary_stream(SERVICE + method, request_serializer=None, response_deserializer=None)
-        responses: Iterator[bytes] = call(request, metadata=self._metadata)
+        responses: Iterator[bytes] = call(request, metadata=self._metadata, timeout=self.longest_stream)
         return responses
 
     def collect(self, method: str, request: bytes, timeout: float = 120) -> list[bytes]:

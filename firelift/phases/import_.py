@@ -19,7 +19,7 @@ from firelift.plan import Plan
 from firelift.postgres.checks import check_tables
 from firelift.postgres.connect import Connection, connect
 from firelift.postgres.constraints import CheckedRelation, ForeignKeys, constrain
-from firelift.postgres.control import create_control, record_finish, record_progress, record_start
+from firelift.postgres.control import create_control, forget_run, record_finish, record_progress, record_start
 from firelift.postgres.copy import load_chunk
 from firelift.postgres.ddl import staging_schema
 from firelift.postgres.lock import signature
@@ -141,6 +141,13 @@ def record_failure(url: str, migration_id: str, status: str) -> None:
     """How a run ended that was not completed. What it published stays published: only the record says so."""
     with closing(connect(url, signature(migration_id))) as connection:
         record_finish(connection, migration_id, status)
+
+
+def forget_refused(url: str, migration_id: str) -> None:
+    """For a run that was refused before it staged anything: the target is as it was."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        if staging_token(connection, migration_id) is None:
+            forget_run(connection, migration_id)
 
 
 def record_end(url: str, migration_id: str, status: str, counts: dict[str, Any] | None = None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.firestore.channel import Source, open_firestore
@@ -26,8 +26,11 @@ from firelift.receipts import RootFound, Validated
 BYTES_A_DOCUMENT = 1024
 
 
-Snapshot = tuple[str, list[Root]]
-"""The read time, and the root collections with their counts at it."""
+class Snapshot(NamedTuple):
+    """A moment, and the root collections with their counts at it."""
+
+    read_time: str
+    roots: list[Root]
 
 
 class NotReady(ConfigurationError):
@@ -57,17 +60,16 @@ class Target:
 
 def validate(snapshot: Snapshot, selection: Selection, naming: Naming, mapping: Mapping, run: Path, target: Target | None) -> Validated:
     """Looks at the target, the disk and the names to come. Raises the one error, or NotReady with all of them."""
-    moment, found = snapshot
-    taken = _selected(found, selection)
+    taken = _selected(snapshot.roots, selection)
     foresight = foresight_of([root.collection_id for root in taken], selection, Rules(naming, mapping), run.parent)
     refuse([*_disk_problems(run, sum(root.documents for root in taken)), *(target.problems(foresight) if target else [])])
     return Validated(
-        read_time=moment,
+        read_time=snapshot.read_time,
         roots=tuple(
             RootFound(collection=root.collection_id, start=root.keys.start, end=root.keys.end, documents=root.documents) for root in taken
         ),
         documents=sum(root.documents for root in taken),
-        warnings=() if taken else (_nothing(found),),
+        warnings=() if taken else (_nothing(snapshot.roots),),
     )
 
 
@@ -77,7 +79,7 @@ def survey(source: Source, read_time: str, report: Callable[[Any], None]) -> Sna
     try:
         firestore.reach()
         moment = snapshot_time(read_time, server_time(firestore))
-        return moment, roots(firestore, moment)
+        return Snapshot(moment, roots(firestore, moment))
     finally:
         firestore.close()
 

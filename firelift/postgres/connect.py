@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -10,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from firelift.postgres.errors import InvalidDatabaseUrl, TransactionPooler, refusal, translated
 from firelift.postgres.queries import QUERY
+from firelift.postgres.watched import WatchedConnection, watch
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -17,36 +19,47 @@ TRANSACTION_POOLER_PORT = "6543"
 # NAMEDATALEN - 1; PostgreSQL would cut it too, with a notice.
 LONGEST_NAME = 63
 
-# A dead peer is noticed after about two minutes from either side.
+# A dead peer is noticed after about two minutes from either side, also one that goes while data is on its way to it: there keepalives
+# do not ask, and Linux alone would go on sending for a quarter of an hour.
 DEFAULTS = {
     "connect_timeout": "15",
     "keepalives": "1",
     "keepalives_idle": "60",
     "keepalives_interval": "10",
     "keepalives_count": "6",
+    "tcp_user_timeout": "120000",
 }
 
 
 def connect(url: str, application_name: str) -> Connection:
     """Opens a connection in autocommit mode: whatever must be whole says `with connection.transaction()`.
 
-    The session is in UTC with an empty search path, so every name is written with its schema. Raises InvalidDatabaseUrl,
-    TransactionPooler and the errors of `firelift.postgres.errors.REFUSALS`.
+    The session is in UTC with an empty search path, so every name is written with its schema. `keepalives_idle` and
+    `keepalives_interval` of the URL also say when and how often a wait is looked into (see `firelift.postgres.watched`). Raises
+    InvalidDatabaseUrl, TransactionPooler and the errors of `firelift.postgres.errors.REFUSALS`.
     """
     given = parameters_of(url)
     ours = {"application_name": application_name[:LONGEST_NAME], "client_encoding": "UTF8"}
+    parameters: dict[str, Any] = {**DEFAULTS, **given, **ours}
+    # Prepared statements do not survive a pooler that changes servers.
+    another = partial(WatchedConnection.connect, **parameters, autocommit=True, prepare_threshold=None)
     try:
-        # Prepared statements do not survive a pooler that changes servers.
-        connection = psycopg.connect(**{**DEFAULTS, **given, **ours}, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
+        connection = another()
     except psycopg.Error as error:
         raise refusal(error, **_facts(given)) from error
     try:
         with translated("preparing the session"):
             connection.execute(QUERY["prepare_session"])
+            watch(connection, another, _seconds(parameters, "keepalives_idle"), _seconds(parameters, "keepalives_interval"))
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _seconds(parameters: dict[str, Any], name: str) -> int:
+    # With 0 libpq leaves it to the system, whose default is hours.
+    return int(parameters[name]) or int(DEFAULTS[name])
 
 
 def parameters_of(url: str) -> dict[str, str]:

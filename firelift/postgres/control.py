@@ -75,6 +75,15 @@ def record_finish(connection: Connection, migration_id: str, status: str, counts
         connection.execute(QUERY["record_finish"], {"migration_id": migration_id, "status": status, "counts": _jsonb(counts)})
 
 
+def forget_run(connection: Connection, migration_id: str) -> None:
+    """Removes the record of a run that was refused before it wrote anything, and the control schema if it has never held anything else."""
+    with translated("forgetting the refused run"), connection.transaction():
+        if schema_exists(connection, CONTROL_SCHEMA):
+            connection.execute(QUERY["forget_run"], {"migration_id": migration_id})
+            if connection.execute(QUERY["control_is_empty"]).fetchone() == (True,):
+                connection.execute("DROP SCHEMA firelift CASCADE")
+
+
 def migration(connection: Connection, migration_id: str) -> dict[str, Any] | None:
     """The row of a migration, or None."""
     with translated("reading the migration's record"), connection.cursor(row_factory=dict_row) as cursor:

@@ -17,9 +17,17 @@ FROM (VALUES
     ('idle_in_transaction_session_timeout', '0'),
     ('tcp_keepalives_idle', '60'),
     ('tcp_keepalives_interval', '10'),
-    ('tcp_keepalives_count', '6')
+    ('tcp_keepalives_count', '6'),
+    ('tcp_user_timeout', '120000')
 ) AS wanted (name, value)
 JOIN pg_settings USING (name)
+
+-- name: session
+-- What tells this session from every other, also from a later one with the same process id.
+SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()
+
+-- name: session_waits_for_client
+SELECT wait_event IS NOT DISTINCT FROM 'ClientRead' FROM pg_stat_activity WHERE pid = %s AND backend_start = %s
 
 -- name: take_lock
 -- One lock a database: two runs never write one target at a time.
@@ -68,6 +76,14 @@ WHERE migration_id = %(migration_id)s
 UPDATE firelift.migrations
 SET status = %(status)s, counts = coalesce(%(counts)s, counts), finished_at = clock_timestamp()
 WHERE migration_id = %(migration_id)s
+
+-- name: forget_run
+DELETE FROM firelift.migrations
+WHERE migration_id = %(migration_id)s AND NOT EXISTS (SELECT FROM firelift.backups WHERE migration_id = %(migration_id)s)
+
+-- name: control_is_empty
+SELECT NOT EXISTS (SELECT FROM firelift.migrations) AND NOT EXISTS (SELECT FROM firelift.tables)
+    AND NOT EXISTS (SELECT FROM firelift.loaded_chunks) AND NOT EXISTS (SELECT FROM firelift.backups)
 
 -- name: migration
 SELECT migration_id, mode, status, phase, read_time, started_at, finished_at, settings, counts

@@ -1,0 +1,82 @@
+"""A connection whose waiting ends when the server no longer knows of it.
+
+TCP itself tells of a peer that is gone, but not through a proxy or pooler, which keeps our half of the connection alive when it has lost
+the other: we would wait for an answer for ever. So whoever waits for long asks on a second connection.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+
+from firelift.postgres.queries import QUERY
+
+T = TypeVar("T")
+
+Another = Callable[[], psycopg.Connection[tuple[Any, ...]]]
+
+
+class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
+    """Knows since when it has been waiting for the server."""
+
+    waiting_since: float | None = None
+
+    def wait(self, gen: PQGen[T], *args: Any, **options: Any) -> T:
+        self.waiting_since = time.monotonic()
+        try:
+            return super().wait(gen, *args, **options)
+        finally:
+            self.waiting_since = None
+
+
+def watch(connection: WatchedConnection, another: Another, patience: float, interval: float) -> None:
+    """From now on a wait that has lasted `patience` seconds is looked into every `interval` seconds, on a connection that `another` opens.
+
+    Where the session is gone, or itself waits for us at two looks in a row, ours is cut: its wait ends as if the server had hung up.
+    """
+    session = connection.execute(QUERY["session"]).fetchone()
+    if session is None:
+        return
+    watching = (weakref.ref(connection), session, another, patience, interval)
+    threading.Thread(target=_watch, args=watching, name="firelift-postgres-watch", daemon=True).start()
+
+
+def _watch(watched: weakref.ref[WatchedConnection], session: tuple[Any, ...], another: Another, patience: float, interval: float) -> None:
+    deaf_since: float | None = None
+    while True:
+        time.sleep(interval)
+        connection = watched()
+        if connection is None or connection.closed:
+            return
+        since = connection.waiting_since
+        if since is None or time.monotonic() - since < patience:
+            continue
+        with suppress(psycopg.Error):
+            waits_for_us = _waits_for_us(session, another)
+            if waits_for_us is None or (waits_for_us and since == deaf_since):
+                _cut(connection, since)
+            deaf_since = since if waits_for_us else None
+        del connection
+
+
+def _waits_for_us(session: tuple[Any, ...], another: Another) -> bool | None:
+    """Whether the server's session waits for the client; None where there is no such session any more."""
+    with another() as connection:
+        row = connection.execute(QUERY["session_waits_for_client"], session).fetchone()
+    return None if row is None else bool(row[0])
+
+
+def _cut(connection: WatchedConnection, since: float) -> None:
+    if connection.waiting_since != since:
+        return
+    with socket.socket(fileno=os.dup(connection.fileno())) as twin, suppress(OSError):
+        twin.shutdown(socket.SHUT_RDWR)
