@@ -107,7 +107,7 @@ def plan(session: Session, /, as_json: bool, **options: Any) -> int:
 
 
 @firelift.command(cls=OneLineCommand)
-@settings_options(only=["working_dir", "migration_id", "verbose"])
+@settings_options(only=["working_dir", "migration_id", "verbose"], meaning={"migration_id": "The run to show; the latest when not given"})
 @click.option("--watch", is_flag=True, help="Follow the run until it ends; the exit code is the run's")
 @_as_json
 @click.pass_obj
@@ -127,7 +127,10 @@ def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> i
 
 
 @firelift.command(cls=OneLineCommand)
-@settings_options(only=["working_dir", "migration_id", "database_url", "verbose"])
+@settings_options(
+    only=["working_dir", "migration_id", "database_url", "verbose"],
+    meaning={"migration_id": "The run to stop; the one that is going on when not given"},
+)
 @_as_json
 @click.pass_obj
 def stop(session: Session, /, as_json: bool, **options: Any) -> int:
@@ -137,7 +140,9 @@ def stop(session: Session, /, as_json: bool, **options: Any) -> int:
 
 
 @firelift.command(cls=OneLineCommand)
-@settings_options(only=["database_url", "migration_id", "verbose"])
+@settings_options(
+    only=["database_url", "migration_id", "verbose"], meaning={"migration_id": "The run to undo; the latest in the target when not given"}
+)
 @click.option("--force", is_flag=True, help="Also undo what others have changed in its tables since")
 @_as_json
 @click.pass_obj
@@ -222,6 +227,12 @@ def _show(report: dict[str, Any], as_json: bool, text: str) -> None:
 
 def _summary_of(report: dict[str, Any]) -> str:
     return (Workspace.of(report["settings"]["working_dir"], report["migrationId"]).run / SUMMARY).read_text(encoding="utf-8")
+
+
+def _target(settings: Settings) -> str:
+    settings.require_target()
+    assert settings.database_url is not None
+    return settings.database_url.get_secret_value()
 
 
 def _run_named(place: Whereabouts) -> Workspace:

@@ -32,18 +32,18 @@ def misfits(url: str, migration_id: str, plan: Plan, target_schema: str) -> list
         return check_tables(connection, target_schema, plan.tables)
 
 
-def foresight_of(roots: Sequence[str], selection: Selection, rules: Rules, runs: Path, database: str) -> Foresight:
+def foresight_of(roots: Sequence[str], selection: Selection, rules: Rules, runs: Path) -> Foresight:
     """What can be said of the tables of these root collections before any document is read; `runs` holds earlier runs' plans."""
-    return lambda earlier: foresee(roots, selection, rules, earlier, last_plans(runs, database))
+    return lambda earlier: foresee(roots, selection, rules, earlier, last_plans(runs))
 
 
-def last_plans(runs: Path, database: str) -> Mapping[str, TablePlan]:
-    """What the last run of a working directory that came to plan this database would have, by collection, whatever became of it.
+def last_plans(runs: Path) -> Mapping[str, TablePlan]:
+    """What the last run of a working directory that came to make a plan would have, by collection, whatever became of it.
 
     A run that finds a field's type changed says how to change the column. Whoever did that has a table that fits no plan in the target.
     """
     files = sorted(runs.glob(f"*/{PLAN}"), key=lambda file: file.stat().st_mtime, reverse=True)
-    plans = (plan for file in files if (plan := _read(file)) and plan.database == database)
+    plans = (plan for file in files if (plan := _read(file)))
     last = next(plans, None)
     return {table.collection: table for table in last.tables} if last else {}
 

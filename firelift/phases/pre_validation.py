@@ -62,7 +62,7 @@ class Target:
 def validate(snapshot: Snapshot, selection: Selection, naming: Naming, mapping: Mapping, run: Path, target: Target | None) -> Validated:
     """Looks at the target, the disk and the names to come. Raises the one error, or NotReady with all of them."""
     taken = _selected(snapshot.roots, selection)
-    foresight = foresight_of([root.collection_id for root in taken], selection, Rules(naming, mapping), run.parent, snapshot.database)
+    foresight = foresight_of([root.collection_id for root in taken], selection, Rules(naming, mapping), run.parent)
     refuse([*_disk_problems(run, sum(root.documents for root in taken)), *(target.problems(foresight) if target else [])])
     return Validated(
         read_time=snapshot.read_time,

@@ -93,3 +93,8 @@ class Operator:
 def is_untouched(database_url: str) -> bool:
     """Whether a target is as it was made: no table, and nothing of Firelift's."""
     return schemas_of(database_url) == ["public"] and tables_of(database_url) == {}
+
+
+def holds_nothing(database_url: str) -> bool:
+    """Whether a target has no table of a run, and of Firelift's own schemas only the one in which it writes down that there was a run."""
+    return set(schemas_of(database_url)) <= {"firelift", "public"} and tables_of(database_url) == {}
