@@ -27,9 +27,8 @@ BYTES_A_DOCUMENT = 1024
 
 
 class Snapshot(NamedTuple):
-    """A moment of a Firestore database, and its root collections with their counts at it."""
+    """A moment, and the root collections with their counts at it."""
 
-    database: str
     read_time: str
     roots: list[Root]
 
@@ -80,7 +79,7 @@ def survey(source: Source, read_time: str, report: Callable[[Any], None]) -> Sna
     try:
         firestore.reach()
         moment = snapshot_time(read_time, server_time(firestore))
-        return Snapshot(source.name, moment, roots(firestore, moment))
+        return Snapshot(moment, roots(firestore, moment))
     finally:
         firestore.close()
 
