@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,41 +16,81 @@ from psycopg import sql
 
 from tests.faults.gateway import Gateway
 from tests.faults.migrating import Ground, Place, Undisturbed, differences
-from tests.faults.test_network import rows
+from tests.faults.proxy import Strike, proxy
+from tests.faults.test_network import POINTS, rows, server_of, through
+
+NO_ROOM = r"error: The disk is full \(path: .*\)\. Free space there, then go on with --resume\."
 
 
 @contextmanager
-def small_disk(directory: Path, kilobytes: int) -> Iterator[None]:
+def small_disk(directory: Path, size: str) -> Iterator[None]:
     """A file system of this size in a directory; skips the test where nobody may mount one."""
     directory.mkdir(parents=True, exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(directory)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount here")
-    if done.returncode:
-        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+        mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory))
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a small disk cannot be mounted here: {error}")
     try:
         yield
     finally:
         subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
-def enlarge(directory: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,size=64m", str(directory)], check=True)
+def mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("kilobytes", [4, 24, 48, 96, 192, 384, 768, 1536])
-def test_the_working_directory_is_full(ground: Ground, undisturbed: Undisturbed, kilobytes: int) -> None:
-    with ground.place() as place, small_disk(place.workspace, kilobytes):
+@contextmanager
+def filled(directory: Path, kilobytes: int) -> Iterator[None]:
+    """No more than so much is free there, until the block ends."""
+    filler, place = directory / "filler", os.statvfs(directory)
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(1, place.f_bavail * place.f_frsize - kilobytes * 1024))
+    yield
+    filler.unlink()
+
+
+def test_a_disk_that_holds_not_even_a_status(ground: Ground, undisturbed: Undisturbed) -> None:
+    with ground.place() as place, small_disk(place.workspace, "4k"):
         before = place.content()
         said = place.migrate()
         assert said.code == 1, said.err
-        assert said.error.startswith("error: "), said.err
-        assert "No space left" in said.error, said.err
-        assert "Traceback" not in said.err
-        assert rows(place.content()) == rows(before)
-        enlarge(place.workspace)
+        assert re.fullmatch(NO_ROOM, said.error), said.err
+        assert place.content() == before
+        mount("-o", "remount,size=64m", str(place.workspace))
+        resumed(place, undisturbed)
+
+
+# Room for nothing more; for a part of the archive; for the archive but not for the tables.
+@pytest.mark.parametrize("kilobytes", [0, 100, 300])
+def test_the_working_directory_fills_up(ground: Ground, front: Gateway, undisturbed: Undisturbed, kilobytes: int) -> None:
+    with ground.place() as place, small_disk(place.workspace, "16m"):
+        before = place.content()
+        with ExitStack() as stack:
+            with front.held("RunQuery", after=20) as reached:
+                started = place.start()
+                started.until(reached.is_set)
+                stack.enter_context(filled(place.workspace, kilobytes))
+            said = started.wait()
+            assert said.code == 1, said.err
+            assert re.fullmatch(NO_ROOM, said.error), said.err
+            assert "Traceback" not in said.err
+            assert rows(place.content()) == rows(before)
+        resumed(place, undisturbed)
+
+
+def test_the_working_directory_fills_up_while_the_tables_are_published(ground: Ground, undisturbed: Undisturbed) -> None:
+    """What is published stays, and the run comes to its end when there is room again."""
+    stall = Strike("stall", at=POINTS["publishing"], seconds=2)
+    with ground.place() as place, small_disk(place.workspace, "16m"), proxy(server_of(ground.postgres), stall) as slow:
+        started = place.with_(SUPABASE_DB_URL=through(slow, place.url)).start()
+        started.until(lambda: slow.struck)
+        with filled(place.workspace, 0):
+            said = started.wait()
+            if said.code:
+                assert said.code == 1, said.err
+                assert re.fullmatch(NO_ROOM, said.error), said.err
+            assert rows(place.content()) == rows(undisturbed.content)
         resumed(place, undisturbed)
 
 
