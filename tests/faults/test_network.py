@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from firelift.firestore.channel import Source, open_firestore
+from firelift.firestore.query import KeyRange, server_time
+from firelift.firestore.stream import read_documents
+from firelift.local.emulator import Emulator
 from firelift.local.postgres import PostgresServer
 from tests.acceptance.operator import Said
-from tests.faults.migrating import Content, Ground, Place, Undisturbed, differences
+from tests.faults.gateway import gateway
+from tests.faults.migrating import Content, Ground, Place, Started, Undisturbed, differences
 from tests.faults.proxy import Proxy, Strike, proxy
+from tests.faults.source import fill
 
 # What a connection to the target says at a certain point of the run, word after word.
 POINTS: dict[str, Sequence[bytes]] = {
@@ -65,19 +75,29 @@ def place(ground: Ground) -> Iterator[Place]:
         yield made
 
 
-ON_THE_WAY_TO_POSTGRES = [
-    *((point, Strike("cut", at=words)) for point, words in POINTS.items()),
-    *((point, Strike("half_open", at=words)) for point, words in POINTS.items()),
-    *((f"{point} answered", Strike("cut", at=words, answered=True)) for point, words in POINTS.items() if "commit" in point),
-    *((f"{point} answered", Strike("half_open", at=words, answered=True)) for point, words in POINTS.items() if "commit" in point),
+# Where what was done and what was answered may differ most; `make soak` takes every point.
+SHORT = [
+    ("chunk's commit answered", Strike("cut", at=POINTS["chunk's commit"], answered=True)),
+    ("publishing", Strike("cut", at=POINTS["publishing"])),
+    ("publishing's commit", Strike("cut", at=POINTS["publishing's commit"])),
+    ("publishing's commit answered", Strike("cut", at=POINTS["publishing's commit"], answered=True)),
     ("all at a chunk", Strike("cut", at=POINTS["chunk"], everywhere=True)),
+    ("every chunk", Strike("cut", at=POINTS["chunk"], times=8)),
+    ("chunk", Strike("half_open", at=POINTS["chunk"])),
     ("all at publishing", Strike("half_open", at=POINTS["publishing"], everywhere=True)),
+    ("publishing's commit answered", Strike("half_open", at=POINTS["publishing's commit"], answered=True)),
     ("chunk", Strike("stall", at=POINTS["chunk"], everywhere=True)),
     ("chunk", Strike("slow", at=POINTS["chunk"], everywhere=True)),
-    ("publishing", Strike("stall", at=POINTS["publishing"], everywhere=True)),
-    ("every chunk", Strike("cut", at=POINTS["chunk"], times=8)),
-    ("chunk, for a time that is longer than patience", Strike("refuse", at=POINTS["chunk"], everywhere=True, seconds=30)),
+    ("chunk, for longer than patience lasts", Strike("refuse", at=POINTS["chunk"], everywhere=True, seconds=30)),
 ]
+LONG = [
+    *((point, Strike("cut", at=words)) for point, words in POINTS.items()),
+    *((point, Strike("half_open", at=words)) for point, words in POINTS.items()),
+    ("chunk's commit answered", Strike("half_open", at=POINTS["chunk's commit"], answered=True)),
+    *((f"all at {point}", Strike("stall", at=words, everywhere=True)) for point, words in POINTS.items()),
+]
+SOAK = "FIRELIFT_KILLS" in os.environ
+ON_THE_WAY_TO_POSTGRES = [*SHORT, *(case for case in LONG if SOAK and case not in SHORT)]
 
 
 @pytest.mark.parametrize(("point", "strike"), [pytest.param(*case, id=f"{case[1].fault} {case[0]}") for case in ON_THE_WAY_TO_POSTGRES])
@@ -87,3 +107,91 @@ def test_a_fault_on_the_way_to_postgres(place: Place, ground: Ground, undisturbe
         said = place.with_(SUPABASE_DB_URL=through(front, place.url)).migrate()
         assert front.struck, "the run never came to it"
     came_out_right(place, said, before, undisturbed)
+
+
+# Bytes that a connection to Firestore has brought: in pre-validation, in the middle of a range, and in each of many streams.
+ON_THE_WAY_TO_FIRESTORE = [
+    Strike("cut", after=0),
+    Strike("cut", after=30_000),
+    Strike("cut", after=1_000, times=6),
+    Strike("refuse", after=30_000, everywhere=True),
+    Strike("stall", after=30_000, everywhere=True),
+    Strike("slow", after=10_000, everywhere=True),
+]
+
+
+@pytest.mark.parametrize("strike", ON_THE_WAY_TO_FIRESTORE, ids=lambda strike: f"{strike.fault} {strike.times} after {strike.after}")
+def test_a_fault_on_the_way_to_firestore(place: Place, ground: Ground, undisturbed: Undisturbed, strike: Strike) -> None:
+    before = place.content()
+    with proxy(ground.firestore, strike) as front:
+        said = place.with_(FIRESTORE_EMULATOR_HOST=front.address).migrate()
+        assert front.struck, "the run never came to it"
+    came_out_right(place, said, before, undisturbed)
+
+
+def test_firestore_goes_silent(ground: Ground, undisturbed: Undisturbed) -> None:
+    """gRPC notices after 50 s; so all at once."""
+    strikes = [Strike("half_open", after=0), Strike("half_open", after=30_000), Strike("stall", after=30_000, everywhere=True, seconds=600)]
+    with ExitStack() as stack:
+        runs: list[tuple[Place, Content, Proxy, Started]] = []
+        for strike in strikes:
+            place, front = stack.enter_context(ground.place()), stack.enter_context(proxy(ground.firestore, strike))
+            runs.append((place, place.content(), front, place.with_(FIRESTORE_EMULATOR_HOST=front.address).start()))
+        for place, before, front, started in runs:
+            said = started.wait()
+            assert front.struck, "the run never came to it"
+            came_out_right(place, said, before, undisturbed)
+
+
+def test_a_stream_that_the_server_has_lost_is_read_on(ground: Ground, emulator_host: str) -> None:
+    """Its connection lives, so that only the time it takes tells."""
+    reasons: list[str] = []
+    with gateway(emulator_host) as front, front.held("RunQuery", after=5):
+        firestore = open_firestore(Source(ground.project, emulator_host=front.address))
+        firestore.longest_stream = 1
+        reading = read_documents(firestore, KeyRange(), ground.read_time, None, 20, reasons.append)
+        read = [path for path, _ in (next(reading) for _ in range(12))]
+        firestore.close()
+    assert len(set(read)) == 12
+    assert [reason.partition(":")[0] for reason in reasons] == ["DEADLINE_EXCEEDED"] * 2
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    with PostgresServer(fsync=False) as server:
+        yield server
+
+
+@pytest.mark.parametrize("point", ["chunk", "publishing", "publishing's commit"])
+def test_postgres_crashes_and_comes_back(ground: Ground, own_postgres: PostgresServer, undisturbed: Undisturbed, point: str) -> None:
+    stall = Strike("stall", at=POINTS[point], everywhere=True, seconds=600)
+    with dataclasses.replace(ground, postgres=own_postgres).place() as place, proxy(server_of(own_postgres), stall) as front:
+        before = place.content()
+        started = place.with_(SUPABASE_DB_URL=through(front, place.url)).start()
+        started.until(lambda: front.struck)
+        own_postgres.restart("immediate")
+        came_out_right(place, started.wait(), before, undisturbed)
+
+
+@pytest.mark.parametrize("comes_back", [True, False], ids=["comes back empty", "stays away"])
+def test_the_emulator_dies_with_its_documents(ground: Ground, tmp_path: Path, comes_back: bool) -> None:
+    """It keeps them in memory: there is nothing to go on with, and nothing of it may arrive."""
+    with Emulator(heap_mb=512) as own, gateway(own.host) as front:
+        fill(own.host, ground.project)
+        firestore = open_firestore(Source(ground.project, emulator_host=own.host))
+        read_time = server_time(firestore)
+        firestore.close()
+        lost = {"FIRESTORE_EMULATOR_HOST": front.address, "MIGRATION_READ_TIME": read_time}
+        with ground.place(**lost) as place:
+            before = place.content()
+            with front.held("RunQuery", after=50) as reached:
+                started = place.start()
+                started.until(reached.is_set)
+                own.stop(hard=True)
+                if comes_back:
+                    own.start()
+            said = started.wait()
+            assert said.code == 1, said.err
+            assert ("Firestore does not answer" in said.error) != comes_back, said.err
+            assert rows(place.content()) == rows(before)
+            assert place.status()["status"] == "failed"
