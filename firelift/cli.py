@@ -23,7 +23,7 @@ from firelift.errors import FireliftError
 from firelift.run.display import follow, screen_for, status_lines
 from firelift.run.redact import RedactedStream
 from firelift.run.workspace import SUMMARY, Workspace
-from firelift.settings import RETENTION, Settings, Whereabouts, unknown_variables
+from firelift.settings import RETENTION, Settings, Target, Whereabouts, unknown_variables
 
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
 _EXIT_OF = {"completed": DONE, "stopped": STOPPED}
@@ -42,6 +42,13 @@ class Session:
         self.verbose = settings.verbose
         self.secrets += settings.secrets()
         return settings
+
+    def load_target(self, options: dict[str, Any]) -> Target:
+        self.verbose = bool(options.get("verbose"))
+        target = Target.load(**options)
+        self.verbose = target.verbose
+        self.secrets += target.secrets()
+        return target
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -82,12 +89,11 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print the resul
 @click.pass_obj
 def migrate(session: Session, /, emergency_stop: bool, emergency_rollback: bool, as_json: bool, **options: Any) -> int:
     """Migrate Firestore into the target database."""
-    settings = session.load(given(options))
     if emergency_stop:
-        _stop(settings, as_json)
+        _stop(session, given(options), as_json)
     if emergency_rollback:
-        _roll_back(settings, False, as_json)
-    return DONE if emergency_stop or emergency_rollback else _migrate(settings, as_json)
+        _roll_back(session, given(options), False, as_json)
+    return DONE if emergency_stop or emergency_rollback else _migrate(session.load(given(options)), as_json)
 
 
 @firelift.command(cls=OneLineCommand)
@@ -101,7 +107,7 @@ def plan(session: Session, /, as_json: bool, **options: Any) -> int:
 
 
 @firelift.command(cls=OneLineCommand)
-@settings_options(only=["working_dir", "migration_id", "verbose"])
+@settings_options(only=["working_dir", "migration_id", "verbose"], meaning={"migration_id": "The run to show; the latest when not given"})
 @click.option("--watch", is_flag=True, help="Follow the run until it ends; the exit code is the run's")
 @_as_json
 @click.pass_obj
@@ -121,23 +127,28 @@ def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> i
 
 
 @firelift.command(cls=OneLineCommand)
-@settings_options(only=["working_dir", "migration_id", "database_url", "verbose"])
+@settings_options(
+    only=["working_dir", "migration_id", "database_url", "verbose"],
+    meaning={"migration_id": "The run to stop; the one that is going on when not given"},
+)
 @_as_json
 @click.pass_obj
 def stop(session: Session, /, as_json: bool, **options: Any) -> int:
     """Stop the run that is going on; it can be resumed."""
-    _stop(session.load(given(options)), as_json)
+    _stop(session, given(options), as_json)
     return DONE
 
 
 @firelift.command(cls=OneLineCommand)
-@settings_options(only=["database_url", "migration_id", "verbose"])
+@settings_options(
+    only=["database_url", "migration_id", "verbose"], meaning={"migration_id": "The run to undo; the latest in the target when not given"}
+)
 @click.option("--force", is_flag=True, help="Also undo what others have changed in its tables since")
 @_as_json
 @click.pass_obj
 def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) -> int:
     """Put the target back as it was before the latest run, or the one named."""
-    _roll_back(session.load(given(options)), force, as_json)
+    _roll_back(session, given(options), force, as_json)
     return DONE
 
 
@@ -146,21 +157,19 @@ def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) ->
 @click.option(
     "--backup-retention",
     metavar="DAYS",
-    type=click.IntRange(min=0),
-    default=7,
-    envvar=RETENTION,
+    type=click.IntRange(0, 36_500),
     help=f"Keep what is younger [env: {RETENTION}; default: 7]",
 )
 @click.option("--yes", is_flag=True, help="Drop it; without this it is only shown")
 @_as_json
 @click.pass_obj
-def cleanup(session: Session, /, backup_retention: int, yes: bool, as_json: bool, **options: Any) -> int:
+def cleanup(session: Session, /, yes: bool, as_json: bool, **options: Any) -> int:
     """Drop backups that no rollback will need any more."""
     from firelift.phases.rollback import drop_expired, what_expired
 
-    url = _target(session.load(given(options)))
-    expired = what_expired(url, backup_retention)
-    dropped = drop_expired(url, [backup.migration_id for backup in expired]) if yes and expired else []
+    target = session.load_target(given(options))
+    expired = what_expired(target.url(), target.backup_retention)
+    dropped = drop_expired(target.url(), [backup.migration_id for backup in expired]) if yes and expired else []
     shown = {"expired": [backup.model_dump(mode="json") for backup in expired], "dropped": dropped}
     _show(shown, as_json, cleanup_text(expired, dropped))
     return DONE
@@ -188,18 +197,25 @@ def _migrate(settings: Settings, as_json: bool) -> int:
     return _EXIT_OF.get(report["status"], FAILED)
 
 
-def _stop(settings: Settings, as_json: bool) -> None:
+def _stop(session: Session, options: dict[str, Any], as_json: bool) -> None:
     from firelift.phases.stopping import stop_run
 
-    asked = stop_run(settings.working_dir, settings.migration_id, _target(settings) if settings.database_url else None)
+    place, target = Whereabouts.load(**_of(Whereabouts, options)), session.load_target(_of(Target, options))
+    asked = stop_run(place.working_dir, place.migration_id, target.url() if target.database_url else None)
     _show(asked.model_dump(mode="json"), as_json, stop_text(asked))
 
 
-def _roll_back(settings: Settings, force: bool, as_json: bool) -> None:
+def _roll_back(session: Session, options: dict[str, Any], force: bool, as_json: bool) -> None:
     from firelift.phases.rollback import roll_back_run
 
-    done = roll_back_run(_target(settings), settings.migration_id, force)
+    target = session.load_target(_of(Target, options))
+    done = roll_back_run(target.url(), target.migration_id, force)
     _show(done.model_dump(mode="json"), as_json, rollback_text(done))
+
+
+def _of(model: type[Whereabouts] | type[Target], options: dict[str, Any]) -> dict[str, Any]:
+    """The options that this model knows: in an emergency the others are of no account."""
+    return {name: value for name, value in options.items() if name in model.model_fields}
 
 
 def _show(report: dict[str, Any], as_json: bool, text: str) -> None:

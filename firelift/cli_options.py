@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
@@ -27,13 +28,15 @@ class OneLineCommand(click.Command):
                 formatter.write(f"  {names:<{width}}  {text}\n")
 
 
-def settings_options(*, only: Iterable[str] | None = None, without: Iterable[str] = ()) -> Callable[[Command], Command]:
-    """A decorator that gives a command an option for every setting (of `only`, if given)."""
+def settings_options(
+    *, only: Iterable[str] | None = None, without: Iterable[str] = (), meaning: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[Command], Command]:
+    """A decorator that gives a command an option for every setting (of `only`, if given); `meaning` says what one means here."""
     names = [name for name in (only or Settings.model_fields) if name not in set(without)]
 
     def decorate(command: Command) -> Command:
         for name in reversed(names):
-            command = _option(name, Settings.model_fields[name])(command)
+            command = _option(name, Settings.model_fields[name], meaning.get(name))(command)
         return command
 
     return decorate
@@ -64,8 +67,8 @@ def default_text(name: str, field: FieldInfo) -> str:
     return str(field.default)
 
 
-def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
-    text = _help(name, field)
+def _option(name: str, field: FieldInfo, meaning: str | None) -> Callable[[Command], Command]:
+    text = meaning or _help(name, field)
     if field.annotation is bool:
         return click.option(option_name(name), name, is_flag=True, flag_value=not field.default, default=None, help=text)
     return click.option(option_name(name), name, type=str, metavar=_metavar(name, field), help=text)

@@ -21,6 +21,7 @@ from firelift.run.kept import refuse_unskippable
 from firelift.run.log import Log
 from firelift.run.reports import write_reports
 from firelift.run.status import Status, is_stop, this_process
+from firelift.run.stop import forget_stop
 from firelift.run.workspace import REPORT, STATUS, Workspace, new_migration_id
 from firelift.settings import Settings
 
@@ -93,6 +94,7 @@ def _begin(workspace: Workspace, settings: Settings) -> None:
     if settings.resume and (workspace.read_json(STATUS) or {}).get("status") == "in_progress":
         # It may be at work in another process; if that is dead, the flow will find out.
         return
+    forget_stop(workspace)
     with Status.open(workspace, settings.migration_mode, settings.secrets()) as status:
         write_reports(workspace, settings.public(), status.data(), target=settings.target())
 

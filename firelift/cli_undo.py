@@ -20,6 +20,9 @@ def stop_text(asked: Asked) -> str:
 def rollback_text(done: RolledBack) -> str:
     if done.already:
         return f"{done.migration_id} was rolled back before; there is nothing left to undo.\n"
+    if not done.tables:
+        staged = "its staging tables are dropped" if done.staging_dropped else "nothing of it was in the target"
+        return f"{done.migration_id} is rolled back: it had published nothing, and {staged}.\n"
     lines = [f"{done.migration_id} is rolled back."]
     for table in done.tables:
         what = "removed, as the run had made it" if table.action == "created" else f"has its {table.rows} rows of before, digest equal"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from firelift.mapping import Mapping as NameMapping
 from firelift.naming import CONVERSIONS, Names, Naming, key_names, shortened
-from firelift.paths import parent_of
+from firelift.paths import Selection, parent_of
 from firelift.plan import TYPE_OF, Column, Holds, Link, Plan, Shape, TablePlan
 from firelift.profile import CollectionProfile, Place, Profile
 
@@ -50,6 +50,40 @@ class Rules:
     mapping: NameMapping = field(default_factory=NameMapping)
 
 
+@dataclass(frozen=True)
+class Foreseen:
+    """What a run will make or refill, as far as it is known before any document is read."""
+
+    names: tuple[str, ...] = ()
+    """The tables of its root collections."""
+    published: tuple[tuple[TablePlan, ...], ...] = ()
+    """For each table that was published before the plans it may have now, the likeliest first."""
+
+
+Foresight = Callable[[Mapping[str, TablePlan]], Foreseen]
+"""Tells what a run will make, given the plans of the tables published before, by collection."""
+
+
+def foresee(
+    roots: Iterable[str], selection: Selection, rules: Rules, earlier: Mapping[str, TablePlan], last: Mapping[str, TablePlan] | None = None
+) -> Foreseen:
+    """`earlier`: the plans of published tables; `last`: those of the last run that planned, perhaps refused by what was standing then."""
+    found = {*roots}
+    again = [name for name in earlier if name.split("/")[0] in found and selection.takes(name)]
+    names = _table_names(in_byte_order({*again, *filter(selection.takes, found)}), rules, earlier)
+    plans = {name: [plan for plan in (earlier[name], (last or {}).get(name)) if plan] for name in again}
+    return Foreseen(
+        names=tuple(names[name] for name in names if "/" not in name),
+        published=tuple(tuple(_foreseen(plan, names[name], rules) for plan in plans[name]) for name in again),
+    )
+
+
+def _foreseen(plan: TablePlan, table: str, rules: Rules) -> TablePlan:
+    """The plan under the table's name of now, without the columns that a mapping puts elsewhere."""
+    stay = [column for column in plan.columns if rules.mapping.column(plan.collection, column.field) in (None, column.name)]
+    return plan.model_copy(update={"table": table, "columns": tuple(stay)})
+
+
 def make_plan(database: str, profile: Profile, rules: Rules, earlier: Mapping[str, TablePlan] | None = None) -> Plan:
     """The plan for every collection of the profile that a table can hold. Names that `earlier` plans gave are given again."""
     earlier = earlier or {}
@@ -71,11 +105,6 @@ def why_no_table(collection: str) -> str | None:
     return None
 
 
-def table_names(collections: Iterable[str], naming: Naming, mapping: NameMapping) -> dict[str, str]:
-    """The tables that these collections alone would get."""
-    return _table_names(in_byte_order(collections), Rules(naming, mapping), {})
-
-
 def in_byte_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: name.encode())
 
@@ -84,7 +113,9 @@ def _table_names(collections: list[str], rules: Rules, earlier: Mapping[str, Tab
     mapped = {collection: table for collection in collections if (table := rules.mapping.table(collection))}
     before = {collection: earlier[collection].table for collection in collections if collection in earlier}
     given = _without(mapped.values(), before) | mapped
-    names = Names(rules.naming, taken=given.values())
+    # A table whose collection is not there any more, or not chosen, is nobody else's.
+    others = {plan.table for collection, plan in earlier.items() if collection not in given}
+    names = Names(rules.naming, taken={*given.values(), *others})
     return given | {collection: _table_name(collection, rules.naming, names) for collection in collections if collection not in given}
 
 
@@ -143,16 +174,20 @@ def _named(
     earlier: TablePlan | None,
 ) -> list[Column]:
     mapped = {name: column for name in fields if (column := rules.mapping.column(collection, name))}
-    before = {column.field: column.name for column in earlier.columns if column.field in seen.fields} if earlier else {}
-    given = _without(mapped.values(), before) | mapped
-    names = Names(rules.naming, taken={*given.values(), *keys}, reserved=keys)
+    before = {column.field: column for column in earlier.columns} if earlier else {}
+    given = _without(mapped.values(), {name: column.name for name, column in before.items() if name in seen.fields}) | mapped
+    # Columns of fields that have vanished stay, and so do those beside a reference.
+    others = {name for column in before.values() for name in (column.name, *_ancestors_of(column))}
+    names = Names(rules.naming, taken={*given.values(), *keys, *others}, reserved=keys)
     for name in fields:
         if name not in given:
             given[name] = names.give(name)
-    return [_column(name, given[name], seen, migrated, names, rules.naming) for name in fields]
+    return [_column(name, given[name], seen, migrated, names, rules.naming, before.get(name)) for name in fields]
 
 
-def _column(name: str, column: str, seen: CollectionProfile, migrated: frozenset[str], names: Names, naming: Naming) -> Column:
+def _column(
+    name: str, column: str, seen: CollectionProfile, migrated: frozenset[str], names: Names, naming: Naming, before: Column | None
+) -> Column:
     place = seen.fields[name]
     holds, target = holding(place, migrated)
     nulls = place.counts["null_value"]
@@ -163,13 +198,25 @@ def _column(name: str, column: str, seen: CollectionProfile, migrated: frozenset
         holds=holds,
         null_means="null" if nulls > missing else "missing",
         shape=shape_of(place) if holds == "json" else None,
-        link=Link(collection=target, ancestors=tuple(_ancestors(column, target, names, naming))) if target else None,
+        link=Link(collection=target, ancestors=_ancestors_again(before, column, target) or _ancestors(column, target, names, naming))
+        if target
+        else None,
     )
 
 
-def _ancestors(column: str, target: str, names: Names, naming: Naming) -> list[str]:
+def _ancestors_again(before: Column | None, column: str, target: str) -> tuple[str, ...]:
+    """The columns that stood beside this reference before, if it has its name and its collection still."""
+    same = before is not None and before.link is not None and (before.name, before.link.collection) == (column, target)
+    return _ancestors_of(before) if before and same else ()
+
+
+def _ancestors_of(column: Column) -> tuple[str, ...]:
+    return column.link.ancestors if column.link else ()
+
+
+def _ancestors(column: str, target: str, names: Names, naming: Naming) -> tuple[str, ...]:
     wanted = [f"{column}_{key}" for key in key_names(target, naming)[:-1]]
-    return [names.take_free(shortened(name, name)) for name in wanted]
+    return tuple(names.take_free(shortened(name, name)) for name in wanted)
 
 
 def holding(place: Place, migrated: frozenset[str]) -> tuple[Holds, str | None]:

@@ -208,6 +208,35 @@ class Whereabouts(BaseSettings):
         return _loaded(cls, options)
 
 
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
+_DATABASE_URL = _setting(
+    None, "Target PostgreSQL connection; better in the environment", "SUPABASE_DB_URL", "DATABASE_URL", own="DATABASE_URL"
+)
+
+
+class Target(BaseSettings):
+    """What undoing needs to know: where the target is, whatever else may be set wrongly."""
+
+    model_config = SOURCES
+
+    database_url: DatabaseUrl | None = _DATABASE_URL
+    migration_id: RunName | None = _MIGRATION_ID
+    backup_retention: int = Field(7, validation_alias=AliasChoices(RETENTION), ge=0, le=36_500)
+    verbose: bool = _VERBOSE
+
+    @classmethod
+    def load(cls, **options: object) -> Self:
+        return _loaded(cls, options)
+
+    def url(self) -> str:
+        """The target; raises MissingSetting."""
+        return _given_url(self.database_url)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every text that must never be shown."""
+        return tuple(_url_secrets(self.database_url))
+
+
 class Settings(BaseSettings):
     """One migration's settings. Descriptions are the help texts: one line each."""
 
@@ -226,9 +255,7 @@ class Settings(BaseSettings):
     firebase_service_account: ExistingFile = _setting(
         None, "Service account key file (JSON) to read Firestore with", "GOOGLE_APPLICATION_CREDENTIALS", own="FIREBASE_SERVICE_ACCOUNT"
     )
-    database_url: Annotated[SecretStr, AfterValidator(_postgres_url)] | None = _setting(
-        None, "Target PostgreSQL connection; better in the environment", "SUPABASE_DB_URL", "DATABASE_URL", own="DATABASE_URL"
-    )
+    database_url: DatabaseUrl | None = _DATABASE_URL
     project_id: ResourceId | None = _setting(
         None, "Google Cloud project of the Firestore database", "GOOGLE_CLOUD_PROJECT", own="PROJECT_ID"
     )
@@ -283,8 +310,7 @@ class Settings(BaseSettings):
 
     def require_target(self) -> None:
         """Raise when there is no target database to write to."""
-        if self.database_url is None:
-            raise MissingSetting(setting=option_name("database_url"), environment=" or ".join(environment_names("database_url")))
+        _given_url(self.database_url)
 
     def target(self) -> str | None:
         """The target as it may be shown: host, port and database."""
@@ -299,10 +325,7 @@ class Settings(BaseSettings):
         found: list[str] = []
         if self.supabase_key is not None:
             found.append(self.supabase_key.get_secret_value())
-        if self.database_url is not None:
-            url = self.database_url.get_secret_value()
-            found += [url, *_passwords(urlsplit(url))]
-        return tuple(secret for secret in found if secret)
+        return (*filter(None, found), *_url_secrets(self.database_url))
 
     def secret_environment(self) -> dict[str, str]:
         """The secrets as environment variables: how they reach a flow, whose parameters everybody can read."""
@@ -327,6 +350,18 @@ def forget_surroundings() -> None:
     Settings.model_config["env_file"] = None
 
 
+def _given_url(url: SecretStr | None) -> str:
+    if url is None:
+        raise MissingSetting(setting=option_name("database_url"), environment=" or ".join(environment_names("database_url")))
+    return url.get_secret_value()
+
+
+def _url_secrets(url: SecretStr | None) -> Iterable[str]:
+    if url is not None:
+        text = url.get_secret_value()
+        yield from filter(None, [text, *_passwords(urlsplit(text))])
+
+
 def _passwords(parts: SplitResult) -> Iterable[str]:
     userinfo = parts.netloc.rpartition("@")[0]
     password = userinfo.partition(":")[2]
@@ -341,13 +376,19 @@ def _loaded(model: type[Model], options: Mapping[str, object]) -> Model:
     for name in given:
         if name not in model.model_fields:
             raise UnknownSetting(setting=name)
-    by_alias: dict[str, Any] = {environment_names(name)[0]: value for name, value in given.items()}
+    by_alias: dict[str, Any] = {_first_name(model, name): value for name, value in given.items()}
     try:
         return model(**by_alias)
     except ValidationError as error:
         raise _invalid(error.errors(include_url=False)[0], given) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableEnvFile(reason=type(error).__name__) from None
+
+
+def _first_name(model: type[BaseSettings], name: str) -> str:
+    alias = model.model_fields[name].validation_alias
+    assert isinstance(alias, AliasChoices)
+    return str(alias.choices[0])
 
 
 def _invalid(problem: ErrorDetails, options: Mapping[str, object]) -> InvalidSetting:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from prefect import task
 
 from firelift.errors import FireliftError
 from firelift.phases.import_ import record_begin
 from firelift.phases.pre_validation import Target, survey, validate
+from firelift.planning import Foresight
 from firelift.postgres.checks import check_target
 from firelift.postgres.supabase import check_api
 from firelift.receipts import Validated
@@ -58,10 +57,10 @@ def target_of(here: World) -> Target | None:
     if here.settings.dry_run and here.settings.database_url is None:
         return None
 
-    def problems(tables: Sequence[str]) -> list[FireliftError]:
+    def problems(foresight: Foresight) -> list[FireliftError]:
         if here.settings.supabase_url and here.settings.supabase_key:
             check_api(here.settings.supabase_url, here.settings.supabase_key.get_secret_value())
         # Each worker has a connection, and so have the lock, the watch for a stop, and the phase itself.
-        return check_target(here.database_url, here.run.migration_id, here.settings.target_schema, tables, here.settings.max_workers + 3)
+        return check_target(here.database_url, here.run.migration_id, here.settings.target_schema, foresight, here.settings.max_workers + 3)
 
     return Target(problems)

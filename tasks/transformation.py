@@ -6,7 +6,7 @@ from prefect import task
 
 from firelift.files import write_whole
 from firelift.phases.extraction import read_profile
-from firelift.phases.import_ import misfits
+from firelift.phases.planning import PLAN, misfits, published_plans
 from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import transform_collection
 from firelift.planning import make_plan
@@ -26,12 +26,13 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
     profile = read_profile(here.workspace.archive, [part.collection for part in extracted])
     for unknown in here.rules().mapping.idle({collection: seen.fields for collection, seen in profile.items()}):
         status.warn(f"--mapping names what is not in the database: {unknown}", "transformation")
-    plan = make_plan(here.source.name, profile, here.rules())
-    if here.settings.database_url is not None:
-        # Only now tables and columns are known; still nothing has been written.
-        refuse(misfits(here.database_url, run.migration_id, plan, here.settings.target_schema))
-    write_whole(here.directory / "plan.json", plan.model_dump_json(indent=1))
-    return Planned(tables=len(plan.tables), columns=sum(len(table.columns) for table in plan.tables), plan="plan.json")
+    target = (here.database_url, run.migration_id) if here.settings.database_url is not None else None
+    earlier = published_plans(*target, here.settings.target_schema) if target else {}
+    plan = make_plan(here.source.name, profile, here.rules(), earlier)
+    write_whole(here.directory / PLAN, plan.model_dump_json(indent=1))
+    # Only now tables and columns are known; still nothing has been written to the target.
+    refuse(misfits(*target, plan, here.settings.target_schema) if target else [])
+    return Planned(tables=len(plan.tables), columns=sum(len(table.columns) for table in plan.tables), plan=PLAN)
 
 
 @task(**PHASE, name="transform", task_run_name="transform {root.collection}")

@@ -11,12 +11,12 @@ from typing import Any
 
 from prefect.client.schemas.objects import FlowRun
 
-from firelift.errors import FireliftError, Stopped
+from firelift.errors import ConfigurationError, FireliftError, Stopped
 from firelift.firestore.channel import Source, project_of
 from firelift.firestore.errors import NoProject
 from firelift.mapping import read_mapping
 from firelift.paths import Selection
-from firelift.phases.import_ import record_failure
+from firelift.phases.import_ import forget_refused, record_failure
 from firelift.phases.rollback import roll_back
 from firelift.phases.stopping import asked_in_target, cancel_statements, forget_stop_in_target
 from firelift.plan import Plan
@@ -28,9 +28,9 @@ from firelift.run.identity import claim, meant, resumes
 from firelift.run.kept import refuse_unskippable
 from firelift.run.log import Log
 from firelift.run.reports import TableReport, write_reports
-from firelift.run.status import Phase, Status, is_stop
+from firelift.run.status import Phase, Status, is_stop, this_process
 from firelift.run.stop import forget_stop, stop_requested
-from firelift.run.workspace import Workspace, new_migration_id
+from firelift.run.workspace import STATUS, Workspace, new_migration_id
 from firelift.settings import Settings
 from firelift.workers import Workers
 from tasks.watch import Look, Watch, cancelled_in_prefect, current_flow_run
@@ -162,11 +162,17 @@ def source_of(settings: Settings) -> Source:
 
 
 _worlds: dict[str, World] = {}
+_ended: set[str] = set()
 
 
 def world(run: Run) -> World:
-    """The world of a run that is open in this process; a process that got only a task opens its own."""
+    """The world of a run that is open in this process; a process that got only a task opens its own.
+
+    Raises Stopped in a thread that has outlived its run: after a second Ctrl-C it would write on without the target's lock.
+    """
     if run.migration_id not in _worlds:
+        if run.migration_id in _ended:
+            raise Stopped(migration=run.migration_id)
         settings = Settings.load(**run.settings)
         _worlds[run.migration_id] = World(run, settings, Workers(settings.max_workers))
     return _worlds[run.migration_id]
@@ -208,10 +214,11 @@ def opened(run: Run) -> Iterator[World]:
         stack.callback(workers.stop)
         # A run that goes on may be at work in another process: until the lock says no, its files are that one's.
         lock = stack.enter_context(_target_held(settings, run)) if resumes(settings) else None
+        if not _begun_here(workspace):
+            forget_stop(workspace)
         here = World(run, settings, workers)
         stack.callback(here.close)
         claim(workspace, settings, _label(current_flow_run()))
-        forget_stop(workspace)
         try:
             if here.status.state_of("pre_validation") != "completed":
                 here.begin("pre_validation")
@@ -230,12 +237,18 @@ def opened(run: Run) -> Iterator[World]:
             _last_report(here)
 
 
+def _begun_here(workspace: Workspace) -> bool:
+    """Whether the command began this attempt, and with it the time from which a request to stop counts."""
+    return bool((workspace.read_json(STATUS) or {}).get("process") == this_process())
+
+
 @contextmanager
 def _world_of(here: World) -> Iterator[None]:
     _worlds[here.run.migration_id] = here
     try:
         yield
     finally:
+        _ended.add(here.run.migration_id)
         del _worlds[here.run.migration_id]
 
 
@@ -270,7 +283,10 @@ def _ended_in_target(here: World) -> Iterator[None]:
         here.workers.stop()
         if not here.settings.dry_run:
             stopped = here.stopping or is_stop(error)
-            if not stopped and _takes_back(here, error):
+            if isinstance(error, ConfigurationError) and here.status.current_phase not in ("import", "verification", "post_migration"):
+                with suppress(FireliftError):
+                    forget_refused(here.database_url, here.run.migration_id)
+            elif not stopped and _takes_back(here, error):
                 _take_back(here)
             else:
                 with suppress(FireliftError):

@@ -12,14 +12,14 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from firelift.archive import file_name, ranges
-from firelift.errors import ConfigurationError, FireliftError
+from firelift.errors import ConfigurationError
 from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import receipt_path, table_path
 from firelift.plan import Plan
 from firelift.postgres.checks import check_tables
 from firelift.postgres.connect import Connection, connect
 from firelift.postgres.constraints import CheckedRelation, ForeignKeys, constrain
-from firelift.postgres.control import create_control, record_finish, record_progress, record_start
+from firelift.postgres.control import create_control, forget_run, record_finish, record_progress, record_start
 from firelift.postgres.copy import load_chunk
 from firelift.postgres.ddl import staging_schema
 from firelift.postgres.lock import signature
@@ -137,16 +137,17 @@ def publish_tables(url: str, migration_id: str, plan: Plan, target_schema: str, 
     return Published(target_schema=target_schema, tables=tuple(table.table for table in plan.tables))
 
 
-def misfits(url: str, migration_id: str, plan: Plan, target_schema: str) -> list[FireliftError]:
-    """What stands in the target under a table's name and cannot take its rows; looks only."""
-    with closing(connect(url, signature(migration_id))) as connection:
-        return check_tables(connection, target_schema, plan.tables)
-
-
 def record_failure(url: str, migration_id: str, status: str) -> None:
     """How a run ended that was not completed. What it published stays published: only the record says so."""
     with closing(connect(url, signature(migration_id))) as connection:
         record_finish(connection, migration_id, status)
+
+
+def forget_refused(url: str, migration_id: str) -> None:
+    """For a run that was refused before it staged anything: the target is as it was."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        if staging_token(connection, migration_id) is None:
+            forget_run(connection, migration_id)
 
 
 def record_end(url: str, migration_id: str, status: str, counts: dict[str, Any] | None = None) -> None:

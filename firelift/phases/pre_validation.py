@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.firestore.channel import Source, open_firestore
@@ -17,7 +17,8 @@ from firelift.firestore.query import server_time
 from firelift.mapping import Mapping
 from firelift.naming import Naming
 from firelift.paths import Selection
-from firelift.planning import table_names
+from firelift.phases.planning import foresight_of
+from firelift.planning import Foresight, Rules
 from firelift.receipts import RootFound, Validated
 
 # Firestore does not say how large a database is. Archive and tables together took 0.2 KB a document of 570 bytes;
@@ -25,8 +26,11 @@ from firelift.receipts import RootFound, Validated
 BYTES_A_DOCUMENT = 1024
 
 
-Snapshot = tuple[str, list[Root]]
-"""The read time, and the root collections with their counts at it."""
+class Snapshot(NamedTuple):
+    """A moment, and the root collections with their counts at it."""
+
+    read_time: str
+    roots: list[Root]
 
 
 class NotReady(ConfigurationError):
@@ -49,25 +53,23 @@ class NotASnapshot(ConfigurationError):
 
 @dataclass(frozen=True)
 class Target:
-    """The target as the checks see it: problems are listed, given the names of the tables to come."""
+    """The target as the checks see it: problems are listed, given what can be foreseen of the tables to come."""
 
-    problems: Callable[[Sequence[str]], list[FireliftError]]
+    problems: Callable[[Foresight], list[FireliftError]]
 
 
 def validate(snapshot: Snapshot, selection: Selection, naming: Naming, mapping: Mapping, run: Path, target: Target | None) -> Validated:
     """Looks at the target, the disk and the names to come. Raises the one error, or NotReady with all of them."""
-    moment, found = snapshot
-    taken = _selected(found, selection)
-    names = table_names([root.collection_id for root in taken], naming, mapping)
-    problems = [*_disk_problems(run, sum(root.documents for root in taken)), *(target.problems(list(names.values())) if target else [])]
-    refuse(problems)
+    taken = _selected(snapshot.roots, selection)
+    foresight = foresight_of([root.collection_id for root in taken], selection, Rules(naming, mapping), run.parent)
+    refuse([*_disk_problems(run, sum(root.documents for root in taken)), *(target.problems(foresight) if target else [])])
     return Validated(
-        read_time=moment,
+        read_time=snapshot.read_time,
         roots=tuple(
             RootFound(collection=root.collection_id, start=root.keys.start, end=root.keys.end, documents=root.documents) for root in taken
         ),
         documents=sum(root.documents for root in taken),
-        warnings=() if taken else (_nothing(found),),
+        warnings=() if taken else (_nothing(snapshot.roots),),
     )
 
 
@@ -77,7 +79,7 @@ def survey(source: Source, read_time: str, report: Callable[[Any], None]) -> Sna
     try:
         firestore.reach()
         moment = snapshot_time(read_time, server_time(firestore))
-        return moment, roots(firestore, moment)
+        return Snapshot(moment, roots(firestore, moment))
     finally:
         firestore.close()
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.plan import TablePlan
+from firelift.planning import Foreseen, Foresight
 from firelift.postgres.connect import Connection, connect
-from firelift.postgres.control import CONTROL_SCHEMA
+from firelift.postgres.control import CONTROL_SCHEMA, saved_plans
 from firelift.postgres.errors import TargetReadOnly, TooManyConnections, translated
-from firelift.postgres.fit import misfits, misfits_by_name
+from firelift.postgres.fit import misfits, misfits_foreseen
 from firelift.postgres.lock import signature
 from firelift.postgres.names import NamesTaken, in_one_line, in_the_way
 from firelift.postgres.queries import QUERY
@@ -68,30 +69,37 @@ class Server(NamedTuple):
     may_create_schemas: bool
 
 
-def check_target(url: str, migration_id: str, target_schema: str, tables: Sequence[str] = (), connections: int = 2) -> list[FireliftError]:
+def nothing_foreseen(earlier: Mapping[str, TablePlan]) -> Foreseen:
+    return Foreseen()
+
+
+def check_target(
+    url: str, migration_id: str, target_schema: str, foresight: Foresight = nothing_foreseen, connections: int = 2
+) -> list[FireliftError]:
     """Connects and returns everything that stands in a migration's way; an empty list is a target that can take it.
 
-    `tables` are the names to be made, `connections` how many the run will open. Raises only where no connection comes about.
+    `connections` is how many the run will open. Raises only where no connection comes about.
     """
     with closing(connect(url, signature(migration_id))) as connection, translated("checking the target"):
         connection.read_only = True
         with connection.transaction():
-            return problems(connection, target_schema, tables, connections)
+            return problems(connection, target_schema, foresight, connections)
 
 
-def problems(connection: Connection, target_schema: str, tables: Sequence[str], connections: int) -> list[FireliftError]:
+def problems(connection: Connection, target_schema: str, foresight: Foresight, connections: int) -> list[FireliftError]:
     row = connection.execute(QUERY["server_facts"]).fetchone()
     assert row is not None, "a SELECT without FROM has one row"
     server = Server(*row)
     closed = _control_problems(connection, server)
+    # The plans of published tables are in the control schema.
+    foreseen = foresight({} if closed else saved_plans(connection, target_schema))
     return [
         *server_problems(server),
         *_schema_problems(connection, server, target_schema),
         *closed,
         *_connection_problems(connection, connections),
-        *_name_problems(connection, target_schema, tables),
-        # The plans of published tables are in the control schema.
-        *([] if closed else misfits_by_name(connection, target_schema, tables)),
+        *_name_problems(connection, target_schema, [*foreseen.names, *(table.table for table, *_ in foreseen.published)]),
+        *misfits_foreseen(connection, target_schema, foreseen),
     ]
 
 

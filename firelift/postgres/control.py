@@ -75,6 +75,15 @@ def record_finish(connection: Connection, migration_id: str, status: str, counts
         connection.execute(QUERY["record_finish"], {"migration_id": migration_id, "status": status, "counts": _jsonb(counts)})
 
 
+def forget_run(connection: Connection, migration_id: str) -> None:
+    """Removes the record of a run that was refused before it wrote anything, and the control schema if it has never held anything else."""
+    with translated("forgetting the refused run"), connection.transaction():
+        if schema_exists(connection, CONTROL_SCHEMA):
+            connection.execute(QUERY["forget_run"], {"migration_id": migration_id})
+            if connection.execute(QUERY["control_is_empty"]).fetchone() == (True,):
+                connection.execute("DROP SCHEMA firelift CASCADE")
+
+
 def migration(connection: Connection, migration_id: str) -> dict[str, Any] | None:
     """The row of a migration, or None."""
     with translated("reading the migration's record"), connection.cursor(row_factory=dict_row) as cursor:
@@ -116,6 +125,11 @@ def saved_tables(connection: Connection, target_schema: str) -> dict[str, SavedT
         rows = connection.execute(QUERY["saved_tables"], {"target_schema": target_schema}).fetchall()
     saved = [SavedTable(plan=TablePlan.model_validate_json(plan), watermark=watermark, migration_id=by) for plan, watermark, by in rows]
     return {table.plan.collection: table for table in saved}
+
+
+def saved_plans(connection: Connection, target_schema: str) -> dict[str, TablePlan]:
+    """The plans of the published tables of a schema by collection."""
+    return {collection: saved.plan for collection, saved in saved_tables(connection, target_schema).items()}
 
 
 def loaded_chunks(connection: Connection, migration_id: str) -> dict[str, LoadedChunk]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.plan import Frozen, PgType, TablePlan
+from firelift.planning import Foreseen
 from firelift.postgres.connect import Connection
-from firelift.postgres.control import saved_tables
 from firelift.postgres.queries import QUERY
 
 SPELLED: dict[PgType, str] = {"timestamptz": "timestamp with time zone", "timestamptz[]": "timestamp with time zone[]"}
@@ -90,16 +90,16 @@ def misfits(connection: Connection, schema: str, plans: Sequence[TablePlan]) -> 
     return [problem for plan in plans if plan.table in standing for problem in _problems(schema, standing[plan.table], plan)]
 
 
-def misfits_by_name(connection: Connection, schema: str, names: Sequence[str]) -> list[FireliftError]:
-    """What `misfits` can say before there is a plan: of the tables themselves, and of changes to those published before."""
-    standing = standing_tables(connection, schema, names)
+def misfits_foreseen(connection: Connection, schema: str, foreseen: Foreseen) -> list[FireliftError]:
+    """What `misfits` can say before there are plans: of the tables themselves, and of what became of those published before."""
+    again = {plans[0].table: plans for plans in foreseen.published}
+    standing = standing_tables(connection, schema, [name for name in foreseen.names if name not in again])
     found: list[FireliftError] = [
         CannotRefill(table=f"{schema}.{table.name}", why=table.obstacle) for table in standing.values() if table.obstacle
     ]
-    for saved in saved_tables(connection, schema).values():
-        table = standing.get(saved.plan.table)
-        if table and not table.obstacle:
-            found += [*_key_problems(schema, table, saved.plan), *_column_problems(schema, table, saved.plan)]
+    for plans in again.values():
+        problems = [misfits(connection, schema, [plan]) for plan in plans]
+        found += problems[0] if all(problems) else []
     return found
 
 

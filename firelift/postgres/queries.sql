@@ -77,6 +77,14 @@ UPDATE firelift.migrations
 SET status = %(status)s, counts = coalesce(%(counts)s, counts), finished_at = clock_timestamp()
 WHERE migration_id = %(migration_id)s
 
+-- name: forget_run
+DELETE FROM firelift.migrations
+WHERE migration_id = %(migration_id)s AND NOT EXISTS (SELECT FROM firelift.backups WHERE migration_id = %(migration_id)s)
+
+-- name: control_is_empty
+SELECT NOT EXISTS (SELECT FROM firelift.migrations) AND NOT EXISTS (SELECT FROM firelift.tables)
+    AND NOT EXISTS (SELECT FROM firelift.loaded_chunks) AND NOT EXISTS (SELECT FROM firelift.backups)
+
 -- name: migration
 SELECT migration_id, mode, status, phase, read_time, started_at, finished_at, settings, counts
 FROM firelift.migrations WHERE migration_id = %(migration_id)s

@@ -110,7 +110,7 @@ class Workspace:
         """The file as it is now, or None where there is none."""
         try:
             return json.loads((self.run / name).read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def status(self) -> dict[str, Any]:

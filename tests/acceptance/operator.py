@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.acceptance.prefect_world import schemas_of, tables_of, text_below
+from tests.acceptance.prefect_world import CHECKOUT, schemas_of, tables_of, text_below
 
 PROGRAMS = Path(sys.executable).parent
 FIRELIFT = str(PROGRAMS / "firelift")
@@ -82,7 +82,8 @@ class Operator:
         home.mkdir(parents=True, exist_ok=True)
         path = f"{PROGRAMS}{os.pathsep}{os.defpath}"
         quiet = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "NO_GCE_CHECK": "true"}
-        return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", **quiet}
+        # What is tested is the checkout in which the tests stand, wherever the environment's editable install points.
+        return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "PYTHONPATH": str(CHECKOUT), **quiet}
 
     def left_behind(self) -> str:
         """Everything that was written below home and working directory, as text."""
@@ -92,3 +93,8 @@ class Operator:
 def is_untouched(database_url: str) -> bool:
     """Whether a target is as it was made: no table, and nothing of Firelift's."""
     return schemas_of(database_url) == ["public"] and tables_of(database_url) == {}
+
+
+def holds_nothing(database_url: str) -> bool:
+    """Whether a target has no table of a run, and of Firelift's own schemas only the one in which it writes down that there was a run."""
+    return set(schemas_of(database_url)) <= {"firelift", "public"} and tables_of(database_url) == {}

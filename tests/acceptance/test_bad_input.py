@@ -31,7 +31,7 @@ from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.errors import CredentialsRefused, FirestoreUnreachable
 from firelift.firestore.values import Document
 from firelift.local.postgres import PostgresServer
-from tests.acceptance.operator import CANARY, FIRELIFT, Operator, Said, is_untouched
+from tests.acceptance.operator import CANARY, FIRELIFT, Operator, Said, holds_nothing, is_untouched
 from tests.acceptance.prefect_world import eventually, schemas_of, tables_of, text_of
 from tests.integration.way import Things, new_source, write
 
@@ -147,6 +147,19 @@ SLIPS = {
     ),
     "working directory is a file": Slip("migrate --working-dir prose", {}, ("prose", "a file is where a directory is needed")),
     "working directory below a file": Slip("migrate --working-dir prose/deeper", {}, ("prose/deeper", "--working-dir")),
+    "rollback of no target": Slip("rollback", {"DATABASE_URL": None}, ("--database-url", "SUPABASE_DB_URL")),
+    "rollback of a target that is no address": Slip("rollback", {"DATABASE_URL": PASSWORD}, ("DATABASE_URL", "postgresql://user@host")),
+    "rollback through a transaction pooler": Slip(
+        "rollback", {"DATABASE_URL": f"postgresql://me:{PASSWORD}@h:6543/x"}, ("session pooler",)
+    ),
+    "rollback of no name": Slip("rollback --migration-id a/b", {}, ("--migration-id", "letters, digits")),
+    "rollback with a surplus word": Slip("rollback mine", {}, ("unexpected extra argument", "mine", "--help")),
+    "cleanup of no target": Slip("cleanup --yes", {"DATABASE_URL": None}, ("--database-url", "SUPABASE_DB_URL")),
+    "retention that is no number": Slip("cleanup --backup-retention week", {}, ("--backup-retention", "week")),
+    "retention below zero": Slip("cleanup --backup-retention -1", {}, ("--backup-retention", "0<=x<=36500")),
+    "retention in the environment": Slip(
+        "cleanup", {"MIGRATION_BACKUP_RETENTION": "7 d"}, ("MIGRATION_BACKUP_RETENTION", "integer", "7 d")
+    ),
     "no run to show": Slip("status", {}, ("no migration", "firelift migrate")),
     "no run of this name": Slip("status --migration-id mine", {}, ("no migration", "mine")),
 }
@@ -241,6 +254,15 @@ def test_postgres_that_does_not_answer(ready: Operator) -> None:
     refused(ready.with_(DATABASE_URL=url), 1, "PostgreSQL cannot be reached", NOBODY, "Check host, port and firewall")
 
 
+@pytest.mark.parametrize("command", ["rollback", "cleanup"])
+def test_undoing_tells_what_is_wrong_with_the_target(command: str, shell: Operator, postgres: PostgresServer) -> None:
+    nobody = f"postgresql://postgres:{PASSWORD}@{NOBODY}/x"
+    assert_refused(shell.with_(DATABASE_URL=nobody).firelift(command), 1, "PostgreSQL cannot be reached", NOBODY, "Check host")
+    wrong = postgres.url(password=PASSWORD)
+    assert_refused(shell.with_(DATABASE_URL=wrong).firelift(command), 2, "refused the user or the password", "Check user and password")
+    assert_refused(shell.firelift(command, "--database-url", postgres.url("nowhere")), 2, "no database of this name", "nowhere")
+
+
 def test_a_wrong_password(ready: Operator, postgres: PostgresServer) -> None:
     refused(ready.with_(DATABASE_URL=postgres.url(password=PASSWORD)), 2, "refused the user or the password", "Check user and password")
 
@@ -286,13 +308,22 @@ def test_a_pattern_that_no_root_collection_matches(ready: Operator, database_url
     assert is_untouched(database_url)
 
 
-def test_a_name_that_a_view_or_a_table_with_rows_has(ready: Operator, database_url: str) -> None:
+def test_a_name_that_a_view_or_a_partitioned_table_has(ready: Operator, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("CREATE VIEW teams AS SELECT 'a row of somebody else'")
-        connection.execute("CREATE TABLE users AS SELECT 1 AS number")
-    refused(ready, 2, "teams is a view", "users is a table with rows", "--target-schema")
+        connection.execute("CREATE TABLE users (id text PRIMARY KEY) PARTITION BY LIST (id)")
+    refused(ready, 2, "teams is a view", "public.users, why: it is partitioned", "--target-schema")
     assert schemas_of(database_url) == ["public"]
-    assert tables_of(database_url) == {"users": 1}
+    assert tables_of(database_url) == {"users": 0}
+
+
+def test_a_published_table_that_was_changed(ready: Operator, database_url: str) -> None:
+    assert ready.firelift("migrate").code == 0
+    with psycopg.connect(database_url) as connection:
+        connection.execute("ALTER TABLE users_orders ALTER COLUMN total TYPE numeric")
+    before = text_of(database_url)
+    refused(ready, 2, "public.users_orders", "column: total", "has: numeric", "needs: bigint", "ALTER TABLE")
+    assert text_of(database_url) == before
 
 
 # --- what is found out in the middle ---
@@ -304,16 +335,50 @@ def failed(operator: Operator, phase: str, said: Said, code: int, *words: str) -
     assert (status["status"], status["currentPhase"]) == ("failed", phase)
 
 
+def columns_of(database_url: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(database_url) as connection:
+        query = "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2"
+        return connection.execute(query).fetchall()
+
+
+TABLES_THAT_DO_NOT_FIT = {
+    "no key": ("users AS SELECT 1 AS number", ("public.users", "has: none", "needs: id")),
+    "nested, another key": ("users_orders (id text PRIMARY KEY)", ("public.users_orders", "has: id", "needs: users_id, id")),
+    "another type": ("users (id text PRIMARY KEY, name int)", ("public.users", "column: name", "has: integer", "needs: text")),
+    "a value needed": ("users (id text PRIMARY KEY, mine int NOT NULL)", ("public.users", "column: mine", "has no default")),
+}
+
+
+@pytest.mark.parametrize(("table", "words"), TABLES_THAT_DO_NOT_FIT.values(), ids=TABLES_THAT_DO_NOT_FIT.keys())
+def test_a_table_of_somebody_else_that_cannot_take_the_rows(ready: Operator, database_url: str, table: str, words: tuple[str, ...]) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(f"CREATE TABLE {table}".encode())
+    before = columns_of(database_url), tables_of(database_url)
+    failed(ready, "transformation", ready.firelift("migrate"), 2, *words)
+    assert (columns_of(database_url), tables_of(database_url)) == before
+    assert schemas_of(database_url) == ["firelift", "public"]
+
+
 def test_the_name_of_a_nested_table_that_is_taken(ready: Operator, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
-        connection.execute("CREATE TABLE users_orders (total text)")
-    failed(ready, "transformation", ready.firelift("migrate"), 2, "users_orders is an empty table", "--target-schema")
-    assert schemas_of(database_url) == ["public"]
+        connection.execute("CREATE VIEW users_orders AS SELECT 1 AS total")
+    failed(ready, "transformation", ready.firelift("migrate"), 2, "users_orders is a view", "--target-schema")
+    assert holds_nothing(database_url)
+
+
+def test_a_table_of_somebody_else_that_fits_gets_the_rows(ready: Operator, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE TABLE users (id text PRIMARY KEY, name text, mine int DEFAULT 7)")
+        connection.execute("INSERT INTO users VALUES ('ada', 'somebody', 1), ('zoe', 'Zoe', 2)")
+    said = ready.firelift("migrate")
+    assert said.code == 0, said.err
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT id, name, mine FROM users").fetchall() == [("ada", "Ada", 1)]
 
 
 def test_a_pattern_that_no_nested_collection_matches(ready: Operator, database_url: str) -> None:
     failed(ready, "extraction", ready.firelift("migrate", "--collections", "users/*/nowhere"), 2, "users/*/nowhere", "firelift plan")
-    assert is_untouched(database_url)
+    assert holds_nothing(database_url)
 
 
 @pytest.fixture
@@ -368,15 +433,15 @@ def test_a_disk_that_fills_up_in_mid_run_loses_nothing(disk: Disk, documents: Do
 
     said = operator.firelift(*command)
     assert said.code == 1
-    assert re.fullmatch(rf"error: The disk is full \(path: {disk.path}/\S+\)\. Free space there .*", said.error)
+    assert re.fullmatch(rf"error: The disk is full \(path: {disk.path}/\S+\)\. Free space there, then go on with --resume\.", said.error)
     shown = operator.firelift("status", "--working-dir", str(disk.path))
     assert shown.code == 0
     assert "the-same: failed, extraction" in shown.out
     assert "The disk is full" in shown.out
-    assert is_untouched(database_url)
+    assert holds_nothing(database_url)
 
     disk.resize("64m")
-    again = operator.firelift(*command)
+    again = operator.firelift(*command, "--resume")
     assert again.code == 0, again.err
     assert tables_of(database_url) == {"notes": 40}
 
@@ -479,7 +544,7 @@ def test_a_second_run_names_the_first_which_ctrl_c_stops(documents: Documents, t
     assert "Traceback" not in err
     assert json.loads(status.read_text())["status"] == "stopped"
     assert psutil.wait_procs(workers, timeout=10)[1] == []
-    assert is_untouched(database_url)
+    assert holds_nothing(database_url)
 
 
 def test_the_status_of_a_run_needs_no_valid_settings(tmp_path: Path, prefect_api: str) -> None:

@@ -38,10 +38,10 @@ def deployed(prefect_api: str) -> str:
     return prefect_api
 
 
-def start(api: str, deployment: str, *parameters: str) -> tuple[int, str]:
+def start(api: str, deployment: str, *parameters: str, flow: str = "migration") -> tuple[int, str]:
     """Runs a deployment and waits for its end; returns exit code and output."""
     given = [argument for parameter in parameters for argument in ("--param", parameter)]
-    done = prefect(api, "deployment", "run", f"migration/{deployment}", "--watch", "--watch-interval", "1", *given)
+    done = prefect(api, "deployment", "run", f"{flow}/{deployment}", "--watch", "--watch-interval", "1", *given)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -86,6 +86,29 @@ def test_plan_writes_nothing_and_full_moves_everything(
     assert password not in api.everything()
     assert password not in text_below(workspace) + text_below(tmp_path)
     assert password not in text_of(database_url)
+
+
+def test_a_rollback_is_a_deployment_too(ready: str, api: Api, emulator_host: str, project: str, database_url: str) -> None:
+    write_documents(emulator_host, f"projects/{project}/databases/(default)", [("users/ada", values({"name": "Ada"}))])
+    code, said = start(ready, "target", flow="rollback")
+    assert code == 1, said
+    failed, *_ = api.runs_of("target")
+    assert "The target knows of no migration" in failed["state"]["message"]
+
+    assert start(ready, "full", 'migration_id="the-first"')[0] == 0
+    assert tables_of(database_url) == {"users": 1}
+    code, said = start(ready, "target", 'migration_id="the-first"', flow="rollback")
+    assert code == 0, said
+    assert tables_of(database_url) == {}
+    run, *_ = api.runs_of("target")
+    assert (run["name"], run["state_name"]) == ("rollback the-first", "Completed")
+    logged = api.every("logs", logs={"flow_run_id": {"any_": [run["id"]]}}, sort="TIMESTAMP_ASC")
+    assert "public.users: removed, as the run had made it" in repr(logged)
+    assert start(ready, "target", 'database_url="postgresql://x"', flow="rollback")[0] != 0
+
+    password = urlsplit(database_url).password
+    assert password
+    assert password not in api.everything()
 
 
 def test_a_wrong_password_fails_the_run_says_so_and_is_told_nowhere(

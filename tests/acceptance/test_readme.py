@@ -15,6 +15,7 @@ import pytest
 
 from tests.acceptance.operator import PROGRAMS, Operator, is_untouched
 from tests.acceptance.prefect_world import CHECKOUT, schemas_of, tables_of
+from tests.faults.migrating import start
 from tests.integration.way import Things, new_source, write
 
 README = (CHECKOUT / "README.md").read_text()
@@ -40,6 +41,11 @@ def blocks() -> list[Block]:
 
 BLOCKS = blocks()
 
+
+def section(heading: str) -> str:
+    return README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
 # Where tests/acceptance/test_deployments.py, with what it imports, does what a line says.
 DEPLOYING = {
     "export FIRELIFT_HOME=$PWD": '"FIRELIFT_HOME": str(CHECKOUT)',
@@ -59,8 +65,12 @@ def is_deploying(block: Block) -> bool:
     return block.language == "bash" and any(line.startswith("prefect ") for line in block.lines)
 
 
+def is_mending(block: Block) -> bool:
+    return block.language == "bash" and block.text in section("When something goes wrong")
+
+
 def is_migrating(block: Block) -> bool:
-    return block.language == "bash" and not is_make(block) and not is_deploying(block)
+    return block.language == "bash" and not is_make(block) and not is_deploying(block) and not is_mending(block)
 
 
 def is_mapping(block: Block) -> bool:
@@ -80,7 +90,7 @@ def is_picture(block: Block) -> bool:
     return block.language == "text" and "──▶" in block.text
 
 
-KINDS: list[Callable[[Block], bool]] = [is_make, is_deploying, is_migrating, is_mapping, is_pandas, is_tree, is_picture]
+KINDS: list[Callable[[Block], bool]] = [is_make, is_deploying, is_mending, is_migrating, is_mapping, is_pandas, is_tree, is_picture]
 
 
 def those(kind: Callable[[Block], bool]) -> list[Block]:
@@ -139,6 +149,25 @@ def test_the_way_of_the_readme_migrates(operator: Operator, database_url: str) -
     assert schemas_of(database_url) == ["firelift", "public"]
     assert_working_directory_is_as_shown(operator.workspace)
     assert_tables_open(operator)
+
+
+def test_what_the_readme_says_for_when_something_goes_wrong(operator: Operator, database_url: str) -> None:
+    lines = [line for block in those(is_mending) for line in block.lines]
+    somebody = Operator(operator.directory / "mending", {**operator.variables, "DATABASE_URL": database_url})
+    running = start(somebody, ["migrate"])
+    running.until(lambda: (somebody.workspace / "migration-status.json").exists())
+    said = {}
+    for line in lines:
+        said[line] = somebody.run(["bash", "-euo", "pipefail", "-c", line])
+        assert said[line].code == 0, said[line].err
+        if line == "firelift stop":
+            assert running.wait().code == 3
+            assert tables_of(database_url) == {}
+        if line == "firelift migrate --resume":
+            assert tables_of(database_url) == {"teams": 1, "users": 2, "users_orders": 1}
+    assert "is rolled back" in said["firelift rollback"].out
+    assert tables_of(database_url) == {}
+    assert set(said) == {"firelift stop", "firelift migrate --resume", "firelift rollback", "firelift cleanup", "firelift cleanup --yes"}
 
 
 def assert_working_directory_is_as_shown(workspace: Path) -> None:

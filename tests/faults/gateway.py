@@ -31,6 +31,7 @@ class Gateway:
     """Firestore's answer to a read time that it keeps no longer."""
     _held: str | None = None
     _after: int = 0
+    _missing: int = 0
     _open: threading.Event = field(default_factory=threading.Event)
     _reached: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -41,11 +42,11 @@ class Gateway:
         return self.passed
 
     @contextmanager
-    def held(self, method: str, after: int = 0) -> Iterator[threading.Event]:
-        """Calls of this method stall behind so many messages until the block ends; yields the event that one has come so far."""
+    def held(self, method: str, after: int = 0, calls: int = 1) -> Iterator[threading.Event]:
+        """Calls of this method stall behind so many messages until the block ends; yields the event that so many calls have come so far."""
         self._open.clear()
         self._reached.clear()
-        self._held, self._after = method, after
+        self._held, self._after, self._missing = method, after, calls
         try:
             yield self._reached
         finally:
@@ -71,9 +72,16 @@ class Gateway:
 
     def _wait(self, method: str, passed: int, context: grpc.ServicerContext) -> None:
         if method == self._held and passed >= self._after:
-            self._reached.set()
+            if passed == self._after:
+                self._come()
             while not self._open.wait(0.05) and context.is_active():
                 pass
+
+    def _come(self) -> None:
+        with self._lock:
+            self._missing -= 1
+            if not self._missing:
+                self._reached.set()
 
 
 class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]

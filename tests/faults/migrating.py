@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ import psycopg
 from psycopg import sql
 
 from firelift.local.postgres import PostgresServer
-from firelift.run.workspace import STATUS
+from firelift.run.workspace import LOG, STATUS
 from tests.acceptance.operator import FIRELIFT, Operator, Said
 from tests.acceptance.prefect_world import CHECKOUT, schemas_of
 from tests.integration.refresh_world import CATALOG
@@ -125,6 +125,10 @@ class Place:
         """`pending`, `running`, …: where the phase stands."""
         state: str = self.status().get("progress", {}).get("phases", {}).get(phase, {}).get("state", "pending")
         return state
+
+    def events(self) -> list[str]:
+        """What the run's log tells, in its order."""
+        return [str(entry["event"]) for entry in json.loads((self.run / LOG).read_bytes())]
 
     def content(self) -> Content:
         return content(self.url)
@@ -285,6 +289,12 @@ def archived(directory: Path) -> Archived:
             documents += chunk["documents"] + chunk["passed"]
     every = [path for path in directory.rglob("*") if path.name.endswith((".parquet", ".new"))]
     return Archived(files, documents, len(every) - len(files))
+
+
+def files_below(directory: Path, but: Sequence[str] = ()) -> dict[str, tuple[int, int]]:
+    """Every file with its size and the time of its last change (ns), except those with one of these names."""
+    there = {path: path.stat() for path in directory.rglob("*") if path.is_file() and path.name not in but}
+    return {str(path.relative_to(directory)): (found.st_size, found.st_mtime_ns) for path, found in there.items()}
 
 
 @dataclass(frozen=True)

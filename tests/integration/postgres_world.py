@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from firelift.arrow import arrow_schema
 from firelift.plan import Column, Holds, Link, TablePlan
+from firelift.planning import Foreseen, Foresight
 from firelift.postgres.connect import Connection, connect
 from firelift.postgres.control import create_control, record_start
 from firelift.postgres.copy import load_chunk
@@ -74,6 +75,11 @@ def load(connection: Connection, schema: str, rows: Sequence[tuple[TablePlan, Se
 def values(connection: Connection, query: str) -> list[Any]:
     """The first column of a query's rows."""
     return [first for first, *_ in connection.execute(query.encode())]
+
+
+def named(*tables: str) -> Foresight:
+    """Root collections' tables of these names are to come."""
+    return lambda _: Foreseen(names=tables)
 
 
 def as_role(url: str, role: str, password: str) -> str:

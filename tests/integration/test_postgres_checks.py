@@ -18,7 +18,7 @@ from firelift.postgres.connect import connect
 from firelift.postgres.control import create_control
 from firelift.postgres.errors import TargetReadOnly, TooManyConnections
 from firelift.postgres.names import NamesTaken, TakenName, taken_names
-from tests.integration.postgres_world import HOSTILE, RUN, as_role
+from tests.integration.postgres_world import HOSTILE, RUN, as_role, named
 
 
 @pytest.fixture
@@ -42,8 +42,8 @@ def kinds(found: list[FireliftError]) -> list[type[FireliftError]]:
 def test_a_fresh_database_can_take_a_migration_and_stays_untouched(database_url: str, admin: psycopg.Connection) -> None:
     everything = "SELECT oid::regclass::text, xmin::text FROM pg_class UNION ALL SELECT nspname, xmin::text FROM pg_namespace ORDER BY 1"
     before = admin.execute(everything).fetchall()
-    assert check_target(database_url, RUN, "public", ["users", HOSTILE]) == []
-    assert check_target(database_url, RUN, "a schema to be made", ["users"]) == []
+    assert check_target(database_url, RUN, "public", named("users", HOSTILE)) == []
+    assert check_target(database_url, RUN, "a schema to be made", named("users")) == []
     assert admin.execute(everything).fetchall() == before
 
 
@@ -82,7 +82,7 @@ def test_a_schema_that_is_not_the_users_cannot_be_the_target(database_url: str, 
 def test_names_taken_are_listed_with_what_has_them_but_a_table_may_be_refilled(database_url: str, admin: psycopg.Connection) -> None:
     admin.execute("CREATE TABLE empty (id text); CREATE TABLE full_one AS SELECT 1 AS id; CREATE VIEW seen AS SELECT 1 AS id")
     admin.execute(sql.SQL("CREATE TABLE {} ()").format(sql.Identifier(HOSTILE)))
-    (taken,) = check_target(database_url, RUN, "public", ["seen", "full_one", "empty", "fine", HOSTILE])
+    (taken,) = check_target(database_url, RUN, "public", named("seen", "full_one", "empty", "fine", HOSTILE))
     assert isinstance(taken, NamesTaken)
     assert taken.facts["taken"] == "seen is a view"
     with closing(connect(database_url, "firelift-test")) as connection:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 import pytest
 
 from firelift.errors import FireliftError
+from firelift.paths import Selection
+from firelift.plan import Link, TablePlan
+from firelift.planning import Foresight, Rules, foresee
 from firelift.postgres import fit
 from firelift.postgres.checks import check_tables, check_target
 from firelift.postgres.connect import Connection
 from firelift.postgres.names import NamesTaken
-from tests.integration.postgres_world import as_role, plan
-from tests.integration.refresh_world import FIRST, OLD, SECOND, TABLES, migrate, target
+from tests.integration.postgres_world import as_role, named, plan
+from tests.integration.refresh_world import FIRST, OLD, SECOND, migrate, target
 
 PLAN = plan("users/*/orders", name="string", seen="timestamps", price="double")
 FITS = "users_id text, id text, PRIMARY KEY (users_id, id)"
@@ -101,7 +105,7 @@ TABLES_IN_THE_WAY = [
 def test_a_table_whose_rows_cannot_be_replaced_says_why_with_and_without_a_plan(database_url: str, table: str, why: str) -> None:
     with target(database_url) as connection:
         assert found(connection, table) == [(fit.CannotRefill, {"table": TABLE, "why": why})]
-    (problem,) = check_target(database_url, FIRST, "public", ["users_orders"])
+    (problem,) = check_target(database_url, FIRST, "public", named("users_orders"))
     assert (type(problem), problem.facts["why"]) == (fit.CannotRefill, why)
 
 
@@ -137,11 +141,52 @@ def test_a_table_of_another_role_and_one_that_forces_row_security_are_refused(da
             admin.execute("DROP OWNED BY plain CASCADE; DROP ROLE plain")
 
 
+def again(roots: Sequence[str] = ("users",), *, selection: Selection | None = None, last: Sequence[TablePlan] = ()) -> Foresight:
+    """These root collections are to be migrated again; `last` was planned and refused."""
+    refused = {each.collection: each for each in last}
+    return lambda earlier: foresee(roots, selection or Selection(), Rules(), earlier, refused)
+
+
 def test_pre_validation_sees_that_a_published_table_was_changed_before_there_is_a_plan(database_url: str) -> None:
     with target(database_url) as connection:
         migrate(connection, FIRST, OLD)
-        names = [table.table for table in TABLES]
-        assert check_target(database_url, SECOND, "public", names) == []
+        assert check_target(database_url, SECOND, "public", again()) == []
         connection.execute("ALTER TABLE public.users ALTER COLUMN score TYPE numeric")
-        (problem,) = check_target(database_url, SECOND, "public", names)
-        assert problem.facts == {"table": "public.users", "column": "score", "has": "numeric", "needs": "double precision"}
+        connection.execute("ALTER TABLE public.users_orders ALTER COLUMN gift_for TYPE varchar(9), ADD COLUMN mine int NOT NULL DEFAULT 1")
+        connection.execute("ALTER TABLE public.users_orders ALTER COLUMN mine DROP DEFAULT")
+        assert [problem.facts for problem in check_target(database_url, SECOND, "public", again())] == [
+            {"table": "public.users", "column": "score", "has": "numeric", "needs": "double precision"},
+            {"table": "public.users_orders", "column": "gift_for", "has": "character varying(9)", "needs": "text"},
+            {"table": "public.users_orders", "column": "mine"},
+        ]
+
+
+def test_pre_validation_looks_at_no_table_that_the_run_leaves_alone(database_url: str) -> None:
+    with target(database_url) as connection:
+        migrate(connection, FIRST, OLD)
+        connection.execute("ALTER TABLE public.users_orders ALTER COLUMN gift_for TYPE varchar(9)")
+        assert len(check_target(database_url, SECOND, "public", again())) == 1
+        assert check_target(database_url, SECOND, "public", again(["teams"])) == []
+        assert check_target(database_url, SECOND, "public", again(selection=Selection((), ["users/*/orders"]))) == []
+        assert check_target(database_url, SECOND, "public", named("teams")) == []
+
+
+def test_a_column_changed_as_the_last_plan_needs_it_is_no_problem(database_url: str) -> None:
+    with target(database_url) as connection:
+        migrate(connection, FIRST, OLD)
+        connection.execute("ALTER TABLE public.users ALTER COLUMN score TYPE text")
+        needed = plan("users", name="string", score="string", boss=Link(collection="users"))
+        assert check_target(database_url, SECOND, "public", again(last=[needed])) == []
+        (problem,) = check_target(database_url, SECOND, "public", again(last=[plan("users", score="integer")]))
+        assert problem.facts["needs"] == "double precision"
+
+
+def test_a_table_that_gave_way_to_a_view_is_found_under_the_name_it_was_published_with(database_url: str) -> None:
+    people = plan("users", table="people")
+    with target(database_url) as connection:
+        migrate(connection, FIRST, {}, [people])
+        connection.execute("CREATE VIEW public.users AS SELECT id FROM public.people")
+        assert check_target(database_url, SECOND, "public", again()) == []
+        connection.execute("DROP TABLE public.people CASCADE; CREATE VIEW public.people AS SELECT 1 AS id")
+        (problem,) = check_target(database_url, SECOND, "public", again())
+        assert problem.facts["taken"] == "people is a view"

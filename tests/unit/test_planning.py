@@ -12,8 +12,9 @@ from firelift.local.writer import GeoPoint, Reference, Vector
 from firelift.mapping import CollectionMapping
 from firelift.mapping import Mapping as NameMapping
 from firelift.naming import Naming
+from firelift.paths import Selection
 from firelift.plan import Column, PgType, Plan, Shape, TablePlan
-from firelift.planning import MOST_COLUMNS, Rules, make_plan, table_names
+from firelift.planning import MOST_COLUMNS, Rules, foresee, make_plan
 from tests.unit.test_profile import BELOW, DATABASE, profiled
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -177,7 +178,8 @@ def test_tables_are_named_and_keyed_by_the_path() -> None:
 
 
 def test_tables_with_one_name_are_numbered_in_byte_order_of_their_paths() -> None:
-    assert table_names(["users_orders", "users/*/orders", "Users", "users"], "snake_case", NameMapping()) == {
+    plan = planned({"users_orders/1": {}, "users/a/orders/1": {}, "Users/1": {}, "users/a": {}})
+    assert {table.collection: table.table for table in plan.tables} == {
         **{"Users": "users", "users": "users_2"},
         **{"users/*/orders": "users_orders", "users_orders": "users_orders_2"},
     }
@@ -214,6 +216,33 @@ def test_names_that_were_given_are_given_again() -> None:
         **{"users": "users", "users_orders": "users_orders"},
         "users/*/orders": "users_orders_2",
     }
+
+
+def test_the_name_of_a_table_or_column_that_has_vanished_is_given_to_no_other() -> None:
+    first = planned({"Users/a": {"Name": 1}, "users/a": {"nickName": 1, "name": 1}})
+    second = planned({"users/a": {"NickName": "x", "name": 1}, "USERS/a": {}}, earlier=first)
+    assert {table.collection: table.table for table in second.tables} == {"users": "users_2", "USERS": "users_3"}
+    assert names_of(second.table_of("users")) == {"name": "name", "NickName": "nick_name_2"}
+
+
+def test_columns_beside_a_reference_keep_their_names_too() -> None:
+    orders: dict[str, dict[str, object]] = {"users/a": {}, "users/a/orders/1": {}}
+    first = planned({"c/1": {"gift": to("users/a/orders/1")}, **orders})
+    second = planned({"c/1": {"gift": to("users/a/orders/1"), "gift_users_id": 1}, **orders}, earlier=first)
+    assert names_of(second.table_of("c")) == {"gift": "gift", "gift_users_id": "gift_users_id_2"}
+    assert [column.link.ancestors for column in second.table_of("c").columns if column.link] == [("gift_users_id",)]
+    assert second.table_of("c").columns[0] == first.table_of("c").columns[0]
+
+
+def test_what_a_run_will_refill_is_foreseen_under_the_names_it_has() -> None:
+    first = planned({"Users/a": {}, "users/a": {"joined": 1}, "users/a/orders/1": {}, "teams/a": {}})
+    earlier = {table.collection: table for table in first.tables}
+    seen = foresee(["users", "posts"], Selection((), ["users/*/orders"]), Rules(), earlier)
+    assert set(seen.names) == {"posts", "users_2"}
+    assert [[plan.table for plan in plans] for plans in seen.published] == [["users_2"]]
+    mapping = NameMapping(collections={"users": CollectionMapping(table="people", columns={"joined": "since"})})
+    ((people,),) = foresee(["users"], Selection(("users",), ["users/*/orders"]), Rules(mapping=mapping), earlier).published
+    assert (people.table, people.columns) == ("people", ())
 
 
 def test_a_mapping_takes_a_name_from_an_earlier_plan() -> None:

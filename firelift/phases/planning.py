@@ -1,0 +1,55 @@
+"""Planning: tables, columns and types for everything that was archived, under the names that the target has for them already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from firelift.errors import FireliftError
+from firelift.paths import Selection
+from firelift.plan import Plan, TablePlan
+from firelift.planning import Foresight, Rules, foresee
+from firelift.postgres.checks import check_tables
+from firelift.postgres.connect import connect
+from firelift.postgres.control import saved_plans
+from firelift.postgres.lock import signature
+
+PLAN = "plan.json"
+
+
+def published_plans(url: str, migration_id: str, target_schema: str) -> dict[str, TablePlan]:
+    """The plans by which the target's tables were published, by collection."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        return saved_plans(connection, target_schema)
+
+
+def misfits(url: str, migration_id: str, plan: Plan, target_schema: str) -> list[FireliftError]:
+    """What stands in the target under a table's name and cannot take its rows; looks only."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        return check_tables(connection, target_schema, plan.tables)
+
+
+def foresight_of(roots: Sequence[str], selection: Selection, rules: Rules, runs: Path) -> Foresight:
+    """What can be said of the tables of these root collections before any document is read; `runs` holds earlier runs' plans."""
+    return lambda earlier: foresee(roots, selection, rules, earlier, last_plans(runs))
+
+
+def last_plans(runs: Path) -> Mapping[str, TablePlan]:
+    """What the last run of a working directory that came to make a plan would have, by collection, whatever became of it.
+
+    A run that finds a field's type changed says how to change the column. Whoever did that has a table that fits no plan in the target.
+    """
+    files = sorted(runs.glob(f"*/{PLAN}"), key=lambda file: file.stat().st_mtime, reverse=True)
+    plans = (plan for file in files if (plan := _read(file)))
+    last = next(plans, None)
+    return {table.collection: table for table in last.tables} if last else {}
+
+
+def _read(file: Path) -> Plan | None:
+    try:
+        return Plan.model_validate_json(file.read_text())
+    except (OSError, ValidationError):
+        return None

@@ -1,0 +1,27 @@
+"""The target as it was before a migration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from tasks.rollback import roll_back_target
+
+
+def run_name() -> str:
+    """What the Prefect UI calls the run: `rollback migration-2026-…`, `rollback the latest run`."""
+    return f"rollback {flow_run.parameters.get('migration_id') or 'the latest run'}"
+
+
+@flow(name="rollback", flow_run_name=run_name)
+def rollback(migration_id: str | None = None, force: bool = False) -> dict[str, Any]:
+    """Restores what a migration replaced and removes what it made. The target's address comes from the environment, never as a parameter.
+
+    Args:
+        migration_id: The run to undo; without it the latest that the target knows
+        force: Also undo what others have changed in its tables since
+    """
+    receipt: dict[str, Any] = roll_back_target(migration_id, force).model_dump(mode="json")
+    return receipt

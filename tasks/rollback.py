@@ -1,0 +1,23 @@
+"""The task of a rollback."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from firelift.cli_undo import rollback_text
+from firelift.phases.rollback import roll_back_run
+from firelift.postgres.rollback import RolledBack
+from firelift.settings import Target
+from tasks.checkpoint import PHASE
+
+
+# What the target holds is the only truth about it: nothing is kept of a rollback, so that it can be done again.
+@task(**PHASE | {"cache_policy": NO_CACHE, "persist_result": False}, name="rollback", task_run_name="rollback")
+def roll_back_target(migration_id: str | None, force: bool) -> RolledBack:
+    """Puts the target back as it was before a run, under the target's lock."""
+    target = Target.load(migration_id=migration_id)
+    done = roll_back_run(target.url(), target.migration_id, force)
+    get_run_logger().info(rollback_text(done))
+    return done

@@ -1,0 +1,97 @@
+"""Holds a migration inside a phase, as long as it takes: Firestore does not answer, a file hangs, somebody has locked a table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql
+
+from firelift.postgres.ddl import staging_schema
+from tests.faults.gateway import Gateway
+from tests.faults.migrating import BATCH, Place
+from tests.faults.proxy import Strike, proxy
+
+Reached = Callable[[], bool]
+Held = Iterator[tuple[Place, Reached]]
+"""The place to start the run from, and whether it has come to where it is held."""
+
+
+@contextmanager
+def held_in(phase: str, place: Place, front: Gateway) -> Held:
+    """A run started from the place that is yielded gets no further than the middle of the phase until the block ends."""
+    staging = staging_schema(place.migration_id)
+    match phase:
+        case "pre_validation":
+            with front.held("ListCollectionIds") as reached:
+                yield place, reached.is_set
+        case "extraction":
+            with front.held("RunQuery", after=3 * BATCH + 7) as reached:
+                yield place, reached.is_set
+        case "transformation":
+            with _hanging(place.run / "transformed" / "users" / "0000-000001.json") as opened:
+                yield place, opened
+        case "import":
+            with _locked(place, f'COPY "{staging}"."users"', staging, "users") as held:
+                yield held
+        case "verification":
+            with _locked(place, f'SELECT count(*) FROM "{staging}"."cities"', staging, "cities") as held:
+                yield held
+        case "publish":
+            with psycopg.connect(place.url) as reader, psycopg.connect(place.url, autocommit=True) as onlooker:
+                reader.execute("SELECT count(*) FROM public.cities")
+                yield place, lambda: _somebody_waits(onlooker)
+        case _:
+            raise NotImplementedError(phase)
+
+
+@contextmanager
+def _hanging(file: Path) -> Iterator[Reached]:
+    """A file that opens, or is read, only when we say so."""
+    file.parent.mkdir(parents=True)
+    os.mkfifo(file)
+    ours: list[int] = []
+
+    def opened() -> bool:
+        try:
+            ours.append(os.open(file, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:  # nobody reads yet
+            return False
+        return True
+
+    try:
+        yield opened
+    finally:
+        file.unlink()
+        for descriptor in ours:
+            os.close(descriptor)
+
+
+@contextmanager
+def _locked(place: Place, statement: str, schema: str, table: str) -> Held:
+    """The statement waits for a table that somebody else has locked."""
+    parts = urlsplit(place.url)
+    address = parts.netloc.rpartition("@")[2]
+    # The statement is held up on its way, so that the lock is there first.
+    with (
+        proxy(address, Strike("stall", at=[statement.encode()], seconds=1.0)) as between,
+        psycopg.connect(place.url) as holder,
+        psycopg.connect(place.url, autocommit=True) as onlooker,
+    ):
+        locked: list[bool] = []
+
+        def reached() -> bool:
+            if between.struck and not locked:
+                holder.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(schema, table)))
+                locked.append(True)
+            return bool(locked) and _somebody_waits(onlooker)
+
+        yield place.with_(SUPABASE_DB_URL=place.url.replace(address, between.address)), reached
+
+
+def _somebody_waits(onlooker: psycopg.Connection) -> bool:
+    return onlooker.execute("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND locktype = 'relation'").fetchone() == (True,)
