@@ -27,8 +27,7 @@ class Gateway:
     upstream: str
     address: str = ""
     passed: Passed = field(default_factory=Passed)
-    too_old: bool = False
-    """Firestore's answer to a read time that it keeps no longer."""
+    _too_old: bool = False
     _held: str | None = None
     _after: int = 0
     _missing: int = 0
@@ -53,9 +52,18 @@ class Gateway:
             self._held = None
             self._open.set()
 
+    @contextmanager
+    def without_snapshot(self) -> Iterator[None]:
+        """Firestore keeps the read time of every request no longer."""
+        self._too_old = True
+        try:
+            yield
+        finally:
+            self._too_old = False
+
     def answer(self, method: str, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         name = method.rpartition("/")[2]
-        if self.too_old and name in ("RunQuery", "RunAggregationQuery"):
+        if self._too_old and name in ("RunQuery", "RunAggregationQuery"):
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, "The requested snapshot version is too old.")
         counted = self.passed
         with grpc.insecure_channel(self.upstream, options=[("grpc.enable_http_proxy", 0)]) as channel:

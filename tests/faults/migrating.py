@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil  # type: ignore[import-untyped]
 import psycopg
@@ -70,6 +72,15 @@ class Ground:
                 "MIGRATION_MIGRATION_ID": f"{MIGRATION}-{number}",
             }
             yield Place(Operator(self.directory / str(number), given | own | variables), url, f"{MIGRATION}-{number}")
+
+    @contextmanager
+    def copy(self, place: Place) -> Iterator[Place]:
+        """The same once more, working directory and target, as long as nothing runs there."""
+        number = next(self._numbers)
+        with target(self.postgres, template=urlsplit(place.url).path[1:]) as url:
+            operator = Operator(self.directory / str(number), {**place.operator.variables, "SUPABASE_DB_URL": url})
+            shutil.copytree(place.workspace, operator.workspace, symlinks=True)
+            yield Place(operator, url, place.migration_id)
 
 
 SETTINGS = {
@@ -220,11 +231,17 @@ def start(operator: Operator, arguments: list[str]) -> Started:
 @contextmanager
 def prepared_target(postgres: PostgresServer) -> Iterator[str]:
     """The URL of a database in which somebody lives already; dropped afterwards."""
+    with target(postgres, template="template0") as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(LIVED_IN)
+        yield url
+
+
+@contextmanager
+def target(postgres: PostgresServer, template: str) -> Iterator[str]:
     name = f"test_{os.getpid()}_{next(_commands)}"
     with psycopg.connect(postgres.url(), autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
-    with psycopg.connect(postgres.url(name), autocommit=True) as connection:
-        connection.execute(LIVED_IN)
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
     yield postgres.url(name)
     with psycopg.connect(postgres.url(), autocommit=True) as admin:
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

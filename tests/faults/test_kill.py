@@ -62,6 +62,7 @@ def test_killed_and_resumed_it_comes_to_the_same(
             live_until(moment, place, started, undisturbed)
             started.kill()
             after = place.archived()
+            print(f"{moment}: killed in {place.status().get('currentPhase')}, {len(after.files)} chunks archived")
             assert before.files.items() <= after.files.items(), "a chunk that counted was touched"
             assert passed.documents <= undisturbed.documents - before.documents, "a chunk that counted was read again"
             assert after.unlisted <= number * WORKERS, "more files than the chunks in flight"

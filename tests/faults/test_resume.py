@@ -1,0 +1,238 @@
+"""A dead run goes on wherever its working directory and target are seen, as the run it was, or says why it cannot."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.operator import Operator
+from tests.acceptance.prefect_world import PHASES, Api, eventually, prefect_server
+from tests.faults.gateway import Gateway
+from tests.faults.holding import held_in
+from tests.faults.migrating import Content, Ground, Place, Undisturbed, differences, files_below
+
+ROOTS = ("cities", "rooms", "users")
+
+
+@contextmanager
+def dead_in(phase: str, ground: Ground, front: Gateway, **variables: str) -> Iterator[Place]:
+    with ground.place(**variables) as place:
+        with held_in(phase, place, front) as (held, reached):
+            started = held.start()
+            started.until(reached)
+            started.kill()
+        yield place
+
+
+@pytest.fixture(scope="module")
+def loading(ground: Ground, front: Gateway) -> Iterator[Place]:
+    """A run that died while it loaded: only to be copied."""
+    with dead_in("import", ground, front) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def publishing(ground: Ground, front: Gateway) -> Iterator[Place]:
+    """A run that died while it published, with the receipts of all phases but the last."""
+    with dead_in("publish", ground, front) as place:
+        yield place
+
+
+def goes_on(place: Place, front: Gateway, undisturbed: Undisturbed, *arguments: str) -> None:
+    """Nothing is read again, and the end is the same."""
+    before, passed = place.archived(), front.count()
+    said = place.migrate("--resume", *arguments)
+    assert said.code == 0, said.err
+    assert before.files.items() <= place.archived().files.items()
+    assert passed.documents == undisturbed.documents - before.documents
+    assert differences(place.content(), undisturbed.content) == []
+
+
+def lose_checkpoints(place: Place) -> None:
+    """Prefect's results are gone."""
+    shutil.rmtree(place.run / "checkpoints")
+
+
+def test_finished_work_is_cached_in_prefect(loading: Place, ground: Ground, front: Gateway, undisturbed: Undisturbed, api: Api) -> None:
+    with ground.copy(loading) as place:
+        goes_on(place, front, undisturbed)
+        (run, *_) = api.every("flow_runs", flow_runs={"name": {"any_": [f"full {place.migration_id}"]}}, sort="START_TIME_DESC")
+        finished = ["pre_validation", "extraction", "planning", "transformation"]
+        finished += [f"{verb} {root}" for verb in ("extract", "transform") for root in ROOTS]
+        states = eventually(60, lambda: _states(api, run) if set(PHASES) <= _states(api, run).keys() else None)
+        assert {name: states[name] for name in finished} == dict.fromkeys(finished, "Cached")
+        assert {name: states[name] for name in ("import", "publish", "post_migration")} == dict.fromkeys(
+            ("import", "publish", "post_migration"), "Completed"
+        )
+
+
+def _states(api: Api, run: Mapping[str, Any]) -> dict[str, str]:
+    return {task["name"]: task["state_name"] for task in api.tasks_of(run["id"]) if task["end_time"]}
+
+
+# Prefect's block takes no `file://`; this is fsspec's other word for files, below the directory in which the command is started.
+BLOCK = """
+from prefect.filesystems import RemoteFileSystem
+RemoteFileSystem(basepath="local://kept", settings={"auto_mkdir": True}).save("kept")
+"""
+
+
+def test_receipts_may_be_kept_in_another_storage(ground: Ground, front: Gateway, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    said = Operator(tmp_path, {"PREFECT_API_URL": ground.prefect}).run([sys.executable, "-c", BLOCK])
+    assert said.code == 0, said.err
+    with dead_in("import", ground, front, PREFECT_DEFAULT_RESULT_STORAGE_BLOCK="remote-file-system/kept") as place:
+        kept = place.operator.here / "kept" / place.migration_id
+        receipts = set(files_below(kept))
+        assert {"pre_validation", "extraction", "transformation"} <= {name.partition("/")[0] for name in receipts}
+        assert not list(place.run.glob("checkpoints/*"))
+        goes_on(place, front, undisturbed)
+        assert receipts < set(files_below(kept))
+
+
+def test_another_machine_goes_on_with_the_run(
+    loading: Place, ground: Ground, front: Gateway, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    """With another home, another Prefect server, and the working directory mounted at another path."""
+    mounted = tmp_path / "mounted"
+    with ground.copy(loading) as place, prefect_server(tmp_path) as other:
+        mounted.symlink_to(place.workspace)
+        given = {"MIGRATION_MIGRATION_ID", "PREFECT_HOME"}
+        variables = {name: value for name, value in place.operator.variables.items() if name not in given}
+        there = Operator(tmp_path / "machine", {**variables, "PREFECT_API_URL": other, "PREFECT_HOME": str(tmp_path / "prefect")})
+        before, passed = place.archived(), front.count()
+        said = Place(there, place.url, place.migration_id).migrate("--resume", "--working-dir", str(mounted))
+        assert said.code == 0, said.err
+        assert before.files.items() <= place.archived().files.items()
+        assert passed.documents == 0
+        assert differences(place.content(), undisturbed.content) == []
+
+
+@pytest.mark.parametrize("phase", ["extraction", "import"])
+def test_lost_receipts_cost_time_but_no_read(phase: str, loading: Place, ground: Ground, front: Gateway, undisturbed: Undisturbed) -> None:
+    with ground.copy(loading) if phase == "import" else dead_in(phase, ground, front) as place:
+        lose_checkpoints(place)
+        goes_on(place, front, undisturbed)
+
+
+DIFFERING = {
+    "--naming": "preserve",
+    "--collections": "users",
+    "--exclude-collections": "rooms",
+    "--target-schema": "elsewhere",
+    "--foreign-keys": "strict",
+    "--project-id": "another",
+    "--firestore-database": "another",
+}
+
+
+def told(option: str) -> str:
+    return option[2:].replace("-", " ") + " was: "
+
+
+def test_settings_that_differ_are_listed_and_nothing_is_touched(loading: Place, ground: Ground) -> None:
+    with ground.copy(loading) as place:
+        before, target = files_below(place.workspace), place.content()
+        for option, value in DIFFERING.items():
+            said = place.migrate("--resume", option, value)
+            assert said.code == 2, f"{option}: {said.err}"
+            assert told(option) in said.error
+        said = place.migrate("--resume", *(text for both in DIFFERING.items() for text in both))
+        assert said.code == 2
+        assert all(told(option) in said.error for option in DIFFERING)
+        assert files_below(place.workspace) == before
+        assert differences(place.content(), target) == []
+
+
+def test_settings_that_do_not_decide_the_result_may_differ(
+    loading: Place, ground: Ground, front: Gateway, undisturbed: Undisturbed
+) -> None:
+    with ground.copy(loading) as place:
+        goes_on(place, front, undisturbed, "--batch-size", "17", "--max-workers", "1")
+
+
+def test_a_checkpoint_file_names_the_run(loading: Place, ground: Ground, front: Gateway, undisturbed: Undisturbed) -> None:
+    with ground.copy(loading) as place:
+        later = place.with_(MIGRATION_MIGRATION_ID="later", FIRESTORE_EMULATOR_HOST="127.0.0.1:9")
+        assert later.migrate().code != 0
+        assert Path(place.workspace / "migration-status.json").resolve().parent.name == "later"
+        file = place.run / "migration-checkpoint.json"
+        somewhere = Operator(place.operator.directory / "somewhere", place.with_(MIGRATION_MIGRATION_ID=None).operator.variables)
+        before, passed = place.archived(), front.count()
+        said = Place(somewhere, place.url, place.migration_id).migrate("--resume", "--checkpoint-file", str(file))
+        assert said.code == 0, said.err
+        assert passed.documents == undisturbed.documents - before.documents
+        # The target knows of the later one too, if that got so far.
+        assert differences(_but_runs(place.content()), _but_runs(undisturbed.content)) == []
+
+
+def _but_runs(content: Content) -> Content:
+    return {what: lines for what, lines in content.items() if what != "runs"}
+
+
+def test_a_snapshot_that_firestore_keeps_no_longer_is_said_to_be_gone(ground: Ground, front: Gateway, undisturbed: Undisturbed) -> None:
+    with dead_in("extraction", ground, front) as place:
+        archived, target = place.archived(), place.content()
+        with front.without_snapshot():
+            said = place.migrate("--resume")
+        assert said.code == 1, said.err
+        assert "Firestore no longer keeps the snapshot of this migration" in said.error
+        assert "Start a new migration" in said.error
+        assert archived.files.items() <= place.archived().files.items()
+        assert differences(place.content(), target) in ([], _failed_instead_of(target))
+        goes_on(place, front, undisturbed)
+
+
+def _failed_instead_of(target: Content) -> list[str]:
+    return [f"runs: 1 instead of 1; too much: ['failed']; missing: {target.get('runs', [])}"]
+
+
+NEEDED = ["pre_validation", "extraction", "transformation", "import"]
+
+
+@pytest.mark.parametrize("skipped", [*NEEDED, "extraction,import,verification", ",".join(PHASES)])
+def test_a_new_run_says_which_receipt_it_lacks(skipped: str, ground: Ground) -> None:
+    with ground.place() as place:
+        target = place.content()
+        said = place.migrate("--skip-phases", skipped)
+        assert said.code == 2, said.err
+        assert next(phase for phase in skipped.split(",") if phase in NEEDED) in said.error
+        assert "receipt" in said.error
+        assert differences(place.content(), target) == []
+        assert not place.run.exists()
+
+
+@pytest.mark.parametrize("skipped", ["verification", "post_migration", "verification,post_migration"])
+def test_a_new_run_may_leave_out_what_nothing_needs(skipped: str, ground: Ground, undisturbed: Undisturbed) -> None:
+    with ground.place() as place:
+        said = place.migrate("--skip-phases", skipped)
+        assert said.code == 0, said.err
+        assert {place.state(phase) for phase in skipped.split(",")} == {"skipped"}
+        assert differences(place.content(), undisturbed.content) == []
+
+
+@pytest.mark.parametrize("skipped", [*PHASES, "extraction,transformation", "import,verification", ",".join(NEEDED), ",".join(PHASES)])
+def test_a_resumed_run_leaves_out_what_it_has_receipts_of(
+    skipped: str, publishing: Place, ground: Ground, front: Gateway, undisturbed: Undisturbed
+) -> None:
+    with ground.copy(publishing) as place:
+        lose_checkpoints(place)  # else Prefect takes it from its own
+        goes_on(place, front, undisturbed, "--skip-phases", skipped)
+        assert {place.state(phase) for phase in skipped.split(",")} == {"skipped"}
+        assert place.status()["status"] == "completed"
+
+
+@pytest.mark.parametrize("skipped", ["import", "pre_validation,extraction,transformation,import"])
+def test_a_resumed_run_says_which_receipt_it_lacks(skipped: str, loading: Place, ground: Ground) -> None:
+    with ground.copy(loading) as place:
+        before, target = files_below(place.workspace), place.content()
+        said = place.migrate("--resume", "--skip-phases", skipped)
+        assert said.code == 2, said.err
+        assert "phase: import" in said.error
+        assert files_below(place.workspace) == before
+        assert differences(place.content(), target) == []
