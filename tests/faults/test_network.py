@@ -78,7 +78,6 @@ def place(ground: Ground) -> Iterator[Place]:
 # Where what was done and what was answered may differ most; `make soak` takes every point.
 SHORT = [
     ("chunk's commit answered", Strike("cut", at=POINTS["chunk's commit"], answered=True)),
-    ("publishing", Strike("cut", at=POINTS["publishing"])),
     ("publishing's commit", Strike("cut", at=POINTS["publishing's commit"])),
     ("publishing's commit answered", Strike("cut", at=POINTS["publishing's commit"], answered=True)),
     ("all at a chunk", Strike("cut", at=POINTS["chunk"], everywhere=True)),
@@ -86,18 +85,18 @@ SHORT = [
     ("chunk", Strike("half_open", at=POINTS["chunk"])),
     ("all at publishing", Strike("half_open", at=POINTS["publishing"], everywhere=True)),
     ("publishing's commit answered", Strike("half_open", at=POINTS["publishing's commit"], answered=True)),
-    ("chunk", Strike("stall", at=POINTS["chunk"], everywhere=True)),
     ("chunk", Strike("slow", at=POINTS["chunk"], everywhere=True)),
-    ("chunk, for longer than patience lasts", Strike("refuse", at=POINTS["chunk"], everywhere=True, seconds=30)),
+    ("all at a chunk", Strike("refuse", at=POINTS["chunk"], everywhere=True, seconds=5)),
 ]
 LONG = [
+    ("all at a chunk", Strike("refuse", at=POINTS["chunk"], everywhere=True, seconds=60)),
     *((point, Strike("cut", at=words)) for point, words in POINTS.items()),
     *((point, Strike("half_open", at=words)) for point, words in POINTS.items()),
     ("chunk's commit answered", Strike("half_open", at=POINTS["chunk's commit"], answered=True)),
     *((f"all at {point}", Strike("stall", at=words, everywhere=True)) for point, words in POINTS.items()),
 ]
 SOAK = "FIRELIFT_KILLS" in os.environ
-ON_THE_WAY_TO_POSTGRES = [*SHORT, *(case for case in LONG if SOAK and case not in SHORT)]
+ON_THE_WAY_TO_POSTGRES = [*SHORT, *(LONG if SOAK else [])]
 
 
 @pytest.mark.parametrize(("point", "strike"), [pytest.param(*case, id=f"{case[1].fault} {case[0]}") for case in ON_THE_WAY_TO_POSTGRES])
@@ -115,7 +114,6 @@ ON_THE_WAY_TO_FIRESTORE = [
     Strike("cut", after=30_000),
     Strike("cut", after=1_000, times=6),
     Strike("refuse", after=30_000, everywhere=True),
-    Strike("stall", after=30_000, everywhere=True),
     Strike("slow", after=10_000, everywhere=True),
 ]
 
