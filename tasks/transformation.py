@@ -6,7 +6,7 @@ from prefect import task
 
 from firelift.files import write_whole
 from firelift.phases.extraction import read_profile
-from firelift.phases.planning import PLAN, misfits, published_plans
+from firelift.phases.planning import PLAN, misfits, published_plans, vanished
 from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import transform_collection
 from firelift.planning import make_plan
@@ -29,6 +29,9 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
     target = (here.database_url, run.migration_id) if here.settings.database_url is not None else None
     earlier = published_plans(*target, here.settings.target_schema) if target else {}
     plan = make_plan(here.source.name, profile, here.rules(), earlier)
+    for gone in vanished(earlier, plan, here.selection):
+        told = "there is no document of it any more; its table keeps the rows of the last migration"
+        status.warn(f"{gone.collection} → {gone.table}: {told}", "transformation")
     write_whole(here.directory / PLAN, plan.model_dump_json(indent=1))
     # Only now tables and columns are known; still nothing has been written to the target.
     refuse(misfits(*target, plan, here.settings.target_schema) if target else [])

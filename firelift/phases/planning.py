@@ -32,6 +32,12 @@ def misfits(url: str, migration_id: str, plan: Plan, target_schema: str) -> list
         return check_tables(connection, target_schema, plan.tables)
 
 
+def vanished(earlier: Mapping[str, TablePlan], plan: Plan, selection: Selection) -> list[TablePlan]:
+    """Published tables of collections that were looked for and have no document any more."""
+    found = {table.collection for table in plan.tables}
+    return [table for collection, table in earlier.items() if collection not in found and selection.takes(collection)]
+
+
 def foresight_of(roots: Sequence[str], selection: Selection, rules: Rules, runs: Path) -> Foresight:
     """What can be said of the tables of these root collections before any document is read; `runs` holds earlier runs' plans."""
     return lambda earlier: foresee(roots, selection, rules, earlier, last_plans(runs))

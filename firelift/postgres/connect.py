@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from firelift.postgres.errors import InvalidDatabaseUrl, TransactionPooler, refusal, translated
 from firelift.postgres.queries import QUERY
-from firelift.postgres.watched import WatchedConnection, watch
+from firelift.postgres.watched import ANSWER, WatchedConnection, at_most, watch
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -48,7 +48,7 @@ def connect(url: str, application_name: str) -> Connection:
     except psycopg.Error as error:
         raise refusal(error, **_facts(given)) from error
     try:
-        with translated("preparing the session"):
+        with translated("preparing the session"), at_most(connection, ANSWER):
             connection.execute(QUERY["prepare_session"])
             watch(connection, another, _seconds(parameters, "keepalives_idle"), _seconds(parameters, "keepalives_interval"))
     except BaseException:

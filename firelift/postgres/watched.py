@@ -11,8 +11,8 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import psycopg
@@ -21,6 +21,9 @@ from psycopg.abc import PQGen
 from firelift.postgres.queries import QUERY
 
 T = TypeVar("T")
+
+# How long a server may take for a question that costs it nothing (s).
+ANSWER = 15.0
 
 Another = Callable[[], psycopg.Connection[tuple[Any, ...]]]
 
@@ -36,6 +39,18 @@ class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
             return super().wait(gen, *args, **options)
         finally:
             self.waiting_since = None
+
+
+@contextmanager
+def at_most(connection: psycopg.Connection[Any], seconds: float) -> Iterator[None]:
+    """What is asked within the block is answered at once, or the connection is cut: for short questions."""
+    timer = threading.Timer(seconds, _cut, [connection])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def watch(connection: WatchedConnection, another: Another, patience: float, interval: float) -> None:
@@ -62,21 +77,20 @@ def _watch(watched: weakref.ref[WatchedConnection], session: tuple[Any, ...], an
             continue
         with suppress(psycopg.Error):
             waits_for_us = _waits_for_us(session, another)
-            if waits_for_us is None or (waits_for_us and since == deaf_since):
-                _cut(connection, since)
+            forgotten = waits_for_us is None or (waits_for_us and since == deaf_since)
+            if forgotten and connection.waiting_since == since:
+                _cut(connection)
             deaf_since = since if waits_for_us else None
         del connection
 
 
 def _waits_for_us(session: tuple[Any, ...], another: Another) -> bool | None:
     """Whether the server's session waits for the client; None where there is no such session any more."""
-    with another() as connection:
+    with another() as connection, at_most(connection, ANSWER):
         row = connection.execute(QUERY["session_waits_for_client"], session).fetchone()
     return None if row is None else bool(row[0])
 
 
-def _cut(connection: WatchedConnection, since: float) -> None:
-    if connection.waiting_since != since:
-        return
-    with socket.socket(fileno=os.dup(connection.fileno())) as twin, suppress(OSError):
+def _cut(connection: psycopg.Connection[Any]) -> None:
+    with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as twin:
         twin.shutdown(socket.SHUT_RDWR)

@@ -356,14 +356,14 @@ def test_a_table_of_somebody_else_that_cannot_take_the_rows(ready: Operator, dat
     before = columns_of(database_url), tables_of(database_url)
     failed(ready, "transformation", ready.firelift("migrate"), 2, *words)
     assert (columns_of(database_url), tables_of(database_url)) == before
-    assert schemas_of(database_url) == ["firelift", "public"]
+    assert schemas_of(database_url) == ["public"]
 
 
 def test_the_name_of_a_nested_table_that_is_taken(ready: Operator, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("CREATE VIEW users_orders AS SELECT 1 AS total")
     failed(ready, "transformation", ready.firelift("migrate"), 2, "users_orders is a view", "--target-schema")
-    assert holds_nothing(database_url)
+    assert is_untouched(database_url)
 
 
 def test_a_table_of_somebody_else_that_fits_gets_the_rows(ready: Operator, database_url: str) -> None:
@@ -378,7 +378,7 @@ def test_a_table_of_somebody_else_that_fits_gets_the_rows(ready: Operator, datab
 
 def test_a_pattern_that_no_nested_collection_matches(ready: Operator, database_url: str) -> None:
     failed(ready, "extraction", ready.firelift("migrate", "--collections", "users/*/nowhere"), 2, "users/*/nowhere", "firelift plan")
-    assert holds_nothing(database_url)
+    assert is_untouched(database_url)
 
 
 @pytest.fixture

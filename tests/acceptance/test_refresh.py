@@ -318,3 +318,10 @@ def test_nothing_to_roll_back_and_an_unknown_run_are_said_so(operator: Operator,
     refused(operator.firelift("rollback", "--migration-id", "nobody"), 2, "The target knows no migration of this id", "nobody")
     assert done(operator.firelift("cleanup", "--yes")).out == "No backup is old enough to drop.\n"
     assert schemas_of(database_url) == ["public"]
+
+
+def test_a_collection_that_is_gone_is_told(holding: Database, database_url: str) -> None:
+    done(holding({"users/ada": {"name": "Ada"}, "teams/red": {"size": 2}}).firelift("migrate"))
+    said = done(holding({"users/ada": {"name": "Ada"}}).firelift("migrate"))
+    assert "teams → teams: there is no document of it any more; its table keeps the rows of the last migration" in said.err
+    assert ask(database_url, "SELECT count(*) FROM public.teams") == [(1,)]
