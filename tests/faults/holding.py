@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,15 +31,16 @@ def held_in(phase: str, place: Place, front: Gateway) -> Held:
                 yield place, reached.is_set
         case "extraction":
             with front.held("RunQuery", after=3 * BATCH + 7) as reached:
-                yield place, reached.is_set
+                # What has passed is not archived yet.
+                yield place, lambda: reached.is_set() and place.archived().documents >= 3 * BATCH
         case "transformation":
             with _hanging(place.run / "transformed" / "users" / "0000-000001.json") as opened:
                 yield place, opened
         case "import":
-            with _locked(place, f'COPY "{staging}"."users"', staging, "users") as held:
+            with _locked(place, [f'COPY "{staging}"."users"'] * 3, staging, "users") as held:
                 yield held
         case "verification":
-            with _locked(place, f'SELECT count(*) FROM "{staging}"."cities"', staging, "cities") as held:
+            with _locked(place, [f'SELECT count(*) FROM "{staging}"."cities"'], staging, "cities") as held:
                 yield held
         case "publish":
             with psycopg.connect(place.url) as reader, psycopg.connect(place.url, autocommit=True) as onlooker:
@@ -72,13 +73,13 @@ def _hanging(file: Path) -> Iterator[Reached]:
 
 
 @contextmanager
-def _locked(place: Place, statement: str, schema: str, table: str) -> Held:
-    """The statement waits for a table that somebody else has locked."""
+def _locked(place: Place, statements: Sequence[str], schema: str, table: str) -> Held:
+    """The last of a connection's statements waits for a table that somebody else has locked."""
     parts = urlsplit(place.url)
     address = parts.netloc.rpartition("@")[2]
-    # The statement is held up on its way, so that the lock is there first.
+    # It is held up on its way, so that the lock is there first.
     with (
-        proxy(address, Strike("stall", at=[statement.encode()], seconds=1.0)) as between,
+        proxy(address, Strike("stall", at=[statement.encode() for statement in statements], seconds=1.0)) as between,
         psycopg.connect(place.url) as holder,
         psycopg.connect(place.url, autocommit=True) as onlooker,
     ):
