@@ -10,6 +10,8 @@ class FireliftError(Exception):
 
     retry: ClassVar[bool] = False
     """True where the same call may succeed later without anybody doing anything."""
+    mendable: ClassVar[bool] = False
+    """True where the run goes on as soon as somebody has mended something outside it: nothing of it is taken back meanwhile."""
     remedy: ClassVar[str] = ""
     exit_code: ClassVar[int] = 1
 

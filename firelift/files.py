@@ -15,6 +15,7 @@ from firelift.errors import ConfigurationError, FireliftError
 class DiskFull(FireliftError):
     """The disk is full."""
 
+    mendable = True
     remedy = "Free space there, then go on with --resume."
 
 

@@ -63,3 +63,6 @@ PHASE: dict[str, Any] = {
     "retry_delay_seconds": [2, 10],
     "retry_condition_fn": waiting_helps,
 }
+
+# Of a collection: the task that wraps its subflow makes the further attempts; with both doing so patience would multiply.
+INNER: dict[str, Any] = PHASE | {"retries": 0}

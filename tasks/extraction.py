@@ -7,13 +7,13 @@ from prefect import task
 from firelift.firestore.errors import NothingMatches
 from firelift.phases.extraction import extract_collection, read_profile
 from firelift.receipts import Extracted, PhaseReceipt, RootFound, Validated
-from tasks.checkpoint import PHASE
+from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
 from tasks.receipted import receipted
 from tasks.world import Run, world
 
 
-@task(**PHASE, name="extract", task_run_name="extract {root.collection}")
+@task(**INNER, name="extract", task_run_name="extract {root.collection}")
 @receipted("extraction", Extracted)
 def extract(run: Run, root: RootFound, validated: Validated) -> Extracted:
     """One root collection, with everything beneath it, into the archive."""

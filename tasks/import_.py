@@ -6,7 +6,7 @@ from prefect import task
 
 from firelift.phases.import_ import finish, is_published, load_collection, prepare, publish_tables, standing_staging
 from firelift.receipts import Imported, Loaded, Published, Receipt, RootFound, Transformed, TransformedAll, Validated
-from tasks.checkpoint import PHASE
+from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
 from tasks.receipted import receipted
 from tasks.world import Run, world
@@ -34,7 +34,7 @@ def staging(run: Run, validated: Validated, transformed: TransformedAll) -> Stag
     return Staged(token=prepare(url, run.migration_id, here.plan(), schema), published=False)
 
 
-@task(**PHASE, name="load", task_run_name="load {root.collection}")
+@task(**INNER, name="load", task_run_name="load {root.collection}")
 @receipted("import", Loaded)
 def load(run: Run, root: RootFound, transformed: Transformed, staged: Staged) -> Loaded:
     """One root collection, with everything beneath it, into staging."""

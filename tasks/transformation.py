@@ -11,7 +11,7 @@ from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import transform_collection
 from firelift.planning import make_plan
 from firelift.receipts import Extracted, Planned, RootFound, Transformed, TransformedAll, summed, tallied
-from tasks.checkpoint import PHASE
+from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
 from tasks.receipted import receipted
 from tasks.world import Run, world
@@ -38,7 +38,7 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
     return Planned(tables=len(plan.tables), columns=sum(len(table.columns) for table in plan.tables), plan=PLAN)
 
 
-@task(**PHASE, name="transform", task_run_name="transform {root.collection}")
+@task(**INNER, name="transform", task_run_name="transform {root.collection}")
 @receipted("transformation", Transformed)
 def transform(run: Run, root: RootFound) -> Transformed:
     """One root collection, with everything beneath it, as typed rows."""

@@ -295,8 +295,8 @@ def _ended_in_target(here: World) -> Iterator[None]:
 
 
 def _takes_back(here: World, error: BaseException) -> bool:
-    """What failed in import or verification is taken back, unless it will do by itself later: that waits for --resume."""
-    waits = isinstance(error, FireliftError) and error.retry
+    """What failed in import or verification is taken back, unless it will do later: that waits for --resume."""
+    waits = isinstance(error, FireliftError) and (error.retry or error.mendable)
     return here.settings.auto_rollback and here.status.current_phase in ("import", "verification") and not waits
 
 

@@ -97,12 +97,14 @@ class ConnectionLost(FireliftError):
 class TargetDiskFull(FireliftError):
     """The target's disk is full."""
 
+    mendable = True
     remedy = "Make room or enlarge the disk of the database, then go on with --resume."
 
 
 class TargetReadOnly(FireliftError):
     """The target accepts no writes at present."""
 
+    mendable = True
     remedy = (
         "Connect to the primary, not to a replica. Supabase switches a project to read-only when its disk is full: enlarge the disk, "
         "then go on with --resume."

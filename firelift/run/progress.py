@@ -44,6 +44,9 @@ class Progress:
         self.documents += documents
         self.rows += rows
         self.bytes += size
+        if documents < 0 or rows < 0:  # it is begun again: what was counted says nothing of the rate
+            self.samples.clear()
+            self.started = None
         self._sample(time.monotonic())
 
     def finish(self) -> None:
@@ -92,12 +95,12 @@ class Progress:
         if len(recent) == len(self.samples):
             return self._average(now)
         # What was done before the window is the first sample's count; none in it: nothing moved.
-        return (self.done - recent[0][1]) / (now - recent[0][0]) if recent and now > recent[0][0] else 0.0
+        return max(0, self.done - recent[0][1]) / (now - recent[0][0]) if recent and now > recent[0][0] else 0.0
 
     def _average(self, now: float) -> float | None:
         if self.started is None or now <= self.started:
             return None
-        return self.done / (now - self.started)
+        return max(0.0, self.done / (now - self.started))
 
     def _sample(self, now: float) -> None:
         self.moved = now
