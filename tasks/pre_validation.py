@@ -53,6 +53,7 @@ def register(run: Run, validated: Validated) -> None:
     here.is_new = record_begin(
         here.database_url, run.migration_id, settings.migration_mode, settings.public(), validated.read_time, here.token
     )
+    here.is_registered = True
 
 
 def target_of(here: World) -> Target | None:

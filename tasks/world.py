@@ -65,8 +65,8 @@ class World:
         self.target_lock: TargetLock | None = None
         self.token: str | None = None
         """Tells this run from any other of its name."""
-        self.is_new = False
-        """The target heard of the run by this attempt: it may forget it again."""
+        self.is_registered, self.is_new = False, False
+        """The target's record of this name is the run's own; and it heard of the run by this attempt: it may forget it again."""
         self.broken: FireliftError | None = None
         """What ended the run from outside, other than a wish to stop it."""
 
@@ -325,8 +325,8 @@ def _ended_in_target(here: World) -> Iterator[None]:
         yield
     except BaseException as error:
         here.workers.stop()
-        # Without the lock the target may be another run's.
-        if not here.settings.dry_run and here.broken is None:
+        # Without the lock the target may be another run's, and so may a record that this attempt has not made its own.
+        if here.is_registered and here.broken is None:
             stopped = here.stopping or is_stop(error)
             with suppress(FireliftError):
                 if isinstance(error, ConfigurationError) and here.is_new and here.status.current_phase not in IN_TARGET:

@@ -132,7 +132,8 @@ DIFFERING = {
 
 
 def told(option: str) -> str:
-    return option[2:].replace("-", " ") + " was: "
+    name = "firestore" if option in ("--project-id", "--firestore-database") else option[2:].replace("-", " ")
+    return f"{name} was: "
 
 
 def test_settings_that_differ_are_listed_and_nothing_is_touched(loading: Place, ground: Ground) -> None:
