@@ -53,7 +53,7 @@ def migrate(run: Run) -> dict[str, Any]:
         extraction(run, extracted)
         planning(run, extracted)
         parts = transform_all(run, validated)
-        transformed = transformation(run, parts)
+        transformed = transformation(run, parts, extracted)
         published = None if here.settings.dry_run else arrive(run, validated, parts, transformed)
         post_migration(run, published)
     return here.report()
