@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from types import FrameType
 from typing import Any, cast
@@ -21,7 +22,7 @@ from firelift.run.kept import refuse_unskippable
 from firelift.run.log import Log
 from firelift.run.reports import write_reports
 from firelift.run.status import Status, is_stop, this_process
-from firelift.run.stop import forget_stop
+from firelift.run.stop import BEGAN
 from firelift.run.workspace import REPORT, STATUS, Workspace, new_migration_id
 from firelift.settings import Settings
 
@@ -40,10 +41,11 @@ QUIET: Mapping[str, str] = {
 
 def run_migration(settings: Settings) -> dict[str, Any]:
     """Carry the migration out and return its final report; raises what ended it."""
+    os.environ[BEGAN] = str(time.time())
     if not settings.dry_run:
         settings.require_target()
-    _refuse_unusable(settings)
-    settings = meant(settings, new_migration_id())
+    source_label = _refuse_unusable(settings)
+    settings = meant(settings, new_migration_id(), source_label)
     workspace = Workspace(settings.working_dir, str(settings.migration_id))
     refuse_unskippable(workspace, settings.skip_phases)
     prepare_environment(settings)
@@ -69,16 +71,17 @@ def prepare_environment(settings: Settings) -> None:
     os.environ.update(settings.secret_environment())
 
 
-def _refuse_unusable(settings: Settings) -> None:
-    """Say what is wrong with addresses, credentials and files before Prefect takes its half minute."""
+def _refuse_unusable(settings: Settings) -> Callable[[Settings], str]:
+    """Say what is wrong with addresses, credentials and files before Prefect takes its half minute; returns what tells sources apart."""
     from firelift.firestore.channel import open_firestore
     from firelift.postgres.connect import parameters_of
-    from tasks.world import source_of
+    from tasks.world import source_label, source_of
 
     if settings.database_url is not None:
         parameters_of(settings.database_url.get_secret_value())
     read_mapping(settings.mapping)
     open_firestore(source_of(settings)).close()
+    return source_label
 
 
 def _flow(settings: Settings) -> dict[str, Any]:
@@ -94,7 +97,6 @@ def _begin(workspace: Workspace, settings: Settings) -> None:
     if settings.resume and (workspace.read_json(STATUS) or {}).get("status") == "in_progress":
         # It may be at work in another process; if that is dead, the flow will find out.
         return
-    forget_stop(workspace)
     with Status.open(workspace, settings.migration_mode, settings.secrets()) as status:
         write_reports(workspace, settings.public(), status.data(), target=settings.target())
 

@@ -22,6 +22,7 @@ class DiskFull(FireliftError):
 class WorkingDirUnusable(ConfigurationError):
     """The working directory cannot be used."""
 
+    mendable = True
     remedy = "Choose another --working-dir or mend this one."
 
 

@@ -53,6 +53,10 @@ class Extracted(Receipt):
     reads: int
     breaks: tuple[str, ...] = ()
 
+    def counts(self) -> dict[str, int]:
+        """What a status counts of it."""
+        return {"documents": self.documents, "bytes": self.bytes}
+
 
 class PhaseReceipt(Receipt):
     """A whole phase, summed over the collections."""
@@ -99,6 +103,10 @@ class Transformed(Receipt):
     tables: dict[str, TableCounts] = Field(default_factory=dict)
     reasons: dict[str, int] = Field(default_factory=dict)
 
+    def counts(self) -> dict[str, int]:
+        """What a status counts of it."""
+        return {"documents": self.documents}
+
 
 class TransformedAll(Receipt):
     """Every collection as rows: counts by collection path."""
@@ -126,6 +134,8 @@ class Imported(Receipt):
 
     importedRecords: int  # noqa: N815
     rows: dict[str, int]
+    staged: str = ""
+    """The token of the staging schema they are in."""
     relations: tuple[RelationChecked, ...] = ()
 
 
@@ -164,6 +174,10 @@ class Loaded(Receipt):
     collection: str
     chunks: int
     rows: dict[str, int] = Field(default_factory=dict)
+
+    def counts(self) -> dict[str, int]:
+        """What a status counts of it."""
+        return {"rows": sum(self.rows.values())}
 
 
 def summed(parts: list[dict[str, TableCounts]]) -> dict[str, TableCounts]:

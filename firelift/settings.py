@@ -281,9 +281,7 @@ class Settings(BaseSettings):
     )
     working_dir: WorkingDir = _WORKING_DIR
     resume: bool = _setting(False, "Go on with the last run, or the one named, where it stood", own="RESUME")
-    checkpoint_file: ExistingFile = _setting(
-        None, "With --resume: the migration-checkpoint.json of the run to go on with", own="CHECKPOINT_FILE"
-    )
+    checkpoint_file: ExistingFile = _setting(None, "Resume the run of this migration-checkpoint.json", own="CHECKPOINT_FILE")
     skip_phases: Phases = _setting((), "Leave these phases out, using what an earlier attempt of this run has of them", own="SKIP_PHASES")
     auto_rollback: bool = _setting(True, "Leave in the target what a failed import or verification made", own="AUTO_ROLLBACK")
     auto_verification: bool = _setting(True, "Do not verify before the tables become visible", own="AUTO_VERIFICATION")

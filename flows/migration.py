@@ -47,13 +47,15 @@ def migrate(run: Run) -> dict[str, Any]:
     """The six phases in order."""
     with opened(run) as here, checkpoints_in(here.directory):
         validated = pre_validation(run)
+        here.settle("pre_validation", validated, {})
         if not here.settings.dry_run:
             register(run, validated)
         extracted = extract_all(run, validated)
-        extraction(run, extracted)
+        here.settle("extraction", extraction(run, extracted), {part.collection: part.counts() for part in extracted})
         planning(run, extracted)
         parts = transform_all(run, validated)
         transformed = transformation(run, parts, extracted)
+        here.settle("transformation", transformed, {part.collection: part.counts() for part in parts})
         published = None if here.settings.dry_run else arrive(run, validated, parts, transformed)
         post_migration(run, published)
     return here.report()
@@ -63,7 +65,8 @@ def arrive(run: Run, validated: Validated, parts: list[Transformed], transformed
     """What a dry run leaves out: staging, verification and publishing."""
     staged = staging(run, validated, transformed)
     if not staged.published:
-        import_(run, load_all(run, validated, parts, staged), staged)
+        loaded = load_all(run, validated, parts, staged)
+        world(run).settle("import", import_(run, loaded, staged), {part.collection: part.counts() for part in loaded})
         if verifies(world(run).settings):
             verification(run, list(validated.roots), transformed)
         else:

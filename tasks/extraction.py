@@ -48,7 +48,7 @@ def extraction(run: Run, extracted: list[Extracted]) -> PhaseReceipt:
     status = here.begin("extraction")
     for part in extracted:
         status.restart_collection("extraction", part.collection)
-        status.advance("extraction", part.collection, documents=part.documents, bytes=part.bytes)
+        status.advance("extraction", part.collection, **part.counts())
         for broken in part.breaks:
             status.warn(f"{part.collection}: the stream was read on after a break: {broken}", "extraction")
     _refuse_idle_patterns(run, extracted)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from prefect import task
 
-from firelift.phases.import_ import finish, is_published, load_collection, prepare, publish_tables, standing_staging
+from firelift.phases.import_ import finish, is_published, load_collection, prepare, publish_tables, refuse_overtaken, standing_staging
 from firelift.receipts import Imported, Loaded, Published, Receipt, RootFound, Transformed, TransformedAll, Validated
+from firelift.run.kept import receipt_file
 from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
 from tasks.receipted import receipted
@@ -28,9 +29,12 @@ def staging(run: Run, validated: Validated, transformed: TransformedAll) -> Stag
     url, schema = here.database_url, here.settings.target_schema
     if is_published(url, run.migration_id, here.plan(), schema):
         return Staged(token="published", published=True)
+    if here.settings.resume:
+        refuse_overtaken(url, run.migration_id, here.plan(), schema, validated.read_time)
     if "import" in here.settings.skip_phases:
-        return Staged(token=standing_staging(url, run.migration_id), published=False)
-    here.begin("import")
+        kept = Imported.model_validate_json(receipt_file(here.workspace, "import").read_text())
+        return Staged(token=standing_staging(url, run.migration_id, kept.staged), published=False)
+    here.check()
     return Staged(token=prepare(url, run.migration_id, here.plan(), schema), published=False)
 
 
@@ -60,12 +64,13 @@ def import_(run: Run, loaded: list[Loaded], staged: Staged) -> Imported:
     status = here.begin("import")
     for part in loaded:
         status.restart_collection("import", part.collection)
-        status.advance("import", part.collection, rows=sum(part.rows.values()))
+        status.advance("import", part.collection, **part.counts())
     done = finish(here.database_url, run.migration_id, here.plan(), here.settings.foreign_keys, loaded)
     for relation in done.relations:
         if relation.orphans:
             told = f"{relation.table}({', '.join(relation.columns)}) → {relation.references}: no foreign key"
             status.warn(f"{told}, because documents are missing ({relation.orphans}; {', '.join(relation.examples)})", "import")
+    done = done.model_copy(update={"staged": staged.token})
     here.end("import", done)
     return done
 
@@ -75,4 +80,7 @@ def publish(run: Run, validated: Validated) -> Published:
     """The tables become visible, all in one transaction."""
     here = world(run)
     here.check()
-    return publish_tables(here.database_url, run.migration_id, here.plan(), here.settings.target_schema, validated.read_time)
+    published = publish_tables(here.database_url, run.migration_id, here.plan(), here.settings.target_schema, validated.read_time)
+    # From here on nothing is taken back by itself any more.
+    here.begin("post_migration")
+    return published

@@ -49,7 +49,10 @@ def standing(here: World) -> Validated | None:
 def register(run: Run, validated: Validated) -> None:
     """The target knows the run from here on: what it is, that it runs, and whether somebody wants it to stop."""
     here = world(run)
-    record_begin(here.database_url, run.migration_id, here.settings.migration_mode, here.settings.public(), validated.read_time)
+    settings = here.settings
+    here.is_new = record_begin(
+        here.database_url, run.migration_id, settings.migration_mode, settings.public(), validated.read_time, here.token
+    )
 
 
 def target_of(here: World) -> Target | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +23,17 @@ from firelift.phases.rollback import roll_back
 from firelift.phases.stopping import asked_in_target, cancel_statements, forget_stop_in_target
 from firelift.plan import Plan
 from firelift.planning import Rules
-from firelift.postgres.lock import TargetLock, target_lock
+from firelift.postgres.lock import LockLost, TargetLock, target_lock
 from firelift.receipts import Receipt, TransformedAll
 from firelift.run.fingerprint import fingerprint
+from firelift.run.hold import held
 from firelift.run.identity import claim, meant, resumes
 from firelift.run.kept import refuse_unskippable
 from firelift.run.log import Log
 from firelift.run.reports import TableReport, write_reports
-from firelift.run.status import Phase, Status, is_stop, this_process
-from firelift.run.stop import forget_stop, stop_requested
-from firelift.run.workspace import STATUS, Workspace, new_migration_id
+from firelift.run.status import Phase, Status, is_stop
+from firelift.run.stop import BEGAN, forget_stop, stop_requested
+from firelift.run.workspace import Workspace, new_migration_id
 from firelift.settings import Settings
 from firelift.workers import Workers
 from tasks.watch import Look, Watch, cancelled_in_prefect, current_flow_run
@@ -60,6 +63,12 @@ class World:
         self._lock = threading.Lock()
         self._stopping, self._closed = threading.Event(), threading.Event()
         self.target_lock: TargetLock | None = None
+        self.token: str | None = None
+        """Tells this run from any other of its name."""
+        self.is_new = False
+        """The target heard of the run by this attempt: it may forget it again."""
+        self.broken: FireliftError | None = None
+        """What ended the run from outside, other than a wish to stop it."""
 
     @property
     def stopping(self) -> bool:
@@ -115,6 +124,16 @@ class World:
             if self.status.state_of(phase) != "skipped":
                 self.status.skip_phase(phase, reason)
 
+    def settle(self, phase: Phase, receipt: Receipt, counts: Mapping[str, Mapping[str, int]]) -> None:
+        """For a phase whose receipt Prefect had, but of whose end the status has not heard: an attempt died in between."""
+        if self.status.state_of(phase) in ("completed", "skipped"):
+            return
+        self.begin(phase)
+        for collection, counted in counts.items():
+            self.status.restart_collection(phase, collection)
+            self.status.advance(phase, collection, **counted)
+        self.end(phase, receipt)
+
     def end(self, phase: Phase, receipt: Receipt) -> None:
         """The phase is done; the reports say so."""
         self.begin(phase).finish_phase(phase, receipt.model_dump(mode="json"))
@@ -161,6 +180,12 @@ def source_of(settings: Settings) -> Source:
     return Source(project, settings.firestore_database, None if emulator else key_file, emulator)
 
 
+def source_label(settings: Settings) -> str:
+    """The Firestore database, as it is told from every other one."""
+    source = source_of(settings)
+    return f"{source.name} of an emulator" if source.emulator_host else source.name
+
+
 _worlds: dict[str, World] = {}
 _ended: set[str] = set()
 
@@ -183,7 +208,7 @@ def named_run(options: dict[str, Any]) -> Run:
     flow_run = current_flow_run()
     # A flow run that Prefect carries out again is the same migration.
     new_id = new_migration_id(flow_run.created, flow_run.id.hex[:6]) if flow_run else new_migration_id()
-    settings = meant(Settings.load(**options), new_id, _label(flow_run))
+    settings = meant(Settings.load(**options), new_id, source_label, _label(flow_run))
     public = settings.public()
     public["working_dir"] = os.path.abspath(str(settings.working_dir))
     return Run(migration_id=str(settings.migration_id), settings=public)
@@ -212,23 +237,23 @@ def opened(run: Run) -> Iterator[World]:
     with ExitStack() as stack:
         workers = Workers(settings.max_workers)
         stack.callback(workers.stop)
-        # A run that goes on may be at work in another process: until the lock says no, its files are that one's.
+        # A run that goes on may be at work in another process: until the locks say no, its files are that one's.
         lock = stack.enter_context(_target_held(settings, run)) if resumes(settings) else None
-        if not _begun_here(workspace):
-            forget_stop(workspace)
+        stack.enter_context(held(workspace))
+        forget_stop(workspace, _seconds_since_begin())
         here = World(run, settings, workers)
         stack.callback(here.close)
-        claim(workspace, settings, _label(current_flow_run()))
         try:
             if here.status.state_of("pre_validation") != "completed":
                 here.begin("pre_validation")
             here.report()
             here.target_lock = lock or stack.enter_context(_target_held(settings, run))
+            here.token = claim(workspace, settings, source_label(settings), _label(current_flow_run()))
             with _world_of(here), Watch(_looks(here, stack), here.stop), _ended_in_target(here):
                 yield here
             here.status.complete()
         except BaseException as error:
-            ended = Stopped(migration=run.migration_id) if here.stopping or is_stop(error) else error
+            ended = here.broken or (Stopped(migration=run.migration_id) if here.stopping or is_stop(error) else error)
             here.status.fail(ended)
             if ended is error:
                 raise
@@ -237,9 +262,14 @@ def opened(run: Run) -> Iterator[World]:
             _last_report(here)
 
 
-def _begun_here(workspace: Workspace) -> bool:
-    """Whether the command began this attempt, and with it the time from which a request to stop counts."""
-    return bool((workspace.read_json(STATUS) or {}).get("process") == this_process())
+def _seconds_since_begin() -> float:
+    """How long ago this attempt was asked for: what was asked of the run before that was asked of an earlier attempt."""
+    flow_run = current_flow_run()
+    asked = flow_run.expected_start_time if flow_run else None
+    of_flow = (datetime.now(UTC) - asked).total_seconds() if asked else 0.0
+    # The command asks half a minute before its flow run is there.
+    of_command = time.time() - float(os.environ.get(BEGAN, time.time()))
+    return max(0.0, of_flow, of_command)
 
 
 @contextmanager
@@ -262,16 +292,30 @@ def _target_held(settings: Settings, run: Run) -> Iterator[TargetLock | None]:
     assert settings.database_url is not None
     url = settings.database_url.get_secret_value()
     with target_lock(url, run.migration_id) as lock:
-        forget_stop_in_target(url, run.migration_id)
+        forget_stop_in_target(url, run.migration_id, _seconds_since_begin())
         yield lock
 
 
 def _looks(here: World, stack: ExitStack) -> list[Look]:
     """Where a request to stop may come from."""
-    looks: list[Look] = [lambda: stop_requested(here.workspace), cancelled_in_prefect()]
+    looks: list[Look] = [lambda: stop_requested(here.workspace), cancelled_in_prefect(), _lock_lost(here)]
     if not here.settings.dry_run:
         looks.append(stack.enter_context(asked_in_target(here.database_url, here.run.migration_id)))
     return looks
+
+
+def _lock_lost(here: World) -> Look:
+    """Without its lock a run must not go on: another one may have begun on the same target and the same files."""
+
+    def look() -> bool:
+        try:
+            if here.target_lock is not None:
+                here.target_lock.check()
+        except LockLost as lost:
+            here.broken = lost
+        return here.broken is not None
+
+    return look
 
 
 @contextmanager
@@ -281,31 +325,39 @@ def _ended_in_target(here: World) -> Iterator[None]:
         yield
     except BaseException as error:
         here.workers.stop()
-        if not here.settings.dry_run:
+        # Without the lock the target may be another run's.
+        if not here.settings.dry_run and here.broken is None:
             stopped = here.stopping or is_stop(error)
-            if isinstance(error, ConfigurationError) and here.status.current_phase not in ("import", "verification", "post_migration"):
-                with suppress(FireliftError):
+            with suppress(FireliftError):
+                if isinstance(error, ConfigurationError) and here.is_new and here.status.current_phase not in IN_TARGET:
                     forget_refused(here.database_url, here.run.migration_id)
-            elif not stopped and _takes_back(here, error):
-                _take_back(here)
-            else:
-                with suppress(FireliftError):
+                elif stopped or not _takes_back(here, error) or not _take_back(here):
                     record_failure(here.database_url, here.run.migration_id, "stopped" if stopped else "failed")
         raise
 
 
+IN_TARGET = ("import", "verification", "post_migration")
+
+
 def _takes_back(here: World, error: BaseException) -> bool:
-    """What failed in import or verification is taken back, unless it will do later: that waits for --resume."""
-    waits = isinstance(error, FireliftError) and (error.retry or error.mendable)
-    return here.settings.auto_rollback and here.status.current_phase in ("import", "verification") and not waits
+    """What failed in import or verification is taken back, unless it will do later: that waits for --resume.
+
+    So does what has nothing to do with the rows: the Prefect server, the network to it, the machine.
+    """
+    ours = isinstance(error, FireliftError)
+    waits = (error.retry or error.mendable) if isinstance(error, FireliftError) else isinstance(error, OSError | MemoryError)
+    foreign = not ours and type(error).__module__.partition(".")[0] in ("prefect", "httpx", "httpcore", "anyio", "pydantic_core")
+    return here.settings.auto_rollback and here.status.current_phase in ("import", "verification") and not waits and not foreign
 
 
-def _take_back(here: World) -> None:
+def _take_back(here: World) -> bool:
     try:
         done = roll_back(here.database_url, here.run.migration_id)
-        here.status.note(rolledBack=done.model_dump(mode="json"))
     except FireliftError as problem:
         here.status.warn(f"the rollback did not succeed, run `firelift rollback`: {problem}")
+        return False
+    here.status.note(rolledBack=done.model_dump(mode="json"))
+    return True
 
 
 def _last_report(here: World) -> None:

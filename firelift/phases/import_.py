@@ -19,7 +19,15 @@ from firelift.plan import Plan
 from firelift.postgres.checks import check_tables
 from firelift.postgres.connect import Connection, connect
 from firelift.postgres.constraints import CheckedRelation, ForeignKeys, constrain
-from firelift.postgres.control import create_control, forget_run, record_finish, record_progress, record_start
+from firelift.postgres.control import (
+    create_control,
+    forget_run,
+    has_published,
+    published_later,
+    record_finish,
+    record_progress,
+    record_start,
+)
 from firelift.postgres.copy import load_chunk
 from firelift.postgres.ddl import staging_schema
 from firelift.postgres.lock import signature
@@ -38,12 +46,28 @@ class NothingToLoadInto(ConfigurationError):
     remedy = "Do not skip import: the rows are loaded again from the working directory."
 
 
-def record_begin(url: str, migration_id: str, mode: str, settings: dict[str, Any], read_time: str) -> None:
-    """Makes the control schema and writes down that the run goes on."""
+class SnapshotOvertaken(ConfigurationError):
+    """Since this run began another one has published a later snapshot, which must not be replaced by an older one."""
+
+    remedy = "Start a new run; `firelift rollback` of the later one comes first if the older snapshot is really wanted."
+
+
+def record_begin(url: str, migration_id: str, mode: str, settings: dict[str, Any], read_time: str, token: str | None = None) -> bool:
+    """Makes the control schema and writes down that the run goes on; whether it is new to the target."""
     with closing(connect(url, signature(migration_id))) as connection:
         create_control(connection)
-        record_start(connection, migration_id, mode, settings)
+        new = record_start(connection, migration_id, mode, settings, token)
         record_progress(connection, migration_id, phase="extraction", read_time=datetime.fromisoformat(read_time))
+    return new
+
+
+def refuse_overtaken(url: str, migration_id: str, plan: Plan, target_schema: str, read_time: str) -> None:
+    """For a run that goes on: raises SnapshotOvertaken where a later snapshot, or this one already, has been published meanwhile."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        later = published_later(connection, migration_id, target_schema, datetime.fromisoformat(read_time))
+        by = {later[table.collection] for table in plan.tables if table.collection in later}
+        if by or has_published(connection, migration_id):
+            raise SnapshotOvertaken(migration_id=migration_id, by=", ".join(sorted(by)) or "a later run")
 
 
 def prepare(url: str, migration_id: str, plan: Plan, target_schema: str) -> str:
@@ -55,11 +79,11 @@ def prepare(url: str, migration_id: str, plan: Plan, target_schema: str) -> str:
         return str(staging_token(connection, migration_id))
 
 
-def standing_staging(url: str, migration_id: str) -> str:
-    """The token of the staging schema that stands; raises NothingToLoadInto."""
+def standing_staging(url: str, migration_id: str, loaded_into: str) -> str:
+    """The token of the staging schema, which must be the one everything was loaded into; raises NothingToLoadInto."""
     with closing(connect(url, signature(migration_id))) as connection:
         token = staging_token(connection, migration_id)
-    if token is None:
+    if token is None or token != loaded_into:
         raise NothingToLoadInto(schema=staging_schema(migration_id))
     return token
 

@@ -86,10 +86,10 @@ def asked_in_target(url: str, migration_id: str) -> Iterator[Callable[[], bool]]
             connection.close()
 
 
-def forget_stop_in_target(url: str, migration_id: str) -> None:
-    """For a run that goes on: what stopped it before shall not stop it again."""
+def forget_stop_in_target(url: str, migration_id: str, seconds: float) -> None:
+    """For a run that goes on: what was asked more than so many seconds ago stopped an earlier attempt."""
     with closing(connect(url, signature("stop"))) as connection:
-        stop.forget_stop(connection, migration_id)
+        stop.forget_stop(connection, migration_id, seconds)
 
 
 def cancel_statements(url: str, migration_id: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from firelift.errors import ConfigurationError
 from firelift.plan import Frozen, TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.errors import translated
@@ -48,11 +49,35 @@ def schema_exists(connection: Connection, schema: str) -> bool:
     return connection.execute(QUERY["schema_exists"], {"schema": schema}).fetchone() == (True,)
 
 
-def record_start(connection: Connection, migration_id: str, mode: str, settings: Mapping[str, object]) -> None:
-    """`settings` must hold no secret. A resumed run keeps its row, its beginning and its read time."""
-    given = {"migration_id": migration_id, "mode": mode, "settings": Jsonb(dict(settings))}
+class KnownElsewhere(ConfigurationError):
+    """The target knows a run of this name, and its working directory is not this one."""
+
+    remedy = "Resume it where its working directory is, or give a new run another --migration-id."
+
+
+def record_start(connection: Connection, migration_id: str, mode: str, settings: Mapping[str, object], token: str | None = None) -> bool:
+    """Whether the run is new to the target. `settings` must hold no secret. A resumed run keeps its row, its beginning and its read time.
+
+    Raises KnownElsewhere where the name is that of a run with another token: chunks it loaded are of another snapshot.
+    """
+    given = {"migration_id": migration_id, "mode": mode, "settings": Jsonb(dict(settings)), "token": token}
     with translated("recording the migration"):
-        connection.execute(QUERY["record_start"], given)
+        row = connection.execute(QUERY["record_start"], given).fetchone()
+    if row is None:
+        raise KnownElsewhere(migration_id=migration_id)
+    return bool(row[0])
+
+
+def published_later(connection: Connection, migration_id: str, target_schema: str, read_time: datetime) -> dict[str, str]:
+    """The collections whose table holds a later snapshot than this run's, with the run that put it there."""
+    given = {"migration_id": migration_id, "target_schema": target_schema, "read_time": read_time}
+    with translated("comparing snapshots"):
+        return dict(connection.execute(QUERY["published_later"], given).fetchall())
+
+
+def has_published(connection: Connection, migration_id: str) -> bool:
+    with translated("looking for what the run published"):
+        return connection.execute(QUERY["has_published"], {"migration_id": migration_id}).fetchone() == (True,)
 
 
 def record_progress(

@@ -35,18 +35,19 @@ CREATE TABLE IF NOT EXISTS firelift.loaded_chunks (
 
 -- What an older control schema lacks. Asked first, for ALTER TABLE wants the owner even where there is nothing to do.
 -- stop_requested_at: somebody wants the run to end between two chunks. made_schema: the target schema, if publishing made it.
--- rolled_back: the receipt of the rollback.
+-- rolled_back: the receipt of the rollback. token: tells this run from another of its name.
 DO $$
 BEGIN
     IF (
         SELECT count(*) FROM pg_catalog.pg_attribute
         WHERE attrelid = 'firelift.migrations'::pg_catalog.regclass AND NOT attisdropped
-            AND attname IN ('stop_requested_at', 'made_schema', 'rolled_back')
-    ) < 3 THEN
+            AND attname IN ('stop_requested_at', 'made_schema', 'rolled_back', 'token')
+    ) < 4 THEN
         ALTER TABLE firelift.migrations
             ADD COLUMN IF NOT EXISTS stop_requested_at timestamptz,
             ADD COLUMN IF NOT EXISTS made_schema text,
-            ADD COLUMN IF NOT EXISTS rolled_back jsonb;
+            ADD COLUMN IF NOT EXISTS rolled_back jsonb,
+            ADD COLUMN IF NOT EXISTS token text;
     END IF;
 END
 $$;

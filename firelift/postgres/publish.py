@@ -29,12 +29,14 @@ PUBLISHED = "published"
 class NameTakenMeanwhile(FireliftError):
     """While the migration ran, something else took the name of one of its tables."""
 
+    mendable = True
     remedy = "Drop or rename it, then run again."
 
 
 class TableChangedMeanwhile(FireliftError):
     """While the migration ran, a table of the target became one that cannot take its rows."""
 
+    mendable = True
     remedy = "Mend what is named, then run again with --resume."
 
 

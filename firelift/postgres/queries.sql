@@ -58,10 +58,21 @@ SELECT rolname FROM pg_roles WHERE rolname = ANY (%(roles)s) ORDER BY rolname
 
 -- name: record_start
 -- A resumed run keeps its row and its beginning.
-INSERT INTO firelift.migrations (migration_id, mode, status, settings)
-VALUES (%(migration_id)s, %(mode)s, 'running', %(settings)s)
+-- No row comes back where another run has the name.
+INSERT INTO firelift.migrations AS standing (migration_id, mode, status, settings, token)
+VALUES (%(migration_id)s, %(mode)s, 'running', %(settings)s, %(token)s)
 ON CONFLICT (migration_id) DO UPDATE
 SET mode = excluded.mode, status = 'running', settings = excluded.settings, finished_at = NULL, rolled_back = NULL
+WHERE standing.token IS NOT DISTINCT FROM excluded.token
+RETURNING xmax = 0
+
+-- name: published_later
+-- Tables of the schema that hold a later moment than this one, and by which run.
+SELECT collection, migration_id FROM firelift.tables
+WHERE target_schema = %(target_schema)s AND watermark > %(read_time)s AND migration_id <> %(migration_id)s
+
+-- name: has_published
+SELECT EXISTS (SELECT FROM firelift.backups WHERE migration_id = %(migration_id)s)
 
 -- name: record_progress
 -- What is not given stays.

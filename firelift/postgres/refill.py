@@ -23,6 +23,7 @@ from firelift.postgres.triggers import silenced
 class RefusedByConstraint(FireliftError):
     """A constraint of the target refuses the rows, so nothing was changed."""
 
+    mendable = True
     remedy = "Correct the documents, or change the constraint; then run again with --resume."
 
 

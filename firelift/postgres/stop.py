@@ -22,11 +22,11 @@ def request_stop(connection: Connection, migration_id: str | None = None) -> str
     return str(row[0]) if row else None
 
 
-def forget_stop(connection: Connection, migration_id: str) -> None:
-    """For a run that is resumed: what stopped it before shall not stop it again."""
+def forget_stop(connection: Connection, migration_id: str, seconds: float) -> None:
+    """For a run that is resumed: what was asked more than so many seconds ago stopped an earlier attempt."""
     with translated("forgetting the request to stop"):
         if _knows_stop(connection):
-            connection.execute(QUERY["forget_stop"], {"migration_id": migration_id})
+            connection.execute(QUERY["forget_stop"], {"migration_id": migration_id, "seconds": seconds})
 
 
 def stop_requested(connection: Connection, migration_id: str) -> bool:

@@ -8,7 +8,9 @@ WHERE migration_id = %(migration_id)s AND finished_at IS NULL
 RETURNING migration_id
 
 -- name: forget_stop
-UPDATE firelift.migrations SET stop_requested_at = NULL WHERE migration_id = %(migration_id)s
+-- By the server's clock alone: the machines' may differ.
+UPDATE firelift.migrations SET stop_requested_at = NULL
+WHERE migration_id = %(migration_id)s AND stop_requested_at < clock_timestamp() - make_interval(secs => %(seconds)s)
 
 -- name: stop_requested
 SELECT stop_requested_at IS NOT NULL FROM firelift.migrations WHERE migration_id = %(migration_id)s

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from firelift.errors import ConfigurationError
 from firelift.run.fingerprint import DECIDING, deciding
@@ -16,7 +17,8 @@ from firelift.settings import Settings
 IDENTITY = "run.json"
 
 # What a resume takes from the run's beginning, unless it is given anew. Not what belongs to the machine: credentials, addresses, workers.
-KEPT = (*DECIDING, "max_rejects", "batch_size", "auto_verification", "auto_rollback")
+# Nor whether it is a plan: one that was meant as the other must be refused, not made into it.
+KEPT = (*(name for name in DECIDING if name != "dry_run"), "max_rejects", "batch_size", "auto_verification", "auto_rollback")
 
 
 class OtherSettings(ConfigurationError):
@@ -31,6 +33,12 @@ class RunExists(ConfigurationError):
     remedy = "Add --resume to go on with it, or give another --migration-id."
 
 
+class NothingToResume(ConfigurationError):
+    """The last run in the working directory came to its end: there is nothing to resume."""
+
+    remedy = "Start a new run without --resume; to carry this one out again all the same, name it with --migration-id."
+
+
 class NotACheckpoint(ConfigurationError):
     """The file is not the checkpoint of a run."""
 
@@ -41,11 +49,12 @@ def resumes(settings: Settings) -> bool:
     return settings.resume or settings.checkpoint_file is not None
 
 
-def meant(settings: Settings, new_id: str, flow_run: str | None = None) -> Settings:
+def meant(settings: Settings, new_id: str, source: Callable[[Settings], str], flow_run: str | None = None) -> Settings:
     """The settings of the run that is meant, with its name: a new one, or with --resume an earlier one.
 
     A resume takes what is not given from the run's beginning. So does a `flow_run` that is carried out again, as Prefect's retries do.
-    Raises NoSuchRun, NotACheckpoint, RunExists, and OtherSettings with the list of differences.
+    `source` says which Firestore database settings mean. Raises NoSuchRun, NotACheckpoint, RunExists, NothingToResume, and OtherSettings
+    with the list of differences.
     """
     if not resumes(settings):
         named = settings.named(settings.migration_id or new_id)
@@ -62,15 +71,23 @@ def meant(settings: Settings, new_id: str, flow_run: str | None = None) -> Setti
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     whole = Settings.load(**{**{name: before[name] for name in KEPT if name in before}, **_plain(given)})
     if kept:
-        _refuse_differences(workspace, kept, whole)
+        _refuse_differences(workspace, kept, whole, source(whole))
     return whole.resuming(workspace.migration_id, workspace.working_dir)
 
 
-def claim(workspace: Workspace, settings: Settings, flow_run: str | None = None) -> None:
-    """Writes down with which settings the run began, once."""
-    if _kept(workspace) is None:
-        known = {"settings": settings.public(), "mapping": _content(settings.mapping), "flowRun": flow_run}
-        workspace.write_json(IDENTITY, known, durable=True)
+def claim(workspace: Workspace, settings: Settings, source: str, flow_run: str | None = None) -> str:
+    """Writes down with which settings the run began, once; returns what tells this run from any other of its name."""
+    kept = _kept(workspace)
+    if kept is None:
+        kept = {
+            "token": str(uuid4()),
+            "settings": settings.public(),
+            "mapping": _content(settings.mapping),
+            "source": source,
+            "flowRun": flow_run,
+        }
+        workspace.write_json(IDENTITY, kept, durable=True)
+    return str(kept["token"])
 
 
 def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,10 +107,25 @@ def _kept(workspace: Workspace) -> dict[str, Any] | None:
 def _to_resume(settings: Settings) -> Workspace:
     """The run of the checkpoint, the one that is named, or the last in the working directory."""
     if settings.checkpoint_file:
-        return _of_checkpoint(settings.checkpoint_file, settings.working_dir)
+        found = _of_checkpoint(settings.checkpoint_file, settings.working_dir)
+        if settings.migration_id not in (None, found.migration_id):
+            raise NotACheckpoint(file=str(settings.checkpoint_file), of=found.migration_id, migration_id=settings.migration_id)
+        return found
     if settings.migration_id:
         return Workspace.of(settings.working_dir, settings.migration_id)
-    return Workspace.latest(settings.working_dir)
+    return _last(settings)
+
+
+def _last(settings: Settings) -> Workspace:
+    """The run that began last, among plans or among the others; one that was refused in its first second does not count."""
+    runs = [Workspace(settings.working_dir, path.parent.name) for path in settings.working_dir.glob(f"runs/*/{IDENTITY}")]
+    alike = [run for run in runs if (_kept(run) or {}).get("settings", {}).get("dry_run") == settings.dry_run]
+    if not alike:
+        return Workspace.latest(settings.working_dir)
+    last = max(alike, key=lambda run: (run.run / IDENTITY).stat().st_mtime_ns)
+    if last.status().get("status") == "completed":
+        raise NothingToResume(migration_id=last.migration_id)
+    return last
 
 
 def _of_checkpoint(file: Path, working_dir: Path) -> Workspace:
@@ -113,9 +145,12 @@ def _of_checkpoint(file: Path, working_dir: Path) -> Workspace:
         raise NoSuchRun(checkpoint_file=str(file), working_dir=str(working_dir), migration_id=migration_id) from None
 
 
-def _refuse_differences(workspace: Workspace, kept: Mapping[str, Any], settings: Settings) -> None:
-    before, now = deciding(kept["settings"]), deciding(settings.public())
-    differing = {name: f"{before[name]!r}, now {now[name]!r}" for name in now if before[name] != now[name]}
+def _refuse_differences(workspace: Workspace, kept: Mapping[str, Any], settings: Settings, source: str) -> None:
+    before = deciding(kept["settings"]) | {"firestore": kept["source"]}
+    now = deciding(settings.public()) | {"firestore": source}
+    # A project that is named now and came from the key file before is the same one: `firestore` says so.
+    compared = [name for name in now if name not in ("project_id", "firestore_database")]
+    differing = {name: f"{before[name]!r}, now {now[name]!r}" for name in compared if before[name] != now[name]}
     if kept["mapping"] != _content(settings.mapping):
         differing["mapping"] = "the file says something else now"
     if differing:

@@ -133,7 +133,10 @@ def _phase(phase: Mapping[str, Any], receipt: object) -> dict[str, Any]:
 def _headline(report: Mapping[str, Any]) -> str:
     state: str = report["status"]
     if state == "failed":
-        return f"Failed in {report['currentPhase'] or 'preparation'}: the target's readers see nothing of this run."
+        seen = (
+            "the tables are published." if report["currentPhase"] == "post_migration" else "the target's readers see nothing of this run."
+        )
+        return f"Failed in {report['currentPhase'] or 'preparation'}: {seen}"
     if is_empty(report):
         return "Completed: the database held no documents, so there was nothing to move."
     if state == "completed" and report["dryRun"]:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
+
 from firelift.run.clock import now
 from firelift.run.workspace import Workspace
 
 STOP = "stop-requested"
+
+BEGAN = "FIRELIFT_BEGAN"
+"""The variable in which the command leaves the time at which it began: what is asked from then on counts."""
 
 
 def request_stop(workspace: Workspace) -> None:
@@ -17,6 +23,9 @@ def stop_requested(workspace: Workspace) -> bool:
     return (workspace.run / STOP).exists()
 
 
-def forget_stop(workspace: Workspace) -> None:
-    """A run that goes on has been asked nothing yet."""
-    (workspace.run / STOP).unlink(missing_ok=True)
+def forget_stop(workspace: Workspace, seconds: float) -> None:
+    """What was asked more than so many seconds ago was asked of an earlier attempt."""
+    file = workspace.run / STOP
+    with suppress(FileNotFoundError):
+        if time.time() - file.stat().st_mtime > seconds:
+            file.unlink()

@@ -316,7 +316,7 @@ def files_below(directory: Path, but: Sequence[str] = ()) -> dict[str, tuple[int
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """What a run comes to when nothing happens to it, and how long its phases take."""
+    """What a run comes to when nothing happens to it, and how long its phases, and publishing, take."""
 
     content: Content
     documents: int
@@ -329,6 +329,7 @@ def undisturbed_run(ground: Ground) -> Undisturbed:
         assert said.code == 0, said.err
         phases: dict[str, dict[str, Any]] = place.status()["progress"]["phases"]
         seconds = {name: _seconds(phase["startedAt"], phase["finishedAt"]) for name, phase in phases.items()}
+        seconds["publish"] = _seconds(phases["verification"]["finishedAt"], phases["post_migration"]["startedAt"])
         return Undisturbed(place.content(), place.archived().documents, seconds)
 
 

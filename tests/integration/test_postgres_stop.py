@@ -20,7 +20,7 @@ def test_a_request_is_seen_by_the_run_it_names_until_it_is_forgotten(database_ur
         assert request_stop(elsewhere, FIRST) == FIRST
         assert values(connection, "SELECT stop_requested_at FROM firelift.migrations ORDER BY 1") == first
         assert (stop_requested(connection, FIRST), stop_requested(connection, SECOND)) == (True, False)
-        forget_stop(connection, FIRST)
+        forget_stop(connection, FIRST, 0)
         assert not stop_requested(connection, FIRST)
 
 

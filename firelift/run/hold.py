@@ -1,0 +1,44 @@
+"""A run's directory in the hands of one process: the operating system lets go of it when the process ends, however it ends."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from firelift.errors import FireliftError
+from firelift.files import storage_errors
+from firelift.run.workspace import Workspace
+
+HOLD = ".held"
+
+
+class RunAtWork(FireliftError):
+    """Another process is carrying out this very run."""
+
+    remedy = "`firelift status --watch` follows it, `firelift stop` stops it."
+
+
+@contextmanager
+def held(workspace: Workspace) -> Iterator[None]:
+    """Holds the run's directory; raises RunAtWork. Beside the target's lock: a plan has none, and a broken connection loses it."""
+    workspace.create()
+    file = workspace.run / HOLD
+    with storage_errors(file):
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        _lock(descriptor, workspace)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, workspace: Workspace) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise RunAtWork(migration_id=workspace.migration_id) from error
+        # Some network file systems have no locks; the target's is there all the same.
