@@ -54,7 +54,7 @@ def migrate(run: Run) -> dict[str, Any]:
         here.settle("extraction", extraction(run, extracted), {part.collection: part.counts() for part in extracted})
         planning(run, extracted)
         parts = transform_all(run, validated)
-        transformed = transformation(run, parts)
+        transformed = transformation(run, parts, extracted)
         here.settle("transformation", transformed, {part.collection: part.counts() for part in parts})
         published = None if here.settings.dry_run else arrive(run, validated, parts, transformed)
         post_migration(run, published)

@@ -6,9 +6,9 @@ from prefect import task
 
 from firelift.files import write_whole
 from firelift.phases.extraction import read_profile
-from firelift.phases.planning import PLAN, misfits, published_plans, vanished
+from firelift.phases.planning import PLAN, misfits, published_plans, standing_plan, vanished
 from firelift.phases.pre_validation import refuse
-from firelift.phases.transformation import transform_collection
+from firelift.phases.transformation import refuse_incomplete, transform_collection
 from firelift.planning import make_plan
 from firelift.receipts import Extracted, Planned, RootFound, Transformed, TransformedAll, summed, tallied
 from tasks.checkpoint import INNER, PHASE
@@ -28,7 +28,7 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
         status.warn(f"--mapping names what is not in the database: {unknown}", "transformation")
     target = (here.database_url, run.migration_id) if here.settings.database_url is not None else None
     earlier = published_plans(*target, here.settings.target_schema) if target else {}
-    plan = make_plan(here.source.name, profile, here.rules(), earlier)
+    plan = standing_plan(here.directory) or make_plan(here.source.name, profile, here.rules(), earlier)
     for gone in vanished(earlier, plan, here.selection):
         told = "there is no document of it any more; its table keeps the rows of the last migration"
         status.warn(f"{gone.collection} → {gone.table}: {told}", "transformation")
@@ -57,9 +57,10 @@ def transform(run: Run, root: RootFound) -> Transformed:
 
 @task(**PHASE, name="transformation", task_run_name="transformation")
 @receipted("transformation", TransformedAll)
-def transformation(run: Run, transformed: list[Transformed]) -> TransformedAll:
-    """Everything is rows: what became of the documents of every collection."""
+def transformation(run: Run, transformed: list[Transformed], extracted: list[Extracted]) -> TransformedAll:
+    """Everything that was extracted is rows: what became of the documents of every collection."""
     here = world(run)
+    refuse_incomplete(extracted, transformed)
     tables = summed([part.tables for part in transformed])
     done = TransformedAll(
         transformedRecords=sum(counts.rows for counts in tables.values()),

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from firelift.errors import FireliftError
 from firelift.paths import Selection
+from firelift.phases.transformation import is_begun
 from firelift.plan import Plan, TablePlan
 from firelift.planning import Foresight, Rules, foresee
 from firelift.postgres.checks import check_tables
@@ -18,6 +19,25 @@ from firelift.postgres.control import saved_plans
 from firelift.postgres.lock import signature
 
 PLAN = "plan.json"
+
+
+class PlanLost(FireliftError):
+    """Documents have been transformed by a plan that is not there any more."""
+
+    remedy = "Part of the run's directory is gone or damaged: start a new run."
+
+
+def standing_plan(run: Path) -> Plan | None:
+    """The plan by which chunks of this run have been transformed; None where there are none yet.
+
+    A new one might give other names or columns than those chunks have, as the target's plans may have changed since. Raises PlanLost.
+    """
+    if not is_begun(run):
+        return None
+    plan = _read(run / PLAN)
+    if plan is None:
+        raise PlanLost(plan=str(run / PLAN))
+    return plan
 
 
 def published_plans(url: str, migration_id: str, target_schema: str) -> dict[str, TablePlan]:

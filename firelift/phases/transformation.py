@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,25 @@ import pyarrow as pa
 
 from firelift.archive import file_name, ranges, read_chunk, write_parquet
 from firelift.arrow import arrow_schema
+from firelift.errors import FireliftError
 from firelift.files import write_whole
 from firelift.firestore.values import Document, tagged
 from firelift.paths import collection_of
 from firelift.plan import Plan, TablePlan
 from firelift.planning import why_no_table
-from firelift.receipts import ChunkTransformed, TableCounts, Transformed, summed, tallied
+from firelift.receipts import ChunkTransformed, Extracted, TableCounts, Transformed, summed, tallied
 from firelift.transform import Rejected, compile_encoder
 from firelift.workers import Workers
 
 Row = list[Any]
 Progress = Callable[[int], None]
 """Hears of documents that were transformed since it last heard."""
+
+
+class ArchiveIncomplete(FireliftError):
+    """The archive no longer holds what was extracted into it."""
+
+    remedy = "Part of the run's directory is gone or was left behind when it was copied: start a new run."
 
 
 def transform_collection(workers: Workers, run: Path, collection: str, progress: Progress) -> Transformed:
@@ -47,6 +54,17 @@ def transform_collection(workers: Workers, run: Path, collection: str, progress:
         tables=summed([chunk.tables for chunk in done]),
         reasons=tallied([chunk.reasons for chunk in done]),
     )
+
+
+def refuse_incomplete(extracted: Sequence[Extracted], transformed: Sequence[Transformed]) -> None:
+    """Raises ArchiveIncomplete for a root collection of which other documents were transformed than extracted.
+
+    Receipts may outlive the archive: what is not there any more is transformed without an error, and nothing later would miss it.
+    """
+    found = {part.collection: part.documents for part in transformed}
+    for part in extracted:
+        if found.get(part.collection, 0) != part.documents:
+            raise ArchiveIncomplete(collection=part.collection, extracted=part.documents, transformed=found.get(part.collection, 0))
 
 
 def transform_chunk(run: Path, name: str, archived: Path, report: Callable[[Any], None]) -> ChunkTransformed:
@@ -75,6 +93,11 @@ def transform_chunk(run: Path, name: str, archived: Path, report: Callable[[Any]
 
 def receipt_path(run: Path, name: str) -> Path:
     return run / "transformed" / f"{name}.json"
+
+
+def is_begun(run: Path) -> bool:
+    """Whether any chunk has been transformed."""
+    return any((run / "transformed").rglob("*.json"))
 
 
 def table_path(run: Path, table: TablePlan, name: str) -> Path:

@@ -119,7 +119,9 @@ def keep(
 
 
 def kept_tables(connection: Connection, migration_id: str) -> list[KeptTable]:
-    """The tables a run published, with what is needed to take that back."""
+    """The tables a run published, with what is needed to take that back; none where the target keeps no backups."""
+    if connection.execute(QUERY["knows_backups"]).fetchone() != (True,):
+        return []
     rows = connection.execute(QUERY["kept_tables"], {"migration_id": migration_id})
     return [KeptTable.model_validate(dict(zip(KeptTable.model_fields, row, strict=True))) for row in rows]
 

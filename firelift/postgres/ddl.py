@@ -24,9 +24,10 @@ def backup_schema(migration_id: str) -> str:
 
 
 def _schema_of(prefix: str, migration_id: str) -> str:
+    """Another name for every id: where it cannot be the id itself, a digest tells it from those that read alike."""
     suffix = re.sub(r"[^a-z0-9]+", "_", migration_id.lower())
     room = LONGEST_NAME - len(prefix)
-    if len(suffix) <= room:
+    if suffix == migration_id and len(suffix) <= room:
         return prefix + suffix
     return f"{prefix}{suffix[: room - 9]}_{hashlib.sha256(migration_id.encode()).hexdigest()[:8]}"
 

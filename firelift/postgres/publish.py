@@ -10,7 +10,7 @@ from psycopg import sql
 
 from firelift.errors import FireliftError
 from firelift.plan import TablePlan
-from firelift.postgres.backups import Changes, back_up, keep
+from firelift.postgres.backups import Changes, back_up, keep, kept_tables
 from firelift.postgres.connect import Connection
 from firelift.postgres.control import record_progress, save_table, saved_tables, schema_exists
 from firelift.postgres.ddl import LONGEST_NAME, staging_schema
@@ -46,12 +46,24 @@ class NothingStaged(FireliftError):
     remedy = "Start a new run."
 
 
+class NoLongerPublished(FireliftError):
+    """This run was published, and since then some of its tables have gone, or another run has replaced their rows."""
+
+    # Whoever resumes it has not asked for the rest of what it published to be taken away.
+    mendable = True
+    remedy = (
+        "Start a new run; or put back what is gone, or take the whole run back with `firelift rollback`, "
+        "and go on with --resume, which reads nothing again."
+    )
+
+
 def publish(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan], read_time: datetime) -> None:
     """Makes every staged table the target's and remembers its plan with `read_time` as watermark.
 
     A new table moves to the target schema with its keys, indexes and foreign keys, closed to the public API. A table that exists there
     gets the staged rows in place of its own, which are copied to the backup schema, and keeps all else. Calling it again after it
-    succeeded does nothing. Raises NameTakenMeanwhile, TableChangedMeanwhile, ForeignKeyBroken, RefusedByConstraint.
+    succeeded does nothing. Raises NameTakenMeanwhile, TableChangedMeanwhile, ForeignKeyBroken, RefusedByConstraint, NothingStaged,
+    NoLongerPublished.
     """
     staging = staging_schema(migration_id)
     with translated("publishing the tables"), connection.transaction():
@@ -89,9 +101,18 @@ def _must_be_published(connection: Connection, migration_id: str, target_schema:
 
 
 def unpublished(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan]) -> list[str]:
-    """The tables that the target has not got from this run."""
-    saved = saved_tables(connection, target_schema)
-    return [table.table for table in tables if table.collection not in saved or saved[table.collection].migration_id != migration_id]
+    """The tables that the target has not got from this run.
+
+    Raises NoLongerPublished where it has had them: publishing them once more would need the place of the old rows that are kept.
+    """
+    with translated("looking for what this run has published"):
+        saved = saved_tables(connection, target_schema)
+        ours = {collection for collection, table in saved.items() if table.migration_id == migration_id}
+        standing = standing_tables(connection, target_schema, [table.table for table in tables])
+        missing = [table.table for table in tables if table.collection not in ours or table.table not in standing]
+        if missing and kept_tables(connection, migration_id):
+            raise NoLongerPublished(schema=target_schema, tables=", ".join(missing))
+    return missing
 
 
 def _prepare_schema(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 
 import psycopg
 import pytest
@@ -14,9 +15,10 @@ from firelift.postgres import control
 from firelift.postgres.connect import Connection, connect
 from firelift.postgres.constraints import constrain
 from firelift.postgres.ddl import staging_schema
-from firelift.postgres.publish import NameTakenMeanwhile, NothingStaged, publish
+from firelift.postgres.publish import NameTakenMeanwhile, NoLongerPublished, NothingStaged, publish, unpublished
 from firelift.postgres.read import read_rows
-from firelift.postgres.staging import drop_staging
+from firelift.postgres.rollback import rollback
+from firelift.postgres.staging import create_staging, drop_staging
 from tests.integration.postgres_world import HOSTILE, RUN, load, plan, row, started, values
 
 STAGING = staging_schema(RUN)
@@ -95,6 +97,48 @@ def test_a_run_whose_staging_schema_is_gone_is_not_taken_for_published(database_
         drop_staging(connection, RUN)
         with pytest.raises(NothingStaged):
             publish(connection, RUN, "public", TABLES, READ_TIME)
+
+
+SINCE = {
+    "a table is gone": ("DROP TABLE public.users_orders", "users_orders"),
+    "a table is a view": ("DROP TABLE public.users CASCADE; CREATE VIEW public.users AS SELECT 1 AS id", "users"),
+    "the schema is gone": ("DROP SCHEMA public CASCADE", "users, users_orders"),
+    "another run has replaced the rows": (f"UPDATE firelift.tables SET migration_id = '{RUN}-2' WHERE table_name = 'users'", "users"),
+}
+
+
+@pytest.mark.parametrize(("since", "missing"), SINCE.values(), ids=list(SINCE))
+def test_a_run_whose_tables_are_gone_since_is_not_taken_for_published(database_url: str, since: str, missing: str) -> None:
+    """Nor is it published once more: that would lose the old rows that are kept."""
+    with started(database_url, *TABLES) as connection:
+        fill(connection)
+        publish(connection, RUN, "public", TABLES, READ_TIME)
+        assert unpublished(connection, RUN, "public", TABLES) == []
+        connection.execute(since.encode())
+        for again in (unpublished, partial(publish, read_time=READ_TIME)):
+            with pytest.raises(NoLongerPublished, match=rf"schema: public, tables: {missing}\)") as caught:
+                again(connection, RUN, "public", TABLES)
+            assert caught.value.mendable
+
+
+def test_a_run_that_was_taken_back_may_be_published_again(database_url: str) -> None:
+    with started(database_url, *TABLES) as connection:
+        fill(connection)
+        publish(connection, RUN, "public", TABLES, READ_TIME)
+        connection.execute("DROP TABLE public.users_orders")
+        rollback(connection, RUN)
+        assert unpublished(connection, RUN, "public", TABLES) == ["users", "users_orders"]
+        create_staging(connection, RUN, TABLES)
+        fill(connection)
+        publish(connection, RUN, "public", TABLES, READ_TIME)
+        assert values(connection, "SELECT count(*) FROM public.users_orders") == [1]
+
+
+@pytest.mark.parametrize("lost", ["SCHEMA firelift CASCADE", "TABLE firelift.backups"])
+def test_a_target_that_knows_nothing_of_the_run_has_not_got_its_tables(database_url: str, lost: str) -> None:
+    with started(database_url, *TABLES) as connection:
+        connection.execute(f"DROP {lost}".encode())
+        assert unpublished(connection, RUN, "public", TABLES) == ["users", "users_orders"]
 
 
 def test_an_empty_migration_is_published(database_url: str) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import pytest
 
 from firelift.plan import Column, Link, Shape, TablePlan
-from firelift.postgres.ddl import ddl_of, staging_schema
+from firelift.postgres.ddl import backup_schema, ddl_of, staging_schema
 
 ORDERS = TablePlan(
     collection="users/*/orders",
@@ -48,8 +51,9 @@ def test_a_hostile_name_stays_a_name() -> None:
 @pytest.mark.parametrize(
     ("migration_id", "schema"),
     [
-        ("migration-2026-11-22T10-30-00-123Z-abc123", "firelift_staging_migration_2026_11_22t10_30_00_123z_abc123"),
-        ("Nightly  Run!", "firelift_staging_nightly_run_"),
+        ("nightly_7", "firelift_staging_nightly_7"),
+        ("migration-2026-11-22T10-30-00-123Z-abc123", "firelift_staging_migration_2026_11_22t10_30_00_123z_ab_446d685a"),
+        ("Nightly  Run!", "firelift_staging_nightly_run__d6ecfa89"),
         ("x" * 46, "firelift_staging_" + "x" * 46),
         ("x" * 47, "firelift_staging_" + "x" * 37 + "_b35f3728"),
     ],
@@ -57,3 +61,12 @@ def test_a_hostile_name_stays_a_name() -> None:
 def test_the_staging_schema_is_named_after_the_run(migration_id: str, schema: str) -> None:
     assert staging_schema(migration_id) == schema
     assert len(schema) <= 63
+
+
+@pytest.mark.parametrize("schema_of", [staging_schema, backup_schema])
+def test_runs_whose_names_read_alike_share_no_schema(schema_of: Callable[[str], str]) -> None:
+    alike = ["prod_1", "prod-1", "prod.1", "PROD_1", "Prod-1", "prod__1", "pröd 1", "prod 1"]
+    alike += [start + "prod" * 20 + end for start in ("", "P") for end in ("", "-1", "_1", ".1")]
+    names = {schema_of(migration_id) for migration_id in alike}
+    assert len(names) == len(alike)
+    assert all(re.fullmatch("[a-z0-9_]{1,63}", name) for name in names)
