@@ -47,8 +47,7 @@ def extraction(run: Run, extracted: list[Extracted]) -> PhaseReceipt:
     here = world(run)
     status = here.begin("extraction")
     for part in extracted:
-        status.restart_collection("extraction", part.collection)
-        status.advance("extraction", part.collection, **part.counts())
+        status.found("extraction", part.collection, **part.counts())
         for broken in part.breaks:
             status.warn(f"{part.collection}: the stream was read on after a break: {broken}", "extraction")
     _refuse_idle_patterns(run, extracted)

@@ -63,8 +63,7 @@ def import_(run: Run, loaded: list[Loaded], staged: Staged) -> Imported:
     here = world(run)
     status = here.begin("import")
     for part in loaded:
-        status.restart_collection("import", part.collection)
-        status.advance("import", part.collection, **part.counts())
+        status.found("import", part.collection, **part.counts())
     done = finish(here.database_url, run.migration_id, here.plan(), here.settings.foreign_keys, loaded)
     for relation in done.relations:
         if relation.orphans:

@@ -71,8 +71,7 @@ def transformation(run: Run, transformed: list[Transformed], extracted: list[Ext
     )
     status = here.begin("transformation")
     for part in transformed:
-        status.restart_collection("transformation", part.collection)
-        status.advance("transformation", part.collection, **part.counts())
+        status.found("transformation", part.collection, **part.counts())
     status.note(rowsRejected=done.rejected, residueRows=done.residue)
     for reason, count in done.reasons.items():
         status.warn(f"documents rejected: {count}, because {reason}", "transformation")

@@ -130,8 +130,7 @@ class World:
             return
         self.begin(phase)
         for collection, counted in counts.items():
-            self.status.restart_collection(phase, collection)
-            self.status.advance(phase, collection, **counted)
+            self.status.found(phase, collection, **counted)
         self.end(phase, receipt)
 
     def end(self, phase: Phase, receipt: Receipt) -> None:

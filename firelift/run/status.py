@@ -157,6 +157,17 @@ class Status:
             progress.documents = progress.rows = progress.bytes = 0
         self._ticker.soon()
 
+    def found(self, phase: Phase, collection: str, documents: int = 0, rows: int = 0, bytes: int = 0) -> None:
+        """So much is done of the collection, by whichever attempt: counts that are right already stay, and so does the rate."""
+        with self._lock:
+            status = self._phases[phase]
+            progress = self._progress(status, collection)
+            status.total.documents += documents - progress.documents
+            status.total.rows += rows - progress.rows
+            status.total.bytes += bytes - progress.bytes
+            progress.documents, progress.rows, progress.bytes = documents, rows, bytes
+        self._ticker.soon()
+
     def finish_phase(self, name: Phase, receipt: Mapping[str, Any]) -> None:
         """The phase is done with this result; the checkpoint says so from here on."""
         with self._lock:

@@ -340,3 +340,24 @@ def test_a_masked_stream_learns_secrets_later(tmp_path: Path) -> None:
 def eventually(holds: Callable[[], bool]) -> bool:
     waiting = threading.Event()
     return any(holds() or waiting.wait(0.05) for _ in range(200))
+
+
+def test_what_an_earlier_attempt_got_done_counts_and_says_nothing_of_the_rate(status: Status) -> None:
+    status.start_phase("extraction")
+    status.expect("extraction", "users", documents=100)
+    for _ in range(2):
+        status.found("extraction", "users", documents=100, bytes=7)
+    shown = extraction_of(status.data())
+    assert shown["documents"] == {"done": 100, "expected": 100}
+    assert (shown["bytes"], shown["percent"], shown["rate"]) == (7, 100.0, None)
+    assert shown["collections"]["users"]["documents"]["done"] == 100
+
+
+def test_the_rate_is_never_below_zero_when_a_collection_is_begun_again(status: Status) -> None:
+    status.start_phase("import")
+    status.advance("import", "users", rows=50)
+    status.restart_collection("import", "users")
+    status.advance("import", "users", rows=10)
+    shown = status.data()["progress"]["phases"]["import"]
+    assert shown["rows"]["done"] == 10
+    assert (shown["rate"] or 0) >= 0
