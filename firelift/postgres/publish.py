@@ -47,7 +47,7 @@ class NothingStaged(FireliftError):
 
 
 class NoLongerPublished(FireliftError):
-    """This run was published, and since then some of its tables have gone, or another run has replaced their rows."""
+    """This run was published, and since then some of its tables have gone."""
 
     # Whoever resumes it has not asked for the rest of what it published to be taken away.
     mendable = True
@@ -103,16 +103,16 @@ def _must_be_published(connection: Connection, migration_id: str, target_schema:
 def unpublished(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan]) -> list[str]:
     """The tables that the target has not got from this run.
 
-    Raises NoLongerPublished where it has had them: publishing them once more would need the place of the old rows that are kept.
+    Raises NoLongerPublished where they have gone since: publishing them once more would need the place of the old rows that are kept.
     """
     with translated("looking for what this run has published"):
         saved = saved_tables(connection, target_schema)
         ours = {collection for collection, table in saved.items() if table.migration_id == migration_id}
         standing = standing_tables(connection, target_schema, [table.table for table in tables])
-        missing = [table.table for table in tables if table.collection not in ours or table.table not in standing]
-        if missing and kept_tables(connection, migration_id):
-            raise NoLongerPublished(schema=target_schema, tables=", ".join(missing))
-    return missing
+        gone = [table.table for table in tables if table.collection in ours and table.table not in standing]
+        if gone and kept_tables(connection, migration_id):
+            raise NoLongerPublished(schema=target_schema, tables=", ".join(gone))
+    return [table.table for table in tables if table.collection not in ours or table.table not in standing]
 
 
 def _prepare_schema(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan]) -> None:

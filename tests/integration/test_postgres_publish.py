@@ -103,7 +103,6 @@ SINCE = {
     "a table is gone": ("DROP TABLE public.users_orders", "users_orders"),
     "a table is a view": ("DROP TABLE public.users CASCADE; CREATE VIEW public.users AS SELECT 1 AS id", "users"),
     "the schema is gone": ("DROP SCHEMA public CASCADE", "users, users_orders"),
-    "another run has replaced the rows": (f"UPDATE firelift.tables SET migration_id = '{RUN}-2' WHERE table_name = 'users'", "users"),
 }
 
 
@@ -119,6 +118,14 @@ def test_a_run_whose_tables_are_gone_since_is_not_taken_for_published(database_u
             with pytest.raises(NoLongerPublished, match=rf"schema: public, tables: {missing}\)") as caught:
                 again(connection, RUN, "public", TABLES)
             assert caught.value.mendable
+
+
+def test_a_table_that_another_run_has_published_since_is_not_this_runs(database_url: str) -> None:
+    with started(database_url, *TABLES) as connection:
+        fill(connection)
+        publish(connection, RUN, "public", TABLES, READ_TIME)
+        control.save_table(connection, f"{RUN}-2", "public", USERS, READ_TIME)
+        assert unpublished(connection, RUN, "public", TABLES) == ["users"]
 
 
 def test_a_run_that_was_taken_back_may_be_published_again(database_url: str) -> None:
