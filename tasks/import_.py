@@ -53,7 +53,7 @@ def load(run: Run, root: RootFound, transformed: Transformed, staged: Staged) ->
             status.advance("import", root.collection, rows=rows)
             pulse.advance(rows)
 
-        return load_collection(here.workers, here.database_url, run.migration_id, here.directory, root.collection, progress)
+        return load_collection(here.workers, here.database_url, run.migration_id, here.directory, root.collection, expected, progress)
 
 
 @task(**PHASE, name="import", task_run_name="import")

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from firelift.archive import file_name, ranges
-from firelift.errors import ConfigurationError
+from firelift.errors import ConfigurationError, FireliftError
 from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import receipt_path, table_path
 from firelift.plan import Plan
@@ -98,14 +98,23 @@ def is_published(url: str, migration_id: str, plan: Plan, target_schema: str) ->
         )
 
 
-def load_collection(workers: Workers, url: str, migration_id: str, run: Path, collection: str, progress: Progress) -> Loaded:
-    """Every transformed chunk of a root collection into staging, each exactly once."""
+class RowsMissing(FireliftError):
+    """Other rows were loaded than were made of the documents: what the working directory holds is not whole any more."""
+
+    remedy = "Start a new run."
+
+
+def load_collection(workers: Workers, url: str, migration_id: str, run: Path, collection: str, expected: int, progress: Progress) -> Loaded:
+    """Every transformed chunk of a root collection into staging, each exactly once; raises RowsMissing unless all rows are there."""
     chunks = [chunk for part in ranges(run / "archive" / file_name(collection)) for chunk in part.chunks() if chunk.documents]
     done = []
     for rows in workers.each(load, [(url, migration_id, run, chunk.name) for chunk in chunks]):
         progress(sum(rows.values()))
         done.append(rows)
-    return Loaded(collection=collection, chunks=len(done), rows=tallied(done))
+    rows_of = tallied(done)
+    if sum(rows_of.values()) != expected:
+        raise RowsMissing(collection=collection, transformed=expected, loaded=sum(rows_of.values()))
+    return Loaded(collection=collection, chunks=len(done), rows=rows_of)
 
 
 def load(url: str, migration_id: str, run: Path, name: str, report: Callable[[Any], None]) -> dict[str, int]:

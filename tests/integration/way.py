@@ -172,7 +172,11 @@ def migrate(
         counts = summed([part.tables for part in transformed])
         record_begin(url, migration_id, "full", {}, validated.read_time)
         prepare(url, migration_id, plan, "public")
-        loaded = [load_collection(pool, url, migration_id, run, root, lambda _: None) for root in roots]
+        rows = [sum(counted.rows for counted in part.tables.values()) for part in transformed]
+        loaded = [
+            load_collection(pool, url, migration_id, run, root, expected, lambda _: None)
+            for root, expected in zip(roots, rows, strict=True)
+        ]
     imported = finish(url, migration_id, plan, foreign_keys, loaded)
     verified = verify(url, migration_id, run, roots, plan, counts)
     publish_tables(url, migration_id, plan, "public", validated.read_time)
