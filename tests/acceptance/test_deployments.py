@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from firelift.local.postgres import PostgresServer
@@ -109,6 +110,44 @@ def test_a_rollback_is_a_deployment_too(ready: str, api: Api, emulator_host: str
     password = urlsplit(database_url).password
     assert password
     assert password not in api.everything()
+
+
+REFUSING = """
+    CREATE TABLE public.users (
+        id text COLLATE "C" PRIMARY KEY, name text CHECK (name <> 'Ada'),
+        firestore_created_at timestamptz, firestore_updated_at timestamptz, firestore_residue jsonb
+    )
+"""
+
+
+def test_a_failed_run_goes_on_by_a_retry_or_as_a_new_run_of_its_id(
+    ready: str, api: Api, emulator_host: str, project: str, database_url: str
+) -> None:
+    write_documents(emulator_host, f"projects/{project}/databases/(default)", [("users/ada", values({"name": "Ada"}))])
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(REFUSING)
+        code, said = start(ready, "full")
+        assert code == 1, said
+        failed, *_ = api.runs_of("full")
+        assert "A constraint of the target refuses the rows" in failed["state"]["message"]
+        connection.execute("ALTER TABLE public.users DROP CONSTRAINT users_name_check")
+
+    retried = prefect(ready, "flow-run", "retry", failed["id"])
+    assert retried.returncode == 0, retried.stdout + retried.stderr
+    eventually(120, lambda: api.get(f"flow_runs/{failed['id']}")["state_name"] == "Completed")
+    assert tables_of(database_url) == {"users": 1}
+    states = eventually(
+        60, lambda: {task["name"]: task["state_name"] for task in api.tasks_of(failed["id"]) if task["state_name"] == "Cached"}
+    )
+    assert {"pre_validation", "extraction", "planning", "transformation"} <= states.keys()
+
+    with psycopg.connect(database_url) as connection:
+        ((migration_id, status),) = connection.execute("SELECT migration_id, status FROM firelift.migrations").fetchall()
+    assert status == "completed"
+    assert start(ready, "target", flow="rollback")[0] == 0
+    assert tables_of(database_url) == {"users": 0}
+    assert start(ready, "full", f'migration_id="{migration_id}"', "resume=true")[0] == 0
+    assert tables_of(database_url) == {"users": 1}
 
 
 def test_a_wrong_password_fails_the_run_says_so_and_is_told_nowhere(
