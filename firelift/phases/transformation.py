@@ -97,7 +97,7 @@ def receipt_path(run: Path, name: str) -> Path:
 
 def is_begun(run: Path) -> bool:
     """Whether any chunk has been transformed."""
-    return any((run / "transformed").rglob("*.json"))
+    return any(file.is_file() for file in (run / "transformed").rglob("*.json"))
 
 
 def table_path(run: Path, table: TablePlan, name: str) -> Path:
