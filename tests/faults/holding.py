@@ -47,7 +47,7 @@ def held_in(phase: str, place: Place, front: Gateway) -> Held:
                 reader.execute("SELECT count(*) FROM public.cities")
                 yield place, lambda: _somebody_waits(onlooker)
         case _:
-            raise NotImplementedError(phase)
+            raise ValueError(f"nothing to hold in {phase}")
 
 
 @contextmanager
