@@ -198,9 +198,9 @@ class Status:
     def warn(self, text: str, phase: Phase | None = None) -> None:
         with self._lock:
             at = phase or self._current
-            said = any(warning["phase"] == at and warning["message"] == redact(text, self._secrets) for warning in self._warnings)
-            if said:  # by an earlier attempt of this run
-                return
+            message = redact(text, self._secrets)
+            if any(warning["phase"] == at and warning["message"] == message for warning in self._warnings):
+                return  # an earlier attempt of this run said so
             if len(self._warnings) < _MOST_MESSAGES:
                 self._warnings.append(clean({"timestamp": now(), "phase": at, "message": text}, self._secrets))
         if self._log is not None:
