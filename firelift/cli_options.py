@@ -62,7 +62,7 @@ def markdown_table() -> str:
 def default_text(name: str, field: FieldInfo) -> str:
     if name == "max_workers":
         return "processors, at most 8"
-    if isinstance(field.default, bool) or field.default in (None, ()):
+    if isinstance(field.default, bool) or field.default in (None, (), {}):
         return ""
     return str(field.default)
 

@@ -140,25 +140,65 @@ class Imported(Receipt):
 
 
 class Difference(Receipt):
-    """Something the target says otherwise than Firestore."""
+    """Something the target says otherwise than Firestore: values shortened, never a whole document."""
 
     table: str
     key: str
+    """The document's key joined by `/`; `*` for the whole table."""
+    field: str = ""
+    """The field path inside the document; empty where it is about the whole row."""
     what: str
+    """`value`, `type`, `missing field`, `unexpected field`, `missing row`, `unexpected row`, `unreadable row`, `create time`, ..."""
     expected: str
     found: str
 
 
-class Verified(Receipt):
-    """What was compared, and every difference."""
+class TableCompared(Receipt):
+    """One table: what it should hold, what it holds, and how many of its documents were compared to the last bit."""
 
-    tables: int
+    collection: str
+    table: str
+    documents: int
+    """Read from Firestore; `rows` should be that without those `rejected`."""
+    rejected: int
+    rows: int
     compared: int
-    differences: tuple[Difference, ...] = ()
+    differing: int
+    """Documents that differ, are missing, or that nobody knows."""
+    whole: bool
+    """Every document was compared, not a sample."""
 
-    @property
-    def passed(self) -> bool:
-        return not self.differences
+
+class FailedExpectation(Receipt):
+    """An expectation of a suite that the target does not meet."""
+
+    suite: str
+    expectation: str
+    table: str
+    column: str | None
+    expected: str
+    observed: str
+
+
+class Verified(Receipt):
+    """What was verified, in short; `verification-results/verification.json` has all of it."""
+
+    level: str
+    against: str
+    seed: str
+    passed: bool
+    tables: tuple[TableCompared, ...]
+    compared: int
+    reread: int
+    expectations: int
+    failed: tuple[FailedExpectation, ...] = ()
+    """The first hundred of `failed_total`."""
+    failed_total: int = 0
+    differences_total: int = 0
+    differences: tuple[Difference, ...] = ()
+    """The first hundred."""
+    warnings: tuple[str, ...] = ()
+    results: str = "verification-results"
 
 
 class Published(Receipt):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, JsonValue, SecretStr, ValidationError, ValidationInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -169,9 +169,26 @@ def default_workers() -> int:
     return min(8, max(1, os.cpu_count() or 1))
 
 
+def _named_values(value: object) -> object:
+    """NAME=VALUE parts, separated by commas, become a dictionary; a JSON object may hold anything."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("{"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError("starts like a JSON object and is none") from None
+    parts = [part.partition("=") for part in value.split(",") if part.strip()]
+    for name, equals, _ in parts:
+        if not name.strip() or not equals:
+            raise ValueError(f"{name!r} is not NAME=VALUE")
+    return {name.strip(): content.strip() for name, _, content in parts}
+
+
 PhaseName = Literal["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]
 Phases = Annotated[tuple[PhaseName, ...], NoDecode, BeforeValidator(_listed)]
 Globs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_collection_globs)]
+AppConfigValues = Annotated[dict[str, JsonValue], NoDecode, BeforeValidator(_named_values)]
 ExistingFile = Annotated[Path | None, AfterValidator(_plain_file)]
 ResourceId = Annotated[str, AfterValidator(_resource_id)]
 RunName = Annotated[str, AfterValidator(_run_name)]
@@ -285,6 +302,15 @@ class Settings(BaseSettings):
     skip_phases: Phases = _setting((), "Leave these phases out, using what an earlier attempt of this run has of them", own="SKIP_PHASES")
     auto_rollback: bool = _setting(True, "Leave in the target what a failed import or verification made", own="AUTO_ROLLBACK")
     auto_verification: bool = _setting(True, "Do not verify before the tables become visible", own="AUTO_VERIFICATION")
+    verification_level: Literal["basic", "standard", "comprehensive"] = _setting(
+        "standard", "How much is compared: 10 or 100 documents a table, or all", own="VERIFICATION_LEVEL"
+    )
+    max_lookup_ms: float = _setting(50.0, "Milliseconds above which looking up a key is a warning", own="MAX_LOOKUP_MS", gt=0)
+    max_count_ms: float = _setting(10_000.0, "Milliseconds above which counting a table is a warning", own="MAX_COUNT_MS", gt=0)
+    keep_archive: bool = _setting(True, "Drop the archive once everything is published", own="KEEP_ARCHIVE")
+    keep_tables: bool = _setting(True, "Drop the Parquet tables once everything is published", own="KEEP_TABLES")
+    app_config: ExistingFile = _setting(None, "The app's dotenv or JSON file to update once everything is published", own="APP_CONFIG")
+    app_config_values: AppConfigValues = _setting({}, "What to put there: NAME=VALUE[,..] or a JSON object", own="APP_CONFIG_VALUES")
     dry_run: bool = _setting(False, "Read and plan, write nothing to the target", own="DRY_RUN")
     verbose: bool = _VERBOSE
 

@@ -1,0 +1,1 @@
+"""Exact comparison: tables of the target against the documents that they stand for."""

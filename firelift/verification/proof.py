@@ -1,0 +1,118 @@
+"""What a verification found: figures and differences, never data beyond shortened examples. The expectations judge it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from firelift.receipts import Difference, Receipt, TableCompared
+
+Level = Literal["basic", "standard", "comprehensive"]
+Against = Literal["archive", "firestore"]
+Presence = Literal["both", "source", "target"]
+
+SAMPLE: dict[Level, int] = {"basic": 10, "standard": 100, "comprehensive": 200}
+"""Documents a table that are compared (comprehensive: all are, and as many are read again from Firestore)."""
+
+
+class Piece(Receipt):
+    """Documents of one table that were compared together: one document, or those of one archive chunk.
+
+    Equal digests mean that every document of the piece is in the target to the last bit.
+    """
+
+    table: str
+    key: str
+    """The document's key joined by `/`, or the name of the chunk."""
+    documents: int
+    source_digest: str
+    target_digest: str
+    presence: Presence = "both"
+
+
+class RelationProved(Receipt):
+    """Rows of a relation that lead nowhere: Firestore allows them, so they must be as many as when the rows were loaded."""
+
+    table: str
+    columns: tuple[str, ...]
+    references: str
+    expected: int | None
+    """Orphans when the rows were loaded; None where nobody counted them."""
+    orphans: int
+    examples: tuple[str, ...]
+    foreign_key: bool
+    """Whether a validated foreign key stands."""
+    query: str
+    """The SQL that lists the orphaned rows."""
+
+
+class ColumnProved(Receipt):
+    """What a column holds, beside what was loaded into it. Low and high are text; None where there is none or it is not comparable."""
+
+    table: str
+    column: str
+    expected_present: int
+    present: int
+    expected_low: str | None
+    low: str | None
+    expected_high: str | None
+    high: str | None
+    query: str
+
+
+class NestedProved(Receipt):
+    """Values at one place inside a jsonb column that are not of the type the plan reads there, in rows without residue."""
+
+    table: str
+    column: str
+    place: str
+    reads_as: str
+    unreadable: int
+    query: str
+
+
+class Reread(Receipt):
+    """Documents of a table that were read from Firestore again at the run's read time."""
+
+    table: str
+    asked: int
+    differing: int
+    unavailable: str | None = None
+    """Why they could not be read again, such as a snapshot that Firestore no longer keeps."""
+
+
+class Measured(Receipt):
+    """How fast the target answers one kind of question, in milliseconds."""
+
+    table: str
+    what: Literal["key lookup", "count", "reference lookup", "range scan", "join to parent"]
+    samples: int
+    p50: float
+    p95: float
+    p99: float
+    rows_per_second: float | None = None
+    earlier_p50: float | None = None
+    """That of the earlier run with the same target, where there is one."""
+    limit: float | None = None
+    """From the settings; a p95 above it is a warning."""
+    query: str = ""
+
+
+class Proof(Receipt):
+    """Everything the engine found out about the tables of one schema."""
+
+    level: Level
+    against: Against
+    schema_name: str
+    read_time: str
+    seed: str
+    tables: tuple[TableCompared, ...]
+    pieces: tuple[Piece, ...] = ()
+    relations: tuple[RelationProved, ...] = ()
+    columns: tuple[ColumnProved, ...] = ()
+    nested: tuple[NestedProved, ...] = ()
+    rereads: tuple[Reread, ...] = ()
+    performance: tuple[Measured, ...] = ()
+    differences_total: int = 0
+    differences: tuple[Difference, ...] = ()
+    """The first hundred; all of them are in differences.csv."""
+    warnings: tuple[str, ...] = ()
