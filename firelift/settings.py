@@ -336,6 +336,10 @@ class Settings(BaseSettings):
         """Raise when there is no target database to write to."""
         _given_url(self.database_url)
 
+    def target_url(self) -> str:
+        """The target with its password; raises MissingSetting."""
+        return _given_url(self.database_url)
+
     def target(self) -> str | None:
         """The target as it may be shown: host, port and database."""
         if self.database_url is None:

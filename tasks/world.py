@@ -98,9 +98,7 @@ class World:
 
     @property
     def database_url(self) -> str:
-        self.settings.require_target()
-        assert self.settings.database_url is not None
-        return self.settings.database_url.get_secret_value()
+        return self.settings.target_url()
 
     def rules(self) -> Rules:
         return Rules(naming=self.settings.naming, mapping=read_mapping(self.settings.mapping))
@@ -270,9 +268,7 @@ def _target_held(settings: Settings, run: Run) -> Iterator[TargetLock | None]:
     if settings.dry_run:
         yield None
         return
-    settings.require_target()
-    assert settings.database_url is not None
-    url = settings.database_url.get_secret_value()
+    url = settings.target_url()
     with target_lock(url, run.migration_id) as lock:
         forget_stop_in_target(url, run.migration_id, _seconds_since_begin())
         yield lock
