@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TextIO, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 import click
 from rich.console import Console
@@ -17,15 +17,24 @@ from rich.console import Console
 from firelift import __version__
 from firelift.cli_options import OneLineCommand, given, settings_options
 from firelift.cli_plan import plan_text
-from firelift.cli_run import run_migration
+from firelift.cli_run import run_migration, run_verification
 from firelift.cli_undo import cleanup_text, rollback_text, stop_text
+from firelift.cli_verify import verified_text
 from firelift.errors import FireliftError
 from firelift.run.display import follow, screen_for, status_lines
 from firelift.run.redact import RedactedStream
 from firelift.run.workspace import SUMMARY, Workspace
 from firelift.settings import RETENTION, Settings, Target, Whereabouts, unknown_variables
 
-DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
+if TYPE_CHECKING:
+    from firelift.verification.proof import Against
+
+DONE, FAILED, USAGE, STOPPED, UNVERIFIED = 0, 1, 2, 3, 4
+VERIFY_SETTINGS = (
+    *("database_url", "target_schema", "migration_id", "working_dir", "verification_level"),
+    *("firestore_emulator_host", "firebase_service_account"),
+    *("max_workers", "max_lookup_ms", "max_count_ms", "verbose"),
+)
 _EXIT_OF = {"completed": DONE, "stopped": STOPPED}
 
 
@@ -150,6 +159,24 @@ def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) ->
     """Put the target back as it was before the latest run, or the one named."""
     _roll_back(session, given(options), force, as_json)
     return DONE
+
+
+@firelift.command(cls=OneLineCommand)
+@settings_options(only=VERIFY_SETTINGS, meaning={"migration_id": "The run to verify; the latest that was published when not given"})
+@click.option(
+    "--against",
+    type=click.Choice(["archive", "firestore"]),
+    default="archive",
+    help="Compare with the run's archive, or read Firestore again as of its snapshot [default: archive]",
+)
+@click.option("--seed", metavar="TEXT", help="Draw the same sample as the verification with this seed")
+@_as_json
+@click.pass_obj
+def verify(session: Session, /, against: Against, seed: str | None, as_json: bool, **options: Any) -> int:
+    """Compare a published target with Firestore's documents; writes nothing to it."""
+    done = run_verification(session.load(given(options)), against, seed)
+    _show(done.model_dump(mode="json"), as_json, verified_text(done))
+    return DONE if done.passed else UNVERIFIED
 
 
 @firelift.command(cls=OneLineCommand)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from types import FrameType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 
@@ -25,6 +25,10 @@ from firelift.run.status import Status, is_stop, this_process
 from firelift.run.stop import BEGAN
 from firelift.run.workspace import REPORT, STATUS, Workspace, new_migration_id
 from firelift.settings import Settings
+
+if TYPE_CHECKING:
+    from firelift.receipts import Verified
+    from firelift.verification.proof import Against
 
 PREFECT: Mapping[str, str] = {
     "DO_NOT_TRACK": "1",
@@ -62,6 +66,16 @@ def run_migration(settings: Settings) -> dict[str, Any]:
         if is_stop(error):
             raise Stopped(migration=workspace.migration_id) from error
         raise
+
+
+def run_verification(settings: Settings, against: Against, seed: str | None) -> Verified:
+    """Verifies a published target, without Prefect; raises what kept it from being verified."""
+    from expectations.published import verify_published
+
+    prepare_environment(settings)
+    os.umask(0o077)
+    with redirect_stdout(sys.stderr):
+        return verify_published(settings, against, seed, lambda told: print(told, file=sys.stderr))
 
 
 def prepare_environment(settings: Settings) -> None:

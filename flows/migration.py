@@ -21,7 +21,7 @@ from tasks.import_ import import_, publish, staging
 from tasks.post_migration import post_migration
 from tasks.pre_validation import pre_validation, register
 from tasks.transformation import planning, transformation
-from tasks.verification import skip_verification, verification
+from tasks.verification import skip_verification, verification, warm_up
 from tasks.world import Run, named_run, opened, world
 
 
@@ -50,6 +50,8 @@ def migrate(run: Run) -> dict[str, Any]:
         here.settle("pre_validation", validated, {})
         if not here.settings.dry_run:
             register(run, validated)
+            if verifies(here.settings):
+                warm_up()
         extracted = extract_all(run, validated)
         here.settle("extraction", extraction(run, extracted), {part.collection: part.counts() for part in extracted})
         planning(run, extracted)
@@ -66,9 +68,10 @@ def arrive(run: Run, validated: Validated, parts: list[Transformed], transformed
     staged = staging(run, validated, transformed)
     if not staged.published:
         loaded = load_all(run, validated, parts, staged)
-        world(run).settle("import", import_(run, loaded, staged), {part.collection: part.counts() for part in loaded})
+        imported = import_(run, loaded, staged)
+        world(run).settle("import", imported, {part.collection: part.counts() for part in loaded})
         if verifies(world(run).settings):
-            verification(run, list(validated.roots), transformed)
+            verification(run, validated, transformed, imported)
         else:
             skip_verification(run)
     return publish(run, validated)

@@ -2,36 +2,83 @@
 
 from __future__ import annotations
 
-import json
+import threading
 from collections.abc import Sequence
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from firelift.files import write_whole
-from firelift.phases.verification import TooManyRejects, VerificationFailed, verify
-from firelift.receipts import RootFound, TransformedAll, Verified
+from expectations import judge, warm
+from firelift.phases.verification import Limits, Tables, TooManyRejects, VerificationFailed, prove
+from firelift.postgres.ddl import staging_schema
+from firelift.postgres.lock import signature
+from firelift.receipts import Imported, RootFound, TransformedAll, Validated, Verified
+from firelift.run.earlier import earlier_verification
+from firelift.verification.proof import Proof
+from firelift.verification.sample import new_seed
 from tasks.checkpoint import PHASE
-from tasks.world import Run, world
+from tasks.world import Run, World, world
+
+
+def warm_up() -> None:
+    """Loads Great Expectations, which takes seconds, while data still flows."""
+    threading.Thread(target=warm, name="firelift-warm", daemon=True).start()
 
 
 # What a cached result says of the target may be true no longer.
 @task(**PHASE | {"cache_policy": NO_CACHE}, name="verification", task_run_name="verification")
-def verification(run: Run, roots: Sequence[RootFound], transformed: TransformedAll) -> Verified:
+def verification(run: Run, validated: Validated, transformed: TransformedAll, imported: Imported) -> Verified:
     """The staged tables against the archive. What fails here is taken back before anybody sees it."""
     here = world(run)
     here.begin("verification")
-    done = verify(here.database_url, run.migration_id, here.directory, [root.collection for root in roots], here.plan(), transformed.tables)
-    write_whole(
-        here.workspace.verification_results / "differences.json", json.dumps([found.model_dump() for found in done.differences], indent=1)
-    )
+    proof = proven(here, validated.roots, validated.read_time, imported)
+    here.check()
+    done = judge(here.database_url, signature(run.migration_id), here.plan(), proof, here.workspace.verification_results, run.migration_id)
+    # A stop cancels the questions to the target, and what could not be asked looks like a failure.
+    here.check()
+    for warning in done.warnings:
+        here.status.warn(warning, "verification")
     if not done.passed:
-        first = done.differences[0]
-        raise VerificationFailed(differences=len(done.differences), first=f"{first.table} {first.key}: {first.what}")
+        here.status.found_out("verification", done.model_dump(mode="json"))
+        raise VerificationFailed(**first_finding(done))
     if transformed.rejected > here.settings.max_rejects:
         raise TooManyRejects(rejected=transformed.rejected, allowed=here.settings.max_rejects, reasons="; ".join(transformed.reasons))
     here.end("verification", done)
     return done
+
+
+def proven(here: World, roots: Sequence[RootFound], read_time: str, imported: Imported) -> Proof:
+    """What the engine finds out about the staging tables, with the status told how far it is."""
+    run, settings = here.run, here.settings
+    here.status.restart("verification")
+    return prove(
+        here.workers,
+        Tables(here.database_url, signature(run.migration_id), staging_schema(run.migration_id), here.plan(), here.directory),
+        [root.collection for root in roots],
+        settings.verification_level,
+        new_seed(),
+        against="archive",
+        source=here.source,
+        read_time=read_time,
+        relations=imported.relations,
+        limits=Limits(settings.max_lookup_ms, settings.max_count_ms),
+        earlier=earlier_verification(here.workspace, settings.target()),
+        results=here.workspace.verification_results,
+        progress=lambda documents: here.status.advance("verification", documents=documents),
+    )
+
+
+def first_finding(done: Verified) -> dict[str, object]:
+    """How much is wrong, and the first of it: table, key and field, but no value, as this goes into logs."""
+    counts: dict[str, object] = {"differences": done.differences_total, "failed_expectations": done.failed_total}
+    if done.differences:
+        first = done.differences[0]
+        where = " ".join(filter(None, (first.table, first.key, first.field)))
+        return counts | {"first": f"{where}: {first.what}"}
+    if done.failed:
+        failed = done.failed[0]
+        return counts | {"first": f"{failed.table}{f'.{failed.column}' if failed.column else ''}: {failed.expectation}"}
+    return counts
 
 
 @task(**PHASE | {"cache_policy": NO_CACHE}, name="skip_verification", task_run_name="verification (switched off)")

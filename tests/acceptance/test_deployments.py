@@ -112,6 +112,22 @@ def test_a_rollback_is_a_deployment_too(ready: str, api: Api, emulator_host: str
     assert password not in api.everything()
 
 
+def test_a_verification_is_a_deployment_too(ready: str, api: Api, emulator_host: str, project: str, database_url: str) -> None:
+    write_documents(emulator_host, f"projects/{project}/databases/(default)", [("users/ada", values({"name": "Ada"}))])
+    assert start(ready, "full", 'migration_id="verified-later"')[0] == 0
+    code, said = start(ready, "published", 'verification_level="comprehensive"', flow="verify")
+    assert code == 0, said
+    with psycopg.connect(database_url) as connection:
+        connection.execute("UPDATE public.users SET name = 'ada'")
+    code, said = start(ready, "published", 'migration_id="verified-later"', 'against="firestore"', flow="verify")
+    assert code == 1, said
+    failed, *_ = api.runs_of("published")
+    assert failed["name"] == "verify verified-later"
+    assert "users ada name: value" in failed["state"]["message"]
+    assert tables_of(database_url) == {"users": 1}
+    assert start(ready, "published", 'against="memory"', flow="verify")[0] != 0
+
+
 REFUSING = """
     CREATE TABLE public.users (
         id text COLLATE "C" PRIMARY KEY, name text CHECK (name <> 'Ada'),

@@ -69,8 +69,13 @@ def is_mending(block: Block) -> bool:
     return block.language == "bash" and block.text in section("When something goes wrong")
 
 
+def is_verifying(block: Block) -> bool:
+    return block.language == "bash" and block.text in section("Is it all there?")
+
+
 def is_migrating(block: Block) -> bool:
-    return block.language == "bash" and not is_make(block) and not is_deploying(block) and not is_mending(block)
+    others = (is_make, is_deploying, is_mending, is_verifying)
+    return block.language == "bash" and not any(kind(block) for kind in others)
 
 
 def is_mapping(block: Block) -> bool:
@@ -90,7 +95,7 @@ def is_picture(block: Block) -> bool:
     return block.language == "text" and "──▶" in block.text
 
 
-KINDS: list[Callable[[Block], bool]] = [is_make, is_deploying, is_mending, is_migrating, is_mapping, is_pandas, is_tree, is_picture]
+KINDS: list[Callable[[Block], bool]] = [is_make, is_deploying, is_verifying, is_mending, is_migrating, is_mapping, is_pandas, is_tree, is_picture]
 
 
 def those(kind: Callable[[Block], bool]) -> list[Block]:
@@ -168,6 +173,16 @@ def test_what_the_readme_says_for_when_something_goes_wrong(operator: Operator, 
     assert "is rolled back" in said["firelift rollback"].out
     assert tables_of(database_url) == {}
     assert set(said) == {"firelift stop", "firelift migrate --resume", "firelift rollback", "firelift cleanup", "firelift cleanup --yes"}
+
+
+def test_what_the_readme_says_for_a_proof(operator: Operator, database_url: str) -> None:
+    somebody = Operator(operator.directory / "proving", {**operator.variables, "DATABASE_URL": database_url})
+    for line in [line for block in those(is_verifying) for line in block.lines]:
+        said = somebody.run(["bash", "-euo", "pipefail", "-c", line])
+        assert said.code == 0, said.err
+        assert "All expectations are met." in said.out or "Completed: every document" in said.out
+    results = somebody.workspace / "verification-results"
+    assert all((results / name).is_file() for name in ("verification.json", "differences.csv", "data-docs/index.html"))
 
 
 def assert_working_directory_is_as_shown(workspace: Path) -> None:

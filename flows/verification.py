@@ -1,0 +1,50 @@
+"""A published target, verified once more."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from firelift.settings import Settings
+from tasks.published import verify_target
+
+
+def run_name() -> str:
+    """What the Prefect UI calls the run: `verify migration-2026-…`, `verify the latest run`."""
+    return f"verify {flow_run.parameters.get('migration_id') or 'the latest run'}"
+
+
+@flow(name="verify", flow_run_name=run_name)
+def verify(
+    migration_id: str | None = None,
+    verification_level: Literal["basic", "standard", "comprehensive"] | None = None,
+    against: Literal["archive", "firestore"] = "archive",
+    seed: str | None = None,
+    target_schema: str | None = None,
+    working_dir: str | None = None,
+    max_workers: int | None = None,
+) -> dict[str, Any]:
+    """Compares a published target with Firestore's documents and writes nothing to it. Fails where they differ.
+
+    Args:
+        migration_id: The run to verify; without it the latest that was published
+        verification_level: How much is compared; without it as the environment says, else standard
+        against: The run's archive, or Firestore read again as of the run's snapshot
+        seed: Draws the same sample as the verification with this seed
+        target_schema: Schema of the target tables
+        working_dir: Directory with the run's archive; the results are written there
+        max_workers: Processes that compare at a time
+    """
+    options = {
+        "migration_id": migration_id,
+        "verification_level": verification_level,
+        "target_schema": target_schema,
+        "working_dir": working_dir,
+        "max_workers": max_workers,
+    }
+    receipt: dict[str, Any] = verify_target(
+        {name: value for name, value in options.items() if value is not None}, against, seed
+    ).model_dump(mode="json")
+    return receipt

@@ -1,0 +1,30 @@
+"""The task that verifies a published target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from expectations.published import verify_published
+from firelift.cli_verify import verified_text
+from firelift.phases.verification import TargetDiffers
+from firelift.receipts import Verified
+from firelift.settings import Settings
+from firelift.verification.proof import Against
+from tasks.checkpoint import PHASE
+from tasks.verification import first_finding
+
+
+# What the target holds now is the question: no earlier answer will do.
+@task(**PHASE | {"cache_policy": NO_CACHE, "persist_result": False}, name="verify", task_run_name="verify")
+def verify_target(options: dict[str, Any], against: Against, seed: str | None) -> Verified:
+    """Compares a published target with its documents; raises TargetDiffers where it does not say the same."""
+    logger = get_run_logger()
+    done = verify_published(Settings.load(**options), against, seed, logger.info)
+    logger.info(verified_text(done))
+    if not done.passed:
+        raise TargetDiffers(**first_finding(done), results=done.results)
+    return done

@@ -1,0 +1,292 @@
+"""A target that does not say what Firestore says is found out: before it is published, and whenever somebody asks later."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from firelift.firestore.channel import Source
+from firelift.local.postgres import PostgresServer
+from tests.acceptance.operator import CANARY, Operator, Said, holds_nothing
+from tests.acceptance.prefect_world import database, tables_of, text_below, text_of
+from tests.integration.way import Things, new_source, write
+
+CITIES: Things = {f"cities/c{n:03}": {"name": f"City {n}", "population": n * 1000, "area": n / 7, "tags": ["a", "b"]} for n in range(60)}
+STREETS: Things = {f"cities/c{n:03}/streets/s": {"name": f"Street {n}", "lanes": n % 4} for n in range(0, 60, 2)}
+MIXED: Things = {f"people/p{n}": {"age": n if n % 5 else f"{n} years", "nick": None if n == 3 else "x"} for n in range(30)}
+EVERYTHING = {**CITIES, **STREETS, **MIXED}
+LEVELS = {"basic": 10, "standard": 100, "comprehensive": 200}
+
+
+@pytest.fixture(scope="module")
+def source(emulator_host: str) -> Iterator[Source]:
+    with new_source(emulator_host) as source:
+        write(source, EVERYTHING)
+        yield source
+
+
+def somebody(source: Source, url: str, api: str, directory: Path) -> Operator:
+    assert source.emulator_host
+    given = {"FIRESTORE_EMULATOR_HOST": source.emulator_host, "GOOGLE_CLOUD_PROJECT": source.project}
+    return Operator(directory, {**given, "PREFECT_API_URL": api, "SUPABASE_DB_URL": url})
+
+
+@pytest.fixture
+def operator(source: Source, tmp_path: Path, prefect_api: str, database_url: str) -> Operator:
+    return somebody(source, database_url, prefect_api, tmp_path)
+
+
+def result(directory: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((directory / "verification.json").read_text())
+    return found
+
+
+def results_of(operator: Operator) -> Path:
+    return operator.workspace / "verification-results"
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_level_passes_on_what_was_moved_exactly(operator: Operator, database_url: str, level: str) -> None:
+    said = operator.firelift("migrate", "--verification-level", level)
+    assert said.code == 0, said.err
+    found = result(results_of(operator))
+    assert (found["level"], found["passed"], found["differencesTotal"]) == (level, True, 0)
+    assert tables_of(database_url) == {"cities": 60, "cities_streets": 30, "people": 30}
+    compared = {table["table"]: table["compared"] for table in found["tables"]}
+    assert compared == {table: min(LEVELS[level], rows) for table, rows in tables_of(database_url).items()}
+    assert all(expectation["success"] for expectation in found["expectations"])
+    assert (results_of(operator) / "data-docs" / "index.html").is_file()
+    assert (results_of(operator) / "differences.csv").read_text().splitlines() == ["table,key,field,what,expected,found"]
+    assert [measured["what"] for measured in found["performance"]] if level != "basic" else not found["performance"]
+
+
+# Rows are spoiled on their way into the staging table, by a trigger that the target's owner might have set up in earnest.
+SPOILED = """
+    CREATE FUNCTION public.spoil_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {act} RETURN NEW; END $$;
+    CREATE FUNCTION public.spoil() RETURNS event_trigger LANGUAGE plpgsql AS $$
+    DECLARE made record;
+    BEGIN
+        FOR made IN SELECT * FROM pg_event_trigger_ddl_commands() WHERE object_identity LIKE 'firelift\\_staging%.cities' LOOP
+            EXECUTE format('CREATE TRIGGER spoiled {when} INSERT ON %s FOR EACH ROW EXECUTE FUNCTION public.spoil_row()', made.object_identity);
+        END LOOP;
+    END $$;
+    CREATE EVENT TRIGGER spoil ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.spoil();
+"""
+
+
+def spoil(url: str, when: str, act: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(SPOILED.format(when=when, act=act).encode())
+
+
+@pytest.mark.parametrize(
+    ("when", "act", "words"),
+    [
+        ("BEFORE", "IF NEW.id = 'c007' THEN NEW.name := NEW.name || ' '; END IF;", ["cities", "c007", "name"]),
+        ("BEFORE", "IF NEW.id = 'c008' THEN NEW.area := float8 '-0'; END IF;", ["cities", "c008", "area"]),
+        ("AFTER", "IF NEW.id = 'c009' THEN EXECUTE format('DELETE FROM %I.%I WHERE id = ''c009''', TG_TABLE_SCHEMA, TG_TABLE_NAME); END IF;",
+         ["cities", "c009", "missing row"]),
+        ("AFTER", "IF NEW.id = 'c010' THEN NEW.id := 'copy'; EXECUTE format('INSERT INTO %I.%I SELECT ($1).*', TG_TABLE_SCHEMA, TG_TABLE_NAME)"
+         " USING NEW; END IF;", ["cities", "copy", "unexpected row"]),
+    ],
+    ids=["a trailing space", "another number", "a row gone", "a row twice under another key"],
+)  # fmt: skip
+def test_what_differs_is_never_published(operator: Operator, database_url: str, when: str, act: str, words: list[str]) -> None:
+    spoil(database_url, when, act)
+    said = operator.firelift("migrate", "--verification-level", "comprehensive")
+    assert said.code == 4, said.err
+    assert len(said.error) < 1000
+    assert words[0] in said.error
+    assert words[1] in said.error
+    assert holds_nothing(database_url)
+    first_lines = (operator.workspace / "migration-executive-summary.md").read_text().splitlines()[:12]
+    assert all(any(word in line for line in first_lines) for word in words), first_lines
+    with (results_of(operator) / "differences.csv").open() as file:
+        differences = list(csv.DictReader(file))
+    assert any(row["table"] == "cities" and row["key"] == words[1] and words[2] in (row["field"], row["what"]) for row in differences)
+    assert result(results_of(operator))["passed"] is False
+    report = json.loads((operator.workspace / "final-migration-report.json").read_text())
+    assert report["status"] == "failed"
+    assert report["phases"]["verification"]["state"] == "failed"
+
+
+def test_without_the_automatic_rollback_the_staged_rows_stay_for_a_look(operator: Operator, database_url: str) -> None:
+    spoil(database_url, "BEFORE", "IF NEW.id = 'c007' THEN NEW.name := upper(NEW.name); END IF;")
+    said = operator.firelift("migrate", "--migration-id", "kept", "--verification-level", "comprehensive", "--no-auto-rollback")
+    assert said.code == 4, said.err
+    assert tables_of(database_url) == {}
+    found = result(results_of(operator))
+    asked = [expectation["recompute"] for expectation in found["expectations"] if not expectation["success"]]
+    assert asked
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname LIKE 'firelift_staging%'").fetchone() != (0,)
+        for query in [
+            expectation["recompute"] for expectation in found["expectations"] if str(expectation["recompute"]).startswith("SELECT")
+        ]:
+            connection.execute(query.encode())
+
+
+@pytest.fixture(scope="module")
+def migrated(
+    source: Source, prefect_api: str, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Operator, str]]:
+    """A target as a migration left it; what a test changes in it, it takes back."""
+    with database(postgres) as url:
+        operator = somebody(source, url, prefect_api, tmp_path_factory.mktemp("migrated"))
+        assert operator.firelift("migrate", "--migration-id", "the-night").code == 0
+        yield operator, url
+
+
+def verify(operator: Operator, *arguments: str) -> tuple[int, dict[str, Any]]:
+    said = operator.firelift("verify", "--json", *arguments)
+    assert said.out, said.err
+    return said.code, json.loads(said.out)
+
+
+@pytest.mark.parametrize("against", ["archive", "firestore"])
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_published_target_is_verified_again(migrated: tuple[Operator, str], level: str, against: str) -> None:
+    operator, url = migrated
+    before = text_of(url)
+    code, done = verify(operator, "--verification-level", level, "--against", against)
+    assert (code, done["passed"], done["level"], done["against"]) == (0, True, level, against), done
+    assert done["differences_total"] == 0
+    assert text_of(url) == before
+    assert Path(done["results"]).parent == operator.workspace / "runs" / "the-night" / "verifications"
+    assert result(Path(done["results"]))["passed"] is True
+    assert not (Path(done["results"]) / "documents").exists()
+
+
+@pytest.mark.parametrize("against", ["archive", "firestore"])
+def test_a_row_that_somebody_changed_is_named_and_nothing_is_undone(migrated: tuple[Operator, str], against: str) -> None:
+    operator, url = migrated
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE public.cities SET population = population + 1 WHERE id = 'c042'")
+    try:
+        said = operator.firelift("verify", "--verification-level", "comprehensive", "--against", against)
+        assert said.code == 4
+        assert "The target does NOT say what Firestore said." in said.out
+        assert "cities c042 population: value: expected integer 42000, found integer 42001" in said.out
+        with psycopg.connect(url) as connection:
+            assert connection.execute("SELECT population FROM public.cities WHERE id = 'c042'").fetchone() == (42001,)
+    finally:
+        with psycopg.connect(url) as connection:
+            connection.execute("UPDATE public.cities SET population = population - 1 WHERE id = 'c042'")
+
+
+@pytest.mark.parametrize(
+    ("change", "back", "words"),
+    [
+        ("ALTER TABLE public.people RENAME TO persons", "ALTER TABLE public.persons RENAME TO people", "people"),
+        ("ALTER TABLE public.cities RENAME COLUMN area TO size", "ALTER TABLE public.cities RENAME COLUMN size TO area", "area"),
+        ("ALTER TABLE public.cities ALTER COLUMN population TYPE numeric", "ALTER TABLE public.cities ALTER COLUMN population TYPE bigint", "population"),
+    ],
+    ids=["table gone", "column gone", "other type"],
+)  # fmt: skip
+def test_a_table_that_was_altered_is_a_finding_not_an_error(migrated: tuple[Operator, str], change: str, back: str, words: str) -> None:
+    operator, url = migrated
+    with psycopg.connect(url) as connection:
+        connection.execute(change.encode())
+    try:
+        said = operator.firelift("verify", "--verification-level", "standard")
+        assert (said.code, words in said.out) == (4, True), said.out + said.err
+    finally:
+        with psycopg.connect(url) as connection:
+            connection.execute(back.encode())
+
+
+def test_a_seed_draws_the_same_sample_again(migrated: tuple[Operator, str]) -> None:
+    operator, _ = migrated
+
+    def pieces(seed: str) -> list[Any]:
+        _, done = verify(operator, "--verification-level", "basic", "--seed", seed)
+        assert done["seed"] == seed
+        return [piece["key"] for piece in result(Path(done["results"]))["pieces"]]
+
+    assert pieces("one") == pieces("one") != pieces("two")
+
+
+def test_without_the_archive_only_firestore_can_be_asked(migrated: tuple[Operator, str], tmp_path: Path) -> None:
+    operator, _ = migrated
+    elsewhere = Operator(tmp_path, operator.variables)
+    said = elsewhere.firelift("verify")
+    assert (said.code, "--against firestore" in said.error) == (2, True), said.err
+    code, done = verify(elsewhere, "--against", "firestore", "--verification-level", "standard")
+    assert (code, done["passed"]) == (0, True)
+
+
+def test_an_archive_that_is_not_whole_is_no_proof(migrated: tuple[Operator, str], tmp_path: Path) -> None:
+    operator, _ = migrated
+    copy = Operator(tmp_path, operator.variables)
+    shutil.copytree(operator.workspace, copy.workspace, symlinks=True)
+    next((copy.workspace / "runs" / "the-night" / "archive" / "cities").glob("*.parquet")).unlink()
+    said = copy.firelift("verify", "--verification-level", "comprehensive")
+    assert (said.code, "incomplete: cities" in said.error) == (2, True), said.err
+
+
+def refused(said: Said, *words: str) -> None:
+    assert said.code == 2, said.err
+    assert all(word in said.error for word in words), said.err
+    assert said.err.count("\n") == 1
+
+
+def test_what_cannot_be_verified_is_said_in_a_line(migrated: tuple[Operator, str], database_url: str) -> None:
+    operator, _ = migrated
+    refused(operator.firelift("verify", "--migration-id", "unknown"), "unknown", "no table that this run published")
+    refused(operator.firelift("verify", "--target-schema", "elsewhere"), "elsewhere")
+    refused(operator.with_(SUPABASE_DB_URL=database_url).firelift("verify"), "no table that this run published")
+    refused(operator.with_(SUPABASE_DB_URL=None).firelift("verify"), "--database-url")
+    refused(operator.firelift("verify", "--verification-level", "thorough"), "verification-level")
+    refused(operator.firelift("verify", "--against", "memory"), "--against")
+
+
+def test_a_snapshot_that_firestore_no_longer_keeps_is_said_so(emulator_host: str, source: Source, migrated: tuple[Operator, str]) -> None:
+    operator, url = migrated
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE firelift.tables SET watermark = watermark - interval '30 days'")
+    try:
+        said = operator.firelift("verify", "--against", "firestore")
+        assert said.code in (1, 4), said.out + said.err
+        assert CANARY not in said.err
+    finally:
+        with psycopg.connect(url) as connection:
+            connection.execute("UPDATE firelift.tables SET watermark = watermark + interval '30 days'")
+
+
+def test_no_password_gets_into_the_results(source: Source, prefect_api: str, postgres: PostgresServer, tmp_path: Path) -> None:
+    password = f"{CANARY}-{token_urlsafe(8)}"
+    with database(postgres) as url, psycopg.connect(url, autocommit=True) as admin:
+        role = f"verifier_{token_urlsafe(4).lower().replace('-', '_')}"
+        admin.execute(f"CREATE ROLE \"{role}\" LOGIN SUPERUSER PASSWORD '{password}'".encode())
+        try:
+            parts = urlsplit(url)
+            address = parts._replace(netloc=f"{role}:{password}@{parts.hostname}:{parts.port}").geturl()
+            operator = somebody(source, address, prefect_api, tmp_path)
+            assert operator.firelift("migrate", "--verification-level", "comprehensive").code == 0
+            said = operator.firelift("verify", "--verification-level", "comprehensive", "--json", "--verbose")
+            assert said.code == 0, said.err
+            assert password not in text_below(tmp_path) + said.out + said.err + text_of(url)
+        finally:
+            admin.execute(f'REASSIGN OWNED BY "{role}" TO CURRENT_USER; DROP OWNED BY "{role}"; DROP ROLE "{role}"'.encode())
+
+
+def test_a_changed_source_does_not_disturb_a_verification_of_the_snapshot(
+    emulator_host: str, prefect_api: str, database_url: str, tmp_path: Path
+) -> None:
+    with new_source(emulator_host) as source:
+        write(source, CITIES)
+        operator = somebody(source, database_url, prefect_api, tmp_path)
+        assert operator.firelift("migrate").code == 0
+        write(source, {"cities/c000": {"name": "changed since"}, "cities/new": {"name": "new"}})
+        code, done = verify(operator, "--against", "firestore", "--verification-level", "comprehensive")
+        assert (code, done["passed"]) == (0, True)
+        assert sum(table["compared"] for table in done["tables"]) == len(CITIES)
