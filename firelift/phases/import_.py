@@ -17,7 +17,7 @@ from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import receipt_path, table_path
 from firelift.plan import Plan
 from firelift.postgres.checks import check_tables
-from firelift.postgres.connect import Connection, connect
+from firelift.postgres.connect import connect, kept_open
 from firelift.postgres.constraints import CheckedRelation, ForeignKeys, constrain
 from firelift.postgres.control import (
     create_control,
@@ -124,23 +124,12 @@ def load(url: str, migration_id: str, run: Path, name: str, report: Callable[[An
     staging = staging_schema(migration_id)
     tables = [plan.table_of(collection) for collection, counts in transformed.tables.items() if counts.rows]
     pieces = [(staging, table, pq.read_table(table_path(run, table, name))) for table in tables]
-    return dict(load_chunk(_connection(url, migration_id), migration_id, name, pieces).rows)
+    return dict(load_chunk(kept_open(url, signature(migration_id)), migration_id, name, pieces).rows)
 
 
 @lru_cache(maxsize=2)
 def _plan(file: Path) -> Plan:
     return Plan.model_validate_json(file.read_text())
-
-
-_open: dict[tuple[str, str], Connection] = {}
-
-
-def _connection(url: str, migration_id: str) -> Connection:
-    """This process's connection to the target; a broken one is replaced."""
-    connection = _open.get((url, migration_id))
-    if connection is None or connection.closed or connection.broken:
-        connection = _open[url, migration_id] = connect(url, signature(migration_id))
-    return connection
 
 
 def finish(url: str, migration_id: str, plan: Plan, foreign_keys: ForeignKeys, loaded: Sequence[Loaded]) -> Imported:

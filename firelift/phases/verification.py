@@ -1,34 +1,39 @@
-"""Verification: the staged tables against the archive, by count and by decoding rows back into documents."""
+"""Verification: what the tables of a schema say, beside what the archive and Firestore say."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from firelift.archive import file_name, ranges, read_chunk
+from firelift.archive import file_name, ranges
 from firelift.errors import FireliftError
-from firelift.firestore.values import Document, same_document
-from firelift.paths import collection_of, ids_of
+from firelift.files import storage_errors
+from firelift.phases.transformation import ArchiveIncomplete, receipt_path
 from firelift.plan import Plan, TablePlan
-from firelift.postgres.connect import Connection, connect
-from firelift.postgres.control import record_progress
-from firelift.postgres.ddl import staging_schema
-from firelift.postgres.lock import signature
-from firelift.postgres.read import count_rows, read_rows
-from firelift.receipts import Difference, TableCounts, Verified
-from firelift.transform import compile_decoder
+from firelift.postgres.connect import connect
+from firelift.postgres.read import count_rows
+from firelift.receipts import ChunkTransformed, TableCompared, TableCounts
+from firelift.verification.compare import ChunkCompared, Sides, TableTally, compare_chunk
+from firelift.verification.keys import compare_keys
+from firelift.verification.listed import Listed, joined
+from firelift.verification.proof import SAMPLE, Level, Piece
+from firelift.verification.sample import Chosen, draw
+from firelift.workers import Workers
 
-SAMPLE = 10
-Key = tuple[str, ...]
+DIFFERENCES = "differences.csv"
+Progress = Callable[[int], None]
+"""Hears of documents that were compared since it last heard."""
 
 
 class VerificationFailed(FireliftError):
     """The tables do not say what Firestore says."""
 
     exit_code = 4
-    remedy = "The target is as it was before. verification-results/differences.json lists every difference."
+    remedy = "The target is as it was before. verification-results/differences.csv lists every difference."
 
 
 class TooManyRejects(FireliftError):
@@ -38,79 +43,147 @@ class TooManyRejects(FireliftError):
     remedy = "The target is as it was before. See rejects/ in the run's directory for each document and reason, or raise --max-rejects."
 
 
-def verify(url: str, migration_id: str, run: Path, roots: Sequence[str], plan: Plan, counts: Mapping[str, TableCounts]) -> Verified:
-    """Counts every table and compares some documents of each, bit by bit."""
-    differences: list[Difference] = []
-    compared = 0
-    samples = sample_documents(run, roots, {table.collection for table in plan.tables}, seed=migration_id)
-    with closing(connect(url, signature(migration_id))) as connection:
-        record_progress(connection, migration_id, phase="verification")
-        for table in plan.tables:
-            differences.extend(_miscounted(connection, migration_id, table, counts.get(table.collection, TableCounts())))
-            documents = samples.get(table.collection, {})
-            compared += len(documents)
-            differences.extend(_different(connection, staging_schema(migration_id), table, plan.database, documents))
-    return Verified(
-        level="basic",
-        against="archive",
-        seed=migration_id,
-        passed=not differences,
-        tables=(),
-        compared=compared,
-        reread=0,
-        expectations=0,
-        differences_total=len(differences),
-        differences=tuple(differences),
+@dataclass(frozen=True)
+class Tables:
+    """Where the rows stand, and what they should be."""
+
+    url: str
+    session: str
+    """The name that connections go by, so that a stop finds what they are doing."""
+    schema: str
+    plan: Plan
+    run: Path
+    """The run's directory, with plan.json, archive/, transformed/ and rejects/."""
+
+
+class StoredChunk(NamedTuple):
+    """An archive chunk, and what became of its documents, by collection."""
+
+    name: str
+    archived: Path
+    tables: Mapping[str, TableCounts]
+
+
+class Compared(NamedTuple):
+    """What the comparison of all tables came to."""
+
+    tables: tuple[TableCompared, ...]
+    pieces: tuple[Piece, ...]
+    differences: Listed
+
+
+def compare_tables(
+    workers: Workers, tables: Tables, roots: Sequence[str], level: Level, seed: str, results: Path, progress: Progress = lambda _: None
+) -> Compared:
+    """Rows decoded back into documents and compared with the archive's: a sample of each table, or all where the level is comprehensive.
+
+    Every difference is in differences.csv in `results`, which is there also when there is none. Raises ArchiveIncomplete.
+    """
+    chunks = stored_chunks(tables.run, roots)
+    wanted = None if level == "comprehensive" else SAMPLE[level]
+    with _parts(results) as parts:
+        sides = Sides(tables.url, tables.session, tables.schema, tables.run, parts, whole=wanted is None)
+        chosen = {table.collection: _drawn(table, chunks, wanted, seed) for table in tables.plan.tables}
+        done = list(_compared(workers, sides, chunks, chosen, progress))
+        rows = _rows(tables)
+        settled = [_settled(workers, sides, chunks, done, table, wanted, rows[table.table]) for table in tables.plan.tables]
+        told = [each.told for each in settled] + [part.differences for part in done]
+        differences = joined(told, results / DIFFERENCES)
+    return Compared(tuple(each.table for each in settled), tuple(piece for part in done for piece in part.pieces), differences)
+
+
+def stored_chunks(run: Path, roots: Sequence[str]) -> list[StoredChunk]:
+    """Every archive chunk with documents, in key order, as its receipt of the transformation tells of it; raises ArchiveIncomplete."""
+    return [
+        StoredChunk(chunk.name, part.path(chunk), _receipt(run, root, chunk.name).tables)
+        for root in roots
+        for part in ranges(run / "archive" / file_name(root))
+        for chunk in part.chunks()
+        if chunk.documents
+    ]
+
+
+def _receipt(run: Path, root: str, chunk: str) -> ChunkTransformed:
+    try:
+        return ChunkTransformed.model_validate_json(receipt_path(run, chunk).read_text())
+    except (OSError, ValueError) as error:
+        raise ArchiveIncomplete(collection=root, chunk=chunk, missing="its receipt of the transformation") from error
+
+
+@contextmanager
+def _parts(results: Path) -> Iterator[Path]:
+    """A directory for the lists of differences until they are put together; what another attempt left there is gone."""
+    parts = results / ".differences"
+    shutil.rmtree(parts, ignore_errors=True)
+    with storage_errors(parts):
+        parts.mkdir(mode=0o700, parents=True)
+    try:
+        yield parts
+    finally:
+        shutil.rmtree(parts, ignore_errors=True)
+
+
+def _drawn(table: TablePlan, chunks: Sequence[StoredChunk], wanted: int | None, seed: str) -> Chosen:
+    stored = [chunk.tables[table.collection].rows if table.collection in chunk.tables else 0 for chunk in chunks]
+    return draw(table.collection, stored, wanted, seed)
+
+
+def _compared(
+    workers: Workers, sides: Sides, chunks: Sequence[StoredChunk], chosen: Mapping[str, Chosen], progress: Progress
+) -> Iterator[ChunkCompared]:
+    """Every chunk of which a document is chosen, in the order of the chunks."""
+    calls = []
+    for number, chunk in enumerate(chunks):
+        here = {collection: drawn[number] for collection, drawn in chosen.items() if number in drawn}
+        if here:
+            calls.append((sides, chunk.name, chunk.archived, here))
+    order = {name: number for number, (_, name, _, _) in enumerate(calls)}
+    yield from sorted(workers.each(compare_chunk, calls, report=progress), key=lambda done: order[done.chunk])
+
+
+def _rows(tables: Tables) -> dict[str, int]:
+    with closing(connect(tables.url, tables.session)) as connection:
+        return {table.table: count_rows(connection, tables.schema, table) for table in tables.plan.tables}
+
+
+class _Settled(NamedTuple):
+    table: TableCompared
+    told: Listed
+
+
+def _settled(
+    workers: Workers,
+    sides: Sides,
+    chunks: Sequence[StoredChunk],
+    done: Sequence[ChunkCompared],
+    table: TablePlan,
+    wanted: int | None,
+    rows: int,
+) -> _Settled:
+    """A table's figures; where they do not add up its keys are looked through, one by one."""
+    mine = [chunk for chunk in chunks if table.collection in chunk.tables]
+    counts = sum((chunk.tables[table.collection] for chunk in mine), TableCounts())
+    tally = sum((part.tables[table.collection] for part in done if table.collection in part.tables), TableTally())
+    drawn = counts.rows if wanted is None else min(wanted, counts.rows)
+    if tally.compared != drawn:
+        raise ArchiveIncomplete(collection=table.collection, transformed=drawn, archived=tally.compared)
+    told = Listed()
+    if rows != counts.rows or tally.missing:
+        archived = [(chunk.name, chunk.archived) for chunk in mine]
+        already = frozenset(
+            piece.key for part in done for piece in part.pieces if piece.table == table.table and piece.presence == "source"
+        )
+        told = workers.call(compare_keys, sides, table.collection, archived, rows, counts.rows, already)
+    return _Settled(
+        TableCompared(
+            collection=table.collection,
+            table=table.table,
+            documents=counts.rows + counts.rejected,
+            rejected=counts.rejected,
+            rows=rows,
+            compared=tally.compared,
+            differing=tally.differing + told.total - (rows != counts.rows),
+            whole=tally.compared == counts.rows,
+        ),
+        told,
     )
-
-
-def _miscounted(connection: Connection, migration_id: str, table: TablePlan, counts: TableCounts) -> Iterator[Difference]:
-    found = count_rows(connection, staging_schema(migration_id), table)
-    if found != counts.rows:
-        yield Difference(table=table.table, key="*", what="number of rows", expected=str(counts.rows), found=str(found))
-
-
-def _different(
-    connection: Connection, schema: str, table: TablePlan, database: str, documents: Mapping[Key, bytes]
-) -> Iterator[Difference]:
-    decode = compile_decoder(table, database)
-    missing = dict(documents)
-    for row in read_rows(connection, schema, table, list(documents)):
-        key = tuple(row[: len(table.keys)])
-        original = Document.FromString(missing.pop(key))
-        if not same_document(decode(row), original):
-            yield Difference(table=table.table, key="/".join(key), what="document", expected=_short(original), found=_short(decode(row)))
-    for key in missing:
-        yield Difference(table=table.table, key="/".join(key), what="row", expected="present", found="missing")
-
-
-def sample_documents(run: Path, roots: Sequence[str], collections: set[str], seed: str) -> dict[str, dict[Key, bytes]]:
-    """Up to SAMPLE documents a collection, by key, from chunks drawn at random (seeded) over the whole archive."""
-    found: dict[str, dict[Key, bytes]] = {collection: {} for collection in collections}
-    draw = random.Random(seed)
-    for root in roots:
-        files = [part.path(chunk) for part in ranges(run / "archive" / file_name(root)) for chunk in part.chunks() if chunk.documents]
-        for file in draw.sample(files, min(len(files), SAMPLE)):
-            _draw(file, found, draw, each=max(1, -(-SAMPLE // len(files))))
-    return found
-
-
-def _draw(file: Path, found: dict[str, dict[Key, bytes]], draw: random.Random, each: int) -> None:
-    by_collection: dict[str, list[tuple[str, bytes]]] = {}
-    for path, document in read_chunk(file):
-        by_collection.setdefault(collection_of(path), []).append((path, document))
-    for collection, documents in by_collection.items():
-        if collection not in found:  # it has no table, its documents are rejected
-            continue
-        for path, document in draw.sample(documents, min(each, len(documents))):
-            if len(found[collection]) < SAMPLE and _storable(path):
-                found[collection][tuple(ids_of(path))] = document
-
-
-def _storable(path: str) -> bool:
-    """Whether a row may have this key: rejected documents have none to compare with."""
-    return "\0" not in path and 8 + sum(4 + -(-len(part.encode()) // 4) * 4 for part in ids_of(path)) <= 2704
-
-
-def _short(document: Document) -> str:
-    return str(document)[:500]

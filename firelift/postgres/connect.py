@@ -57,6 +57,19 @@ def connect(url: str, application_name: str) -> Connection:
     return connection
 
 
+_kept: dict[tuple[str, str, bool], Connection] = {}
+
+
+def kept_open(url: str, application_name: str, *, read_only: bool = False) -> Connection:
+    """This process's own connection, for call after call; a broken one is replaced. Not for use by two threads."""
+    kept = _kept.get((url, application_name, read_only))
+    if kept is None or kept.closed or kept.broken:
+        kept = _kept[url, application_name, read_only] = connect(url, application_name)
+        if read_only:
+            kept.execute("SET default_transaction_read_only TO on")
+    return kept
+
+
 def _seconds(parameters: dict[str, Any], name: str) -> int:
     # With 0 libpq leaves it to the system, whose default is hours.
     return int(parameters[name]) or int(DEFAULTS[name])

@@ -59,6 +59,15 @@ def read_rows(connection: Connection, schema: str, table: TablePlan, keys: Seque
             yield list(row)
 
 
+def read_keys(connection: Connection, schema: str, table: TablePlan) -> Iterator[list[tuple[str, ...]]]:
+    """The keys of all rows, some thousands at a time, in no particular order; holds a transaction until the last are taken."""
+    query = sql.SQL("SELECT {} FROM {}").format(columns_of(table.keys), sql.Identifier(schema, table.table))
+    with translated(f"reading {table.table}"), connection.transaction(), connection.cursor(name="firelift_keys", binary=True) as cursor:
+        cursor.execute(query)
+        while keys := cursor.fetchmany(MOST_ROWS):
+            yield keys
+
+
 def count_rows(connection: Connection, schema: str, table: TablePlan) -> int:
     with translated(f"counting {table.table}"):
         row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table.table))).fetchone()

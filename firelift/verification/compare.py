@@ -1,0 +1,246 @@
+"""Rows decoded back into documents and compared with those of the archive, an archive chunk at a time, in worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from firelift.archive import read_chunk
+from firelift.firestore.values import Document
+from firelift.paths import collection_of, ids_of
+from firelift.plan import Plan, TablePlan
+from firelift.postgres.connect import kept_open
+from firelift.postgres.read import read_rows
+from firelift.receipts import Difference
+from firelift.transform import UnreadableRow, compile_decoder, compile_encoder
+from firelift.verification.fields import FieldDiffers, differing_fields
+from firelift.verification.listed import Listed, listed
+from firelift.verification.proof import Piece, Presence
+from firelift.verification.rows import RowForm
+from firelift.verification.shown import quoted
+
+Key = tuple[str, ...]
+Row = list[Any]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Where documents and rows are: small and picklable."""
+
+    url: str
+    session: str
+    schema: str
+    run: Path
+    parts: Path
+    """Directory for the files with differences."""
+    whole: bool
+    """All documents are compared: their digest is one for each chunk and table, not one for each document."""
+
+
+@dataclass
+class TableTally:
+    """What came of one table's documents in one chunk."""
+
+    compared: int = 0
+    differing: int = 0
+    missing: int = 0
+    """Of those differing, the ones without a row."""
+
+    def __add__(self, other: TableTally) -> TableTally:
+        return TableTally(self.compared + other.compared, self.differing + other.differing, self.missing + other.missing)
+
+
+@dataclass
+class ChunkCompared:
+    """What the comparison of one chunk came to, by collection."""
+
+    chunk: str
+    tables: dict[str, TableTally] = field(default_factory=dict)
+    pieces: list[Piece] = field(default_factory=list)
+    differences: Listed = Listed()
+
+
+def compare_chunk(
+    sides: Sides, chunk: str, archived: Path, chosen: Mapping[str, Sequence[int] | None], report: Callable[[Any], None]
+) -> ChunkCompared:
+    """Compares the chosen documents of one archive chunk with their rows; by collection the places among those stored, None: all.
+
+    Also the columns are compared with those that the document makes. Says to `report` how many documents are compared.
+    """
+    done = ChunkCompared(chunk)
+    documents = _chosen(sides.run, chunk, archived, chosen)
+    done.differences = listed(_compared(sides, documents, done, report), sides.parts / f"{chunk.replace('/', '-')}.csv")
+    return done
+
+
+def _compared(
+    sides: Sides, documents: dict[str, dict[Key, bytes]], done: ChunkCompared, report: Callable[[Any], None]
+) -> Iterator[Difference]:
+    connection = kept_open(sides.url, sides.session, read_only=True)
+    forms = _forms(sides.run / "plan.json")
+    for collection, theirs in documents.items():
+        form, tally = forms[collection], done.tables.setdefault(collection, TableTally())
+        digests = _Digests(form.table.table, done.chunk, sides.whole)
+        rows = read_rows(connection, sides.schema, form.table, list(theirs))
+        for key, document, row in _paired(theirs, rows, len(form.table.keys)):
+            found = form.compare(document, row)
+            tally.compared += document is not None
+            tally.missing += row is None
+            if found.differences:
+                tally.differing += 1
+                yield from (Difference(table=form.table.table, key="/".join(key), **differs._asdict()) for differs in found.differences)
+            digests.add("/".join(key), found)
+        done.pieces.extend(digests.pieces())
+        report(len(theirs))
+
+
+def _chosen(run: Path, chunk: str, archived: Path, chosen: Mapping[str, Sequence[int] | None]) -> dict[str, dict[Key, bytes]]:
+    """The serialized documents, by collection and key."""
+    rejected = rejected_paths(run, chunk)
+    wanted = {collection: None if places is None else frozenset(places) for collection, places in chosen.items()}
+    places: dict[str, int] = dict.fromkeys(wanted, 0)
+    found: dict[str, dict[Key, bytes]] = {collection: {} for collection in wanted}
+    for path, document in read_chunk(archived):
+        collection = collection_of(path)
+        if collection not in wanted or path in rejected:
+            continue
+        few, place = wanted[collection], places[collection]
+        places[collection] = place + 1
+        if few is None or place in few:
+            found[collection][tuple(ids_of(path))] = document
+    return found
+
+
+def rejected_paths(run: Path, chunk: str) -> frozenset[str]:
+    """The documents of a chunk that have no row because they cannot be stored."""
+    file = run / "rejects" / f"{chunk.replace('/', '-')}.jsonl"
+    if not file.exists():
+        return frozenset()
+    with file.open(encoding="utf-8") as lines:
+        return frozenset(json.loads(line)["path"] for line in lines)
+
+
+def _paired(documents: Mapping[Key, bytes], rows: Iterator[Row], keys: int) -> Iterator[tuple[Key, bytes | None, Row | None]]:
+    """Documents with their rows, both in byte order of their keys; a second row of one key comes without a document."""
+    waiting = sorted(documents, reverse=True)
+    for row in rows:
+        key = tuple(row[:keys])
+        while waiting and waiting[-1] < key:
+            alone = waiting.pop()
+            yield alone, documents[alone], None
+        if waiting and waiting[-1] == key:
+            yield waiting.pop(), documents[key], row
+        else:
+            yield key, None, row
+    while waiting:
+        alone = waiting.pop()
+        yield alone, documents[alone], None
+
+
+@dataclass(slots=True)
+class _Found:
+    """One document, its row, and every difference between them."""
+
+    source: bytes | None
+    target: bytes | None
+    differences: Sequence[FieldDiffers] = ()
+
+
+class _Form:
+    """How the documents and rows of one table are compared."""
+
+    def __init__(self, table: TablePlan, database: str) -> None:
+        self.table = table
+        self._decode, self._encode = compile_decoder(table, database), compile_encoder(table, database)
+        self._rows = RowForm(table)
+
+    def compare(self, document: bytes | None, row: Row | None) -> _Found:
+        if document is None:
+            assert row is not None, "a pair has at least one side"
+            return _Found(None, b"", (FieldDiffers("", "unexpected row", "one row", "another row of the same key"),))
+        source = Document.FromString(document)
+        expected = source.SerializeToString(deterministic=True)
+        if row is None:
+            key = ", ".join(map(quoted, source.name.split("/documents/", 1)[1].split("/")[1::2]))
+            return _Found(expected, None, (FieldDiffers("", "missing row", f"a row {key} of {len(source.fields)} fields", "no row"),))
+        made = self._encode(document)
+        try:
+            target = self._decode(row)
+        except UnreadableRow as unreadable:
+            cause = str(unreadable.facts["cause"])
+            return _Found(
+                expected, b"", (FieldDiffers("", "unreadable row", "a row that says a document", cause), *self._columns(made, row))
+            )
+        found = target.SerializeToString(deterministic=True)
+        if found == expected and self._rows.same(made, row):
+            return _Found(expected, found)
+        return self._differing(source, expected, target, found, made, row)
+
+    def _differing(self, source: Document, expected: bytes, target: Document, found: bytes, made: Row, row: Row) -> _Found:
+        if found == expected:
+            # What the columns show is a part of the row: its digest must not be that of a faultless one.
+            return _Found(expected, found + b"columns", self._columns(made, row))
+        fields = list(differing_fields(source, target))
+        if not fields:
+            fields = [FieldDiffers("", "value", "a document of other bytes", "a document of other bytes")]
+        told = [differs.field for differs in fields]
+        # What a document's difference says already is not said again of its column, and the times and the residue have no field.
+        columns = (differs for differs in self._columns(made, row) if not differs.field.startswith("firestore_"))
+        return _Found(expected, found, [*fields, *(differs for differs in columns if not _within(differs.field, told))])
+
+    def _columns(self, made: Row, row: Row) -> list[FieldDiffers]:
+        return list(self._rows.differing(made, row))
+
+
+def _within(field: str, paths: Sequence[str]) -> bool:
+    return any(path == field or path.startswith((f"{field}.", f"{field}[")) for path in paths)
+
+
+class _Digests:
+    """The pieces of one table in one chunk: one of all its documents, or one for each."""
+
+    def __init__(self, table: str, chunk: str, whole: bool) -> None:
+        self._table, self._chunk, self._whole = table, chunk, whole
+        self._source, self._target = hashlib.sha256(), hashlib.sha256()
+        self._documents = self._rows = 0
+        self._pieces: list[Piece] = []
+
+    def add(self, key: str, found: _Found) -> None:
+        if not self._whole:
+            sides = [hashlib.sha256(side or b"") for side in (found.source, found.target)]
+            self._keep(key, 1, sides[0].hexdigest(), sides[1].hexdigest(), found.source is not None, found.target is not None)
+            return
+        if found.source is not None:
+            self._documents += 1
+            self._source.update(found.source)
+        if found.target is not None:
+            self._rows += 1
+            self._target.update(found.target)
+
+    def pieces(self) -> list[Piece]:
+        if self._whole and self._documents:
+            self._keep(self._chunk, self._documents, self._source.hexdigest(), self._target.hexdigest(), True, self._rows > 0)
+        return self._pieces
+
+    def _keep(self, key: str, documents: int, source: str, target: str, in_source: bool, in_target: bool) -> None:
+        presence: Presence = "both" if in_source and in_target else "source" if in_source else "target"
+        piece = Piece(
+            table=self._table,
+            key=key,
+            documents=documents,
+            source_digest=source if in_source else "",
+            target_digest=target if in_target else "",
+            presence=presence,
+        )
+        self._pieces.append(piece)
+
+
+@lru_cache(maxsize=2)
+def _forms(plan_file: Path) -> dict[str, _Form]:
+    plan = Plan.model_validate_json(plan_file.read_text())
+    return {table.collection: _Form(table, plan.database) for table in plan.tables}

@@ -1,0 +1,78 @@
+"""Rows as the encoder makes them beside rows as the target has them, to the last bit of every column.
+
+A row may say the right document and show the reader something wrong: the residue overrides what a column says, and two spellings
+of one reference or timestamp are read alike. So each row is also compared with the one its document makes.
+"""
+
+from __future__ import annotations
+
+import json
+import marshal
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from firelift.plan import RESIDUE, TablePlan
+from firelift.verification.fields import FieldDiffers, path_of
+from firelift.verification.shown import shortened, shown_cell
+
+Row = list[Any]
+
+
+class RowForm:
+    """How the rows of one table are compared."""
+
+    def __init__(self, table: TablePlan) -> None:
+        columns = table.target_columns()
+        self._names = [name for name, _ in columns]
+        self._json = [place for place, (_, pg_type) in enumerate(columns) if pg_type == "jsonb"]
+        self._keys = len(table.keys)
+        self._fields = {name: path_of("", column.field) for column in table.columns for name in _columns_of(column)}
+
+    def same(self, expected: Row, found: Row) -> bool:
+        """Whether the two say the same; jsonb as Postgres compares it, all else bit by bit. Takes equal jsonb out of both rows."""
+        for place in self._json:
+            one, other = expected[place], found[place]
+            if one is not None and other is not None and same_json(one, other):
+                expected[place] = found[place] = None
+        # Lists of plain values: another NaN, -0.0 and 1 for 1.0 or true have other bytes, which `==` does not tell.
+        return marshal.dumps(expected, 2) == marshal.dumps(found, 2)
+
+    def differing(self, expected: Row, found: Row) -> Iterator[FieldDiffers]:
+        """Each column that differs, under the name of its field."""
+        for place in range(self._keys, len(self._names)):
+            one, other = expected[place], found[place]
+            if marshal.dumps(one, 2) == marshal.dumps(other, 2):
+                continue
+            if place in self._json and one is not None and other is not None and same_json(one, other):
+                continue
+            name = self._names[place]
+            what = "residue" if name == RESIDUE else "column"
+            yield FieldDiffers(self._fields.get(name, name), what, *shortened(shown_cell(one), shown_cell(other)))
+
+
+def _columns_of(column: Any) -> tuple[str, ...]:
+    return (column.name, *column.link.ancestors) if column.link else (column.name,)
+
+
+def same_json(one: str, other: str) -> bool:
+    """Whether two JSON texts are one jsonb: numbers by value and not by spelling, but 1 is not 1.0."""
+    if one == other:
+        return True
+    if "." in one or "." in other or "e" in one:
+        return bool(_exactly(one) == _exactly(other))
+    return orjson.dumps(orjson.loads(one), option=orjson.OPT_SORT_KEYS) == orjson.dumps(orjson.loads(other), option=orjson.OPT_SORT_KEYS)
+
+
+def _integer(digits: str) -> tuple[str, int]:
+    return "integer", int(digits)
+
+
+def _decimal(digits: str) -> tuple[str, Decimal]:
+    # Equal for -0.0 and 0.0, which are one number to Postgres.
+    return "decimal", Decimal(digits)
+
+
+_exactly = json.JSONDecoder(parse_int=_integer, parse_float=_decimal).decode

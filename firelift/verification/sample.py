@@ -1,0 +1,29 @@
+"""Which documents of a table are compared: a seeded draw, spread over all of its keys."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+
+Chosen = Mapping[int, Sequence[int] | None]
+"""By the number of the chunk: places among the collection's stored documents in it; None: all of them."""
+
+
+def draw(collection: str, stored: Sequence[int], wanted: int | None, seed: str) -> Chosen:
+    """Chooses `wanted` of the documents of a collection (None: all), of which each chunk stores so many, in the order of their keys.
+
+    The documents are divided into as many equal parts as are wanted, and one is drawn from each. A collection of no more is taken whole.
+    """
+    total = sum(stored)
+    if wanted is None or total <= wanted:
+        return {chunk: None for chunk, count in enumerate(stored) if count}
+    chance = random.Random(f"{seed}:{collection}")
+    ends = list(accumulate(stored))
+    chosen: dict[int, list[int]] = {}
+    for part in range(wanted):
+        place = chance.randrange(part * total // wanted, (part + 1) * total // wanted)
+        chunk = bisect_right(ends, place)
+        chosen.setdefault(chunk, []).append(place - (ends[chunk] - stored[chunk]))
+    return chosen
