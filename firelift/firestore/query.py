@@ -51,7 +51,7 @@ def _kindless(source: Source, keys: KeyRange, after: str | None) -> dict[str, An
 def documents_request(source: Source, keys: KeyRange, read_time: str, after: str | None = None) -> bytes:
     """RunQuery for the documents of a key range, those after path `after` if given."""
     query = _kindless(source, keys, after)
-    request = types.RunQueryRequest(parent=source.root, structured_query=query, read_time=_timestamp(read_time))
+    request = types.RunQueryRequest(parent=source.root, structured_query=query, read_time=timestamp_of(read_time))
     return bytes(types.RunQueryRequest.serialize(request))
 
 
@@ -61,7 +61,7 @@ def count(firestore: Firestore, keys: KeyRange, read_time: str) -> int:
     request = types.RunAggregationQueryRequest(
         parent=firestore.source.root,
         structured_aggregation_query={"structured_query": query, "aggregations": [{"alias": "n", "count": {}}]},
-        read_time=_timestamp(read_time),
+        read_time=timestamp_of(read_time),
     )
     responses = firestore.collect("RunAggregationQuery", types.RunAggregationQueryRequest.serialize(request))
     results = [types.RunAggregationQueryResponse.deserialize(response).result for response in responses]
@@ -82,7 +82,7 @@ def root_collection_ids(firestore: Firestore, read_time: str) -> list[str]:
     token = ""
     while True:
         request = types.ListCollectionIdsRequest(
-            parent=firestore.source.root, page_size=300, page_token=token, read_time=_timestamp(read_time)
+            parent=firestore.source.root, page_size=300, page_token=token, read_time=timestamp_of(read_time)
         )
         answer = types.ListCollectionIdsResponse.deserialize(
             firestore.call("ListCollectionIds", types.ListCollectionIdsRequest.serialize(request))
@@ -106,7 +106,7 @@ def partition_cursors(firestore: Firestore, collection_id: str, parts: int, read
             },
             partition_count=parts - 1,
             page_token=token,
-            read_time=_timestamp(read_time),
+            read_time=timestamp_of(read_time),
         )
         answer = types.PartitionQueryResponse.deserialize(firestore.call("PartitionQuery", types.PartitionQueryRequest.serialize(request)))
         prefix = firestore.source.root + "/"
@@ -116,7 +116,7 @@ def partition_cursors(firestore: Firestore, collection_id: str, parts: int, read
             return found
 
 
-def _timestamp(text: str) -> Any:
+def timestamp_of(text: str) -> Any:
     from google.protobuf.timestamp_pb2 import Timestamp
 
     stamp = Timestamp()

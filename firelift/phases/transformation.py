@@ -15,6 +15,7 @@ import pyarrow as pa
 from firelift.archive import file_name, ranges, read_chunk, write_parquet
 from firelift.arrow import arrow_schema
 from firelift.errors import FireliftError
+from firelift.facts import rows_directory, with_facts
 from firelift.files import write_whole
 from firelift.firestore.values import Document, tagged
 from firelift.paths import collection_of
@@ -95,6 +96,13 @@ def receipt_path(run: Path, name: str) -> Path:
     return run / "transformed" / f"{name}.json"
 
 
+def receipts_stand(run: Path, collection: str) -> bool:
+    """Whether every archived chunk of a root collection is there with its receipt."""
+    chunks = [(part, chunk) for part in ranges(run / "archive" / file_name(collection)) for chunk in part.chunks() if chunk.documents]
+    whole = all(part.path(chunk).is_file() and receipt_path(run, chunk.name).is_file() for part, chunk in chunks)
+    return whole and (run / "archive" / file_name(collection)).is_dir()
+
+
 def is_begun(run: Path) -> bool:
     """Whether any chunk has been transformed."""
     return any(file.is_file() for file in (run / "transformed").rglob("*.json"))
@@ -102,7 +110,7 @@ def is_begun(run: Path) -> bool:
 
 def table_path(run: Path, table: TablePlan, name: str) -> Path:
     """The Parquet file with the rows of one chunk of one table."""
-    return run / "tables" / file_name(table.table) / f"{name.replace('/', '-')}.parquet"
+    return rows_directory(run, table) / f"{name.replace('/', '-')}.parquet"
 
 
 @lru_cache(maxsize=2)
@@ -124,7 +132,7 @@ def _write_rows(run: Path, table: TablePlan, name: str, rows: list[Row]) -> None
     columns = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), schema, strict=True)]
     path = table_path(run, table, name)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_parquet(pa.table(columns, schema=schema), path)
+    write_parquet(with_facts(pa.table(columns, schema=schema), table), path)
 
 
 def _reject(collection: str, path: str, document: bytes, rejected: Rejected) -> dict[str, Any]:

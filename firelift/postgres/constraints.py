@@ -100,17 +100,23 @@ def _add_primary_key(connection: Connection, schema: str, table: TablePlan) -> N
 
 
 def _check(connection: Connection, schema: str, relation: Relation, keys: tuple[str, ...], foreign_keys: ForeignKeys) -> CheckedRelation:
-    orphaned = _orphaned(schema, relation)
-    counted = connection.execute(sql.SQL("SELECT count(*) {}").format(orphaned)).fetchone()
-    orphans = int(counted[0]) if counted else 0
-    examples = _examples(connection, orphaned, relation, keys) if orphans else ()
+    orphans, examples = orphans_of(connection, schema, relation, keys)
     created = foreign_keys != "off" and not orphans
     return CheckedRelation(**relation.model_dump(), orphans=orphans, examples=examples, created=created)
 
 
-def _orphaned(schema: str, relation: Relation) -> sql.Composed:
+def orphans_of(connection: Connection, schema: str, relation: Relation, keys: Sequence[str]) -> tuple[int, tuple[Orphan, ...]]:
+    """How many rows of a relation lead nowhere, and the first few by key; `keys` is its table's key."""
+    counted = connection.execute(sql.SQL("SELECT count(*) {}").format(orphaned(schema, relation))).fetchone()
+    orphans = int(counted[0]) if counted else 0
+    return orphans, _examples(connection, schema, relation, keys) if orphans else ()
+
+
+def orphaned(schema: str, relation: Relation) -> sql.Composed:
+    """FROM and WHERE of every query for the rows of a relation, called `source`, that lead nowhere."""
+    # In tables that the user made the columns may have another collation than our own, and = would not know which to use.
     pairs = [
-        sql.SQL("target.{} = source.{}").format(sql.Identifier(theirs), sql.Identifier(ours))
+        sql.SQL('target.{} = source.{} COLLATE "C"').format(sql.Identifier(theirs), sql.Identifier(ours))
         for ours, theirs in zip(relation.columns, relation.referenced, strict=True)
     ]
     refers = [sql.SQL("source.{} IS NOT NULL").format(sql.Identifier(column)) for column in relation.columns]
@@ -122,11 +128,11 @@ def _orphaned(schema: str, relation: Relation) -> sql.Composed:
     )
 
 
-def _examples(connection: Connection, orphaned: sql.Composed, relation: Relation, keys: tuple[str, ...]) -> tuple[Orphan, ...]:
+def _examples(connection: Connection, schema: str, relation: Relation, keys: Sequence[str]) -> tuple[Orphan, ...]:
     key = sql.SQL(", ").join(sql.SQL("source.{}").format(sql.Identifier(name)) for name in (*keys, *relation.columns))
     select = sql.SQL("SELECT {} {} ORDER BY {} LIMIT {}")
     order = sql.SQL(", ").join(map(sql.Literal, range(1, len(keys) + 1)))
-    rows = connection.execute(select.format(key, orphaned, order, sql.Literal(MOST_EXAMPLES)))
+    rows = connection.execute(select.format(key, orphaned(schema, relation), order, sql.Literal(MOST_EXAMPLES)))
     return tuple(Orphan(key=row[: len(keys)], refers_to=row[len(keys) :]) for row in rows)
 
 

@@ -146,6 +146,22 @@ JOIN pg_class AS class ON class.oid = con.conrelid
 JOIN pg_namespace AS space ON space.oid = class.relnamespace
 WHERE nspname = %(schema)s AND contype IN ('p', 'f')
 
+-- name: validated_foreign_keys
+-- Foreign keys within a schema that hold for every row, each column list in the key's order. What PostgreSQL 18 calls NOT ENFORCED
+-- older servers have no column for.
+SELECT source.relname, array(
+    SELECT attname::text FROM unnest(con.conkey) WITH ORDINALITY AS key (number, place)
+    JOIN pg_attribute ON attrelid = con.conrelid AND attnum = key.number ORDER BY place
+), target.relname, array(
+    SELECT attname::text FROM unnest(con.confkey) WITH ORDINALITY AS key (number, place)
+    JOIN pg_attribute ON attrelid = con.confrelid AND attnum = key.number ORDER BY place
+)
+FROM pg_constraint AS con
+JOIN pg_class AS source ON source.oid = con.conrelid
+JOIN pg_class AS target ON target.oid = con.confrelid AND target.relnamespace = source.relnamespace
+JOIN pg_namespace AS space ON space.oid = source.relnamespace
+WHERE nspname = %(schema)s AND contype = 'f' AND convalidated AND coalesce((to_jsonb(con) ->> 'conenforced')::bool, true)
+
 -- name: taken_names
 -- Whatever bears one of these names in a schema. Tables, views, indexes, sequences share one namespace, types another, and every
 -- table has a row type, so a type is in the way as well. Array types are not: PostgreSQL renames them itself.

@@ -41,6 +41,8 @@ class RelationProved(Receipt):
     examples: tuple[str, ...]
     foreign_key: bool
     """Whether a validated foreign key stands."""
+    expected_foreign_key: bool | None = None
+    """Whether import made one; None where nobody noted it."""
     query: str
     """The SQL that lists the orphaned rows."""
 

@@ -1,0 +1,16 @@
+"""Connections for looking only: whatever is asked over them, the target stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from firelift.postgres.connect import Connection, connect
+
+
+@contextmanager
+def reading(url: str, session: str) -> Iterator[Connection]:
+    """A connection named `session` in autocommit mode that the server lets read only, closed at the end."""
+    with closing(connect(url, session)) as connection:
+        connection.execute("SET default_transaction_read_only TO on")
+        yield connection

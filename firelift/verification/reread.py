@@ -1,0 +1,107 @@
+"""Rows beside what Firestore itself says of their documents when it is asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+
+from firelift.firestore.batch import A_REQUEST, get_documents
+from firelift.firestore.channel import Firestore, Source, open_firestore
+from firelift.firestore.errors import SnapshotExpired
+from firelift.firestore.values import Document, same_document
+from firelift.plan import TablePlan
+from firelift.postgres.connect import Connection
+from firelift.postgres.read import read_rows
+from firelift.postgres.reading import reading
+from firelift.receipts import Difference
+from firelift.transform.decode import Row, UnreadableRow, compile_decoder
+from firelift.transform.names import Ids, Names
+from firelift.verification.fields import FieldDiffers, differing_fields
+from firelift.verification.proof import Reread
+
+Key = tuple[str, ...]
+Read = Document | UnreadableRow
+Progress = Callable[[int], None]
+
+
+def reread(
+    source: Source, read_time: str, url: str, session: str, schema: str, table: TablePlan, database: str, keys: Sequence[Key]
+) -> tuple[Reread, list[Difference]]:
+    """The documents of one table that have these keys, read from Firestore as of `read_time`, against the table's rows.
+
+    A snapshot that Firestore no longer keeps makes it `unavailable`, which says nothing about the rows.
+    """
+    [(receipt, found)] = reread_tables(source, read_time, url, session, schema, database, [(table, keys)])
+    return receipt, found
+
+
+def reread_tables(
+    source: Source,
+    read_time: str,
+    url: str,
+    session: str,
+    schema: str,
+    database: str,
+    chosen: Sequence[tuple[TablePlan, Sequence[Key]]],
+    progress: Progress = lambda _: None,
+) -> Iterator[tuple[Reread, list[Difference]]]:
+    """`reread` of table after table over one channel and one connection; `progress` hears of documents that were compared."""
+    with closing(open_firestore(source)) as firestore, reading(url, session) as connection:
+        for table, keys in chosen:
+            yield _reread(firestore, read_time, connection, schema, table, database, keys)
+            progress(len(keys))
+
+
+def _reread(
+    firestore: Firestore, read_time: str, connection: Connection, schema: str, table: TablePlan, database: str, keys: Sequence[Key]
+) -> tuple[Reread, list[Difference]]:
+    found: list[Difference] = []
+    try:
+        for start in range(0, len(keys), A_REQUEST):
+            found += _compared(firestore, read_time, connection, schema, table, database, keys[start : start + A_REQUEST])
+    except SnapshotExpired as expired:
+        return Reread(table=table.table, asked=len(keys), differing=len(_documents(found)), unavailable=_why(expired)), found
+    return Reread(table=table.table, asked=len(keys), differing=len(_documents(found))), found
+
+
+def _compared(
+    firestore: Firestore, read_time: str, connection: Connection, schema: str, table: TablePlan, database: str, keys: Sequence[Key]
+) -> Iterator[Difference]:
+    ids = Ids(Names(database), table.collection)
+    named = {ids.name(key): tuple(key) for key in keys}
+    rows = _rows(connection, schema, table, database, list(named.values()))
+    for name, document in get_documents(firestore, list(named), read_time):
+        key = named[name]
+        for field, what, expected, found in _differing(document, rows.get(key), read_time):
+            yield Difference(table=table.table, key="/".join(key), field=field, what=what, expected=expected, found=found)
+
+
+def _rows(connection: Connection, schema: str, table: TablePlan, database: str, keys: Sequence[Key]) -> dict[Key, Read]:
+    decode = compile_decoder(table, database)
+    return {tuple(row[: len(table.keys)]): _decoded(decode, row) for row in read_rows(connection, schema, table, keys)}
+
+
+def _decoded(decode: Callable[[Row], Document], row: Row) -> Read:
+    try:
+        return decode(row)
+    except UnreadableRow as unreadable:
+        return unreadable
+
+
+def _differing(document: Document | None, row: Read | None, read_time: str) -> Iterator[FieldDiffers]:
+    if document is None:
+        yield FieldDiffers("", "missing document", "a document in the archive", f"none in Firestore at {read_time}")
+    elif row is None:
+        yield FieldDiffers("", "missing row", f"a row, for Firestore's document at {read_time}", "none")
+    elif isinstance(row, UnreadableRow):
+        yield FieldDiffers("", "unreadable row", "a row that says what document it is", str(row.facts.get("cause"))[:200])
+    elif not same_document(document, row):
+        yield from differing_fields(document, row)
+
+
+def _documents(found: Sequence[Difference]) -> set[str]:
+    return {difference.key for difference in found}
+
+
+def _why(expired: SnapshotExpired) -> str:
+    return f"Firestore no longer keeps the snapshot: {expired.facts.get('message', '')}".removesuffix(": ")
