@@ -13,9 +13,10 @@ import pytest
 from psycopg import sql
 
 from firelift.local.postgres import PostgresServer
-from firelift.phases.verification import Compared, Tables, compare_tables
+from firelift.phases.verification import DIFFERENCES, Compared, Tables, compare_tables, parts_of, stored_chunks
 from firelift.postgres.connect import Connection
 from firelift.receipts import Difference
+from firelift.verification.listed import Listed, joined
 from firelift.verification.proof import Level
 from firelift.workers import Workers
 from tests.integration.corruption import CORRUPTIONS, KEYS, STRUCTURAL, Corruption, Planted, corrupt, rich_documents
@@ -33,11 +34,14 @@ class Verified:
     connection: Connection
     results: Path
 
-    def compare(self, level: Level = "comprehensive", seed: str = "seed") -> Compared:
+    def compare(self, level: Level = "comprehensive", seed: str = "seed") -> tuple[Compared, Listed]:
+        """What was found out of all tables, and the differences as they are in differences.csv."""
         arrival = self.arrival
         tables = Tables(arrival.url, "firelift-test", "public", arrival.plan, arrival.run)
-        roots = [root.collection for root in arrival.validated.roots]
-        return compare_tables(self.workers, tables, roots, level, seed, self.results)
+        chunks = stored_chunks(arrival.run, [root.collection for root in arrival.validated.roots])
+        with parts_of(self.results) as parts:
+            compared = compare_tables(self.workers, tables, chunks, level, seed, parts)
+            return compared, joined(compared.told, self.results / DIFFERENCES)
 
     def keep(self) -> None:
         self.connection.execute("CREATE SCHEMA kept")
@@ -75,15 +79,17 @@ def target(verified: Verified) -> Iterator[Verified]:
 
 
 def listed(results: Path) -> list[Difference]:
-    with (results / "differences.csv").open(newline="", encoding="utf-8") as file:
+    with (results / DIFFERENCES).open(newline="", encoding="utf-8") as file:
         return [Difference(**row) for row in csv.DictReader(file)]  # type: ignore[arg-type]
 
 
 def check_found(target: Verified, planted: Planted) -> None:
     """The differences name each corrupted row and the place in it, and nothing else."""
-    compared = target.compare()
-    found = [difference for difference in listed(target.results) if difference.key != "*"]
-    assert compared.differences.total
+    compared, differences = target.compare()
+    everything = listed(target.results)
+    found = [difference for difference in everything if difference.key != "*"]
+    assert differences.total == len(everything)
+    assert differences.first == tuple(everything[:100])
     assert {(difference.table, difference.key) for difference in found} == {(planted.table, "/".join(key)) for key in planted.keys}
     for key in planted.keys:
         places = {difference.field for difference in found if difference.key == "/".join(key)}
@@ -123,8 +129,8 @@ def test_there_is_a_corruption_of_every_column_and_type(verified: Verified) -> N
 @pytest.mark.parametrize("level", ["basic", "standard", "comprehensive"])
 def test_an_untouched_target_has_no_difference_whatever_the_seed(verified: Verified, level: Level) -> None:
     for seed in range(10):
-        compared = verified.compare(level, str(seed))
-        assert compared.differences.total == 0
+        compared, differences = verified.compare(level, str(seed))
+        assert differences.total == 0
         assert [table.differing for table in compared.tables] == [0] * len(KEYS)
         assert all(piece.source_digest == piece.target_digest and piece.presence == "both" for piece in compared.pieces)
     assert listed(verified.results) == []
