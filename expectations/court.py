@@ -74,6 +74,9 @@ class Court:
         suite = self.context.suites.add(gx.ExpectationSuite(name=name, expectations=list(expectations)))
         definition = self.context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
         result = definition.run(batch_parameters=parameters, result_format=form, run_id=self._run)
+        # Every asset that is added has all of them serialized.
+        self.context.validation_definitions.delete(name)
+        batch.data_asset.datasource.delete_asset(name)
         self.raise_if_waiting_helps()
         return result
 
