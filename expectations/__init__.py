@@ -1,1 +1,30 @@
-"""Great Expectations suites: what must hold of the staged tables."""
+"""Great Expectations suites: what must hold of migrated tables, level by level.
+
+Great Expectations takes seconds to import, so nothing of it is imported before `warm()` or `judge()` is called.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firelift.plan import Plan
+    from firelift.receipts import Verified
+    from firelift.verification.proof import Proof
+
+
+def warm() -> None:
+    """Imports Great Expectations, in a thread while data still flows."""
+    import expectations.run
+
+
+def judge(url: str, session: str, plan: Plan, proof: Proof, results: Path, migration_id: str) -> Verified:
+    """Holds tables and proof against the suites of the proof's level; writes `verification.json` and `data-docs/` into `results`.
+
+    `session` is the application_name of its connections. Data that is wrong is said in what is returned; errors are raised where
+    nobody could look, such as ConnectionLost.
+    """
+    from expectations.run import judge
+
+    return judge(url, session, plan, proof, results, migration_id)

@@ -1,0 +1,81 @@
+"""Basic: every document is one row under its own key, in columns of the planned types, and those compared are equal to the last bit."""
+
+from __future__ import annotations
+
+from great_expectations.expectations import (
+    ExpectColumnPairValuesToBeEqual,
+    ExpectColumnValuesToBeInSet,
+    ExpectColumnValuesToNotBeNull,
+    Expectation,
+    ExpectTableColumnsToMatchSet,
+    ExpectTableRowCountToEqual,
+    UnexpectedRowsExpectation,
+)
+
+from expectations.saying import rows_of, told
+from firelift.plan import TablePlan
+from firelift.postgres.questions import column_types, null_keys, repeated_keys, row_count
+from firelift.verification.proof import Proof
+
+LEVEL = "basic"
+Expectations = list[Expectation]
+
+
+def of_table(table: TablePlan, proof: Proof) -> Expectations:
+    """What PostgreSQL itself is asked about a table."""
+    schema = proof.schema_name
+    compared = next((each for each in proof.tables if each.table == table.table), None)
+    repeated = repeated_keys(schema, table)
+    return [
+        ExpectTableRowCountToEqual(
+            value=compared.documents - compared.rejected if compared else 0,
+            **told(LEVEL, "As many rows as documents were read, without those rejected.", row_count(schema, table)),
+        ),
+        ExpectTableColumnsToMatchSet(
+            column_set=[name for name, _ in table.target_columns()],
+            exact_match=False,
+            **told(LEVEL, "Every planned column is there; columns of your own may stand beside them.", column_types(schema, table.table)),
+        ),
+        *(
+            ExpectColumnValuesToNotBeNull(column=key, **told(LEVEL, "Every row has its whole key.", null_keys(schema, table, key)))
+            for key in table.keys
+        ),
+        UnexpectedRowsExpectation(unexpected_rows_query=rows_of(repeated), **told(LEVEL, "No two rows have the same key.", repeated)),
+    ]
+
+
+def of_frames() -> dict[str, Expectations]:
+    """What is asked of everything that was compared, by frame (see expectations/frames.py)."""
+    return {
+        "tables": [
+            ExpectColumnPairValuesToBeEqual(
+                column_A="expected_rows",
+                column_B="rows",
+                **told(LEVEL, "Rows counted while comparing = documents read − rejected, table by table."),
+            ),
+            ExpectColumnPairValuesToBeEqual(
+                column_A="planned_key", column_B="primary_key", **told(LEVEL, "The key columns are the table's primary key.")
+            ),
+            ExpectColumnValuesToBeInSet(
+                column="differing",
+                value_set=[0],
+                **told(LEVEL, "No document differs, is missing, or is unknown to Firestore.", "differences.csv"),
+            ),
+        ],
+        "types": [ExpectColumnPairValuesToBeEqual(column_A="planned", column_B="found", **told(LEVEL, "Every column has the planned type."))],
+        "documents": [
+            ExpectColumnPairValuesToBeEqual(
+                column_A="source_digest",
+                column_B="target_digest",
+                **told(LEVEL, "Documents rebuilt from their rows are those of Firestore, to the last bit.", "the named keys, or chunks of keys"),
+            ),
+            ExpectColumnValuesToBeInSet(
+                column="presence", value_set=["both"], **told(LEVEL, "What was compared is on both sides.", "the named keys")
+            ),
+        ],
+        "differences": [
+            ExpectColumnValuesToBeInSet(
+                column="differences", value_set=[0], **told(LEVEL, "There are no differences at all.", "differences.csv")
+            )
+        ],
+    }

@@ -1,0 +1,36 @@
+"""Comprehensive: standard over every document, nested values read back as planned, and Firestore asked once more."""
+
+from __future__ import annotations
+
+from great_expectations.expectations import ExpectColumnValuesToBeInSet
+
+from expectations import standard
+from expectations.basic import Expectations
+from expectations.saying import told
+from firelift.plan import TablePlan
+from firelift.verification.proof import Proof
+
+LEVEL = "comprehensive"
+
+
+def of_table(table: TablePlan, proof: Proof) -> Expectations:
+    """Nothing that standard does not ask: what is more is in the frames, whose documents are all there are."""
+    return standard.of_table(table, proof)
+
+
+def of_frames() -> dict[str, Expectations]:
+    """Standard, and what is asked of nested values and of documents read again."""
+    return standard.of_frames() | {
+        "nested": [
+            ExpectColumnValuesToBeInSet(
+                column="unreadable", value_set=[0], **told(LEVEL, "Every value inside JSON reads as the type that the plan gives it.")
+            )
+        ],
+        "rereads": [
+            ExpectColumnValuesToBeInSet(
+                column="differing",
+                value_set=[0],
+                **told(LEVEL, "Documents read from Firestore again, at the run's read time, are those in the target.", "differences.csv"),
+            )
+        ],
+    }

@@ -1,0 +1,140 @@
+"""Where Great Expectations looks: the tables in PostgreSQL, and frames in memory."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import great_expectations as gx
+import pandas as pd
+import psycopg
+from great_expectations.core.run_identifier import RunIdentifier
+from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.expectations import Expectation
+from sqlalchemy import event
+from sqlalchemy.sql import quoted_name
+
+from firelift.errors import FireliftError
+from firelift.plan import TablePlan
+from firelift.postgres.connect import Connection
+from firelift.postgres.errors import in_our_words
+from firelift.postgres.questions import reading
+
+# Never used: connections come from `reading`, so that no password is in Great Expectations' configuration, results or documents.
+NO_ADDRESS = "postgresql+psycopg://firelift@target/target"
+# Of each expectation; differences.csv has all there are.
+MOST_PLACES = 100
+PLACE = ("table", "column", "place", "what", "references", "key")
+
+
+class Judged(NamedTuple):
+    """A suite and what came of it."""
+
+    suite: str
+    table: str | None
+    frame: pd.DataFrame | None
+    result: Any
+
+
+class Court:
+    """One context for one verification; suites bear the names of what they are asked about."""
+
+    def __init__(self, context: Any, target: Any, migration_id: str) -> None:
+        self.context = context
+        self.errors: list[FireliftError] = []
+        """What PostgreSQL refused or broke off, in our words: Great Expectations keeps only text of it."""
+        self._target = target
+        self._frames = context.data_sources.add_pandas("proof")
+        self._run = RunIdentifier(run_name=migration_id, run_time=datetime.now(UTC))
+        self._names: set[str] = set()
+
+    def hear_table(self, table: TablePlan, expectations: Sequence[Expectation]) -> Judged:
+        suite = self._named(f"table-{table.table}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # The asset bears a plain name, as a file is named after it; a quoted name is taken to the letter.
+            asset = self._target.add_table_asset(suite, table_name=quoted_name(table.table, True))
+        batch = asset.add_batch_definition_whole_table("all")
+        return Judged(suite, table.table, None, self._validated(suite, batch, expectations, {"result_format": "COMPLETE"}))
+
+    def hear_frame(self, name: str, frame: pd.DataFrame, expectations: Sequence[Expectation]) -> Judged:
+        suite = self._named(f"all-{name}")
+        batch = self._frames.add_dataframe_asset(suite).add_batch_definition_whole_dataframe("all")
+        place = [column for column in PLACE if column in frame]
+        form = {"result_format": "SUMMARY", "partial_unexpected_count": MOST_PLACES, "unexpected_index_column_names": place}
+        return Judged(suite, None, frame, self._validated(suite, batch, expectations, form, {"dataframe": frame}))
+
+    def _validated(
+        self, name: str, batch: Any, expectations: Sequence[Expectation], form: dict[str, Any], parameters: dict[str, Any] | None = None
+    ) -> Any:
+        suite = self.context.suites.add(gx.ExpectationSuite(name=name, expectations=list(expectations)))
+        definition = self.context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
+        result = definition.run(batch_parameters=parameters, result_format=form, run_id=self._run)
+        # Every asset that is added has all of them serialized.
+        self.context.validation_definitions.delete(name)
+        batch.data_asset.datasource.delete_asset(name)
+        self.raise_if_waiting_helps()
+        return result
+
+    def raise_if_waiting_helps(self) -> None:
+        """Raises what broke the way to the target: then nothing is known about the data."""
+        for error in self.errors:
+            if error.retry or error.mendable:
+                raise error
+
+    def _named(self, name: str) -> str:
+        plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:60]
+        number, free = 1, plain
+        while free.lower() in self._names:
+            number += 1
+            free = f"{plain}_{number}"
+        self._names.add(free.lower())
+        return free
+
+
+@contextmanager
+def opened(url: str, session: str, schema: str, migration_id: str) -> Iterator[Court]:
+    """A court that asks about the tables of this schema, over connections that can only read and end with it."""
+    refused: list[FireliftError] = []
+
+    def connection() -> Connection:
+        try:
+            return reading(url, session, schema)
+        except FireliftError as error:
+            refused.append(error)
+            raise
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    target = _target(context, connection, refused)
+    engines = [target.get_engine(), target.get_execution_engine().engine]
+    for engine in engines:
+        event.listen(engine, "handle_error", lambda said: refused.extend(_ours(said.original_exception)))
+    court = Court(context, target, migration_id)
+    court.errors = refused
+    try:
+        yield court
+    except Exception:
+        court.raise_if_waiting_helps()
+        raise
+    finally:
+        for engine in engines:
+            engine.dispose()
+
+
+def _target(context: Any, connection: Any, refused: list[FireliftError]) -> Any:
+    kwargs = {"creator": connection, "pool_size": 1, "max_overflow": 0}
+    try:
+        return context.data_sources.add_postgres("target", connection_string=NO_ADDRESS, kwargs=kwargs)
+    except Exception:
+        if refused:
+            raise refused[0] from None
+        raise
+
+
+def _ours(error: BaseException | None) -> list[FireliftError]:
+    return [in_our_words(error, "verifying the tables")] if isinstance(error, psycopg.Error) else []

@@ -1,0 +1,242 @@
+"""What was expected and what was found, expectation by expectation, as JSON (docs/verification.schema.json describes it)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from typing import Any, Literal
+
+import pandas as pd
+
+from expectations.court import MOST_PLACES, PLACE, Judged
+from firelift.receipts import FailedExpectation, Receipt, Verified
+from firelift.run.redact import redact
+from firelift.verification.proof import Level, Proof
+
+SCHEMA_VERSION = 1
+MOST_DIFFERENCES = 100
+MOST_TEXT = 400
+
+
+class Failure(Receipt):
+    """One place in the target that is not as expected."""
+
+    table: str
+    column: str | None
+    key: str | None
+    expected: str
+    observed: str
+    recompute: str
+
+
+class Entry(Receipt):
+    """One expectation, as it was asked and answered."""
+
+    suite: str
+    level: Level
+    table: str | None
+    """None: asked about all tables together."""
+    column: str | None
+    expectation: str
+    sentence: str
+    expected: str
+    observed: str
+    success: bool
+    severity: Literal["critical", "warning", "info"]
+    recompute: str
+    raised: str | None = None
+    """Why the expectation could not be looked at; then nothing is known about the data."""
+    failures_total: int = 0
+    failures: tuple[Failure, ...] = ()
+    """The first hundred."""
+
+
+def entries_of(judged: Sequence[Judged]) -> list[Entry]:
+    return [_entry(each, result) for each in judged for result in each.result.results]
+
+
+def verified(proof: Proof, entries: Sequence[Entry], results: str) -> Verified:
+    """The receipt: what failed, what is only worth a warning, and the proof's own figures."""
+    failed = [entry for entry in entries if not entry.success and entry.severity == "critical"]
+    return Verified(
+        level=proof.level,
+        against=proof.against,
+        seed=proof.seed,
+        passed=not failed,
+        tables=proof.tables,
+        compared=sum(table.compared for table in proof.tables),
+        reread=sum(each.asked for each in proof.rereads if not each.unavailable),
+        expectations=len(entries),
+        failed=tuple(said for entry in failed for said in _failed(entry))[:MOST_PLACES],
+        failed_total=sum(entry.failures_total for entry in failed),
+        differences_total=proof.differences_total,
+        differences=proof.differences[:MOST_DIFFERENCES],
+        warnings=(*proof.warnings, *(said for entry in entries for said in _warned(entry))),
+        results=results,
+    )
+
+
+def as_json(migration_id: str, proof: Proof, entries: Sequence[Entry], done: Verified) -> str:
+    """verification.json. It holds values of documents: as sensitive as the tables."""
+    counts = {name: sum(getattr(table, name) for table in proof.tables) for name in ("documents", "rejected", "rows", "compared", "differing")}
+    told = {
+        "schemaVersion": SCHEMA_VERSION,
+        "migrationId": migration_id,
+        "level": proof.level,
+        "against": proof.against,
+        "schema": proof.schema_name,
+        "seed": proof.seed,
+        "readTime": proof.read_time,
+        "passed": done.passed,
+        "counts": {"tables": len(proof.tables), **counts, "reread": done.reread}
+        | {"expectations": len(entries), "failedExpectations": sum(not entry.success for entry in entries)},
+        **{name: _camel(getattr(proof, name)) for name in ("tables", "relations", "columns", "nested", "rereads", "performance")},
+        "differencesTotal": proof.differences_total,
+        "differences": _camel(done.differences),
+        "expectations": _camel(entries),
+        "warnings": done.warnings,
+        "versions": {name: version(name) for name in ("firelift", "great-expectations", "pandas")},
+    }
+    return json.dumps(told, indent=1, ensure_ascii=False)
+
+
+def _entry(judged: Judged, result: Any) -> Entry:
+    config = result.expectation_config
+    said = config.meta
+    raised = _raised(result)
+    failures = [] if raised or result.success else _failures(judged, config, result.result)
+    return Entry(
+        suite=judged.suite,
+        level=said["level"],
+        table=judged.table,
+        column=said["column"] or config.kwargs.get("column") if judged.table else None,
+        expectation=config.type,
+        sentence=said["sentence"],
+        expected=_expected(config),
+        observed=f"could not be looked at: {raised}" if raised else _observed(config, result.result, result.success),
+        success=bool(result.success),
+        severity=str(getattr(config.severity, "value", config.severity)),
+        recompute=said["recompute"],
+        raised=raised,
+        failures_total=0 if result.success else max(1, _total(judged, result.result)),
+        failures=tuple(failures),
+    )
+
+
+def _raised(result: Any) -> str | None:
+    info = result.exception_info or {}
+    several = [info] if "raised_exception" in info else list(info.values())
+    texts = [str(each.get("exception_message") or "no reason given") for each in several if each.get("raised_exception")]
+    return _short(redact(texts[0].split("\n")[0])) if texts else None
+
+
+def _expected(config: Any) -> str:
+    asked = config.kwargs
+    match config.type:
+        case "expect_table_row_count_to_equal":
+            return f"{asked['value']} rows"
+        case "expect_table_columns_to_match_set":
+            return _short("columns " + ", ".join(asked["column_set"]))
+        case "expect_column_pair_values_to_be_equal":
+            return f"{asked['column_B']} = {asked['column_A']}"
+        case "expect_column_pair_values_a_to_be_greater_than_b":
+            return f"{asked['column_B']} ≤ {asked['column_A']}"
+        case "expect_column_values_to_be_in_set":
+            return f"{asked['column']} = {', '.join(map(str, asked['value_set']))}"
+        case _:
+            return "0 rows"
+
+
+def _observed(config: Any, found: Any, success: bool) -> str:
+    match config.type:
+        case "expect_table_row_count_to_equal":
+            return f"{found['observed_value']} rows"
+        case "expect_table_columns_to_match_set":
+            missing = found.get("details", {}).get("mismatched", {}).get("missing", [])
+            return _short("missing: " + ", ".join(missing)) if missing else "all there"
+        case "unexpected_rows_expectation":
+            return _rows(found)
+        case "expect_column_values_to_not_be_null":
+            return f"{found['unexpected_count']} rows"
+        case _:
+            asked = found["element_count"]
+            return f"all {asked} so" if success else f"{found['unexpected_count']} of {asked} not so"
+
+
+def _rows(found: Any) -> str:
+    examples = ["/".join(str(part) for part in row.values()) for row in found.get("details", {}).get("unexpected_rows", [])[:5]]
+    return _short(f"{found['observed_value']} rows" + (f", such as {'; '.join(examples)}" if examples else ""))
+
+
+def _total(judged: Judged, found: Any) -> int:
+    return int(found.get("unexpected_count", 1)) if judged.frame is not None and found else 1
+
+
+def _failures(judged: Judged, config: Any, found: Any) -> list[Failure]:
+    """Where a frame is not as expected: each row with both of its values."""
+    if judged.frame is None:
+        return []
+    place = [column for column in PLACE if column in judged.frame]
+    rows = {tuple(row[column] for column in place): row for row in judged.frame.to_dict("records")}
+    wrong = [rows[tuple(index[column] for column in place)] for index in found["partial_unexpected_index_list"]]
+    return [_failure(config.kwargs, row, config.meta["recompute"]) for row in wrong]
+
+
+def _failure(asked: Any, row: dict[Any, Any], recompute: str) -> Failure:
+    if "value_set" in asked:
+        expected, observed = f"{asked['column']} {', '.join(map(str, asked['value_set']))}", str(row[asked["column"]])
+    else:
+        expected, observed = str(row[asked["column_A"]]), str(row[asked["column_B"]])
+    # Inside a column or a kind of question, the place that it is about.
+    inner = [str(row[name]) for name in ("key", "place", "what", "references") if name in row]
+    return Failure(
+        table=row["table"],
+        column=row.get("column"),
+        key=" ".join(inner) or None,
+        expected=_short(expected),
+        observed=_short(observed),
+        recompute=str(row.get("recompute") or recompute),
+    )
+
+
+def _failed(entry: Entry) -> Iterator[FailedExpectation]:
+    """One a place, else one for the table."""
+    for place in entry.failures or [entry]:
+        key = getattr(place, "key", None)
+        observed = f"{key}: {place.observed}" if key else place.observed
+        table = place.table or "all"
+        yield FailedExpectation(
+            suite=entry.level,
+            expectation=entry.expectation,
+            table=table,
+            column=place.column,
+            expected=place.expected,
+            observed=observed,
+        )
+
+
+def _warned(entry: Entry) -> Iterator[str]:
+    if entry.success or entry.severity == "critical":
+        return
+    for place in entry.failures:
+        yield f"{place.table}, {place.key}: {place.observed} ms, where {place.expected} ms is the limit."
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…"
+
+
+def _camel(receipts: Sequence[Receipt]) -> list[dict[str, Any]]:
+    return [_renamed(receipt.model_dump(mode="json")) for receipt in receipts]
+
+
+def _renamed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_name(key): _renamed(item) for key, item in value.items()}
+    return [_renamed(item) for item in value] if isinstance(value, list) else value
+
+
+def _name(key: str) -> str:
+    first, *rest = key.split("_")
+    return first + "".join(part.title() for part in rest)

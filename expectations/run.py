@@ -1,0 +1,84 @@
+"""Holds the tables and the proof against the suites of a level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from expectations import basic, comprehensive, standard
+from expectations.basic import Expectations
+from expectations.court import Court, Judged, opened
+from expectations.docs import write_docs
+from expectations.frames import frames_of
+from expectations.results import Entry, as_json, entries_of, verified
+from firelift.errors import FireliftError
+from firelift.files import write_whole
+from firelift.plan import Plan, TablePlan
+from firelift.postgres.connect import connect
+from firelift.postgres.errors import translated
+from firelift.postgres.fit import StandingTable, standing_tables
+from firelift.receipts import Verified
+from firelift.verification.proof import Level, Proof
+
+RESULT, DOCS = "verification.json", "data-docs"
+
+
+class NotJudged(FireliftError):
+    """An expectation could not be looked at, so nobody knows whether the tables are right."""
+
+    remedy = "Nothing is known to be wrong with the data. Run again with --resume; if it happens again, report it."
+
+
+class Suites(NamedTuple):
+    """A level: what is asked of each table, and of each frame."""
+
+    of_table: Callable[[TablePlan, Proof], Expectations]
+    of_frames: Callable[[], dict[str, Expectations]]
+
+
+SUITES: dict[Level, Suites] = {
+    "basic": Suites(basic.of_table, basic.of_frames),
+    "standard": Suites(standard.of_table, standard.of_frames),
+    "comprehensive": Suites(comprehensive.of_table, comprehensive.of_frames),
+}
+
+
+def judge(url: str, session: str, plan: Plan, proof: Proof, results: Path, migration_id: str) -> Verified:
+    """See `expectations.judge`."""
+    standing = _standing(url, session, proof.schema_name, plan)
+    with opened(url, session, proof.schema_name, migration_id) as court:
+        judged = [*_tables(court, plan, proof, standing), *_frames(court, plan, proof, standing)]
+        entries = entries_of(judged)
+        _refuse_not_judged(entries)
+        done = verified(proof, entries, results.name)
+        write_whole(results / RESULT, as_json(migration_id, proof, entries, done))
+        write_docs(court.context, results / DOCS, migration_id, proof, entries, done)
+    return done
+
+
+def _standing(url: str, session: str, schema: str, plan: Plan) -> dict[str, StandingTable]:
+    with closing(connect(url, session)) as connection, translated("looking at the tables"):
+        return standing_tables(connection, schema, [table.table for table in plan.tables])
+
+
+def _tables(court: Court, plan: Plan, proof: Proof, standing: Mapping[str, StandingTable]) -> list[Judged]:
+    """A table that is missing has nothing to ask; the frames say that it is missing."""
+    suites = SUITES[proof.level]
+    return [court.hear_table(table, suites.of_table(table, proof)) for table in plan.tables if table.table in standing]
+
+
+def _frames(court: Court, plan: Plan, proof: Proof, standing: Mapping[str, StandingTable]) -> list[Judged]:
+    frames = frames_of(plan, proof, standing)
+    return [
+        court.hear_frame(name, frames[name], asked) for name, asked in SUITES[proof.level].of_frames().items() if name in frames
+    ]
+
+
+def _refuse_not_judged(entries: Sequence[Entry]) -> None:
+    """Where something is wrong for certain, that is said; an expectation about a column that is missing cannot but raise."""
+    failed = [entry for entry in entries if not entry.success and entry.severity == "critical"]
+    if failed and all(entry.raised for entry in failed):
+        first = failed[0]
+        raise NotJudged(table=first.table or "all", expectation=first.expectation, said=first.raised, others=len(failed) - 1)

@@ -1,0 +1,20 @@
+"""What an expectation says of itself beside what it checks: its level, a sentence for people, and how to look for oneself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from firelift.verification.proof import Level
+
+
+def told(level: Level, sentence: str, recompute: str = "", column: str | None = None) -> dict[str, Any]:
+    """The keyword arguments that every expectation of Great Expectations takes for this. `recompute` is SQL, or where to look."""
+    return {"notes": sentence, "meta": {"level": level, "sentence": sentence, "recompute": recompute, "column": column}}
+
+
+def rows_of(query: str) -> str:
+    """A query as UnexpectedRowsExpectation wants it, which formats it and binds what stands behind a colon.
+
+    It also prints a warning where the query does not name {batch}: this names it and shows nothing of it.
+    """
+    return query.replace("{", "{{").replace("}", "}}").replace("\\", "\\\\").replace(":", "\\:") + " {batch!s:.0}"
