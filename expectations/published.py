@@ -13,14 +13,14 @@ from expectations import judge, warm
 from firelift.errors import FireliftError
 from firelift.firestore.channel import Source, open_firestore
 from firelift.phases.published import Documents, PublishedRun, archived, published_run, read_again
-from firelift.phases.verification import Limits, Tables, prove
+from firelift.phases.verification import Tables, prove
 from firelift.postgres.lock import signature
 from firelift.receipts import Verified
 from firelift.run.earlier import earlier_verification
 from firelift.run.workspace import Workspace
 from firelift.settings import Settings
 from firelift.sources import source_of
-from firelift.verification.proof import Against
+from firelift.verification.proof import Against, Limits
 from firelift.verification.sample import new_seed
 from firelift.workers import Workers
 

@@ -28,7 +28,7 @@ def _differences(done: Verified) -> list[str]:
     if not done.differences_total:
         return []
     listed = [
-        f"  {found.table} {found.key}{f' {found.field}' if found.field else ''}: {found.what}: expected {found.expected}, found {found.found}"
+        f"  {' '.join(filter(None, (found.table, found.key, found.field)))}: {found.what}: expected {found.expected}, found {found.found}"
         for found in done.differences[:MOST]
     ]
     return [f"{done.differences_total:,} differences:", *listed, *_more(done.differences_total, "differences.csv")]

@@ -7,7 +7,6 @@ from typing import Any, Literal
 from prefect import flow
 from prefect.runtime import flow_run
 
-from firelift.settings import Settings
 from tasks.published import verify_target
 
 

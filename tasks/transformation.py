@@ -11,6 +11,7 @@ from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import refuse_incomplete, transform_collection
 from firelift.planning import make_plan
 from firelift.receipts import Extracted, Planned, RootFound, Transformed, TransformedAll, summed, tallied
+from firelift.verification.columns import column_facts
 from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
 from tasks.receipted import receipted
@@ -69,6 +70,8 @@ def transformation(run: Run, transformed: list[Transformed], extracted: list[Ext
         residue=sum(counts.residue for counts in tables.values()),
         reasons=tallied([part.reasons for part in transformed]),
     )
+    # Kept beside the rows: verification holds the target against it, also when the Parquet files are gone.
+    column_facts(here.directory, here.plan())
     status = here.begin("transformation")
     for part in transformed:
         status.found("transformation", part.collection, **part.counts())

@@ -9,12 +9,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from expectations import judge, warm
-from firelift.phases.verification import Limits, Tables, TooManyRejects, VerificationFailed, prove
+from firelift.phases.verification import Tables, TooManyRejects, VerificationFailed, prove
 from firelift.postgres.ddl import staging_schema
 from firelift.postgres.lock import signature
 from firelift.receipts import Imported, RootFound, TransformedAll, Validated, Verified
 from firelift.run.earlier import earlier_verification
-from firelift.verification.proof import Proof
+from firelift.verification.proof import Limits, Proof
 from firelift.verification.sample import new_seed
 from tasks.checkpoint import PHASE
 from tasks.world import Run, World, world

@@ -40,6 +40,13 @@ class VerificationFailed(FireliftError):
     remedy = "The target is as it was before. verification-results/differences.csv lists every difference."
 
 
+class TargetDiffers(FireliftError):
+    """The published tables do not say what Firestore said."""
+
+    exit_code = 4
+    remedy = "Nothing was changed. Somebody may have edited the rows since; the results list every difference. A new run puts them right."
+
+
 class TooManyRejects(FireliftError):
     """More documents were rejected than --max-rejects allows."""
 

@@ -157,6 +157,12 @@ class Status:
             progress.documents = progress.rows = progress.bytes = 0
         self._ticker.soon()
 
+    def restart(self, phase: Phase) -> None:
+        """The phase counts from the beginning: what an earlier attempt did of it counts no more."""
+        with self._lock:
+            self._phases[phase].total = Progress()
+        self._ticker.soon()
+
     def found(self, phase: Phase, collection: str, documents: int = 0, rows: int = 0, bytes: int = 0) -> None:
         """So much is done of the collection, by whichever attempt: counts that are right already stay, and so does the rate."""
         with self._lock:
@@ -176,6 +182,11 @@ class Status:
             self._results[name] = clean(receipt, self._secrets)
         self._tell("phase_completed", f"{name} completed", name, receipt=receipt)
         self.flush()
+
+    def found_out(self, name: Phase, receipt: Mapping[str, Any]) -> None:
+        """What a phase found out that is about to fail for it."""
+        with self._lock:
+            self._results[name] = clean(receipt, self._secrets)
 
     def skip_phase(self, name: Phase, reason: str) -> None:
         with self._lock:

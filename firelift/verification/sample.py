@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import random
+import secrets
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
 Chosen = Mapping[int, Sequence[int] | None]
 """By the number of the chunk: places among the collection's stored documents in it; None: all of them."""
+
+
+def new_seed() -> str:
+    """A seed that nobody could foresee; recorded, it draws the same sample again."""
+    return secrets.token_hex(8)
 
 
 def draw(collection: str, stored: Sequence[int], wanted: int | None, seed: str) -> Chosen:

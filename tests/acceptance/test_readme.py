@@ -95,7 +95,17 @@ def is_picture(block: Block) -> bool:
     return block.language == "text" and "──▶" in block.text
 
 
-KINDS: list[Callable[[Block], bool]] = [is_make, is_deploying, is_verifying, is_mending, is_migrating, is_mapping, is_pandas, is_tree, is_picture]
+KINDS: list[Callable[[Block], bool]] = [
+    is_make,
+    is_deploying,
+    is_verifying,
+    is_mending,
+    is_migrating,
+    is_mapping,
+    is_pandas,
+    is_tree,
+    is_picture,
+]
 
 
 def those(kind: Callable[[Block], bool]) -> list[Block]:
