@@ -37,7 +37,7 @@ def verify_published(settings: Settings, against: Against, seed: str | None, say
     url = settings.target_url()
     published = published_run(url, settings.migration_id, settings.target_schema)
     threading.Thread(target=warm, name="firelift-warm", daemon=True).start()
-    workspace = Workspace(settings.working_dir, published.migration_id)
+    workspace = Workspace(settings.working_dir.absolute(), published.migration_id)
     results = _directory(workspace)
     say(f"{published.migration_id}: {len(published.tables)} tables as of {published.read_time}, against {against}")
     with Workers(settings.max_workers) as workers, _documents(settings, against, workers, workspace, published, results, say) as documents:
