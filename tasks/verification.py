@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from firelift.files import write_whole
-from firelift.phases.verification import TooManyRejects, VerificationFailed, verify
+from firelift.phases.verification import Tables, TooManyRejects, VerificationFailed, prove
+from firelift.postgres.ddl import staging_schema
+from firelift.postgres.lock import signature
 from firelift.receipts import RootFound, TransformedAll, Verified
+from firelift.verification.proof import Limits
 from tasks.checkpoint import PHASE
 from tasks.world import Run, world
 
@@ -21,13 +22,34 @@ def verification(run: Run, roots: Sequence[RootFound], transformed: TransformedA
     """The staged tables against the archive. What fails here is taken back before anybody sees it."""
     here = world(run)
     here.begin("verification")
-    done = verify(here.database_url, run.migration_id, here.directory, [root.collection for root in roots], here.plan(), transformed.tables)
-    write_whole(
-        here.workspace.verification_results / "differences.json", json.dumps([found.model_dump() for found in done.differences], indent=1)
+    limits = Limits(here.settings.max_lookup_ms, here.settings.max_count_ms)
+    schema = staging_schema(run.migration_id)
+    proof = prove(
+        here.workers,
+        Tables(here.database_url, signature(run.migration_id), schema, here.plan(), here.directory),
+        [root.collection for root in roots],
+        here.settings.verification_level,
+        run.migration_id,
+        read_time="",
+        limits=limits,
+        results=here.workspace.verification_results,
+    )
+    done = Verified(
+        level=proof.level,
+        against=proof.against,
+        seed=proof.seed,
+        passed=not proof.differences_total,
+        tables=proof.tables,
+        compared=sum(table.compared for table in proof.tables),
+        reread=0,
+        expectations=0,
+        differences_total=proof.differences_total,
+        differences=proof.differences,
     )
     if not done.passed:
         first = done.differences[0]
-        raise VerificationFailed(differences=len(done.differences), first=f"{first.table} {first.key}: {first.what}")
+        where = " ".join(filter(None, (first.table, first.key, first.field)))
+        raise VerificationFailed(differences=done.differences_total, first=f"{where}: {first.what}")
     if transformed.rejected > here.settings.max_rejects:
         raise TooManyRejects(rejected=transformed.rejected, allowed=here.settings.max_rejects, reasons="; ".join(transformed.reasons))
     here.end("verification", done)

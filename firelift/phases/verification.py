@@ -12,15 +12,19 @@ from typing import NamedTuple
 from firelift.archive import file_name, ranges
 from firelift.errors import FireliftError
 from firelift.files import storage_errors
+from firelift.firestore.channel import Source
 from firelift.phases.transformation import ArchiveIncomplete, receipt_path
 from firelift.plan import Plan, TablePlan
 from firelift.postgres.connect import connect
 from firelift.postgres.read import count_rows
-from firelift.receipts import ChunkTransformed, TableCompared, TableCounts
+from firelift.receipts import ChunkTransformed, RelationChecked, TableCompared, TableCounts
+from firelift.verification.columns import prove_columns
 from firelift.verification.compare import ChunkCompared, Sides, TableTally, compare_chunk
-from firelift.verification.keys import compare_keys
-from firelift.verification.listed import Listed, joined
-from firelift.verification.proof import SAMPLE, Level, Piece
+from firelift.verification.keys import Key, compare_keys, keys_at
+from firelift.verification.listed import Listed, joined, listed
+from firelift.verification.proof import SAMPLE, Against, Level, Limits, Piece, Proof, Reread
+from firelift.verification.relations import prove_relations
+from firelift.verification.reread import reread_tables
 from firelift.verification.sample import Chosen, draw
 from firelift.workers import Workers
 
@@ -69,27 +73,98 @@ class Compared(NamedTuple):
 
     tables: tuple[TableCompared, ...]
     pieces: tuple[Piece, ...]
-    differences: Listed
+    told: tuple[Listed, ...]
+    """The differences, part by part."""
+
+
+def prove(
+    workers: Workers,
+    tables: Tables,
+    roots: Sequence[str],
+    level: Level,
+    seed: str,
+    *,
+    against: Against = "archive",
+    source: Source | None = None,
+    read_time: str,
+    relations: Sequence[RelationChecked] | None = None,
+    limits: Limits,
+    earlier: Path | None = None,
+    results: Path,
+    progress: Progress = lambda _: None,
+) -> Proof:
+    """Finds out everything that the level asks for about the tables; judges nothing.
+
+    `relations` are those that import recorded, `earlier` is an older verification.json. With `source`, the comprehensive level reads some
+    documents again from Firestore. Every difference is in differences.csv in `results`, which is there also when there is none.
+    Raises ArchiveIncomplete.
+    """
+    where = (tables.url, tables.session, tables.schema)
+    chunks = stored_chunks(tables.run, roots)
+    with parts_of(results) as parts:
+        compared = compare_tables(workers, tables, chunks, level, seed, parts, progress)
+        rereads, told = _reread(tables, chunks, seed, source, read_time, parts) if level == "comprehensive" and source else ((), Listed())
+        differences = joined([*compared.told, told], results / DIFFERENCES)
+    return Proof(
+        level=level,
+        against=against,
+        schema_name=tables.schema,
+        read_time=read_time,
+        seed=seed,
+        tables=compared.tables,
+        pieces=compared.pieces,
+        relations=prove_relations(*where, tables.plan, relations) if level != "basic" else (),
+        columns=prove_columns(*where, tables.plan, tables.run) if level != "basic" else (),
+        rereads=rereads,
+        differences_total=differences.total,
+        differences=differences.first,
+        warnings=tuple(f"{reread.table}: {reread.unavailable}" for reread in rereads if reread.unavailable),
+    )
 
 
 def compare_tables(
-    workers: Workers, tables: Tables, roots: Sequence[str], level: Level, seed: str, results: Path, progress: Progress = lambda _: None
+    workers: Workers,
+    tables: Tables,
+    chunks: Sequence[StoredChunk],
+    level: Level,
+    seed: str,
+    parts: Path,
+    progress: Progress = lambda _: None,
 ) -> Compared:
     """Rows decoded back into documents and compared with the archive's: a sample of each table, or all where the level is comprehensive.
 
-    Every difference is in differences.csv in `results`, which is there also when there is none. Raises ArchiveIncomplete.
+    The differences are in files in `parts`. Raises ArchiveIncomplete.
     """
-    chunks = stored_chunks(tables.run, roots)
     wanted = None if level == "comprehensive" else SAMPLE[level]
-    with _parts(results) as parts:
-        sides = Sides(tables.url, tables.session, tables.schema, tables.run, parts, whole=wanted is None)
-        chosen = {table.collection: _drawn(table, chunks, wanted, seed) for table in tables.plan.tables}
-        done = list(_compared(workers, sides, chunks, chosen, progress))
-        rows = _rows(tables)
-        settled = [_settled(workers, sides, chunks, done, table, wanted, rows[table.table]) for table in tables.plan.tables]
-        told = [each.told for each in settled] + [part.differences for part in done]
-        differences = joined(told, results / DIFFERENCES)
-    return Compared(tuple(each.table for each in settled), tuple(piece for part in done for piece in part.pieces), differences)
+    sides = Sides(tables.url, tables.session, tables.schema, tables.run, parts, whole=wanted is None)
+    chosen = {table.collection: _drawn(table, chunks, wanted, seed) for table in tables.plan.tables}
+    done = list(_compared(workers, sides, chunks, chosen, progress))
+    rows = _rows(tables)
+    settled = [_settled(workers, sides, chunks, done, table, wanted, rows[table.table]) for table in tables.plan.tables]
+    return Compared(
+        tables=tuple(each.table for each in settled),
+        pieces=tuple(piece for part in done for piece in part.pieces),
+        told=(*(each.told for each in settled), *(part.differences for part in done)),
+    )
+
+
+def _reread(
+    tables: Tables, chunks: Sequence[StoredChunk], seed: str, source: Source, read_time: str, parts: Path
+) -> tuple[tuple[Reread, ...], Listed]:
+    """Some documents of every table once more from Firestore."""
+    chosen = [(table, _keys(tables.run, chunks, table, seed)) for table in tables.plan.tables]
+    where = (source, read_time, tables.url, tables.session, tables.schema, tables.plan.database)
+    done = list(reread_tables(*where, chosen))
+    return tuple(reread for reread, _ in done), listed((differs for _, found in done for differs in found), parts / "reread.csv")
+
+
+def _keys(run: Path, chunks: Sequence[StoredChunk], table: TablePlan, seed: str) -> list[Key]:
+    drawn = _drawn(table, chunks, SAMPLE["comprehensive"], f"{seed}:reread")
+    return [
+        key
+        for number, places in drawn.items()
+        for key in keys_at(run, table.collection, chunks[number].name, chunks[number].archived, places)
+    ]
 
 
 def stored_chunks(run: Path, roots: Sequence[str]) -> list[StoredChunk]:
@@ -111,7 +186,7 @@ def _receipt(run: Path, root: str, chunk: str) -> ChunkTransformed:
 
 
 @contextmanager
-def _parts(results: Path) -> Iterator[Path]:
+def parts_of(results: Path) -> Iterator[Path]:
     """A directory for the lists of differences until they are put together; what another attempt left there is gone."""
     parts = results / ".differences"
     shutil.rmtree(parts, ignore_errors=True)

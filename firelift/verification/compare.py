@@ -62,7 +62,7 @@ class ChunkCompared:
     chunk: str
     tables: dict[str, TableTally] = field(default_factory=dict)
     pieces: list[Piece] = field(default_factory=list)
-    differences: Listed = Listed()
+    differences: Listed = field(default_factory=Listed)
 
 
 def compare_chunk(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from firelift.firestore.values import Document, Value, kind_of, same_value, vector_elements
+from firelift.firestore.values import KIND_OF, ONEOF, Document, Value, is_vector, same_value, vector_elements
 from firelift.verification.shown import shortened, shown, shown_double, shown_moment
 
 MOST_ELEMENTS: Final = 20
@@ -54,7 +54,7 @@ def _fields(outer: str, expected: object, found: object) -> Iterator[FieldDiffer
 def _values(path: str, expected: Value, found: Value) -> Iterator[FieldDiffers]:
     if same_value(expected, found):
         return
-    kinds = kind_of(expected), kind_of(found)
+    kinds = _kind(expected), _kind(found)
     if kinds[0] != kinds[1]:
         yield FieldDiffers(path, "type", shown(expected), shown(found))
     elif kinds[0] == "map":
@@ -65,6 +65,11 @@ def _values(path: str, expected: Value, found: Value) -> Iterator[FieldDiffers]:
         yield from _components(path, expected, found)
     else:
         yield FieldDiffers(path, "value", shown(expected), shown(found))
+
+
+def _kind(value: Value) -> str:
+    # A row that somebody changed may hold what is no value at all, such as NULL inside an array.
+    return "vector" if is_vector(value) else KIND_OF.get(value.WhichOneof(ONEOF), "unknown")
 
 
 def _elements(path: str, expected: Value, found: Value) -> Iterator[FieldDiffers]:

@@ -74,9 +74,16 @@ def _places(keys: Sequence[Key], known: Any) -> list[int | None]:
 
 def _archived_keys(run: Path, collection: str, archived: Archived) -> Iterator[Key]:
     for chunk, file in archived:
-        rejected = rejected_paths(run, chunk)
-        paths: Iterable[str] = pq.read_table(file, columns=["path"])["path"].to_pylist()
-        yield from (tuple(ids_of(path)) for path in paths if path not in rejected and collection_of(path) == collection)
+        yield from keys_at(run, collection, chunk, file, None)
+
+
+def keys_at(run: Path, collection: str, chunk: str, archived: Path, places: Sequence[int] | None) -> Iterator[Key]:
+    """The keys of the stored documents of a collection in one archive chunk; with `places`, of those only."""
+    rejected = rejected_paths(run, chunk)
+    paths: Iterable[str] = pq.read_table(archived, columns=["path"])["path"].to_pylist()
+    keys = (tuple(ids_of(path)) for path in paths if collection_of(path) == collection and path not in rejected)
+    wanted = None if places is None else frozenset(places)
+    return (key for place, key in enumerate(keys) if wanted is None or place in wanted)
 
 
 def _number(key: Key) -> int:

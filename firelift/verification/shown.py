@@ -47,7 +47,7 @@ def shown(value: Value) -> str:
         case "map_value":
             fields = value.map_value.fields
             return f"map {{{', '.join(f'{quoted(key)}: {shown(fields[key])}' for key in sorted(fields))}}}"
-    return "a value of an unknown type"
+    return "no value"
 
 
 def shown_double(number: float) -> str:

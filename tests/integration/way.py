@@ -29,15 +29,18 @@ from firelift.phases.extraction import extract_collection, read_profile
 from firelift.phases.import_ import finish, load_collection, prepare, publish_tables, record_begin
 from firelift.phases.pre_validation import survey, validate
 from firelift.phases.transformation import transform_collection
-from firelift.phases.verification import verify
+from firelift.phases.verification import Tables, prove
 from firelift.plan import Plan, TablePlan
 from firelift.planning import Rules, make_plan
 from firelift.postgres.connect import Connection, connect
 from firelift.postgres.constraints import ForeignKeys
+from firelift.postgres.ddl import staging_schema
+from firelift.postgres.lock import signature
 from firelift.postgres.read import read_rows
-from firelift.receipts import Imported, TableCounts, Validated, Verified, summed
+from firelift.receipts import Imported, TableCounts, Validated, summed
 from firelift.run.workspace import Workspace, new_migration_id
 from firelift.transform import compile_decoder
+from firelift.verification.proof import Limits, Proof
 from firelift.workers import Workers
 
 Things = Mapping[str, Mapping[str, object]]
@@ -58,7 +61,7 @@ class Arrival:
     validated: Validated
     counts: dict[str, TableCounts]
     imported: Imported
-    verified: Verified
+    proof: Proof
 
     @cached_property
     def documents(self) -> dict[str, Document]:
@@ -119,7 +122,13 @@ class Arrival:
 
     def check(self) -> None:
         """Every document of Firestore is a row that says the same to the bit, or is kept whole among the rejects, and is counted."""
-        assert self.verified.differences == ()
+        assert self.proof.differences == ()
+        assert [(table.differing, table.rejected + table.rows, table.whole) for table in self.proof.tables] == [
+            (0, table.documents, True) for table in self.proof.tables
+        ]
+        assert [reread for reread in self.proof.rereads if reread.differing or reread.unavailable] == []
+        assert [relation for relation in self.proof.relations if relation.orphans != relation.expected] == []
+        assert [column for column in self.proof.columns if column.present != column.expected_present] == []
         assert {*self.decoded, *self.rejects} == set(self.documents)
         assert not {*self.decoded} & {*self.rejects}
         assert [path for path in self.decoded if not same_document(self.decoded[path], self.documents[path])] == []
@@ -177,10 +186,21 @@ def migrate(
             load_collection(pool, url, migration_id, run, root, expected, lambda _: None)
             for root, expected in zip(roots, rows, strict=True)
         ]
-    imported = finish(url, migration_id, plan, foreign_keys, loaded)
-    verified = verify(url, migration_id, run, roots, plan, counts)
+        imported = finish(url, migration_id, plan, foreign_keys, loaded)
+        proof = prove(
+            pool,
+            Tables(url, signature(migration_id), staging_schema(migration_id), plan, run),
+            roots,
+            "comprehensive",
+            migration_id,
+            source=source,
+            read_time=validated.read_time,
+            relations=imported.relations,
+            limits=Limits(1000, 10_000),
+            results=workspace.verification_results,
+        )
     publish_tables(url, migration_id, plan, "public", validated.read_time)
-    return Arrival(source, url, run, plan, validated, counts, imported, verified)
+    return Arrival(source, url, run, plan, validated, counts, imported, proof)
 
 
 def write(source: Source, documents: Things) -> None:
