@@ -82,9 +82,14 @@ def _of_a_row(spot: Spot) -> sql.Composed:
         before, after = sql.Identifier(f"s{number}", "v"), sql.Identifier(f"s{number + 1}")
         walked.append(sql.SQL("CROSS JOIN LATERAL ({}) AS {} (v)").format(_walked(step, before), after))
     last = sql.Identifier(f"s{len(spot.steps)}", "v")
-    return sql.SQL("(SELECT count(*) FROM {} WHERE {})").format(
-        sql.SQL(" ").join(walked), sql.SQL(_UNREADABLE[spot.reads_as]).format(v=last)
-    )
+    if spot.reads_as in _TEXTS:
+        # OFFSET 0 keeps the text from being taken out of the JSON anew wherever the condition names it.
+        text = sql.SQL("CROSS JOIN LATERAL (SELECT {v} #>> '{{}}' WHERE jsonb_typeof({v}) = 'string' OFFSET 0) AS told (t)")
+        walked.append(text.format(v=last))
+        condition = sql.SQL("NOT ({})").format(sql.SQL(_TEXTS[spot.reads_as]))
+    else:
+        condition = sql.SQL(_VALUES[spot.reads_as]).format(v=last)
+    return sql.SQL("(SELECT count(*) FROM {} WHERE {})").format(sql.SQL(" ").join(walked), condition)
 
 
 def _walked(step: Step, before: sql.Identifier) -> sql.Composed:
@@ -100,26 +105,32 @@ def _walked(step: Step, before: sql.Identifier) -> sql.Composed:
     return every + sql.SQL(" WHERE key NOT IN ({})").format(sql.SQL(", ").join(map(sql.Literal, step.without)))
 
 
-# The dates that there are, in the years 1 to 9999.
-_LEAP: Final = "([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)"
-_DATE: Final = (
-    "(?!0000)("
-    "[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))"
-    f"|{_LEAP}-02-29)"
+# What `firelift.times` writes. A pattern for all of it takes 7 µs a value.
+_LEAP_YEAR: Final = "^([0-9][0-9](0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)"
+_MOMENT: Final = (
+    "translate(t, '123456789', '000000000') COLLATE \"C\" "
+    "IN ('0000-00-00T00:00:00Z', '0000-00-00T00:00:00.000000Z', '0000-00-00T00:00:00.000000000Z') "
+    "AND left(t, 4) COLLATE \"C\" <> '0000' "
+    "AND substr(t, 6, 2) COLLATE \"C\" BETWEEN '01' AND '12' "
+    "AND substr(t, 9, 2) COLLATE \"C\" BETWEEN '01' AND CASE "
+    f"WHEN substr(t, 6, 5) COLLATE \"C\" = '02-29' AND t ~ '{_LEAP_YEAR}' THEN '29' "
+    "WHEN substr(t, 6, 2) COLLATE \"C\" = '02' THEN '28' "
+    "WHEN substr(t, 6, 2) COLLATE \"C\" IN ('04', '06', '09', '11') THEN '30' ELSE '31' END "
+    "AND substr(t, 12, 2) COLLATE \"C\" <= '23' "
+    "AND substr(t, 15, 2) COLLATE \"C\" <= '59' "
+    "AND substr(t, 18, 2) COLLATE \"C\" <= '59'"
 )
-_TIME: Final = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.]([0-9]{6}|[0-9]{9}))?Z"
 _SPECIAL: Final = "('NaN', 'Infinity', '-Infinity')"
 
-
-def _text_without(condition: str) -> str:
-    return "jsonb_typeof({v}) = 'string' AND NOT (" + condition.replace("{text}", "{v} #>> '{{}}'") + ")"
-
-
-_UNREADABLE: Final[dict[ReadsAs, Any]] = {
-    "timestamp": _text_without("{text} ~ '^" + (_DATE + "T" + _TIME).replace("{", "{{").replace("}", "}}") + "$'"),
-    "bytes": _text_without("length({text}) % 4 = 0 AND {text} ~ '^[A-Za-z0-9+/]*={{0,2}}$'"),
-    "reference": _text_without("{text} !~ '^$|^/|//|/$'"),
-    "double": _text_without("{text} IN " + _SPECIAL),
+# What a text, here `t`, should be.
+_TEXTS: Final[dict[ReadsAs, Any]] = {
+    "timestamp": _MOMENT,
+    "bytes": "length(t) % 4 = 0 AND t ~ '^[A-Za-z0-9+/]*={0,2}$'",
+    "reference": "t !~ '^$|^/|//|/$'",
+    "double": "t IN " + _SPECIAL,
+}
+# What another value, here `v`, should not be.
+_VALUES: Final[dict[ReadsAs, Any]] = {
     "geopoint": "jsonb_typeof({v}) = 'object' AND (jsonb_typeof({v} -> 'latitude') = 'number' "
     "AND jsonb_typeof({v} -> 'longitude') = 'number' AND {v} - 'latitude' - 'longitude' = '{{}}') IS NOT TRUE",
     "vector": "jsonb_typeof({v}) = 'array' AND EXISTS (SELECT FROM jsonb_array_elements(CASE jsonb_typeof({v}) WHEN 'array' THEN {v} "
