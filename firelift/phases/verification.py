@@ -22,6 +22,7 @@ from firelift.verification.columns import prove_columns
 from firelift.verification.compare import ChunkCompared, Sides, TableTally, compare_chunk
 from firelift.verification.keys import Key, compare_keys, keys_at
 from firelift.verification.listed import Listed, joined, listed
+from firelift.verification.nested import prove_nested
 from firelift.verification.proof import SAMPLE, Against, Level, Limits, Piece, Proof, Reread
 from firelift.verification.relations import prove_relations
 from firelift.verification.reread import reread_tables
@@ -115,6 +116,7 @@ def prove(
         pieces=compared.pieces,
         relations=prove_relations(*where, tables.plan, relations) if level != "basic" else (),
         columns=prove_columns(*where, tables.plan, tables.run) if level != "basic" else (),
+        nested=prove_nested(*where, tables.plan) if level == "comprehensive" else (),
         rereads=rereads,
         differences_total=differences.total,
         differences=differences.first,

@@ -59,7 +59,7 @@ def target(arrival: Arrival) -> Iterator[Connection]:
 def proved(workers: Workers, arrival: Arrival, results: Path, level: Level, seed: str = "seed", **how: Any) -> Proof:
     tables = how.pop("tables", None) or Tables(arrival.url, "firelift-test", "public", arrival.plan, arrival.run)
     roots = [root.collection for root in arrival.validated.roots]
-    given = {"read_time": arrival.validated.read_time, "limits": Limits(1000, 1000), "results": results} | how
+    given: dict[str, Any] = {"read_time": arrival.validated.read_time, "limits": Limits(1000, 1000), "results": results} | how
     return prove(workers, tables, roots, level, seed, **given)
 
 
@@ -155,7 +155,7 @@ def test_a_later_verification_forgets_the_differences_of_an_earlier_one(
 
 
 def test_each_level_asks_what_the_one_below_asks_and_more(workers: Workers, arrival: Arrival, tmp_path: Path) -> None:
-    known = {"relations": arrival.imported.relations, "source": arrival.source}
+    known: dict[str, Any] = {"relations": arrival.imported.relations, "source": arrival.source}
     basic, standard, comprehensive = (proved(workers, arrival, tmp_path, level, **known) for level in SAMPLE)
     assert (basic.relations, basic.columns, basic.rereads) == ((), (), ())
     assert standard.relations

@@ -132,6 +132,8 @@ def test_what_leaves_no_trace_on_paper_is_seen(plain: str, seen: str) -> None:
         ("1e-7", "0.0000001", True),
         ("-0.0", "0.0", True),
         ("0.1", "0.10000000000000000001", False),
+        ("100000000000000000000.0", "100000000000000000001.0", False),
+        ('{"a":0.3}', '{"a": 0.3}', True),
         ("true", "1", False),
         ("null", '"null"', False),
         ("[1,2]", "[2,1]", False),
