@@ -205,3 +205,42 @@ def test_the_tables_of_a_schema_are_compared_and_no_others(workers: Workers, arr
     target.execute('CREATE TABLE "Other %s".people_pets AS TABLE public.people_pets; DELETE FROM public.people')
     other = Tables(arrival.url, "firelift-test", "Other %s", arrival.plan, arrival.run)
     assert proved(workers, arrival, tmp_path, "comprehensive", tables=other).differences_total == 0
+
+
+def test_a_table_or_column_that_is_gone_is_a_difference_and_the_others_are_compared(
+    workers: Workers, arrival: Arrival, target: Connection, tmp_path: Path
+) -> None:
+    target.execute("CREATE SCHEMA gone; CREATE TABLE gone.people AS TABLE public.people")
+    gone = Tables(arrival.url, "firelift-test", "gone", arrival.plan, arrival.run)
+    proof = proved(workers, arrival, tmp_path, "comprehensive", tables=gone, source=arrival.source)
+    assert [(difference.table, difference.key, difference.what) for difference in listed(tmp_path)] == [
+        ("people_pets", "*", "missing table")
+    ]
+    assert compared(proof, "people").compared == PEOPLE
+    assert (compared(proof, "people_pets").differing, compared(proof, "people_pets").whole) == (PETS, False)
+    target.execute("ALTER TABLE gone.people DROP COLUMN n; CREATE TABLE gone.people_pets AS TABLE public.people_pets")
+    proof = proved(workers, arrival, tmp_path, "standard", tables=gone, source=arrival.source)
+    assert [(difference.table, difference.field, difference.what) for difference in listed(tmp_path)] == [("people", "n", "missing column")]
+    assert compared(proof, "people_pets").compared == PETS
+
+
+@pytest.mark.parametrize(
+    ("schema", "column", "to"),
+    [
+        ("numbers", "n", "numeric"),
+        ("texts", "n", "text"),
+        ("objects", "name", "jsonb USING to_jsonb(name)"),
+        ("short", "name", "varchar(3) USING substr(name, 1, 3)"),
+        ("moments", "firestore_created_at", "timestamp"),
+    ],
+)
+def test_a_column_of_another_type_is_seen_in_every_row(
+    workers: Workers, arrival: Arrival, target: Connection, tmp_path: Path, schema: str, column: str, to: str
+) -> None:
+    target.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.people AS TABLE public.people".encode())
+    target.execute(f"ALTER TABLE {schema}.people ALTER COLUMN {column} TYPE {to}".encode())
+    people = arrival.plan.model_copy(update={"tables": (arrival.plan.table_of("people"),)})
+    proved(workers, arrival, tmp_path, "comprehensive", tables=Tables(arrival.url, "firelift-test", schema, people, arrival.run))
+    found = listed(tmp_path)
+    assert {difference.key for difference in found} == {f"p{number:03}" for number in range(PEOPLE)}
+    assert column in {difference.field for difference in found}
