@@ -24,6 +24,7 @@ from firelift.verification.compare import ChunkCompared, Sides, TableTally, comp
 from firelift.verification.keys import Key, compare_keys, keys_at
 from firelift.verification.listed import Listed, joined, listed
 from firelift.verification.nested import prove_nested
+from firelift.verification.performance import measure, too_slow
 from firelift.verification.proof import SAMPLE, Against, Level, Limits, Piece, Proof, Reread
 from firelift.verification.relations import prove_relations
 from firelift.verification.reread import reread_tables
@@ -110,6 +111,9 @@ def prove(
         tables = compared.readable
         rereads, told = _reread(tables, chunks, seed, source, read_time, parts) if level == "comprehensive" and source else ((), Listed())
         differences = joined([*compared.told, told], results / DIFFERENCES)
+    asked = level != "basic"
+    performance = measure(*where, tables.plan, level, limits, seed, earlier)
+    unread = (f"{reread.table} could not be read from Firestore again: {reread.unavailable}" for reread in rereads if reread.unavailable)
     return Proof(
         level=level,
         against=against,
@@ -118,13 +122,14 @@ def prove(
         seed=seed,
         tables=compared.tables,
         pieces=compared.pieces,
-        relations=prove_relations(*where, tables.plan, relations) if level != "basic" else (),
-        columns=prove_columns(*where, tables.plan, tables.run) if level != "basic" else (),
+        relations=prove_relations(*where, tables.plan, relations) if asked else (),
+        columns=prove_columns(*where, tables.plan, tables.run) if asked else (),
         nested=prove_nested(*where, tables.plan) if level == "comprehensive" else (),
         rereads=rereads,
+        performance=performance,
         differences_total=differences.total,
         differences=differences.first,
-        warnings=tuple(f"{reread.table}: {reread.unavailable}" for reread in rereads if reread.unavailable),
+        warnings=(*unread, *too_slow(performance)),
     )
 
 

@@ -157,7 +157,12 @@ def test_a_later_verification_forgets_the_differences_of_an_earlier_one(
 def test_each_level_asks_what_the_one_below_asks_and_more(workers: Workers, arrival: Arrival, tmp_path: Path) -> None:
     known: dict[str, Any] = {"relations": arrival.imported.relations, "source": arrival.source}
     basic, standard, comprehensive = (proved(workers, arrival, tmp_path, level, **known) for level in SAMPLE)
-    assert (basic.relations, basic.columns, basic.rereads) == ((), (), ())
+    assert (basic.relations, basic.columns, basic.rereads, basic.performance) == ((), (), (), ())
+    assert (
+        {measured.what for measured in standard.performance}
+        == {"key lookup", "count"}
+        < {measured.what for measured in comprehensive.performance}
+    )
     assert standard.relations
     assert standard.columns
     assert standard.rereads == ()
