@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,13 +15,16 @@ from firelift.files import storage_errors
 from firelift.firestore.channel import Source
 from firelift.phases.transformation import ArchiveIncomplete, receipt_path
 from firelift.plan import Plan, TablePlan
-from firelift.postgres.connect import connect
+from firelift.postgres.fit import standing_tables
 from firelift.postgres.read import count_rows
-from firelift.receipts import ChunkTransformed, RelationChecked, TableCompared, TableCounts
+from firelift.postgres.reading import reading
+from firelift.receipts import ChunkTransformed, Difference, RelationChecked, TableCompared, TableCounts
 from firelift.verification.columns import prove_columns
 from firelift.verification.compare import ChunkCompared, Sides, TableTally, compare_chunk
 from firelift.verification.keys import Key, compare_keys, keys_at
 from firelift.verification.listed import Listed, joined, listed
+from firelift.verification.nested import prove_nested
+from firelift.verification.performance import measure, too_slow
 from firelift.verification.proof import SAMPLE, Against, Level, Limits, Piece, Proof, Reread
 from firelift.verification.relations import prove_relations
 from firelift.verification.reread import reread_tables
@@ -82,6 +85,8 @@ class Compared(NamedTuple):
     pieces: tuple[Piece, ...]
     told: tuple[Listed, ...]
     """The differences, part by part."""
+    readable: Tables
+    """The tables without those that lack a column, or are gone."""
 
 
 def prove(
@@ -110,8 +115,12 @@ def prove(
     chunks = stored_chunks(tables.run, roots)
     with parts_of(results) as parts:
         compared = compare_tables(workers, tables, chunks, level, seed, parts, progress)
+        tables = compared.readable
         rereads, told = _reread(tables, chunks, seed, source, read_time, parts) if level == "comprehensive" and source else ((), Listed())
         differences = joined([*compared.told, told], results / DIFFERENCES)
+    asked = level != "basic"
+    performance = measure(*where, tables.plan, level, limits, seed, earlier)
+    unread = (f"{reread.table} could not be read from Firestore again: {reread.unavailable}" for reread in rereads if reread.unavailable)
     return Proof(
         level=level,
         against=against,
@@ -120,12 +129,14 @@ def prove(
         seed=seed,
         tables=compared.tables,
         pieces=compared.pieces,
-        relations=prove_relations(*where, tables.plan, relations) if level != "basic" else (),
-        columns=prove_columns(*where, tables.plan, tables.run) if level != "basic" else (),
+        relations=prove_relations(*where, tables.plan, relations) if asked else (),
+        columns=prove_columns(*where, tables.plan, tables.run) if asked else (),
+        nested=prove_nested(*where, tables.plan) if level == "comprehensive" else (),
         rereads=rereads,
+        performance=performance,
         differences_total=differences.total,
         differences=differences.first,
-        warnings=tuple(f"{reread.table}: {reread.unavailable}" for reread in rereads if reread.unavailable),
+        warnings=(*unread, *too_slow(performance)),
     )
 
 
@@ -144,15 +155,64 @@ def compare_tables(
     """
     wanted = None if level == "comprehensive" else SAMPLE[level]
     sides = Sides(tables.url, tables.session, tables.schema, tables.run, parts, whole=wanted is None)
-    chosen = {table.collection: _drawn(table, chunks, wanted, seed) for table in tables.plan.tables}
+    lacking = _lacking(tables)
+    readable = replace(tables, plan=tables.plan.model_copy(update={"tables": _without(tables.plan, lacking)}))
+    chosen = {table.collection: _drawn(table, chunks, wanted, seed) for table in readable.plan.tables}
     done = list(_compared(workers, sides, chunks, chosen, progress))
-    rows = _rows(tables)
-    settled = [_settled(workers, sides, chunks, done, table, wanted, rows[table.table]) for table in tables.plan.tables]
+    rows = _rows(readable)
+    settled = [_settled(workers, sides, chunks, done, table, wanted, rows[table.table]) for table in readable.plan.tables]
+    gone = [_gone(chunks, table) for table in tables.plan.tables if table.table in lacking]
     return Compared(
-        tables=tuple(each.table for each in settled),
+        tables=(*(each.table for each in settled), *gone),
         pieces=tuple(piece for part in done for piece in part.pieces),
-        told=(*(each.told for each in settled), *(part.differences for part in done)),
+        told=(
+            listed((differs for found in lacking.values() for differs in found), parts / "tables.csv"),
+            *(each.told for each in settled),
+            *(part.differences for part in done),
+        ),
+        readable=readable,
     )
+
+
+def _lacking(tables: Tables) -> dict[str, list[Difference]]:
+    """The tables that cannot be read by the plan: gone, or without a column. Only in a target that somebody else may change."""
+    with reading(tables.url, tables.session) as connection:
+        standing = standing_tables(connection, tables.schema, [table.table for table in tables.plan.tables])
+    lacking: dict[str, list[Difference]] = {}
+    for table in tables.plan.tables:
+        there = standing.get(table.table)
+        if there is None:
+            lacking[table.table] = [Difference(table=table.table, key="*", what="missing table", expected="a table", found="no table")]
+        elif missing := [column for column in table.target_columns() if column[0] not in there.columns]:
+            lacking[table.table] = [
+                Difference(
+                    table=table.table, key="*", field=name, what="missing column", expected=f"a column of {pg_type}", found="no column"
+                )
+                for name, pg_type in missing
+            ]
+    return lacking
+
+
+def _without(plan: Plan, names: Collection[str]) -> tuple[TablePlan, ...]:
+    return tuple(table for table in plan.tables if table.table not in names)
+
+
+def _gone(chunks: Sequence[StoredChunk], table: TablePlan) -> TableCompared:
+    counts = _counts(chunks, table)
+    return TableCompared(
+        collection=table.collection,
+        table=table.table,
+        documents=counts.rows + counts.rejected,
+        rejected=counts.rejected,
+        rows=0,
+        compared=0,
+        differing=counts.rows,
+        whole=False,
+    )
+
+
+def _counts(chunks: Sequence[StoredChunk], table: TablePlan) -> TableCounts:
+    return sum((chunk.tables[table.collection] for chunk in chunks if table.collection in chunk.tables), TableCounts())
 
 
 def _reread(
@@ -224,7 +284,7 @@ def _compared(
 
 
 def _rows(tables: Tables) -> dict[str, int]:
-    with closing(connect(tables.url, tables.session)) as connection:
+    with reading(tables.url, tables.session) as connection:
         return {table.table: count_rows(connection, tables.schema, table) for table in tables.plan.tables}
 
 
@@ -244,7 +304,7 @@ def _settled(
 ) -> _Settled:
     """A table's figures; where they do not add up its keys are looked through, one by one."""
     mine = [chunk for chunk in chunks if table.collection in chunk.tables]
-    counts = sum((chunk.tables[table.collection] for chunk in mine), TableCounts())
+    counts = _counts(mine, table)
     tally = sum((part.tables[table.collection] for part in done if table.collection in part.tables), TableTally())
     drawn = counts.rows if wanted is None else min(wanted, counts.rows)
     if tally.compared != drawn:

@@ -162,6 +162,20 @@ JOIN pg_class AS target ON target.oid = con.confrelid AND target.relnamespace = 
 JOIN pg_namespace AS space ON space.oid = source.relnamespace
 WHERE nspname = %(schema)s AND contype = 'f' AND convalidated AND coalesce((to_jsonb(con) ->> 'conenforced')::bool, true)
 
+-- name: table_blocks
+SELECT pg_relation_size(class.oid) / current_setting('block_size')::int
+FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = relnamespace
+WHERE nspname = %(schema)s AND relname = %(table)s AND relkind IN ('r', 'p')
+
+-- name: indexed_columns
+-- The columns of each index that serves every row, in its order.
+SELECT array(
+    SELECT attname::text FROM unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
+    JOIN pg_attribute ON attrelid = indrelid AND attnum = key.number ORDER BY place
+)
+FROM pg_index JOIN pg_class AS class ON class.oid = indrelid JOIN pg_namespace AS space ON space.oid = relnamespace
+WHERE nspname = %(schema)s AND relname = %(table)s AND indisvalid AND indpred IS NULL
+
 -- name: taken_names
 -- Whatever bears one of these names in a schema. Tables, views, indexes, sequences share one namespace, types another, and every
 -- table has a row type, so a type is in the way as well. Array types are not: PostgreSQL renames them itself.

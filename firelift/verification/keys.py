@@ -31,7 +31,7 @@ def compare_keys(
     """Names every row that no archived document has, and every document without a row that was not named `already`; where the whole
     table is compared, those are. Names the table itself if it has another number of `rows` than of `documents`.
 
-    Holds 9 bytes a document: two keys are taken for one in 1 of 2^64 cases.
+    Holds some 20 bytes a document: two keys are taken for one in 1 of 2^64 cases.
     """
     table = Plan.model_validate_json((sides.run / "plan.json").read_text()).table_of(collection)
     return listed(_found(sides, table, archived, rows, documents, already), sides.parts / f"keys-{file_name(collection)}.csv")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import marshal
+import re
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -19,6 +20,7 @@ from firelift.verification.fields import FieldDiffers, path_of
 from firelift.verification.shown import shortened, shown_cell
 
 Row = list[Any]
+_LONG: Final = re.compile(r"[0-9.]{17}")
 
 
 class RowForm:
@@ -35,22 +37,30 @@ class RowForm:
         """Whether the two say the same; jsonb as Postgres compares it, all else bit by bit. Takes equal jsonb out of both rows."""
         for place in self._json:
             one, other = expected[place], found[place]
-            if one is not None and other is not None and same_json(one, other):
+            if isinstance(one, str) and isinstance(other, str) and same_json(one, other):
                 expected[place] = found[place] = None
-        # Lists of plain values: another NaN, -0.0 and 1 for 1.0 or true have other bytes, which `==` does not tell.
-        return marshal.dumps(expected, 2) == marshal.dumps(found, 2)
+        return _image(expected) == _image(found)
 
     def differing(self, expected: Row, found: Row) -> Iterator[FieldDiffers]:
         """Each column that differs, under the name of its field."""
         for place in range(self._keys, len(self._names)):
             one, other = expected[place], found[place]
-            if marshal.dumps(one, 2) == marshal.dumps(other, 2):
+            if _image(one) == _image(other):
                 continue
-            if place in self._json and one is not None and other is not None and same_json(one, other):
+            if place in self._json and isinstance(one, str) and isinstance(other, str) and same_json(one, other):
                 continue
             name = self._names[place]
             what = "residue" if name == RESIDUE else "column"
             yield FieldDiffers(self._fields.get(name, name), what, *shortened(shown_cell(one), shown_cell(other)))
+
+
+def _image(cells: Any) -> bytes:
+    """Plain values as bytes: another NaN, -0.0 and 1 for 1.0 or true have other ones, which `==` does not tell."""
+    try:
+        return marshal.dumps(cells, 2)
+    except ValueError:
+        # A column that somebody gave another type holds what the encoder never makes.
+        return repr(cells).encode("utf-8", "backslashreplace")
 
 
 def _columns_of(column: Any) -> tuple[str, ...]:
@@ -61,9 +71,14 @@ def same_json(one: str, other: str) -> bool:
     """Whether two JSON texts are one jsonb: numbers by value and not by spelling, but 1 is not 1.0."""
     if one == other:
         return True
-    if "." in one or "." in other or "e" in one:
-        return bool(_exactly(one) == _exactly(other))
-    return orjson.dumps(orjson.loads(one), option=orjson.OPT_SORT_KEYS) == orjson.dumps(orjson.loads(other), option=orjson.OPT_SORT_KEYS)
+    # Decimals of at most 15 digits are one to one with the doubles that they are read as, and that is ten times as fast.
+    if not _LONG.search(one) and not _LONG.search(other) and _canonical(one) == _canonical(other):
+        return True
+    return bool(_exactly(one) == _exactly(other))
+
+
+def _canonical(text: str) -> bytes:
+    return orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS)
 
 
 def _integer(digits: str) -> tuple[str, int]:

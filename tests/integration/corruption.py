@@ -70,7 +70,7 @@ def _rich(source: Source, number: int, chance: Random) -> dict[str, object]:
         "at": moment,
         "raw": chance.randbytes(12),
         "spot": GeoPoint(number + 0.25, -number - 0.5),
-        "vector": Vector([chance.random(), float(number), -0.0]),
+        "vector": Vector((chance.random(), float(number), -0.0)),
         "org": reference(f"orgs/o{number % ORGS}"),
         "any": reference(f"orgs/o{number % ORGS}" if number % 2 else f"rich/{_id(number)}"),
         "tags": [f"tag {number}", "b", "cafe\u0301"],
@@ -187,7 +187,7 @@ CORRUPTIONS = [
         f"NOT {_says('both')}",
         "both",
     ),
-    Corruption("another zero beneath an integer", "both", "'-0'::float8", "both = 0 AND both::text = '0'"),
+    Corruption("another zero beneath an integer", "both", "'-0'::float8", '"both" = 0'),
     Corruption("one more", "count", "count + 1"),
     Corruption("one less", "big", "big - 1"),
     Corruption("2^53 more", "big", "big + 9007199254740992"),
@@ -221,6 +221,7 @@ CORRUPTIONS = [
         f"nothing IS NULL AND NOT {_says('nothing')}",
         "nothing",
     ),
+    Corruption("a number for null", "nothing", "0", "nothing IS NULL"),
     Corruption("nothing for a value", "label", "NULL"),
     Corruption("a JSON null for NULL", "anything", "'null'::jsonb", "anything IS NULL"),
     # times
@@ -363,7 +364,7 @@ def _change(connection: Connection, corruption: Corruption, root: str, key: Key)
     update = sql.SQL("UPDATE {} AS row SET {} = {} WHERE {}").format(_table(corruption.table), column, changed, _is(corruption.table))
     # As text: beside parameters psycopg takes a percent sign for a placeholder.
     connection.execute(update.as_string(connection).replace("%", "%%").replace("%%s", "%s"), key)
-    return _image(connection, corruption.table, key) != before
+    return bool(_image(connection, corruption.table, key) != before)
 
 
 def _image(connection: Connection, table: str, key: Key) -> Any:

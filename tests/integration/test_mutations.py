@@ -14,6 +14,7 @@ from psycopg import sql
 
 from firelift.local.postgres import PostgresServer
 from firelift.phases.verification import DIFFERENCES, Compared, Tables, compare_tables, parts_of, stored_chunks
+from firelift.plan import TYPE_OF
 from firelift.postgres.connect import Connection
 from firelift.receipts import Difference
 from firelift.verification.listed import Listed, joined
@@ -80,7 +81,7 @@ def target(verified: Verified) -> Iterator[Verified]:
 
 def listed(results: Path) -> list[Difference]:
     with (results / DIFFERENCES).open(newline="", encoding="utf-8") as file:
-        return [Difference(**row) for row in csv.DictReader(file)]  # type: ignore[arg-type]
+        return [Difference(**row) for row in csv.DictReader(file)]
 
 
 def check_found(target: Verified, planted: Planted) -> None:
@@ -123,6 +124,8 @@ def test_rows_that_are_not_as_they_were_are_found_and_named(target: Verified, na
 def test_there_is_a_corruption_of_every_column_and_type(verified: Verified) -> None:
     planned = verified.arrival.table("rich")
     assert {column.name for column in planned.columns} - {corruption.column for corruption in CORRUPTIONS} <= {"note"}
+    assert {column.holds for column in planned.columns} == set(TYPE_OF)
+    assert {column.null_means for column in planned.columns} == {"missing", "null"}
     assert len({corruption.name for corruption in CORRUPTIONS} | set(STRUCTURAL)) >= 30
 
 

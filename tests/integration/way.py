@@ -129,6 +129,7 @@ class Arrival:
         assert [reread for reread in self.proof.rereads if reread.differing or reread.unavailable] == []
         assert [relation for relation in self.proof.relations if relation.orphans != relation.expected] == []
         assert [column for column in self.proof.columns if column.present != column.expected_present] == []
+        assert [place for place in self.proof.nested if place.unreadable] == []
         assert {*self.decoded, *self.rejects} == set(self.documents)
         assert not {*self.decoded} & {*self.rejects}
         assert [path for path in self.decoded if not same_document(self.decoded[path], self.documents[path])] == []

@@ -1,0 +1,83 @@
+"""Values inside jsonb and array columns, at every place of which the plan says how to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+from firelift.plan import EXTRA, Column, Plan, Shape, TablePlan
+from firelift.postgres.nested import Every, Spot, Step, Unreadable, unreadable
+from firelift.postgres.reading import reading
+from firelift.verification.fields import path_of
+from firelift.verification.proof import NestedProved
+
+MOST_PLACES: Final = 200
+"""Places of a table that are looked at, outermost first."""
+
+Named = dict[Spot, str]
+"""Spots with the paths that people know them by."""
+
+
+def prove_nested(url: str, session: str, schema: str, plan: Plan) -> tuple[NestedProved, ...]:
+    """How many values at each typed place, in rows without residue, cannot be read as the plan says."""
+    with reading(url, session) as connection:
+        return tuple(
+            _proved(table, spots[found.spot], found)
+            for table in plan.tables
+            if (spots := typed_places(table))
+            for found in unreadable(connection, schema, table, list(spots))
+        )
+
+
+def typed_places(table: TablePlan) -> Named:
+    """Up to MOST_PLACES places of a table at which JSON stands for something that JSON has no type for, and arrays."""
+    places = [place for column in table.columns for place in _in_column(column)]
+    if table.extra is not None:
+        places += _beneath(EXTRA, (), "", table.extra)
+    return dict(islice(sorted(places, key=lambda place: len(place[0].steps)), MOST_PLACES))
+
+
+def _in_column(column: Column) -> Iterator[tuple[Spot, str]]:
+    path = path_of("", column.field)
+    if column.type.endswith("[]"):
+        yield Spot(column.name, (), "moment" if column.type == "timestamptz[]" else "element"), f"{path}[*]"
+    elif column.shape is not None:
+        yield from _in_shape(column.name, (), path, column.shape)
+
+
+def _in_shape(column: str, steps: tuple[Step, ...], path: str, shape: Shape) -> Iterator[tuple[Spot, str]]:
+    if shape.string != "string":
+        yield Spot(column, steps, shape.string), path
+    if shape.object == "geopoint":
+        yield Spot(column, steps, "geopoint"), path
+    if shape.array == "vector":
+        yield Spot(column, steps, "vector"), path
+    yield from _beneath(column, steps, path, shape)
+
+
+def _beneath(column: str, steps: tuple[Step, ...], path: str, shape: Shape) -> Iterator[tuple[Spot, str]]:
+    # A key with NUL is never shown as it is: its map is told by the residue.
+    keys = {key: child for key, child in shape.keys.items() if "\0" not in key}
+    for key, child in keys.items():
+        yield from _in_shape(column, (*steps, key), path_of(path, key), child)
+    if shape.every is not None:
+        yield from _in_shape(column, (*steps, Every(tuple(keys))), f"{path}[*]", shape.every)
+
+
+def _proved(table: TablePlan, place: str, found: Unreadable) -> NestedProved:
+    return NestedProved(
+        table=table.table,
+        column=found.spot.column,
+        place=place,
+        reads_as=_read_as(table, found.spot),
+        unreadable=found.values,
+        query=found.query,
+    )
+
+
+def _read_as(table: TablePlan, spot: Spot) -> str:
+    """For an array column the type of its elements."""
+    if spot.reads_as in ("element", "moment"):
+        return dict(table.target_columns())[spot.column].removesuffix("[]")
+    return spot.reads_as

@@ -1,0 +1,130 @@
+"""How fast the target answers, and where that is slower than it should be."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from firelift.plan import Plan, TablePlan
+from firelift.postgres.connect import Connection
+from firelift.postgres.constraints import Relation, relations_of
+from firelift.postgres.fit import StandingTable, standing_tables
+from firelift.postgres.performance import (
+    Answers,
+    What,
+    counts,
+    drawn,
+    is_indexed,
+    joins_to_parent,
+    key_lookups,
+    range_scans,
+    reference_lookups,
+)
+from firelift.postgres.reading import reading
+from firelift.verification.proof import Level, Limits, Measured
+
+LOOKUPS: Final[dict[Level, int]] = {"basic": 0, "standard": 20, "comprehensive": 200}
+COUNTS: Final[dict[Level, int]] = {"basic": 0, "standard": 1, "comprehensive": 3}
+SCANS: Final = 20
+SETTINGS: Final[dict[str, str]] = {"key lookup": "MIGRATION_MAX_LOOKUP_MS", "count": "MIGRATION_MAX_COUNT_MS"}
+
+Earlier = Mapping[tuple[str, str], float]
+"""The p50 of an earlier run, by table and kind of question."""
+
+
+def measure(
+    url: str, session: str, schema: str, plan: Plan, level: Level, limits: Limits, seed: str, earlier: Path | None = None
+) -> tuple[Measured, ...]:
+    """Nothing for basic; standard looks up keys and counts; comprehensive also follows references, scans and joins.
+
+    `earlier` is an older verification.json: one that is not there, or not whole, or of something else, has nothing to compare with.
+    """
+    if level == "basic":
+        return ()
+    before = earlier_figures(earlier)
+    with reading(url, session) as connection:
+        standing = standing_tables(connection, schema, [table.table for table in plan.tables])
+        there = [table for table in plan.tables if table.table in standing and _is_whole(table, standing[table.table])]
+        return tuple(
+            _measured(table, answers, limits, before)
+            for table in there
+            for answers in _answers(connection, schema, table, list(relations_of(there)), level, seed)
+            if answers.times
+        )
+
+
+def _is_whole(table: TablePlan, standing: StandingTable) -> bool:
+    return all(name in standing.columns for name, _ in table.target_columns())
+
+
+def too_slow(measured: Sequence[Measured]) -> tuple[str, ...]:
+    """A warning for each figure above its limit: the table, the figure, the limit and the setting that has it."""
+    return tuple(
+        f"{one.table}: {one.what} takes {one.p95:.1f} ms (p95 of {one.samples}), more than the {one.limit:g} ms of {SETTINGS[one.what]}"
+        for one in measured
+        if one.limit is not None and one.p95 > one.limit
+    )
+
+
+def earlier_figures(file: Path | None) -> Earlier:
+    """Those in a verification.json, as far as it has any."""
+    try:
+        told = json.loads(file.read_bytes()) if file else {}
+    except (OSError, ValueError):
+        return {}
+    listed = told.get("performance") if isinstance(told, dict) else None
+    return {place: p50 for entry in (listed if isinstance(listed, list) else []) for place, p50 in _figure(entry)}
+
+
+def _figure(entry: Any) -> Iterator[tuple[tuple[str, str], float]]:
+    if not isinstance(entry, dict):
+        return
+    table, what, p50 = entry.get("table"), entry.get("what"), entry.get("p50")
+    if isinstance(table, str) and isinstance(what, str) and isinstance(p50, int | float) and math.isfinite(p50):
+        yield (table, what), float(p50)
+
+
+def _answers(
+    connection: Connection, schema: str, table: TablePlan, relations: Sequence[Relation], level: Level, seed: str
+) -> Iterator[Answers]:
+    number = int.from_bytes(hashlib.sha256(f"{seed}:{table.collection}".encode()).digest()[:4], "big") >> 1
+    keys = drawn(connection, schema, table, table.keys, LOOKUPS[level], number)
+    yield key_lookups(connection, schema, table, keys)
+    yield counts(connection, schema, table, COUNTS[level])
+    if level != "comprehensive":
+        return
+    yield range_scans(connection, schema, table, keys[:SCANS])
+    ours = [relation for relation in relations if relation.table == table.table]
+    for relation in ours:
+        if relation.kind == "parent":
+            yield joins_to_parent(connection, schema, table, relation, keys[:SCANS])
+    indexed = (one for one in ours if one.kind == "link" and is_indexed(connection, schema, table.table, one.columns))
+    if link := next(indexed, None):
+        values = drawn(connection, schema, table, link.columns, LOOKUPS[level], number)
+        yield reference_lookups(connection, schema, table, link, values)
+
+
+def _measured(table: TablePlan, answers: Answers, limits: Limits, before: Earlier) -> Measured:
+    seconds = sum(answers.times) / 1000
+    limit: dict[What, float] = {"key lookup": limits.lookup_ms, "count": limits.count_ms}
+    return Measured(
+        table=table.table,
+        what=answers.what,
+        samples=len(answers.times),
+        p50=percentile(answers.times, 50),
+        p95=percentile(answers.times, 95),
+        p99=percentile(answers.times, 99),
+        rows_per_second=round(answers.rows / seconds, 1) if seconds and answers.rows else None,
+        earlier_p50=before.get((table.table, answers.what)),
+        limit=limit.get(answers.what),
+        query=answers.query,
+    )
+
+
+def percentile(times: Sequence[float], percent: int) -> float:
+    """The smallest of them that so many percent do not exceed, to the microsecond."""
+    return round(sorted(times)[math.ceil(len(times) * percent / 100) - 1], 3)
