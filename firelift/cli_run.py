@@ -75,7 +75,7 @@ def _refuse_unusable(settings: Settings) -> Callable[[Settings], str]:
     """Say what is wrong with addresses, credentials and files before Prefect takes its half minute; returns what tells sources apart."""
     from firelift.firestore.channel import open_firestore
     from firelift.postgres.connect import parameters_of
-    from tasks.world import source_label, source_of
+    from firelift.sources import source_label, source_of
 
     if settings.database_url is not None:
         parameters_of(settings.database_url.get_secret_value())
