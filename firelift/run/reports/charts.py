@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -55,16 +55,19 @@ class Throughput:
     """Where the run was stopped, or dead, and went on later."""
 
 
-def bars(rows: Sequence[Mapping[str, Any]], count: Callable[[Mapping[str, Any]], float], summed: Sequence[str]) -> list[Bar]:
-    """The largest, then all others in one; `summed` names what is added up for these."""
-    ordered = sorted(rows, key=count, reverse=True)
+def bars(rows: Sequence[Mapping[str, Any]], summed: Sequence[str], first: str | None = None) -> list[Bar]:
+    """The collections with most documents, then all others in one; `summed` names what is added up for these.
+
+    Those with most of `first` stand above all: a difference must not hide among the others.
+    """
+    ordered = sorted(rows, key=lambda row: (-row[first] if first else 0, -row["documents"]))
     # One other is no longer than the bar that stands for the others.
     kept = ordered if len(ordered) == MOST_BARS + 1 else ordered[:MOST_BARS]
     rest = ordered[len(kept) :]
     other = {name: sum(row[name] for row in rest) for name in summed}
-    longest = max([*map(count, kept), count(other) if rest else 0], default=0) or 1
-    drawn = [Bar(row, 100 * count(row) / longest) for row in kept]
-    return [*drawn, *([Bar(other, 100 * count(other) / longest, len(rest))] if rest else [])]
+    longest = max([row["documents"] for row in (*kept, *([other] if rest else []))], default=0) or 1
+    drawn = [Bar(row, 100 * row["documents"] / longest) for row in kept]
+    return [*drawn, *([Bar(other, 100 * other["documents"] / longest, len(rest))] if rest else [])]
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def throughput(kept: Mapping[str, Any]) -> Throughput | None:
     ]
     step = next((step for step in _STEPS if seconds / step <= 6), 86_400 * math.ceil(seconds / 6 / 86_400))
     across = [Tick(100 * at / seconds, at) for at in range(0, int(seconds) + 1, step)]
+    across += [Tick(100.0, seconds)] if across[-1].at < 80 else []
     up = [Tick(25.0 * line, top * line / 4) for line in range(5)]
     return Throughput(tuple(curves), seconds, tuple(across), tuple(up), tuple(100 * at / seconds for at in pauses))
 

@@ -23,7 +23,7 @@ class Material:
     reasons: list[dict[str, Any]] = field(default_factory=list)
     throughput: dict[str, Any] = field(default_factory=dict)
     proved: dict[str, Any] | None = None
-    """`verification-results/verification.json` of this attempt's verification."""
+    """`verification-results/verification.json`, where this attempt's verification failed; of one that passed the status has the receipt."""
 
 
 def material_of(workspace: Workspace, status: Mapping[str, Any]) -> Material:
@@ -56,7 +56,7 @@ def _proved(workspace: Workspace, status: Mapping[str, Any]) -> dict[str, Any] |
         began = datetime.fromisoformat(phase["startedAt"]).timestamp()
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if phase.get("state") not in ("completed", "failed") or written < began - 1:
+    if phase.get("state") != "failed" or written < began - 1:
         return None
     found: dict[str, Any] | None = _read(workspace, name, dict)
     return found if found and found.get("migrationId") in (None, workspace.migration_id) else None

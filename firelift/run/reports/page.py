@@ -15,13 +15,13 @@ from firelift.run.reports.charts import MOST_BARS, bars, throughput
 from firelift.run.reports.state import headline, proof_sentence, what_is_wrong
 from firelift.run.text import count, duration, plain, shortened, size
 
+_COMPARED = ("documents", "rejected", "rows", "compared", "differing", "whole")
 MOST_DIFFERENCES, MOST_FAILED, MOST_COLUMNS, MOST_MESSAGES = 20, 20, 100, 50
 
 
 def html_report(report: Mapping[str, Any], beside: Collection[str] = ()) -> str:
     """The page; `beside` names the files in the run's directory that it may link to."""
     verified = report["verification"]
-    by_differing = sorted(verified["tables"], key=lambda table: -table["differing"]) if verified else []
     largest = {table["collection"]: table["documents"] for table in report["tables"]}
     choices = sorted(report["choices"], key=lambda table: -largest.get(table["collection"], 0))
     html: str = _template().render(
@@ -32,8 +32,8 @@ def html_report(report: Mapping[str, Any], beside: Collection[str] = ()) -> str:
         throughput=throughput(report["throughput"]),
         phases=[{"name": name, **phase} for name, phase in report["phases"].items()],
         longest=max([phase["durationSeconds"] or 0 for phase in report["phases"].values()], default=0) or 1,
-        collections=bars(report["tables"], lambda table: table["documents"], ("documents", "rows", "rejected", "residue")),
-        verified=bars(by_differing, lambda table: table["documents"], ("documents", "rejected", "rows", "compared", "differing")),
+        collections=bars(report["tables"], ("documents", "rows", "rejected", "residue")),
+        verified=bars(verified["tables"] if verified else [], _COMPARED, "differing"),
         choices=choices[:MOST_BARS],
         more_choices=max(0, len(choices) - MOST_BARS),
         beside=beside,
@@ -61,6 +61,7 @@ def _template() -> Any:
         "short": shortened,
         "moment": moment,
         "span": span,
+        "compact": compact,
         "ticks": ticks,
     }
     return environment.get_template("page.html.j2")
@@ -72,12 +73,21 @@ def moment(time: str | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """Times along an axis: 0, 30 s, 2 min, 1 h, 1 h 30 min."""
+    """Times along an axis: 0, 0.4 s, 30 s, 2 min, 1 h, 1 h 30 min."""
+    if 0 < seconds < 10 and seconds != round(seconds):
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s" if whole else "0"
     hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
     return " ".join(f"{number} {unit}" for number, unit in ((hours, "h"), (minutes, "min"), (rest, "s")) if number)
+
+
+def compact(number: float) -> str:
+    """A number along an axis: 0, 2.5, 7,500, 10 M."""
+    if number >= 1_000_000:
+        return f"{number / 1_000_000:g} M"
+    return f"{number:,.0f}" if number == round(number) else f"{number:g}"
 
 
 def ticks(text: str) -> Any:

@@ -78,19 +78,19 @@ def what_is_wrong(report: Mapping[str, Any]) -> str:
     if verified is None or verified["passed"]:
         return ""
     if verified["differences"]:
-        first, total = verified["differences"][0], verified["differencesTotal"]
-        where = f"table {_quoted(first['table'])}, key {_quoted(first['key'])}" + (
-            f", field {_quoted(first['field'])}" if first["field"] else ""
-        )
-        values = f"expected {_quoted(first['expected'])}, found {_quoted(first['found'])}"
-        return (
-            f"{count(total)} difference{'' if total == 1 else 's'}{', the first' if total > 1 else ''}: {where}: {first['what']}, {values}."
-        )
+        return _first_difference(verified["differences"][0], verified["differencesTotal"])
     if verified["failed"]:
         first, total = verified["failed"][0], verified["expectationsFailed"]
         where = f" in {_quoted('.'.join(filter(None, (first['table'], first['column']))))}" if first["table"] else ""
         return f"{count(total)} of {count(verified['expectations'])} expectations not met, the first{where}: {plain(first['expectation'])}."
     return "The verification did not pass."
+
+
+def _first_difference(first: Mapping[str, Any], total: int) -> str:
+    number = "1 difference" if total == 1 else f"{count(total)} differences, the first"
+    field = f", field {_quoted(first['field'])}" if first["field"] else ""
+    values = f"expected {_quoted(first['expected'])}, found {_quoted(first['found'])}"
+    return f"{number}: table {_quoted(first['table'])}, key {_quoted(first['key'])}{field}: {first['what']}, {values}."
 
 
 def _quoted(text: str) -> str:

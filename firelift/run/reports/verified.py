@@ -10,10 +10,10 @@ MOST = 100
 
 
 def verification(result: Mapping[str, Any] | None, proved: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """None where nothing was verified to the end. `result`: the phase's receipt; `proved`: verification.json."""
-    if proved is not None:
-        return _of_file(proved)
-    return _of_receipt(result) if result is not None else None
+    """None where nothing was verified to the end. `result`: the receipt of one that passed; `proved`: verification.json of one that failed."""
+    if result is not None:
+        return _of_receipt(result)
+    return _of_file(proved) if proved is not None else None
 
 
 def _of_receipt(result: Mapping[str, Any]) -> dict[str, Any]:
