@@ -110,7 +110,7 @@ def _arrays(place: Place) -> str:
     if len(elements) > 1:
         return f"arrays of mixed elements ({_shares(elements)}): only jsonb holds them all"
     [kind] = elements
-    only = "" if kind in ("string", "integer", "double", "boolean", "timestamp") else ", for which Postgres has no array type of its own"
+    only = "" if kind in ("string", "integer", "double", "boolean", "timestamp") else ": jsonb"
     return f"every value is an array of {_WORDS[kind][1]}{only}"
 
 

@@ -64,7 +64,7 @@ def table(collection: str, documents: int, rejected: int = 0, residue: int = 0) 
 
 
 def tables_of(names: Sequence[str] = NAMES) -> list[TableReport]:
-    return [table(name, round(40_000 * math.exp(-place / 2)) + 12, place % 4 == 1, 40 * place) for place, name in enumerate(names)]
+    return [table(name, round(40_000 * math.exp(-place / 2)) + 12, int(place % 4 == 1), 40 * place) for place, name in enumerate(names)]
 
 
 def verified(tables: Sequence[TableReport], differing: int = 0, level: str = "comprehensive") -> Verified:

@@ -43,7 +43,7 @@ def why(*things: object, field: str = "f", **more: Mapping[str, object]) -> str:
         ([["a"], []], "every value is an array of strings"),
         ([[]], "every value is an empty array: jsonb takes whatever will be in it"),
         ([["a", 1]], "arrays of mixed elements (50 % integers, 50 % strings): only jsonb holds them all"),
-        ([[{"a": 1}]], "every value is an array of maps, for which Postgres has no array type of its own"),
+        ([[{"a": 1}]], "every value is an array of maps: jsonb"),
         ([GeoPoint(1, 2)], "every value is a geopoint"),
         ([Reference(f"{BELOW}/gone/x")], "references to gone, which is not migrated: the path"),
         ([Reference(f"{BELOW}/c/0")], "every value is a reference to c: its id, so that it can be joined"),

@@ -104,6 +104,8 @@ def _verification(report: Mapping[str, Any]) -> str:
         f"{asked}, {count(verified['expectationsFailed'])} not met.",
         *([f"{_number(verified['documentsReread'], 'document')} read from Firestore again."] if verified["documentsReread"] else []),
     ]
+    if not verified["tables"]:
+        return " ".join(said)
     # A table that differs stands above those that do not, however small it is.
     listed = sorted(verified["tables"], key=lambda table: (-table["differing"], -table["documents"], table["collection"]))
     columns = ("documents", "rows", "compared", "differing")

@@ -10,7 +10,7 @@ MOST = 100
 
 
 def verification(result: Mapping[str, Any] | None, proved: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """None where nothing was verified to the end. `result`: the receipt of one that passed; `proved`: verification.json of one that failed."""
+    """None where nothing was verified to the end. `result`: the receipt of one that passed; `proved`: what a failed one wrote."""
     if result is not None:
         return _of_receipt(result)
     return _of_file(proved) if proved is not None else None
