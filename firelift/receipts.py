@@ -79,9 +79,16 @@ class TableCounts(Receipt):
     rows: int = 0
     residue: int = 0
     rejected: int = 0
+    causes: dict[str, int] = Field(default_factory=dict)
+    """Values in a residue, by cause."""
 
     def __add__(self, other: TableCounts) -> TableCounts:
-        return TableCounts(rows=self.rows + other.rows, residue=self.residue + other.residue, rejected=self.rejected + other.rejected)
+        return TableCounts(
+            rows=self.rows + other.rows,
+            residue=self.residue + other.residue,
+            rejected=self.rejected + other.rejected,
+            causes=tallied([self.causes, other.causes]),
+        )
 
 
 class ChunkTransformed(Receipt):

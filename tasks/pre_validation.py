@@ -8,7 +8,7 @@ from firelift.errors import FireliftError
 from firelift.phases.import_ import record_begin
 from firelift.phases.pre_validation import Target, survey, validate
 from firelift.planning import Foresight
-from firelift.postgres.checks import check_target
+from firelift.postgres.checks import check_target, server_version
 from firelift.postgres.supabase import check_api
 from firelift.receipts import Validated
 from firelift.run.kept import receipt_file
@@ -36,7 +36,10 @@ def chosen(here: World) -> Validated:
     """A new snapshot, with everything about it found to be in order."""
     rules = here.rules()
     snapshot = here.workers.call(survey, here.source, here.settings.read_time)
-    return validate(snapshot, here.selection, rules.naming, rules.mapping, here.directory, target_of(here))
+    target = target_of(here)
+    validated = validate(snapshot, here.selection, rules.naming, rules.mapping, here.directory, target)
+    version = server_version(here.database_url, here.run.migration_id) if target else None
+    return validated.model_copy(update={"postgres_version": version})
 
 
 def standing(here: World) -> Validated | None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from prefect import task
 
-from firelift.files import write_whole
 from firelift.phases.extraction import read_profile
-from firelift.phases.planning import PLAN, misfits, published_plans, standing_plan, vanished
+from firelift.phases.planning import PLAN, misfits, published_plans, standing_plan, vanished, write_plan
 from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import refuse_incomplete, transform_collection
 from firelift.planning import make_plan
@@ -33,7 +32,7 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
     for gone in vanished(earlier, plan, here.selection):
         told = "there is no document of it any more; its table keeps the rows of the last migration"
         status.warn(f"{gone.collection} → {gone.table}: {told}", "transformation")
-    write_whole(here.directory / PLAN, plan.model_dump_json(indent=1))
+    write_plan(here.directory, plan, profile, here.rules(), earlier)
     # Only now tables and columns are known; still nothing has been written to the target.
     refuse(misfits(*target, plan, here.settings.target_schema) if target else [])
     return Planned(tables=len(plan.tables), columns=sum(len(table.columns) for table in plan.tables), plan=PLAN)

@@ -145,6 +145,7 @@ class World:
             plan=plan.model_dump(mode="json") if plan else None,
             tables=self._tables(plan) if plan else None,
             target=self.settings.target(),
+            warn=self.status.warn,
         )
 
     def _tables(self, plan: Plan) -> list[TableReport]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from firelift.errors import FireliftError
+from firelift.files import write_whole
 from firelift.paths import Selection
 from firelift.phases.transformation import is_begun
 from firelift.plan import Plan, TablePlan
@@ -17,6 +19,9 @@ from firelift.postgres.checks import check_tables
 from firelift.postgres.connect import connect
 from firelift.postgres.control import saved_plans
 from firelift.postgres.lock import signature
+from firelift.profile import Profile
+from firelift.reasons import reasons
+from firelift.run.workspace import REASONS
 
 PLAN = "plan.json"
 
@@ -44,6 +49,12 @@ def published_plans(url: str, migration_id: str, target_schema: str) -> dict[str
     """The plans by which the target's tables were published, by collection."""
     with closing(connect(url, signature(migration_id))) as connection:
         return saved_plans(connection, target_schema)
+
+
+def write_plan(run: Path, plan: Plan, profile: Profile, rules: Rules, earlier: Mapping[str, TablePlan]) -> None:
+    """Keeps the plan for the workers, and the reasons for it for the reports."""
+    write_whole(run / REASONS, json.dumps(reasons(profile, plan, rules, earlier), indent=1))
+    write_whole(run / PLAN, plan.model_dump_json(indent=1))
 
 
 def misfits(url: str, migration_id: str, plan: Plan, target_schema: str) -> list[FireliftError]:

@@ -23,6 +23,7 @@ from firelift.plan import Plan, TablePlan
 from firelift.planning import why_no_table
 from firelift.receipts import ChunkTransformed, Extracted, TableCounts, Transformed, summed, tallied
 from firelift.transform import Rejected, compile_encoder
+from firelift.transform.causes import residue_causes
 from firelift.workers import Workers
 
 Row = list[Any]
@@ -87,7 +88,7 @@ def transform_chunk(run: Path, name: str, archived: Path, report: Callable[[Any]
     for collection, listed in rows.items():
         _write_rows(run, plan.table_of(collection), name, listed)
     _write_rejects(run, name, rejects)
-    done = _receipt(name, rows, rejects)
+    done = _receipt(plan, name, rows, rejects)
     write_whole(receipt, done.model_dump_json())
     return done
 
@@ -152,11 +153,14 @@ def _write_rejects(run: Path, name: str, rejects: list[dict[str, Any]]) -> None:
         write_whole(run / "rejects" / f"{name.replace('/', '-')}.jsonl", "".join(json.dumps(reject) + "\n" for reject in rejects))
 
 
-def _receipt(name: str, rows: dict[str, list[Row]], rejects: list[dict[str, Any]]) -> ChunkTransformed:
-    tables = {
-        collection: TableCounts(rows=len(listed), residue=sum(row[-1] is not None for row in listed)) for collection, listed in rows.items()
-    }
+def _receipt(plan: Plan, name: str, rows: dict[str, list[Row]], rejects: list[dict[str, Any]]) -> ChunkTransformed:
+    tables = {collection: _counted(plan.table_of(collection), listed) for collection, listed in rows.items()}
     for reject in rejects:
         tables[reject["collection"]] = tables.get(reject["collection"], TableCounts()) + TableCounts(rejected=1)
     reasons = tallied([{reject["reason"]: 1} for reject in rejects])
     return ChunkTransformed(chunk=name, documents=sum(map(len, rows.values())) + len(rejects), tables=tables, reasons=reasons)
+
+
+def _counted(table: TablePlan, rows: list[Row]) -> TableCounts:
+    residues = [row[-1] for row in rows if row[-1] is not None]
+    return TableCounts(rows=len(rows), residue=len(residues), causes=residue_causes(table, residues))

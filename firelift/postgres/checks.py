@@ -86,6 +86,12 @@ def check_target(
             return problems(connection, target_schema, foresight, connections)
 
 
+def server_version(url: str, migration_id: str) -> str | None:
+    """The server's version as it says it itself: `15.8`."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        return connection.info.parameter_status("server_version")
+
+
 def problems(connection: Connection, target_schema: str, foresight: Foresight, connections: int) -> list[FireliftError]:
     row = connection.execute(QUERY["server_facts"]).fetchone()
     assert row is not None, "a SELECT without FROM has one row"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ from firelift.run.clock import now, seconds_between
 from firelift.run.log import Log
 from firelift.run.progress import Progress
 from firelift.run.redact import clean, redact
+from firelift.run.throughput import THROUGHPUT, Throughput
 from firelift.run.ticker import Ticker
-from firelift.run.workspace import STATUS, Workspace
+from firelift.run.workspace import STATUS, Workspace, encode
 
 Phase = Literal["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]
 State = Literal["pending", "running", "completed", "skipped", "failed"]
@@ -30,6 +32,9 @@ HEARTBEAT = 5.0
 """Seconds after which a run that has nothing new to say writes its status all the same."""
 
 _MOST_MESSAGES = 1000
+
+_KEEP_THROUGHPUT = 10.0
+"""Seconds of samples that a killed run may lose."""
 
 # Share of a run's time a phase usually takes, for the percentage of the whole.
 _WEIGHT: Mapping[str, int] = {
@@ -95,6 +100,7 @@ class Status:
         self._errors: list[dict[str, Any]] = list(seen.get("errors", []))
         self._warnings: list[dict[str, Any]] = list(seen.get("warnings", []))
         self._statistics: dict[str, Any] = dict(seen.get("statistics", {}))
+        self._throughput, self._throughput_kept = Throughput.of(workspace), 0.0
         self._ticker = Ticker(self._write, heartbeat=HEARTBEAT)
 
     @classmethod
@@ -125,6 +131,7 @@ class Status:
         with self._lock:
             self._phases[name] = PhaseStatus("running", started_at=now())
             self._current = name
+            self._sample(name, is_edge=True)
         self._tell("phase_started", f"{name} started", name)
         self.flush()
 
@@ -255,6 +262,7 @@ class Status:
         self._ticker.now()
         if self._log is not None:
             self._log.flush()
+        self._write_throughput()
         write_checkpoint(self._workspace, self.data())
 
     def close(self) -> None:
@@ -328,6 +336,8 @@ class Status:
 
     def _close_phase(self, name: Phase, state: State) -> None:
         phase = self._phases[name]
+        if phase.state == "running":
+            self._sample(name, is_edge=True)
         phase.state, phase.finished_at = state, now()
         for progress in (phase.total, *phase.collections.values()):
             progress.finish()
@@ -348,7 +358,7 @@ class Status:
         """Write the end of the run, into the room kept for it where the disk is full."""
         if disk_is_full:
             self._workspace.release_reserve()
-        writes: tuple[Callable[[], None], ...] = (self._ticker.now, self._write_checkpoint, self._flush_log)
+        writes: tuple[Callable[[], None], ...] = (self._ticker.now, self._write_checkpoint, self._write_throughput, self._flush_log)
         for write in writes:
             try:
                 write()
@@ -360,7 +370,22 @@ class Status:
                 continue
 
     def _write(self) -> None:
+        with self._lock:
+            if self._current is not None and self._phases[self._current].state == "running":
+                self._sample(self._current)
         self._workspace.write_json(STATUS, self.data())
+        if time.monotonic() - self._throughput_kept >= _KEEP_THROUGHPUT:
+            self._write_throughput()
+
+    def _sample(self, name: Phase, is_edge: bool = False) -> None:
+        total = self._phases[name].total
+        self._throughput.take(name, total.documents, total.rows, is_edge=is_edge)
+
+    def _write_throughput(self) -> None:
+        with self._lock:
+            shown = self._throughput.shown()
+        self._workspace.write(THROUGHPUT, encode(shown))
+        self._throughput_kept = time.monotonic()
 
     def _write_checkpoint(self) -> None:
         write_checkpoint(self._workspace, self.data())

@@ -20,6 +20,7 @@ from firelift.files import storage_errors
 
 STATUS, LOG, CHECKPOINT = "migration-status.json", "migration-log.json", "migration-checkpoint.json"
 REPORT, SUMMARY, VERIFICATION = "final-migration-report.json", "migration-executive-summary.md", "verification-results"
+PAGE, REASONS = "migration-report.html", "reasons.json"
 LATEST = (STATUS, LOG, CHECKPOINT, REPORT, SUMMARY, VERIFICATION)
 
 # Room that is given back when the disk is full, so that status and reports can still say so.
@@ -120,6 +121,18 @@ class Workspace:
             raise NoSuchRun(working_dir=str(self.working_dir), migration_id=self.migration_id)
         return data
 
+    def remove(self, name: str) -> None:
+        """The file, where it is there, is out of date; so is the link to it."""
+        with suppress(OSError):
+            (self.run / name).unlink(missing_ok=True)
+        self._unlink_dangling(name)
+
+    def link_page(self) -> None:
+        """Links the page for browsers beside the six files of the latest run, if this is it."""
+        if self._is_latest() and (self.run / PAGE).exists():
+            with storage_errors(self.working_dir / PAGE):
+                _replace_link(self.working_dir / PAGE, Path("runs", self.migration_id, PAGE))
+
     def release_reserve(self) -> None:
         """Give back the room kept for last words."""
         with suppress(OSError):
@@ -146,6 +159,27 @@ class Workspace:
         for name in LATEST:
             with storage_errors(self.working_dir / name):
                 _replace_link(self.working_dir / name, Path("runs", self.migration_id, name))
+        self._link_page_or_none()
+
+    def _link_page_or_none(self) -> None:
+        """The page is there only when a run is over: the one of the run before must not pass for this one's."""
+        self.link_page()
+        link = self.working_dir / PAGE
+        if link.is_symlink() and os.readlink(link) != str(Path("runs", self.migration_id, PAGE)):
+            with suppress(OSError):
+                link.unlink()
+
+    def _unlink_dangling(self, name: str) -> None:
+        link = self.working_dir / name
+        if link.is_symlink() and not link.exists():
+            with suppress(OSError):
+                link.unlink()
+
+    def _is_latest(self) -> bool:
+        try:
+            return os.readlink(self.working_dir / STATUS) == str(Path("runs", self.migration_id, STATUS))
+        except OSError:
+            return False
 
 
 def encode(data: object, indent: int | None = None) -> bytes:

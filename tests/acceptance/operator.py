@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.acceptance.prefect_world import CHECKOUT, schemas_of, tables_of, text_below
+from tests.reported import undocumented_below
 
 PROGRAMS = Path(sys.executable).parent
 FIRELIFT = str(PROGRAMS / "firelift")
@@ -54,7 +55,10 @@ class Operator:
         return Operator(self.directory, {name: value for name, value in changed.items() if value is not None})
 
     def firelift(self, *arguments: str, timeout: float = 300) -> Said:
-        return self.run([FIRELIFT, *arguments], timeout)
+        """The command; whatever comes of it, the reports that stand then are as they are documented."""
+        said = self.run([FIRELIFT, *arguments], timeout)
+        assert undocumented_below(self.workspace) == []
+        return said
 
     def run(self, command: list[str], timeout: float = 300) -> Said:
         with self.start(command) as process:

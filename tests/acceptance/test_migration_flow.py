@@ -16,7 +16,11 @@ from firelift.local.emulator import clear
 from firelift.local.postgres import PostgresServer
 from firelift.local.sample import load_sample
 from firelift.local.writer import values, write_documents
+from tests.acceptance.browser import Browser, browser
 from tests.acceptance.prefect_world import PHASES, Api, database, environment, eventually, run, sample_tables, tables_of, text_below
+from tests.reported import undocumented_below
+
+__all__ = ["browser"]
 
 MIGRATION = "sample-run"
 ROOTS = {"archive", "oddities", "orgs", "products", "rooms", "users"}
@@ -70,6 +74,20 @@ def sample(api: Api, emulator_host: str, postgres: PostgresServer, tmp_path_fact
 def test_the_whole_sample_arrives(sample: Migrated) -> None:
     assert sample.run["state_name"] == "Completed"
     assert tables_of(sample.database_url) == sample_tables(sample.project)
+
+
+def test_its_reports_are_as_documented_and_seen_so_in_a_browser(sample: Migrated, browser: Browser) -> None:
+    assert undocumented_below(sample.workspace) == []
+    report = json.loads((sample.workspace / "final-migration-report.json").read_text())
+    assert {table["collection"] for table in report["choices"]} == {table["collection"] for table in report["tables"]}
+    assert sum(report["residue"]["causes"].values()) >= report["residue"]["rows"] > 0
+    assert report["throughput"]["samples"]
+    assert report["versions"]["postgres"]
+    seen = browser.see(sample.workspace / "migration-report.html")
+    assert (seen.console, seen.loads) == ((), [])
+    for table in report["tables"]:
+        assert f'data-figure="documents">{table["documents"]:,}<' in seen.dom.split(f'data-collection="{table["collection"]}"')[1]
+    assert f'data-figure="documentsRead">{report["statistics"]["documentsRead"]:,}<' in seen.dom
 
 
 def test_the_six_phases_are_tasks_in_their_order(sample: Migrated, api: Api) -> None:

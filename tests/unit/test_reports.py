@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from firelift.errors import FireliftError
-from firelift.run.reports import TableReport, executive_summary, final_report, write_reports
+from firelift.run.reports import TableReport, executive_summary, final_report, html_report, note_rollback, write_reports
 from firelift.run.status import Status
-from firelift.run.workspace import REPORT, SUMMARY, Workspace
+from firelift.run.workspace import CHECKPOINT, PAGE, REPORT, STATUS, SUMMARY, Workspace
+from tests.reported import undocumented
+from tests.unit.report_cases import EVIL, REASONS, SETTINGS, Differs, WrongKey, report_of, samples, table, tables_of, verified
 
-SETTINGS: dict[str, Any] = {"dry_run": False, "target_schema": "public", "working_dir": "migration-workspace"}
-TABLES: list[TableReport] = [
-    {"collection": "users", "table": "users", "documents": 1200, "rows": 1199, "rejected": 1, "residue": 7},
-    {"collection": "users/*/orders", "table": "users_orders", "documents": 30, "rows": 30, "rejected": 0, "residue": 0},
-]
-
-
-class WrongKey(FireliftError):
-    """Firestore does not take the key."""
-
-    remedy = "Give another key file."
+TABLES: list[TableReport] = [table("users", 1200, 1, 7), table("users/*/orders", 30)]
 
 
 @pytest.fixture
@@ -119,3 +111,131 @@ def test_both_reports_stand_in_the_directory_from_the_start(status: Status, work
     assert workspace.read_json(REPORT) == json.loads(json.dumps(written))
     assert written["status"] == "in_progress"
     assert "In progress" in (workspace.working_dir / SUMMARY).read_text()
+
+
+MANY = tables_of([f"collection{number}" for number in range(500)])
+WAYS: dict[str, dict[str, Any]] = {
+    "verified to the last document": {"proof": verified(tables_of()), "throughput": samples(), "reasons": REASONS},
+    "verified by a sample": {"proof": verified(tables_of(), level="standard"), "throughput": samples(pause=7200)},
+    "failed in verification": {"proof": verified(tables_of(), differing=37), "error": Differs(differences=37), "rolled_back": True},
+    "failed otherwise": {"error": OSError("no")},
+    "stopped": {"error": KeyboardInterrupt()},
+    "a plan": {"dry_run": True},
+    "empty": {"tables": []},
+    "500 tables": {"tables": MANY, "proof": verified(MANY)},
+    "ugly names": {
+        "tables": tables_of([EVIL, "a" * 300, "x`|y"]),
+        "proof": verified(tables_of([EVIL]), differing=1),
+        "error": WrongKey(file=EVIL),
+    },
+}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_every_report_is_as_documented(way: dict[str, Any], tmp_path: Path) -> None:
+    report = report_of(tmp_path, **way)
+    assert undocumented(report) == []
+    page = html_report(report)
+    assert page.count("<script") == 0
+    assert re.findall(r"""(?:src|href)=["'](?!#)|@import|url\(|https?://""", page) == []
+    assert len(page) < 100_000
+    assert len(executive_summary(report).splitlines()) < 80
+
+
+def test_reports_of_a_run_that_has_only_begun_are_as_documented(workspace: Workspace, status: Status) -> None:
+    assert undocumented(workspace.read_json(REPORT)) == []
+    assert undocumented(write_reports(workspace, SETTINGS, status.data())) == []
+
+
+def test_the_first_lines_of_a_failed_verification_say_what_was_wrong_and_where(tmp_path: Path) -> None:
+    report = report_of(tmp_path, proof=verified(tables_of(), differing=37), error=Differs(differences=37), rolled_back=True)
+    title, _, outcome, _, found = executive_summary(report).splitlines()[:5]
+    assert title == "# Migration migration-1"
+    assert outcome == "**Failed in verification: nothing was published, and the target is restored: it is as it was before this run.**"
+    assert found.startswith("37 differences, the first: table `events`, key `u0`, field `address.zip`: value,")
+    assert "expected `string '04109'`, found `string '04109 '`" in found
+    assert report["verification"]["expectationsFailed"] == 1
+    assert "no difference" in executive_summary(report)
+
+
+def test_what_an_earlier_attempt_verified_is_not_said_of_this_one(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, "migration-1").create()
+    with Status.open(workspace) as status:
+        status.start_phase("verification")
+        status.finish_phase("verification", verified(tables_of()).model_dump(mode="json"))
+    with Status.open(workspace) as again:
+        again.start_phase("verification")
+        again.fail(OSError("connection lost"))
+        assert write_reports(workspace, SETTINGS, again.data())["verification"] is None
+
+
+def test_small_tables_are_summed_and_one_that_differs_stands_first(tmp_path: Path) -> None:
+    last = MANY[-1]["table"]
+    proof = verified(MANY)
+    compared = [each.model_copy(update={"differing": 3}) if each.table == last else each for each in proof.tables]
+    report = report_of(tmp_path, tables=MANY, proof=proof.model_copy(update={"tables": tuple(compared)}))
+    assert f"| `{last}` |" in executive_summary(report).split("## Verification")[1].split("## Collections")[0].splitlines()[6]
+    assert "| 490 others |" in executive_summary(report)
+    page = html_report(report)
+    assert page.index(f'data-table="{last}"') < page.index(f'data-table="{MANY[0]["table"]}"')
+    assert "480 others" in page
+
+
+def test_reads_are_computed_by_firestores_price_list(tmp_path: Path) -> None:
+    report = report_of(tmp_path, tables=[table("small", 1), table("middling", 2_500), table("cut", 120_000)], proof=verified(tables_of()))
+    billed = report["readsBilled"]
+    assert billed["documents"] == 122_501
+    assert billed["counts"] == 1 + 3 + 120 + 120
+    assert billed["rereads"] == 200
+    assert billed["total"] == 122_501 + 244 + 200
+
+
+def test_the_page_appears_when_the_run_is_over_and_goes_when_it_goes_on(workspace: Workspace, status: Status) -> None:
+    write_reports(workspace, SETTINGS, status.data())
+    assert not (workspace.working_dir / PAGE).is_symlink()
+    write_reports(workspace, SETTINGS, finished(status), None, TABLES)
+    assert "1,230" in (workspace.working_dir / PAGE).read_text()
+    with Status.open(workspace) as again:
+        write_reports(workspace, SETTINGS, again.data())
+        assert not (workspace.working_dir / PAGE).is_symlink()
+    write_reports(workspace, SETTINGS, finished(Status.open(workspace)))
+    Workspace(workspace.working_dir, "migration-2").create()
+    assert not (workspace.working_dir / PAGE).is_symlink()
+    assert (workspace.run / PAGE).exists()
+
+
+def test_a_page_that_cannot_be_written_is_a_warning(workspace: Workspace, status: Status) -> None:
+    (workspace.run / PAGE).mkdir()
+    warnings: list[str] = []
+    report = write_reports(workspace, SETTINGS, finished(status), None, TABLES, warn=warnings.append)
+    assert report["status"] == "completed"
+    assert len(warnings) == 1
+    assert warnings[0].startswith("migration-report.html could not be written")
+
+
+DONE = {"migration_id": "migration-1", "already": False, "tables": [{"table": "users", "action": "created"}], "staging_dropped": False}
+
+
+def test_after_a_rollback_the_reports_say_so(workspace: Workspace, status: Status) -> None:
+    write_reports(workspace, SETTINGS, finished(status), None, TABLES, "db/postgres")
+    assert note_rollback(workspace.working_dir, DONE)
+    report = workspace.read_json(REPORT)
+    assert undocumented(report) == []
+    assert (report["status"], report["rolledBack"]["was"], report["rolledBack"]["result"]) == ("rolled_back", "completed", DONE)
+    assert (report["tables"], report["target"], report["settings"]) == (TABLES, "db/postgres", SETTINGS)
+    assert workspace.read_json(STATUS)["status"] == "rolled_back"
+    assert workspace.read_json(CHECKPOINT)["migrationState"]["overallStatus"] == "rolled_back"
+    assert (workspace.run / SUMMARY).read_text().splitlines()[2] == "**Rolled back: the target is as it was before this run.**"
+    assert "Rolled back" in (workspace.run / PAGE).read_text()
+    assert not note_rollback(workspace.working_dir, {**DONE, "already": True})
+
+
+def test_a_rollback_of_a_run_that_is_not_here_changes_nothing(tmp_path: Path) -> None:
+    assert not note_rollback(tmp_path, DONE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_run_that_took_itself_back_keeps_its_reason(tmp_path: Path) -> None:
+    report_of(tmp_path, error=Differs(), rolled_back=True)
+    assert not note_rollback(tmp_path, {**DONE, "already": True})
+    assert Workspace(tmp_path, "migration-1").status()["status"] == "failed"

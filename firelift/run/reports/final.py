@@ -1,0 +1,126 @@
+"""final-migration-report.json: everything there is to say of a run; `docs/reports.md` explains it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from firelift.run.clock import seconds_between
+from firelift.run.reports.material import Material, versions
+from firelift.run.reports.reads import reads_billed
+from firelift.run.reports.state import next_steps
+from firelift.run.reports.verified import verification
+
+SCHEMA_VERSION = 1
+
+
+class TableReport(TypedDict):
+    """One table: `documents` read = `rows` loaded + `rejected`; `residue` rows say more than their columns can."""
+
+    collection: str
+    table: str
+    documents: int
+    rows: int
+    rejected: int
+    residue: int
+
+
+def final_report(
+    settings: Mapping[str, Any],
+    status: Mapping[str, Any],
+    plan: Mapping[str, Any] | None = None,
+    tables: Sequence[TableReport] | None = None,
+    target: str | None = None,
+    material: Material | None = None,
+) -> dict[str, Any]:
+    """From a run's public settings, its status, its plan, the counts of its tables and what else stands in its directory."""
+    found, results, figures = material or Material(), status["results"], status["statistics"]
+    verified = verification(_verified(status), found.proved)
+    report: dict[str, Any] = {
+        "schemaVersion": SCHEMA_VERSION,
+        "migrationId": status["migrationId"],
+        "status": status["status"],
+        "mode": status["mode"],
+        "dryRun": bool(settings.get("dry_run")),
+        "readTime": status["readTime"],
+        "startedAt": status["startedAt"],
+        "finishedAt": status["finishedAt"],
+        "target": target,
+        "currentPhase": status["currentPhase"],
+        "lastCompletedPhase": status["lastCompletedPhase"],
+        "rolledBack": status.get("rolledBack") or _rolled_back(figures),
+        "statistics": dict(figures),
+        "phases": {name: _phase(phase, results.get(name)) for name, phase in status["progress"]["phases"].items()},
+        "tables": [dict(table) for table in tables or ()],
+        "choices": found.reasons,
+        "residue": _residue(results),
+        "rejects": _rejects(results),
+        "readsBilled": reads_billed(status, settings, verified["documentsReread"] if verified else 0),
+        "verification": verified,
+        "throughput": found.throughput or {"everySeconds": 1.0, "samples": []},
+        "plan": plan,
+        "errors": list(status["errors"]),
+        "warnings": list(status["warnings"]),
+        "versions": versions((results.get("pre_validation") or {}).get("postgres_version")),
+        "settings": dict(settings),
+    }
+    return report | {"nextSteps": next_steps(report)}
+
+
+def _phase(phase: Mapping[str, Any], receipt: object) -> dict[str, Any]:
+    return {
+        "state": phase["state"],
+        "startedAt": phase["startedAt"],
+        "finishedAt": phase["finishedAt"],
+        "durationSeconds": seconds_between(phase["startedAt"], phase["finishedAt"]),
+        "documents": phase["documents"]["done"],
+        "rows": phase["rows"]["done"],
+        "rate": phase["rate"],
+        "result": receipt,
+    }
+
+
+def _verified(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The receipt of this attempt; that of an earlier one says nothing of the rows of now."""
+    state = status["progress"]["phases"]["verification"]["state"]
+    return status["results"].get("verification") if state == "completed" else None
+
+
+def _rolled_back(figures: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A failed run that took itself back."""
+    done = figures.get("rolledBack")
+    return {"at": None, "was": "failed", "by": "firelift", "result": done} if done else None
+
+
+def _residue(results: Mapping[str, Any]) -> dict[str, Any]:
+    tables = _transformed(results).get("tables") or {}
+    by_table = {
+        collection: {"rows": counts.get("residue", 0), "causes": _most_first(counts.get("causes") or {})}
+        for collection, counts in tables.items()
+        if counts.get("residue")
+    }
+    causes: dict[str, int] = {}
+    for counts in by_table.values():
+        for cause, number in counts["causes"].items():
+            causes[cause] = causes.get(cause, 0) + number
+    return {"rows": sum(counts["rows"] for counts in by_table.values()), "causes": _most_first(causes), "byCollection": by_table}
+
+
+def _rejects(results: Mapping[str, Any]) -> dict[str, Any]:
+    transformed = _transformed(results)
+    tables = transformed.get("tables") or {}
+    by_collection = {collection: counts["rejected"] for collection, counts in tables.items() if counts.get("rejected")}
+    return {
+        "documents": transformed.get("rejected") or 0,
+        "causes": _most_first(transformed.get("reasons") or {}),
+        "byCollection": by_collection,
+    }
+
+
+def _transformed(results: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = results.get("transformation") or {}
+    return found
+
+
+def _most_first(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,70 @@
+"""What the reports say beyond the status: files that stand in the run's directory by then, and what is installed."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from firelift.run.throughput import THROUGHPUT
+from firelift.run.workspace import REASONS, Workspace
+
+VERIFICATION_RESULT: Final = "verification.json"
+_PACKAGES: Final = ("firelift", "prefect", "great-expectations", "pyarrow", "psycopg")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What stands beside the status; everything of it may be missing."""
+
+    reasons: list[dict[str, Any]] = field(default_factory=list)
+    throughput: dict[str, Any] = field(default_factory=dict)
+    proved: dict[str, Any] | None = None
+    """`verification-results/verification.json`, where this attempt's verification failed; of one that passed the status has the receipt."""
+
+
+def material_of(workspace: Workspace, status: Mapping[str, Any]) -> Material:
+    """Reads what is there; what cannot be read is taken for missing, as the reports must be written all the same."""
+    return Material(
+        reasons=_read(workspace, REASONS, list) or [],
+        throughput=_read(workspace, THROUGHPUT, dict) or {},
+        proved=_proved(workspace, status),
+    )
+
+
+def versions(postgres: str | None) -> dict[str, str | None]:
+    """What the run was made with; no package is imported for it."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}, "postgres": postgres}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _proved(workspace: Workspace, status: Mapping[str, Any]) -> dict[str, Any] | None:
+    name = f"{workspace.verification_results.name}/{VERIFICATION_RESULT}"
+    phase: Mapping[str, Any] = status.get("progress", {}).get("phases", {}).get("verification", {})
+    try:
+        written = (workspace.run / name).stat().st_mtime
+        # What an earlier attempt found says nothing of this one.
+        began = datetime.fromisoformat(phase["startedAt"]).timestamp()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if phase.get("state") != "failed" or written < began - 1:
+        return None
+    found: dict[str, Any] | None = _read(workspace, name, dict)
+    return found if found and found.get("migrationId") in (None, workspace.migration_id) else None
+
+
+def _read(workspace: Workspace, name: str, kind: type) -> Any:
+    try:
+        found = workspace.read_json(name)
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, kind) else None

@@ -1,0 +1,124 @@
+"""How a run stands, in a sentence, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from firelift.run.text import count, plain, shortened
+
+_RESUME = "`firelift migrate --resume`"
+
+_PHASE_REMEDY: Mapping[str, str] = {
+    "pre_validation": f"Nothing has been written to the target. Mend the cause and run it again: {_RESUME}.",
+    "extraction": f"No table of the target has been touched. Mend the cause and go on: {_RESUME}.",
+    "transformation": f"No table of the target has been touched. Mend the cause and go on: {_RESUME}.",
+    "import": f"Readers of the target see nothing of this run. Mend the cause and go on: {_RESUME}.",
+    "verification": f"Nothing has been published. Look into `verification-results/` for what differs, mend it and go on: {_RESUME}.",
+    "post_migration": f"Look at the error below: what was published stays. Mend the cause and go on: {_RESUME}.",
+}
+
+
+def is_empty(report: Mapping[str, Any]) -> bool:
+    """Whether the database, or what was chosen of it, held no document."""
+    return bool(report["status"] == "completed" and not report["tables"] and not report["statistics"].get("documentsRead"))
+
+
+def headline(report: Mapping[str, Any]) -> str:
+    """How the run stands, for the first line that is read."""
+    state: str = report["status"]
+    if state == "failed":
+        return f"Failed in {report['currentPhase'] or 'preparation'}: {_target_after_failure(report)}"
+    if state == "rolled_back":
+        return "Rolled back: the target is as it was before this run."
+    if state == "stopped":
+        return "Stopped on request."
+    if state == "in_progress":
+        return f"In progress: {report['currentPhase']}" if report["currentPhase"] else "In progress."
+    return _headline_of_success(report)
+
+
+def next_steps(report: Mapping[str, Any]) -> list[str]:
+    """What to do now, by how the run stands."""
+    state = report["status"]
+    if state == "in_progress":
+        return ["Wait, or watch it: `firelift status --watch`."]
+    if state == "stopped":
+        return [f"The run was stopped; nothing is lost. Go on with it: {_RESUME}."]
+    if state == "rolled_back":
+        return ["Mend what made you take it back, then migrate anew: `firelift migrate`.", "The archive of this run is still there."]
+    if state == "failed":
+        last = report["errors"][-1] if report["errors"] else {}
+        cause = [last["remedy"]] if last.get("remedy") else []
+        return [*cause, _PHASE_REMEDY.get(report["currentPhase"] or "", f"Mend the cause and go on: {_RESUME}.")]
+    return _after_success(report)
+
+
+def _target_after_failure(report: Mapping[str, Any]) -> str:
+    if report["rolledBack"] is not None:
+        return "nothing was published, and the target is restored: it is as it was before this run."
+    if report["currentPhase"] == "post_migration":
+        return "the tables are published."
+    return "the target's readers see nothing of this run."
+
+
+def _headline_of_success(report: Mapping[str, Any]) -> str:
+    if is_empty(report):
+        return "Completed: the database held no documents, so there was nothing to move."
+    if report["dryRun"]:
+        return "Planned: nothing has been written to the target."
+    verified = report["verification"]
+    proof = f" {proof_sentence(verified)}" if verified and verified["passed"] else ""
+    return f"Completed: every document read is a row of the target or among the rejects.{proof}"
+
+
+def what_is_wrong(report: Mapping[str, Any]) -> str:
+    """What a verification found and where, in a line; empty where it found nothing."""
+    verified = report["verification"]
+    if verified is None or verified["passed"]:
+        return ""
+    if verified["differences"]:
+        return _first_difference(verified["differences"][0], verified["differencesTotal"])
+    if verified["failed"]:
+        first, total = verified["failed"][0], verified["expectationsFailed"]
+        where = f" in {_quoted('.'.join(filter(None, (first['table'], first['column']))))}" if first["table"] else ""
+        return f"{count(total)} of {count(verified['expectations'])} expectations not met, the first{where}: {plain(first['expectation'])}."
+    return "The verification did not pass."
+
+
+def _first_difference(first: Mapping[str, Any], total: int) -> str:
+    number = "1 difference" if total == 1 else f"{count(total)} differences, the first"
+    field = f", field {_quoted(first['field'])}" if first["field"] else ""
+    values = f"expected {_quoted(first['expected'])}, found {_quoted(first['found'])}"
+    return f"{number}: table {_quoted(first['table'])}, key {_quoted(first['key'])}{field}: {first['what']}, {values}."
+
+
+def _quoted(text: str) -> str:
+    """A short word from the data, as code; a backtick in it would end that."""
+    shown = shortened(text, 60).replace("`", "'")
+    return f"`{shown}`" if shown else "nothing"
+
+
+def proof_sentence(verified: Mapping[str, Any]) -> str:
+    """What the verification showed, in a sentence."""
+    compared = f"{count(verified['documentsCompared'])} documents compared to the last bit"
+    whole = all(table["whole"] for table in verified["tables"])
+    found = f"{count(verified['differencesTotal'])} differences" if verified["differencesTotal"] else "no difference"
+    return f"Verified ({verified['level']}): {compared}{', which is all of them' if whole and verified['tables'] else ''}, {found}."
+
+
+def _after_success(report: Mapping[str, Any]) -> list[str]:
+    if is_empty(report):
+        return ["Check that project, database and `--collections` are the ones you meant; if so, all is well."]
+    if report["dryRun"]:
+        return ["Read the plan (`firelift plan` prints it), then run `firelift migrate` with the same options."]
+    steps = []
+    if report["statistics"].get("rowsRejected"):
+        steps.append("Look at the rejected documents, kept whole under `rejects/` with their reasons.")
+    if report["phases"].get("verification", {}).get("state") == "skipped":
+        steps.append("Nothing was verified: compare some rows with Firestore before you rely on them.")
+    return [
+        *steps,
+        "Write policies for the new tables: row-level security is on, so that nobody but their owner and `service_role` reads them yet.",
+        "Point the application at the new tables, then delete the working directory: its archive holds all the data.",
+    ]

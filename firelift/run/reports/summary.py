@@ -1,0 +1,165 @@
+"""migration-executive-summary.md: one page, for those who decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from firelift.run.reports.state import headline, proof_sentence, what_is_wrong
+from firelift.run.text import count, duration, plain, shortened, size
+
+MOST_TABLES = 10
+"""Rows of a table on the page; the others are summed."""
+MOST_FOUND = 5
+MOST_WARNINGS = 5
+
+
+def executive_summary(report: Mapping[str, Any]) -> str:
+    """One page in Markdown: how it went and why, the figures, the proof, what to do next."""
+    parts = [
+        f"# Migration {report['migrationId']}",
+        f"**{headline(report)}**",
+        what_is_wrong(report),
+        *_wrong(report),
+        _section("Key figures", _figures(report)),
+        _section("Verification", _verification(report)),
+        _section("Collections", _tables(report)),
+        _section("Warnings", _warnings(report)),
+        _section("What to do next", "\n".join(f"- {step}" for step in report["nextSteps"])),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _section(title: str, body: str) -> str:
+    return f"## {title}\n\n{body}" if body else ""
+
+
+def _wrong(report: Mapping[str, Any]) -> list[str]:
+    """What ended the run, and where the data differ: the first thing on the page."""
+    parts: list[str] = []
+    if report["status"] == "failed" and report["errors"]:
+        last = report["errors"][-1]
+        parts.append(f"{_cell(last['type'])}: {_cell(last['message'])}")
+    verified = report["verification"]
+    if verified and not verified["passed"]:
+        parts += _differences(verified)
+        parts += _failed(verified)
+    return [_section("What went wrong", "\n\n".join(parts))] if parts else []
+
+
+def _differences(verified: Mapping[str, Any]) -> list[str]:
+    total, found = verified["differencesTotal"], verified["differences"][:MOST_FOUND]
+    if not found:
+        return []
+    tables = sorted({difference["table"] for difference in verified["differences"]})
+    listed = ", ".join(_name(table) for table in tables[:5]) + (" and others" if len(tables) > 5 else "")
+    title = f"**{_number(total, 'difference')} in {listed}**" + (f", the first {len(found)}:" if total > len(found) else ":")
+    heads = ("Table", "Key", "Field", "What", "Expected", "Found")
+    rows = [tuple(_name(shortened(text, 60)) if (text := difference[head.lower()]) else "" for head in heads) for difference in found]
+    return [title, _table(heads, "------", rows)]
+
+
+def _failed(verified: Mapping[str, Any]) -> list[str]:
+    total, found = verified["expectationsFailed"], verified["failed"][:MOST_FOUND]
+    if not found:
+        return []
+    title = f"**{_number(total, 'expectation')} not met**" + (f", the first {len(found)}:" if total > len(found) else ":")
+    rows = [
+        (
+            _cell(one["expectation"]),
+            _name(".".join(name for name in (one["table"], one["column"]) if name)) if one["table"] else "",
+            _cell(shortened(one["expected"], 60)),
+            _cell(shortened(one["observed"], 60)),
+        )
+        for one in found
+    ]
+    return [title, _table(("Expectation", "Where", "Expected", "Observed"), "----", rows)]
+
+
+def _figures(report: Mapping[str, Any]) -> str:
+    figures = report["statistics"]
+    rows = [
+        ("Documents read", count(figures.get("documentsRead"))),
+        ("Rows loaded", "none (dry run)" if report["dryRun"] else count(figures.get("rowsLoaded"))),
+        ("Documents rejected", count(figures.get("rowsRejected"))),
+        ("Rows with a residue (exact, but not by their columns alone)", count(figures.get("residueRows"))),
+        ("Tables", count(len(report["tables"]))),
+        ("Bytes read", size(figures.get("bytesRead") or 0)),
+        ("Firestore reads billed (computed)", count(report["readsBilled"]["total"])),
+        ("Duration", duration(figures.get("durationSeconds"))),
+        ("Documents per second", count(figures.get("documentsPerSecond"))),
+        ("Snapshot of Firestore taken at", report["readTime"] or "not yet"),
+        ("Target", _name(report["target"]) if report["target"] else "?"),
+    ]
+    return _table(("Key figure", "Value"), "-r", rows)
+
+
+def _verification(report: Mapping[str, Any]) -> str:
+    verified = report["verification"]
+    if verified is None:
+        return ""
+    asked = _number(verified["expectations"], "expectation")
+    said = [
+        proof_sentence(verified) if verified["passed"] else f"Level {verified['level']}: not passed.",
+        f"{asked}, {count(verified['expectationsFailed'])} not met.",
+        *([f"{_number(verified['documentsReread'], 'document')} read from Firestore again."] if verified["documentsReread"] else []),
+    ]
+    if not verified["tables"]:
+        return " ".join(said)
+    # A table that differs stands above those that do not, however small it is.
+    listed = sorted(verified["tables"], key=lambda table: (-table["differing"], -table["documents"], table["collection"]))
+    columns = ("documents", "rows", "compared", "differing")
+    rows = _listed(listed, columns, lambda table: (_name(table["table"]),))
+    return " ".join(said) + "\n\n" + _table(("Table", "Documents", "Rows", "Compared", "Differing"), "-rrrr", rows)
+
+
+def _tables(report: Mapping[str, Any]) -> str:
+    if not report["tables"]:
+        return ""
+    columns = ("documents", "rows", "rejected", "residue")
+    largest = sorted(report["tables"], key=lambda table: -table["documents"])[:MOST_TABLES]
+    others = [table for table in report["tables"] if table not in largest]
+    shown = [table for table in report["tables"] if table in largest]
+    rows = _listed([*shown, *others], columns, lambda table: (_name(table["collection"]), _name(table["table"])))
+    loaded = "Rows expected" if report["dryRun"] else "Rows"
+    return _table(("Collection", "Table", "Documents", loaded, "Rejected", "Residue"), "--rrrr", rows)
+
+
+def _listed(
+    tables: Sequence[Mapping[str, Any]], columns: Sequence[str], names: Callable[[Mapping[str, Any]], tuple[str, ...]]
+) -> list[tuple[str, ...]]:
+    """The first tables, then the sum of all others."""
+    rows = [(*names(table), *(count(table[column]) for column in columns)) for table in tables[:MOST_TABLES]]
+    rest = tables[MOST_TABLES:]
+    if rest:
+        blank = [""] * (len(names(rest[0])) - 1)
+        rows.append((f"{count(len(rest))} others", *blank, *(count(sum(table[column] for table in rest)) for column in columns)))
+    return rows
+
+
+def _warnings(report: Mapping[str, Any]) -> str:
+    warnings = report["warnings"]
+    shown = [f"- {_cell(warning['message'])}" for warning in warnings[:MOST_WARNINGS]]
+    more = [f"- and {count(len(warnings) - MOST_WARNINGS)} more in the report"] if len(warnings) > MOST_WARNINGS else []
+    return "\n".join([*shown, *more])
+
+
+def _number(number: int, what: str) -> str:
+    return f"{count(number)} {what}{'' if number == 1 else 's'}"
+
+
+def _table(heads: Sequence[str], align: str, rows: Sequence[Sequence[str]]) -> str:
+    rule = ["---:" if way == "r" else "---" for way in align]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *rows))
+
+
+def _name(text: str) -> str:
+    """A name as code, which reads the same in a terminal; one that could end the code or the cell is escaped instead."""
+    shown = plain(text)
+    return _cell(text) if not shown or set(shown) & set("`|\\") else f"`{shown}`"
+
+
+def _cell(text: str) -> str:
+    """Text from outside in one cell: it cannot end the cell, start a tag or a link, or hide."""
+    escaped = "".join("\\" + character if character in "\\`*_[]<>|" else character for character in plain(text))
+    return escaped.replace("&", "&amp;")

@@ -1,0 +1,82 @@
+"""Why a row has a residue: each thing that its columns cannot say, by cause, so that causes can be counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+
+import orjson
+
+from firelift.plan import Column, Holds, Shape, TablePlan
+from firelift.transform.readable import PLAIN
+
+EXPLICIT_NULL: Final = "explicit null where a missing field is usual"
+MISSING: Final = "missing field where an explicit null is usual"
+INTEGER: Final = "integer in a double column"
+NUL: Final = "NUL characters"
+NUMBER_IN_JSON: Final = "-0.0, NaN or Infinity in jsonb"
+ODD_NAN: Final = "NaN of unusual bits"
+FINE_TIME: Final = "timestamp finer than a microsecond"
+FINE_DOCUMENT_TIME: Final = "create or update time finer than a microsecond"
+FOREIGN: Final = "reference to another database or collection"
+RARER: Final = "value of a rarer type"
+NO_COLUMN: Final = "field without a column"
+CROWDED: Final = "many of these in one field: kept as one value"
+
+_UNSAYABLE: Final = {"-0.0", "NaN", "Infinity", "-Infinity"}
+_MISSING_TAG: Final = {"missing": True}
+_USUAL: Final[dict[Holds, dict[str, str]]] = {
+    "string": {"stringBase64": NUL},
+    "double": {"integerValue": INTEGER, "doubleBits": ODD_NAN},
+    "timestamp": {"timestampValue": FINE_TIME},
+    "reference": {"referenceValue": FOREIGN, "referenceBase64": NUL},
+    "link": {"referenceValue": FOREIGN, "referenceBase64": NUL},
+    "strings": {"stringBase64": NUL, "arrayValue": CROWDED},
+    "doubles": {"doubleBits": ODD_NAN, "arrayValue": CROWDED},
+    "timestamps": {"timestampValue": FINE_TIME, "arrayValue": CROWDED},
+    "vector": {"mapValue": ODD_NAN},
+}
+"""What a tag means in a column that holds such values; every other tag there is a rarer type."""
+
+
+def residue_causes(table: TablePlan, residues: list[str]) -> dict[str, int]:
+    """How many values (not rows) are in these residues for which cause."""
+    columns = {column.field: column for column in table.columns}
+    causes: Counter[str] = Counter()
+    for residue in residues:
+        told = orjson.loads(residue)
+        causes[FINE_DOCUMENT_TIME] += ("createTime" in told) + ("updateTime" in told)
+        for entry in told.get("values", ()):
+            causes[_cause(columns, table.extra, entry["at"], entry["is"])] += 1
+    return dict(+causes)
+
+
+def _cause(columns: dict[str, Column], extra: Shape | None, at: list[Any], tag: dict[str, Any]) -> str:
+    field = at[0] if isinstance(at[0], str) else ""  # a name with a NUL is an object
+    column = columns.get(field)
+    if tag == _MISSING_TAG:
+        return MISSING
+    if column is not None and len(at) == 1 and "nullValue" in tag:
+        return EXPLICIT_NULL
+    if column is not None and column.holds != "json":
+        return _USUAL.get(column.holds, {}).get(next(iter(tag)), RARER)
+    if column is None and (extra is None or not isinstance(at[0], str)):
+        return NO_COLUMN
+    shape = column.shape if column is not None else extra and extra.keys.get(field, extra.every or PLAIN)
+    return _in_json(shape or PLAIN, len(at) == 1, tag)
+
+
+def _in_json(shape: Shape, is_whole: bool, tag: dict[str, Any]) -> str:
+    """The cause of an exception inside jsonb; the shape is that of the whole field."""
+    [(name, content)] = tag.items()
+    if name in ("stringBase64", "referenceBase64") or "entries" in (content or ()):
+        return NUL
+    if name == "doubleBits" or (name == "doubleValue" and content in _UNSAYABLE):
+        return NUMBER_IN_JSON
+    if name == "geoPointValue" and _UNSAYABLE & {content["latitude"], content["longitude"]}:
+        return NUMBER_IN_JSON
+    if name == "mapValue" and "__type__" in content["fields"]:
+        return NUMBER_IN_JSON if is_whole and shape.array == "vector" else RARER
+    # A whole array or map where arrays or maps are usual: too many exceptions were inside.
+    whole = (name == "arrayValue" and shape.array == "array") or (name == "mapValue" and shape.object == "map")
+    return CROWDED if is_whole and whole else RARER
