@@ -13,7 +13,7 @@ import great_expectations as gx
 import pandas as pd
 import psycopg
 from great_expectations.core.run_identifier import RunIdentifier
-from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults, ProgressBarsConfig
 from great_expectations.expectations import Expectation
 from sqlalchemy import event
 from sqlalchemy.sql import quoted_name
@@ -43,9 +43,9 @@ class Judged(NamedTuple):
 class Court:
     """One context for one verification; suites bear the names of what they are asked about."""
 
-    def __init__(self, context: Any, target: Any, migration_id: str) -> None:
+    def __init__(self, context: Any, target: Any, migration_id: str, errors: Sequence[FireliftError]) -> None:
         self.context = context
-        self.errors: list[FireliftError] = []
+        self.errors = errors
         """What PostgreSQL refused or broke off, in our words: Great Expectations keeps only text of it."""
         self._target = target
         self._frames = context.data_sources.add_pandas("proof")
@@ -74,9 +74,6 @@ class Court:
         suite = self.context.suites.add(gx.ExpectationSuite(name=name, expectations=list(expectations)))
         definition = self.context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
         result = definition.run(batch_parameters=parameters, result_format=form, run_id=self._run)
-        # Every asset that is added has all of them serialized.
-        self.context.validation_definitions.delete(name)
-        batch.data_asset.datasource.delete_asset(name)
         self.raise_if_waiting_helps()
         return result
 
@@ -108,18 +105,24 @@ def opened(url: str, session: str, schema: str, migration_id: str) -> Iterator[C
             refused.append(error)
             raise
 
-    context = gx.get_context(mode="ephemeral")
+    # Without this every context leaves a directory for documents behind.
+    nowhere = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+    context = gx.get_context(mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=nowhere))
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     target = _target(context, connection, refused)
     engines = [target.get_engine(), target.get_execution_engine().engine]
     for engine in engines:
         event.listen(engine, "handle_error", lambda said: refused.extend(_ours(said.original_exception)))
-    court = Court(context, target, migration_id)
-    court.errors = refused
+        # Great Expectations goes on with the next question: on a stop, or without a server, that would be one too many.
+        event.listen(engine, "before_cursor_execute", lambda *_: court.raise_if_waiting_helps())
+    court = Court(context, target, migration_id, refused)
     try:
         yield court
-    except Exception:
-        court.raise_if_waiting_helps()
+    except FireliftError:
+        raise
+    except Exception as error:
+        if refused:
+            raise refused[-1] from error
         raise
     finally:
         for engine in engines:

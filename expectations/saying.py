@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from great_expectations.expectations import Expectation
+
 from firelift.verification.proof import Level
+
+Expectations = list[Expectation]
 
 
 def told(level: Level, sentence: str, recompute: str = "", column: str | None = None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from firelift.receipts import Difference, Receipt, TableCompared
 
@@ -12,6 +12,13 @@ Presence = Literal["both", "source", "target"]
 
 SAMPLE: dict[Level, int] = {"basic": 10, "standard": 100, "comprehensive": 200}
 """Documents a table that are compared (comprehensive: all are, and as many are read again from Firestore)."""
+
+
+class Limits(NamedTuple):
+    """Milliseconds above which an answer of the target is a warning."""
+
+    lookup_ms: float
+    count_ms: float
 
 
 class Piece(Receipt):
@@ -41,6 +48,8 @@ class RelationProved(Receipt):
     examples: tuple[str, ...]
     foreign_key: bool
     """Whether a validated foreign key stands."""
+    expected_foreign_key: bool | None = None
+    """Whether import made one; None where nobody noted it."""
     query: str
     """The SQL that lists the orphaned rows."""
 
