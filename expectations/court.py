@@ -11,17 +11,14 @@ from typing import Any, NamedTuple
 
 import great_expectations as gx
 import pandas as pd
-import psycopg
 from great_expectations.core.run_identifier import RunIdentifier
 from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults, ProgressBarsConfig
 from great_expectations.expectations import Expectation
-from sqlalchemy import event
-from sqlalchemy.sql import quoted_name
 
 from firelift.errors import FireliftError
 from firelift.plan import TablePlan
+from firelift.postgres.alchemy import to_the_letter, watch
 from firelift.postgres.connect import Connection
-from firelift.postgres.errors import in_our_words
 from firelift.postgres.questions import reading
 
 # Never used: connections come from `reading`, so that no password is in Great Expectations' configuration, results or documents.
@@ -56,8 +53,8 @@ class Court:
         suite = self._named(f"table-{table.table}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # The asset bears a plain name, as a file is named after it; a quoted name is taken to the letter.
-            asset = self._target.add_table_asset(suite, table_name=quoted_name(table.table, True))
+            # The asset bears a plain name, as a file is named after it; the table's own name is taken to the letter.
+            asset = self._target.add_table_asset(suite, table_name=to_the_letter(table.table))
         batch = asset.add_batch_definition_whole_table("all")
         return Judged(suite, table.table, None, self._validated(suite, batch, expectations, {"result_format": "COMPLETE"}))
 
@@ -112,9 +109,8 @@ def opened(url: str, session: str, schema: str, migration_id: str) -> Iterator[C
     target = _target(context, connection, refused)
     engines = [target.get_engine(), target.get_execution_engine().engine]
     for engine in engines:
-        event.listen(engine, "handle_error", lambda said: refused.extend(_ours(said.original_exception)))
         # Great Expectations goes on with the next question: on a stop, or without a server, that would be one too many.
-        event.listen(engine, "before_cursor_execute", lambda *_: court.raise_if_waiting_helps())
+        watch(engine, lambda: court.raise_if_waiting_helps(), refused.append, "verifying the tables")
     court = Court(context, target, migration_id, refused)
     try:
         yield court
@@ -137,7 +133,3 @@ def _target(context: Any, connection: Any, refused: list[FireliftError]) -> Any:
         if refused:
             raise refused[0] from None
         raise
-
-
-def _ours(error: BaseException | None) -> list[FireliftError]:
-    return [in_our_words(error, "verifying the tables")] if isinstance(error, psycopg.Error) else []

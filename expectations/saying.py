@@ -21,4 +21,4 @@ def rows_of(query: str) -> str:
 
     It also prints a warning where the query does not name {batch}: this names it and shows nothing of it.
     """
-    return query.replace("{", "{{").replace("}", "}}").replace("\\", "\\\\").replace(":", "\\:") + " {batch!s:.0}"
+    return query.replace("{", "{{").replace("}", "}}").replace(":", "\\:") + " {batch!s:.0}"

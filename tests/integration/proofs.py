@@ -35,7 +35,7 @@ def proof_of(plan: Plan, rows: dict[str, int], level: Level = "comprehensive", s
     return Proof(**found | changed)
 
 
-def same() -> dict[str, str]:
+def same() -> dict[str, Any]:
     return {"source_digest": DIGEST, "target_digest": DIGEST}
 
 

@@ -26,14 +26,14 @@ from firelift.receipts import Difference, FailedExpectation, Verified
 from firelift.verification.proof import Level, Piece, Proof, Reread
 from tests.integration.postgres_world import HOSTILE, as_role, plan
 from tests.integration.proofs import DIGEST, OTHER, column, compared, measured, nested, proof_of, relation, same
-from tests.integration.way import Arrival, arrived
+from tests.integration.way import Arrival, Things, arrived
 
 RUN = "migration-2026-11-22T10-30-00-123Z-abc123"
 SESSION = f"firelift {RUN}"
 SCHEMA = Path(__file__).parents[2] / "docs" / "verification.schema.json"
 LEVELS: tuple[Level, ...] = ("basic", "standard", "comprehensive")
 
-DOCUMENTS = {
+DOCUMENTS: Things = {
     "users/ann": {"name": "Ann", "age": 31, "address": {"city": "Zürich"}},
     "users/bob": {"name": "Bob", "age": 27, "address": {"city": "Bern"}},
     "users/cat": {"name": "Cat", "age": 99, "address": {"city": "Chur"}},
@@ -81,8 +81,8 @@ def found(done: Verified) -> list[tuple[str, str, str | None, str]]:
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_tables_that_are_as_they_should_be_pass(level: Level, migrated: Arrival, tmp_path: Path) -> None:
-    related = {} if level == "basic" else {"relations": (relation(0, 0, expected_foreign_key=True),)}
-    done = judge(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, level, **related), tmp_path)
+    related = () if level == "basic" else (relation(0, 0, expected_foreign_key=True),)
+    done = judge(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, level, relations=related), tmp_path)
 
     assert done.passed
     assert found(done) == []
@@ -227,7 +227,7 @@ def test_every_place_is_counted_and_the_first_hundred_are_named(migrated: Arriva
 
 
 def test_what_was_not_known_before_fails_nothing(migrated: Arrival, tmp_path: Path) -> None:
-    unknown = {
+    unknown: dict[str, Any] = {
         "columns": (column("users", "age", expected_low=None, low="7"),),
         "relations": (relation(None, 5, False),),
         "rereads": (Reread(table="users", asked=9, differing=0, unavailable="the snapshot is gone"),),
@@ -274,7 +274,8 @@ NAMES = [
 
 def test_every_name_that_postgres_allows_can_be_asked_about(database_url: str, tmp_path: Path) -> None:
     names = [*NAMES, HOSTILE[:50]]
-    tables = tuple(plan(f"c{number}", table=name, **dict.fromkeys(names, "string")) for number, name in enumerate(names))
+    columns: dict[str, Any] = dict.fromkeys(names, "string")
+    tables = tuple(plan(f"c{number}", table=name, **columns) for number, name in enumerate(names))
     with psycopg.connect(database_url, autocommit=True) as connection:
         schema = 'Sch"ema %s'
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
