@@ -192,9 +192,10 @@ def _failures(judged: Judged, config: Any, found: Any) -> list[Failure]:
 
 def _failure(asked: Any, row: dict[Any, Any], recompute: str) -> Failure:
     if "value_set" in asked:
-        expected, observed = f"{asked['column']} {', '.join(map(str, asked['value_set']))}", str(row[asked["column"]])
+        column, values = asked["column"], ", ".join(map(str, asked["value_set"]))
+        expected, observed = _named(column, values), _named(column, row[column])
     else:
-        expected, observed = str(row[asked["column_A"]]), str(row[asked["column_B"]])
+        expected, observed = (_named(column, row[column]) for column in (asked["column_A"], asked["column_B"]))
     # Inside a column or a kind of question, the place that it is about.
     inner = [str(row[name]) for name in ("key", "place", "what", "references") if name in row]
     return Failure(
@@ -205,6 +206,12 @@ def _failure(asked: Any, row: dict[Any, Any], recompute: str) -> Failure:
         observed=_short(observed),
         recompute=str(row.get("recompute") or recompute),
     )
+
+
+def _named(column: str, value: object) -> str:
+    """The value with what it is. Of a digest the beginning is enough to see that it is another."""
+    text = str(value)
+    return f"{column.replace('_', ' ')} {text[:16] + '…' if column.endswith('_digest') and len(text) > 16 else text}"
 
 
 def _failed(entry: Entry) -> Iterator[FailedExpectation]:
@@ -235,7 +242,7 @@ def _warned(entry: Entry) -> Iterator[str]:
     if entry.success or entry.severity == "critical":
         return
     for place in entry.failures:
-        yield f"{place.table}, {place.key}: {place.observed} ms, where {place.expected} ms is the limit."
+        yield f"{place.table}, {place.key}: {place.observed} ms, {place.expected} ms."
 
 
 def _short(text: str) -> str:
