@@ -5,6 +5,7 @@ Great Expectations takes seconds to import, so nothing of it is imported before 
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def warm() -> None:
     """Imports Great Expectations, in a thread while data still flows."""
-    import expectations.run
+    import_module("expectations.run")
 
 
 def judge(url: str, session: str, plan: Plan, proof: Proof, results: Path, migration_id: str) -> Verified:

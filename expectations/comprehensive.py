@@ -5,12 +5,11 @@ from __future__ import annotations
 from great_expectations.expectations import ExpectColumnValuesToBeInSet
 
 from expectations import standard
-from expectations.basic import Expectations
-from expectations.saying import told
+from expectations.saying import Expectations, told
 from firelift.plan import TablePlan
-from firelift.verification.proof import Proof
+from firelift.verification.proof import Level, Proof
 
-LEVEL = "comprehensive"
+LEVEL: Level = "comprehensive"
 
 
 def of_table(table: TablePlan, proof: Proof) -> Expectations:
@@ -20,7 +19,7 @@ def of_table(table: TablePlan, proof: Proof) -> Expectations:
 
 def of_frames() -> dict[str, Expectations]:
     """Standard, and what is asked of nested values and of documents read again."""
-    return standard.of_frames() | {
+    asked: dict[str, Expectations] = {
         "nested": [
             ExpectColumnValuesToBeInSet(
                 column="unreadable", value_set=[0], **told(LEVEL, "Every value inside JSON reads as the type that the plan gives it.")
@@ -34,3 +33,4 @@ def of_frames() -> dict[str, Expectations]:
             )
         ],
     }
+    return standard.of_frames() | asked

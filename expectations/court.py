@@ -11,17 +11,14 @@ from typing import Any, NamedTuple
 
 import great_expectations as gx
 import pandas as pd
-import psycopg
 from great_expectations.core.run_identifier import RunIdentifier
-from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults, ProgressBarsConfig
 from great_expectations.expectations import Expectation
-from sqlalchemy import event
-from sqlalchemy.sql import quoted_name
 
 from firelift.errors import FireliftError
 from firelift.plan import TablePlan
+from firelift.postgres.alchemy import to_the_letter, watch
 from firelift.postgres.connect import Connection
-from firelift.postgres.errors import in_our_words
 from firelift.postgres.questions import reading
 
 # Never used: connections come from `reading`, so that no password is in Great Expectations' configuration, results or documents.
@@ -43,9 +40,9 @@ class Judged(NamedTuple):
 class Court:
     """One context for one verification; suites bear the names of what they are asked about."""
 
-    def __init__(self, context: Any, target: Any, migration_id: str) -> None:
+    def __init__(self, context: Any, target: Any, migration_id: str, errors: Sequence[FireliftError]) -> None:
         self.context = context
-        self.errors: list[FireliftError] = []
+        self.errors = errors
         """What PostgreSQL refused or broke off, in our words: Great Expectations keeps only text of it."""
         self._target = target
         self._frames = context.data_sources.add_pandas("proof")
@@ -56,8 +53,8 @@ class Court:
         suite = self._named(f"table-{table.table}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # The asset bears a plain name, as a file is named after it; a quoted name is taken to the letter.
-            asset = self._target.add_table_asset(suite, table_name=quoted_name(table.table, True))
+            # The asset bears a plain name, as a file is named after it; the table's own name is taken to the letter.
+            asset = self._target.add_table_asset(suite, table_name=to_the_letter(table.table))
         batch = asset.add_batch_definition_whole_table("all")
         return Judged(suite, table.table, None, self._validated(suite, batch, expectations, {"result_format": "COMPLETE"}))
 
@@ -74,9 +71,6 @@ class Court:
         suite = self.context.suites.add(gx.ExpectationSuite(name=name, expectations=list(expectations)))
         definition = self.context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
         result = definition.run(batch_parameters=parameters, result_format=form, run_id=self._run)
-        # Every asset that is added has all of them serialized.
-        self.context.validation_definitions.delete(name)
-        batch.data_asset.datasource.delete_asset(name)
         self.raise_if_waiting_helps()
         return result
 
@@ -108,18 +102,23 @@ def opened(url: str, session: str, schema: str, migration_id: str) -> Iterator[C
             refused.append(error)
             raise
 
-    context = gx.get_context(mode="ephemeral")
+    # Without this every context leaves a directory for documents behind.
+    nowhere = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+    context = gx.get_context(mode="ephemeral", project_config=DataContextConfig(store_backend_defaults=nowhere))
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     target = _target(context, connection, refused)
     engines = [target.get_engine(), target.get_execution_engine().engine]
     for engine in engines:
-        event.listen(engine, "handle_error", lambda said: refused.extend(_ours(said.original_exception)))
-    court = Court(context, target, migration_id)
-    court.errors = refused
+        # Great Expectations goes on with the next question: on a stop, or without a server, that would be one too many.
+        watch(engine, lambda: court.raise_if_waiting_helps(), refused.append, "verifying the tables")
+    court = Court(context, target, migration_id, refused)
     try:
         yield court
-    except Exception:
-        court.raise_if_waiting_helps()
+    except FireliftError:
+        raise
+    except Exception as error:
+        if refused:
+            raise refused[-1] from error
         raise
     finally:
         for engine in engines:
@@ -134,7 +133,3 @@ def _target(context: Any, connection: Any, refused: list[FireliftError]) -> Any:
         if refused:
             raise refused[0] from None
         raise
-
-
-def _ours(error: BaseException | None) -> list[FireliftError]:
-    return [in_our_words(error, "verifying the tables")] if isinstance(error, psycopg.Error) else []

@@ -24,6 +24,19 @@ STYLE = "style.css"
 # Some thousands of suites are still a page that a browser opens at once.
 MOST_FAILURES_SHOWN = 200
 
+TITLES = {
+    "tables": "All tables: rows, keys, documents that differ",
+    "types": "All tables: column types",
+    "documents": "All tables: documents compared",
+    "differences": "All tables: differences",
+    "relations": "All tables: relations",
+    "foreign_keys": "All tables: foreign keys",
+    "columns": "All tables: how columns are filled",
+    "performance": "All tables: response times",
+    "nested": "All tables: values inside JSON",
+    "rereads": "All tables: documents read again from Firestore",
+}
+
 _TEMPLATES = Environment(loader=FileSystemLoader(PAGES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 _GONE = re.compile(
@@ -44,7 +57,7 @@ class Suite(NamedTuple):
     @property
     def title(self) -> str:
         """The table's own name, or what a frame holds."""
-        return self.entries[0].table or f"All tables: {self.name.removeprefix('all-')}"
+        return self.entries[0].table or TITLES[self.name.removeprefix("all-")]
 
     @property
     def good(self) -> int:

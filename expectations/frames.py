@@ -15,6 +15,7 @@ from firelift.verification.proof import ColumnProved, Proof
 NONE = "none"
 NOT_COMPARED = "not compared"
 MISSING = "missing"
+STANDS = "stands"
 
 Row = dict[str, Any]
 
@@ -25,13 +26,21 @@ def frames_of(plan: Plan, proof: Proof, standing: Mapping[str, StandingTable]) -
         "tables": [_table(table.table, table.keys, proof.tables, standing) for table in plan.tables],
         "types": [row for table in plan.tables for row in _types(table.table, table.target_columns(), standing)],
         "documents": [piece.model_dump() for piece in proof.pieces],
-        "differences": [{"table": "all", "documents": sum(table.compared for table in proof.tables), "differences": proof.differences_total}],
+        "differences": [
+            {"table": "all", "documents": sum(table.compared for table in proof.tables), "differences": proof.differences_total}
+        ],
         "columns": [_column(column) for column in proof.columns],
         "relations": [
             {"table": each.table, "column": ", ".join(each.columns), "references": each.references}
             | {"expected": each.expected, "orphans": each.orphans, "recompute": each.query}
             for each in proof.relations
             if each.expected is not None
+        ],
+        "foreign_keys": [
+            {"table": each.table, "column": ", ".join(each.columns), "references": each.references, "made": STANDS}
+            | {"found": STANDS if each.foreign_key else NONE}
+            for each in proof.relations
+            if each.expected_foreign_key
         ],
         "nested": [nested.model_dump(exclude={"query"}) | {"recompute": nested.query} for nested in proof.nested],
         "rereads": [
@@ -78,5 +87,7 @@ def _column(column: ColumnProved) -> Row:
     """A range that was not known beforehand says nothing about the one that was found."""
     row = {"table": column.table, "column": column.column, "expected_present": column.expected_present, "present": column.present}
     for end, expected, found in (("low", column.expected_low, column.low), ("high", column.expected_high, column.high)):
-        row |= {f"expected_{end}": NOT_COMPARED, end: NOT_COMPARED} if expected is None else {f"expected_{end}": expected, end: found or NONE}
+        row |= (
+            {f"expected_{end}": NOT_COMPARED, end: NOT_COMPARED} if expected is None else {f"expected_{end}": expected, end: found or NONE}
+        )
     return row | {"recompute": column.query}

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Any, Literal
 
-import pandas as pd
-
 from expectations.court import MOST_PLACES, PLACE, Judged
 from firelift.receipts import FailedExpectation, Receipt, Verified
 from firelift.run.redact import redact
 from firelift.verification.proof import Level, Proof
 
+Severity = Literal["critical", "warning", "info"]
 SCHEMA_VERSION = 1
 MOST_DIFFERENCES = 100
 MOST_TEXT = 400
@@ -43,7 +42,7 @@ class Entry(Receipt):
     expected: str
     observed: str
     success: bool
-    severity: Literal["critical", "warning", "info"]
+    severity: Severity
     recompute: str
     raised: str | None = None
     """Why the expectation could not be looked at; then nothing is known about the data."""
@@ -72,14 +71,16 @@ def verified(proof: Proof, entries: Sequence[Entry], results: str) -> Verified:
         failed_total=sum(entry.failures_total for entry in failed),
         differences_total=proof.differences_total,
         differences=proof.differences[:MOST_DIFFERENCES],
-        warnings=(*proof.warnings, *(said for entry in entries for said in _warned(entry))),
+        warnings=(*proof.warnings, *_uncounted(proof), *(said for entry in entries for said in _warned(entry))),
         results=results,
     )
 
 
 def as_json(migration_id: str, proof: Proof, entries: Sequence[Entry], done: Verified) -> str:
     """verification.json. It holds values of documents: as sensitive as the tables."""
-    counts = {name: sum(getattr(table, name) for table in proof.tables) for name in ("documents", "rejected", "rows", "compared", "differing")}
+    counts = {
+        name: sum(getattr(table, name) for table in proof.tables) for name in ("documents", "rejected", "rows", "compared", "differing")
+    }
     told = {
         "schemaVersion": SCHEMA_VERSION,
         "migrationId": migration_id,
@@ -116,12 +117,17 @@ def _entry(judged: Judged, result: Any) -> Entry:
         expected=_expected(config),
         observed=f"could not be looked at: {raised}" if raised else _observed(config, result.result, result.success),
         success=bool(result.success),
-        severity=str(getattr(config.severity, "value", config.severity)),
+        severity=_severity(config),
         recompute=said["recompute"],
         raised=raised,
         failures_total=0 if result.success else max(1, _total(judged, result.result)),
         failures=tuple(failures),
     )
+
+
+def _severity(config: Any) -> Severity:
+    named: Severity = getattr(config.severity, "value", config.severity)
+    return named
 
 
 def _raised(result: Any) -> str | None:
@@ -165,7 +171,8 @@ def _observed(config: Any, found: Any, success: bool) -> str:
 
 
 def _rows(found: Any) -> str:
-    examples = ["/".join(str(part) for part in row.values()) for row in found.get("details", {}).get("unexpected_rows", [])[:5]]
+    rows = found.get("details", {}).get("unexpected_rows", [])
+    examples = sorted("/".join(str(part) for part in row.values()) for row in rows)[:5]
     return _short(f"{found['observed_value']} rows" + (f", such as {'; '.join(examples)}" if examples else ""))
 
 
@@ -185,9 +192,10 @@ def _failures(judged: Judged, config: Any, found: Any) -> list[Failure]:
 
 def _failure(asked: Any, row: dict[Any, Any], recompute: str) -> Failure:
     if "value_set" in asked:
-        expected, observed = f"{asked['column']} {', '.join(map(str, asked['value_set']))}", str(row[asked["column"]])
+        column, values = asked["column"], ", ".join(map(str, asked["value_set"]))
+        expected, observed = _named(column, values), _named(column, row[column])
     else:
-        expected, observed = str(row[asked["column_A"]]), str(row[asked["column_B"]])
+        expected, observed = (_named(column, row[column]) for column in (asked["column_A"], asked["column_B"]))
     # Inside a column or a kind of question, the place that it is about.
     inner = [str(row[name]) for name in ("key", "place", "what", "references") if name in row]
     return Failure(
@@ -198,6 +206,12 @@ def _failure(asked: Any, row: dict[Any, Any], recompute: str) -> Failure:
         observed=_short(observed),
         recompute=str(row.get("recompute") or recompute),
     )
+
+
+def _named(column: str, value: object) -> str:
+    """The value with what it is. Of a digest the beginning is enough to see that it is another."""
+    text = str(value)
+    return f"{column.replace('_', ' ')} {text[:16] + '…' if column.endswith('_digest') and len(text) > 16 else text}"
 
 
 def _failed(entry: Entry) -> Iterator[FailedExpectation]:
@@ -216,11 +230,19 @@ def _failed(entry: Entry) -> Iterator[FailedExpectation]:
         )
 
 
+def _uncounted(proof: Proof) -> Iterator[str]:
+    """Orphans of which nobody knows whether they were orphans before."""
+    for each in proof.relations:
+        if each.expected is None and each.orphans:
+            place = f"{each.table}, {', '.join(each.columns)}"
+            yield f"{place}: {each.orphans} rows lead to no row of {each.references}; nobody counted them before."
+
+
 def _warned(entry: Entry) -> Iterator[str]:
     if entry.success or entry.severity == "critical":
         return
     for place in entry.failures:
-        yield f"{place.table}, {place.key}: {place.observed} ms, where {place.expected} ms is the limit."
+        yield f"{place.table}, {place.key}: {place.observed} ms, {place.expected} ms."
 
 
 def _short(text: str) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from expectations import basic, comprehensive, standard
-from expectations.basic import Expectations
 from expectations.court import Court, Judged, opened
 from expectations.docs import write_docs
 from expectations.frames import frames_of
 from expectations.results import Entry, as_json, entries_of, verified
+from expectations.saying import Expectations
 from firelift.errors import FireliftError
 from firelift.files import write_whole
 from firelift.plan import Plan, TablePlan
@@ -71,9 +71,7 @@ def _tables(court: Court, plan: Plan, proof: Proof, standing: Mapping[str, Stand
 
 def _frames(court: Court, plan: Plan, proof: Proof, standing: Mapping[str, StandingTable]) -> list[Judged]:
     frames = frames_of(plan, proof, standing)
-    return [
-        court.hear_frame(name, frames[name], asked) for name, asked in SUITES[proof.level].of_frames().items() if name in frames
-    ]
+    return [court.hear_frame(name, frames[name], asked) for name, asked in SUITES[proof.level].of_frames().items() if name in frames]
 
 
 def _refuse_not_judged(entries: Sequence[Entry]) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from great_expectations.expectations import Expectation
+
 from firelift.verification.proof import Level
+
+Expectations = list[Expectation]
 
 
 def told(level: Level, sentence: str, recompute: str = "", column: str | None = None) -> dict[str, Any]:
@@ -17,4 +21,4 @@ def rows_of(query: str) -> str:
 
     It also prints a warning where the query does not name {batch}: this names it and shows nothing of it.
     """
-    return query.replace("{", "{{").replace("}", "}}").replace("\\", "\\\\").replace(":", "\\:") + " {batch!s:.0}"
+    return query.replace("{", "{{").replace("}", "}}").replace(":", "\\:") + " {batch!s:.0}"

@@ -9,12 +9,11 @@ from great_expectations.expectations import (
 )
 
 from expectations import basic
-from expectations.basic import Expectations
-from expectations.saying import rows_of, told
+from expectations.saying import Expectations, rows_of, told
 from firelift.plan import TablePlan
-from firelift.verification.proof import Proof
+from firelift.verification.proof import Level, Proof
 
-LEVEL = "standard"
+LEVEL: Level = "standard"
 
 
 def of_table(table: TablePlan, proof: Proof) -> Expectations:
@@ -35,7 +34,7 @@ def of_table(table: TablePlan, proof: Proof) -> Expectations:
 
 def of_frames() -> dict[str, Expectations]:
     """Basic, and what is asked of relations, columns and response times."""
-    return basic.of_frames() | {
+    asked: dict[str, Expectations] = {
         "relations": [
             ExpectColumnPairValuesToBeEqual(
                 column_A="expected",
@@ -43,9 +42,16 @@ def of_frames() -> dict[str, Expectations]:
                 **told(LEVEL, "As many rows lead nowhere as did when they were loaded: Firestore allows that."),
             )
         ],
+        "foreign_keys": [
+            ExpectColumnPairValuesToBeEqual(
+                column_A="made", column_B="found", **told(LEVEL, "Every foreign key that was made stands, and is validated.")
+            )
+        ],
         "columns": [
             ExpectColumnPairValuesToBeEqual(
-                column_A="expected_present", column_B="present", **told(LEVEL, "Each column is filled in as many rows as were loaded with it.")
+                column_A="expected_present",
+                column_B="present",
+                **told(LEVEL, "Each column is filled in as many rows as were loaded with it."),
             ),
             ExpectColumnPairValuesToBeEqual(
                 column_A="expected_low", column_B="low", **told(LEVEL, "Each column's lowest value is the lowest that was loaded.")
@@ -64,3 +70,4 @@ def of_frames() -> dict[str, Expectations]:
             )
         ],
     }
+    return basic.of_frames() | asked

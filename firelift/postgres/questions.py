@@ -37,7 +37,7 @@ def null_keys(schema: str, table: TablePlan, key: str) -> str:
 
 def repeated_keys(schema: str, table: TablePlan) -> str:
     """Lists keys that more than one row has."""
-    query = sql.SQL("SELECT {keys}, count(*) AS rows FROM {table} GROUP BY {keys} HAVING count(*) > 1")
+    query = sql.SQL("SELECT {keys} FROM {table} GROUP BY {keys} HAVING count(*) > 1")
     return query.format(keys=columns_of(table.keys), table=sql.Identifier(schema, table.table)).as_string()
 
 
