@@ -16,6 +16,7 @@ from rich.console import Console
 
 from firelift.errors import FireliftError, Stopped
 from firelift.mapping import read_mapping
+from firelift.run.app_config import AppConfig
 from firelift.run.display import follow, screen_for
 from firelift.run.identity import meant
 from firelift.run.kept import refuse_unskippable
@@ -48,6 +49,7 @@ def run_migration(settings: Settings) -> dict[str, Any]:
     settings = meant(settings, new_migration_id(), source_label)
     workspace = Workspace(settings.working_dir, str(settings.migration_id))
     refuse_unskippable(workspace, settings.skip_phases)
+    _app_config(settings).check()
     prepare_environment(settings)
     # Everything below, also what libraries write, is for the owner's eyes.
     os.umask(0o077)
@@ -82,6 +84,13 @@ def _refuse_unusable(settings: Settings) -> Callable[[Settings], str]:
     read_mapping(settings.mapping)
     open_firestore(source_of(settings)).close()
     return source_label
+
+
+def _app_config(settings: Settings) -> AppConfig:
+    from firelift.phases.post_migration import app_config_of
+    from tasks.world import source_of
+
+    return app_config_of(settings, source_of(settings).project, str(settings.migration_id))
 
 
 def _flow(settings: Settings) -> dict[str, Any]:

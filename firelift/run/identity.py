@@ -18,7 +18,17 @@ IDENTITY = "run.json"
 
 # What a resume takes from the run's beginning, unless it is given anew. Not what belongs to the machine: credentials, addresses, workers.
 # Nor whether it is a plan: one that was meant as the other must be refused, not made into it.
-KEPT = (*(name for name in DECIDING if name != "dry_run"), "max_rejects", "batch_size", "auto_verification", "auto_rollback")
+KEPT = (
+    *(name for name in DECIDING if name != "dry_run"),
+    "max_rejects",
+    "batch_size",
+    "auto_verification",
+    "auto_rollback",
+    "keep_archive",
+    "keep_tables",
+    "app_config",
+    "app_config_values",
+)
 
 
 class OtherSettings(ConfigurationError):
