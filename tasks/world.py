@@ -303,7 +303,7 @@ def _target_held(settings: Settings, run: Run) -> Iterator[TargetLock | None]:
 
 def _looks(here: World, stack: ExitStack) -> list[Look]:
     """Where a request to stop may come from."""
-    looks: list[Look] = [lambda: stop_requested(here.workspace), cancelled_in_prefect(), _lock_lost(here)]
+    looks: list[Look] = [lambda: stop_requested(here.workspace), stack.enter_context(cancelled_in_prefect()), _lock_lost(here)]
     if not here.settings.dry_run:
         looks.append(stack.enter_context(asked_in_target(here.database_url, here.run.migration_id)))
     return looks

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,10 @@ import pytest
 from tests.acceptance.operator import Operator
 from tests.acceptance.prefect_world import PHASES, Api, eventually, prefect_server
 from tests.faults.gateway import Gateway
-from tests.faults.holding import held_in
+from tests.faults.holding import dead_in
 from tests.faults.migrating import Content, Ground, Place, Undisturbed, differences, files_below
 
 ROOTS = ("cities", "rooms", "users")
-
-
-@contextmanager
-def dead_in(phase: str, ground: Ground, front: Gateway, **variables: str) -> Iterator[Place]:
-    with ground.place(**variables) as place:
-        with held_in(phase, place, front) as (held, reached):
-            started = held.start()
-            started.until(reached)
-            started.kill()
-        yield place
 
 
 @pytest.fixture(scope="module")

@@ -289,10 +289,12 @@ def test_what_was_kept_is_never_overwritten_and_later_changes_stay(tmp_path: Pat
 def test_a_death_in_between_loses_nothing(steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, kept = tmp_path / ".env", tmp_path / f".env.before-{RUN}"
     file.write_text("A=1\n")
-    placed, done = app_config._place_beside, []
+    placed = app_config._place_beside
+    done: list[None] = []
 
     def dies(*arguments: Any) -> None:
-        done.append(placed(*arguments))
+        placed(*arguments)
+        done.append(None)
         if len(done) == steps:
             raise KeyboardInterrupt
 
