@@ -24,6 +24,11 @@ MOST_CPU = 100  # µs a document
 MOST_MEMORY = 600  # MB of 10⁶ bytes
 MOST_GROWTH = 1.1  # "not growing": what looks a tenth of a second apart can tell
 
+LEVELS = ("basic", "standard", "comprehensive")
+# Issue 4, at 100 000 documents: what verifying adds to a migration without it.
+MOST_STANDARD = 10.0  # s
+MOST_COMPREHENSIVE = 1.0  # × the migration itself
+
 
 @dataclass(frozen=True)
 class Floor:
@@ -55,6 +60,8 @@ class Round:
     single: Floor
     empty: Migration
     full: Migration
+    verified: dict[str, Migration]
+    """The full one again, by level of verification."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,13 @@ class Result:
         """Wall of the migration without the fixed cost, in floors."""
         above = self.median(lambda one: one.full.usage.wall) - self.median(lambda one: one.empty.usage.wall)
         return above / self.median(lambda one: floor(one).wall)
+
+    def added(self, level: str) -> float:
+        """Seconds that a level of verification adds to the migration."""
+        return self.median(lambda one: one.verified[level].usage.wall) - self.median(lambda one: one.full.usage.wall)
+
+    def added_in_migrations(self, level: str) -> float:
+        return self.added(level) / self.median(lambda one: one.full.usage.wall)
 
     @property
     def cpu(self) -> float:
@@ -89,6 +103,11 @@ class Result:
     @property
     def pss(self) -> float:
         return max(one.full.usage.pss for one in self.rounds) / 1e6
+
+    @property
+    def verified_rss(self) -> float:
+        """MB, at the most thorough level."""
+        return max(one.verified[LEVELS[-1]].usage.rss for one in self.rounds) / 1e6
 
     def phase(self, name: str, kind: Callable[[Round], Migration]) -> float:
         return self.median(lambda one: kind(one).phases[name])
@@ -128,6 +147,8 @@ def _figures(result: Result) -> dict[str, float]:
         "cpu_us_a_document_above_fixed": result.cpu_above_fixed,
         "peak_rss_mb": result.rss,
         "peak_pss_mb": result.pss,
+        **{f"{level}_verification_adds_s": result.added(level) for level in LEVELS},
+        "peak_rss_mb_comprehensive": result.verified_rss,
     }
 
 
@@ -144,12 +165,14 @@ def _main_table(results: Sequence[Result]) -> str:
             row("`firelift migrate`", lambda result: result.median(lambda one: one.full.usage.wall), "{:.2f} s"),
             row("**(migrate − fixed) / floor**, ordinary", lambda result: result.in_floors(ordinary), "**{:.2f}**"),
             row("**(migrate − fixed) / floor**, single-threaded", lambda result: result.in_floors(single), "**{:.2f}**"),
+            *(row(f"a `{level}` verification adds", lambda result, level=level: result.added(level), "{:.2f} s") for level in LEVELS),  # type: ignore[misc]
             row("client CPU a document", lambda result: result.cpu, "{:.0f} µs"),
             row("client CPU a document without the fixed", lambda result: result.cpu_above_fixed, "{:.0f} µs"),
             row("the floor's own, ordinary", lambda result: _floor_cpu(result, ordinary), "{:.0f} µs"),
             row("the floor's own, single-threaded", lambda result: _floor_cpu(result, single), "{:.0f} µs"),
             row("peak memory of all Firelift processes (RSS)", lambda result: result.rss, "{:.0f} MB"),
             row("the same, shared pages once (PSS)", lambda result: result.pss, "{:.0f} MB"),
+            row("peak memory with a `comprehensive` verification (RSS)", lambda result: result.verified_rss, "{:.0f} MB"),
         ],
     )
 
@@ -181,6 +204,10 @@ def _targets(results: Sequence[Result]) -> str:
             _target(result, "client CPU", result.cpu, MOST_CPU, " µs a document"),
             _target(result, "client CPU without the fixed", result.cpu_above_fixed, MOST_CPU, " µs a document"),
             _target(result, "peak memory", result.rss, MOST_MEMORY, " MB"),
+            _target(result, "standard verification adds", result.added("standard"), MOST_STANDARD, " s"),
+            _target(
+                result, "comprehensive verification adds", result.added_in_migrations("comprehensive"), MOST_COMPREHENSIVE, " × migrate"
+            ),
         )
     ]
     least, most = min(results, key=_documents), max(results, key=_documents)

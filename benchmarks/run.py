@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.floor import CHANNELS
 from benchmarks.load import load_benchmark, orgs, users
 from benchmarks.measure import CommandFailed, run_measured
-from benchmarks.results import Floor, Migration, Result, Round, as_json, as_markdown
+from benchmarks.results import LEVELS, Floor, Migration, Result, Round, as_json, as_markdown
 from firelift.errors import FireliftError
 from firelift.local.emulator import Emulator
 from firelift.local.postgres import PostgresServer
@@ -62,7 +62,8 @@ class Bench:
     def round(self, host: str, number: int, loaded: int) -> Round:
         say(f"round {number} of {self.rounds}")
         ordinary, single = (self.floor(host, channel) for channel in CHANNELS)
-        return Round(ordinary, single, self.migration(host, EMPTY, 2), self.migration(host, FULL, loaded))
+        small, full = self.migration(host, EMPTY, 2), self.migration(host, FULL, loaded)
+        return Round(ordinary, single, small, full, {level: self.migration(host, FULL, loaded, level) for level in LEVELS})
 
     def floor(self, host: str, channel: str) -> Floor:
         command = [sys.executable, "-m", "benchmarks.floor", host, FULL, channel]
@@ -71,21 +72,24 @@ class Bench:
         say(f"  floor, {channel}: {floor.wall:.2f} s")
         return floor
 
-    def migration(self, host: str, project: str, documents: int) -> Migration:
+    def migration(self, host: str, project: str, documents: int, level: str | None = None) -> Migration:
+        """One `firelift migrate`, by default without verification."""
         name = f"{project.replace('-', '_')}_{next(self._numbers)}"
         with tempfile.TemporaryDirectory(dir=self.directory, prefix=name) as made:
-            usage = run_measured(self._command(host, project, name), self._environment(), Path(made))
+            usage = run_measured(self._command(host, project, name, level), self._environment(), Path(made))
             report = json.loads((Path(made) / "workspace" / REPORT).read_text())
         moved = {report["statistics"]["documentsRead"], report["statistics"]["rowsLoaded"]}
         if report["status"] != "completed" or moved != {documents}:
             raise WrongMigration(f"{project}: {report['status']} with {moved} documents and rows instead of {documents}")
-        say(f"  firelift migrate, {documents} documents: {usage.wall:.2f} s, CPU {usage.cpu:.2f} s, {usage.rss / 1e6:.0f} MB")
+        verified = f"verified {level}" if level else "not verified"
+        say(f"  firelift migrate, {documents} documents, {verified}: {usage.wall:.2f} s, CPU {usage.cpu:.2f} s, {usage.rss / 1e6:.0f} MB")
         return Migration(usage, {phase: facts["durationSeconds"] or 0.0 for phase, facts in report["phases"].items()})
 
-    def _command(self, host: str, project: str, schema: str) -> list[str]:
+    def _command(self, host: str, project: str, schema: str, level: str | None) -> list[str]:
+        verification = ["--verification-level", level] if level else ["--no-auto-verification"]
         source = ["--firestore-emulator-host", host, "--project-id", project]
-        target = ["--target-schema", schema, "--working-dir", "workspace", "--no-auto-verification"]
-        return [str(BIN / "firelift"), "migrate", *source, *target]
+        target = ["--target-schema", schema, "--working-dir", "workspace"]
+        return [str(BIN / "firelift"), "migrate", *source, *target, *verification]
 
     def _environment(self) -> dict[str, str]:
         return environment(DATABASE_URL=self.database_url, PREFECT_API_URL=self.prefect_api, PREFECT_HOME=str(self.directory / "prefect"))

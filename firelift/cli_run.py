@@ -16,7 +16,6 @@ from rich.console import Console
 
 from firelift.errors import FireliftError, Stopped
 from firelift.mapping import read_mapping
-from firelift.run.app_config import AppConfig
 from firelift.run.display import follow, screen_for
 from firelift.run.identity import meant
 from firelift.run.kept import refuse_unskippable
@@ -49,7 +48,7 @@ def run_migration(settings: Settings) -> dict[str, Any]:
     settings = meant(settings, new_migration_id(), source_label)
     workspace = Workspace(settings.working_dir, str(settings.migration_id))
     refuse_unskippable(workspace, settings.skip_phases)
-    _app_config(settings).check()
+    _refuse_app_config(settings)
     prepare_environment(settings)
     # Everything below, also what libraries write, is for the owner's eyes.
     os.umask(0o077)
@@ -77,7 +76,7 @@ def _refuse_unusable(settings: Settings) -> Callable[[Settings], str]:
     """Say what is wrong with addresses, credentials and files before Prefect takes its half minute; returns what tells sources apart."""
     from firelift.firestore.channel import open_firestore
     from firelift.postgres.connect import parameters_of
-    from tasks.world import source_label, source_of
+    from firelift.sources import source_label, source_of
 
     if settings.database_url is not None:
         parameters_of(settings.database_url.get_secret_value())
@@ -86,11 +85,10 @@ def _refuse_unusable(settings: Settings) -> Callable[[Settings], str]:
     return source_label
 
 
-def _app_config(settings: Settings) -> AppConfig:
+def _refuse_app_config(settings: Settings) -> None:
     from firelift.phases.post_migration import app_config_of
-    from tasks.world import source_of
 
-    return app_config_of(settings, source_of(settings).project, str(settings.migration_id))
+    app_config_of(settings, str(settings.migration_id)).check()
 
 
 def _flow(settings: Settings) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def _named_values(value: object) -> object:
         return value
     if value.lstrip().startswith("{"):
         try:
-            return json.loads(value)
+            return json.loads(value, parse_constant=_no_constant)
         except ValueError:
             raise ValueError("starts like a JSON object and is none") from None
     parts = [part.partition("=") for part in value.split(",") if part.strip()]
@@ -183,6 +183,10 @@ def _named_values(value: object) -> object:
         if not name.strip() or not equals:
             raise ValueError(f"{name!r} is not NAME=VALUE")
     return {name.strip(): content.strip() for name, _, content in parts}
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON")
 
 
 PhaseName = Literal["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]
@@ -305,8 +309,12 @@ class Settings(BaseSettings):
     verification_level: Literal["basic", "standard", "comprehensive"] = _setting(
         "standard", "How much is compared: 10 or 100 documents a table, or all", own="VERIFICATION_LEVEL"
     )
-    max_lookup_ms: float = _setting(50.0, "Milliseconds above which looking up a key is a warning", own="MAX_LOOKUP_MS", gt=0)
-    max_count_ms: float = _setting(10_000.0, "Milliseconds above which counting a table is a warning", own="MAX_COUNT_MS", gt=0)
+    max_lookup_ms: float = _setting(
+        50.0, "Milliseconds above which looking up a key is a warning", own="MAX_LOOKUP_MS", gt=0, allow_inf_nan=False
+    )
+    max_count_ms: float = _setting(
+        10_000.0, "Milliseconds above which counting a table is a warning", own="MAX_COUNT_MS", gt=0, allow_inf_nan=False
+    )
     keep_archive: bool = _setting(True, "Drop the archive once everything is published", own="KEEP_ARCHIVE")
     keep_tables: bool = _setting(True, "Drop the Parquet tables once everything is published", own="KEEP_TABLES")
     app_config: ExistingFile = _setting(None, "The app's dotenv or JSON file to update once everything is published", own="APP_CONFIG")
@@ -335,6 +343,10 @@ class Settings(BaseSettings):
     def require_target(self) -> None:
         """Raise when there is no target database to write to."""
         _given_url(self.database_url)
+
+    def target_url(self) -> str:
+        """The target with its password; raises MissingSetting."""
+        return _given_url(self.database_url)
 
     def target(self) -> str | None:
         """The target as it may be shown: host, port and database."""

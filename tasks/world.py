@@ -14,8 +14,6 @@ from typing import Any
 from prefect.client.schemas.objects import FlowRun
 
 from firelift.errors import ConfigurationError, FireliftError, Stopped
-from firelift.firestore.channel import Source, project_of
-from firelift.firestore.errors import NoProject
 from firelift.mapping import read_mapping
 from firelift.paths import Selection
 from firelift.phases.import_ import forget_refused, record_failure
@@ -37,6 +35,7 @@ from firelift.run.status import Phase, Status, is_stop
 from firelift.run.stop import BEGAN, forget_stop, stop_requested
 from firelift.run.workspace import Workspace, new_migration_id
 from firelift.settings import Settings
+from firelift.sources import source_label, source_of
 from firelift.workers import Workers
 from tasks.watch import Look, Watch, cancelled_in_prefect, current_flow_run
 
@@ -101,9 +100,7 @@ class World:
 
     @property
     def database_url(self) -> str:
-        self.settings.require_target()
-        assert self.settings.database_url is not None
-        return self.settings.database_url.get_secret_value()
+        return self.settings.target_url()
 
     def rules(self) -> Rules:
         return Rules(naming=self.settings.naming, mapping=read_mapping(self.settings.mapping))
@@ -113,7 +110,7 @@ class World:
 
     def app_config(self) -> AppConfig:
         """The app's configuration and what the run is to put there."""
-        return app_config_of(self.settings, self.source.project, self.run.migration_id, self.status.data()["readTime"])
+        return app_config_of(self.settings, self.run.migration_id, self.status.data()["readTime"])
 
     def begin(self, phase: Phase) -> Status:
         """The status, with this phase running; raises Stopped where somebody asked for it."""
@@ -173,22 +170,6 @@ class World:
             for table in plan.tables
             if table.collection in counts
         ]
-
-
-def source_of(settings: Settings) -> Source:
-    """The Firestore database that the settings name; an emulator needs no credentials."""
-    key_file = str(settings.firebase_service_account) if settings.firebase_service_account else None
-    emulator = settings.firestore_emulator_host
-    project = settings.project_id or (None if emulator else project_of(key_file))
-    if project is None:
-        raise NoProject()
-    return Source(project, settings.firestore_database, None if emulator else key_file, emulator)
-
-
-def source_label(settings: Settings) -> str:
-    """The Firestore database, as it is told from every other one."""
-    source = source_of(settings)
-    return f"{source.name} of an emulator" if source.emulator_host else source.name
 
 
 _worlds: dict[str, World] = {}
@@ -293,9 +274,7 @@ def _target_held(settings: Settings, run: Run) -> Iterator[TargetLock | None]:
     if settings.dry_run:
         yield None
         return
-    settings.require_target()
-    assert settings.database_url is not None
-    url = settings.database_url.get_secret_value()
+    url = settings.target_url()
     with target_lock(url, run.migration_id) as lock:
         forget_stop_in_target(url, run.migration_id, _seconds_since_begin())
         yield lock

@@ -12,6 +12,7 @@ from firelift.files import write_whole
 from firelift.receipts import Freed
 from firelift.run.app_config import AppConfig
 from firelift.settings import Settings
+from firelift.sources import source_of
 
 # What is read only together with it: the counts of every archived chunk, with which a check against the archive begins.
 _READ_WITH = {"archive": ("transformed",), "tables": ()}
@@ -24,7 +25,7 @@ class NotDropped(FireliftError):
     remedy = "Remove it yourself, or mend that and go on with --resume, which migrates nothing again."
 
 
-def app_config_of(settings: Settings, project: str, migration_id: str, read_time: str | None = None) -> AppConfig:
+def app_config_of(settings: Settings, migration_id: str, read_time: str | None = None) -> AppConfig:
     """The app's configuration as the settings name it. Before the snapshot is chosen its time is a word."""
     host = None
     if settings.database_url is not None:
@@ -35,7 +36,7 @@ def app_config_of(settings: Settings, project: str, migration_id: str, read_time
         "target_schema": settings.target_schema,
         "migration_id": migration_id,
         "read_time": read_time or settings.read_time,
-        "project_id": project,
+        "project_id": source_of(settings).project,
         "supabase_url": settings.supabase_url,
         "database_host": host,
     }

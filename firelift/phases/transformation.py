@@ -95,6 +95,13 @@ def receipt_path(run: Path, name: str) -> Path:
     return run / "transformed" / f"{name}.json"
 
 
+def receipts_stand(run: Path, collection: str) -> bool:
+    """Whether every archived chunk of a root collection is there with its receipt."""
+    chunks = [(part, chunk) for part in ranges(run / "archive" / file_name(collection)) for chunk in part.chunks() if chunk.documents]
+    whole = all(part.path(chunk).is_file() and receipt_path(run, chunk.name).is_file() for part, chunk in chunks)
+    return whole and (run / "archive" / file_name(collection)).is_dir()
+
+
 def is_begun(run: Path) -> bool:
     """Whether any chunk has been transformed."""
     return any(file.is_file() for file in (run / "transformed").rglob("*.json"))

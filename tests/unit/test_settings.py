@@ -83,9 +83,15 @@ def test_every_setting_is_read_from_its_own_variable(name: str, monkeypatch: pyt
         "dry_run": "true",
         "resume": "true",
         "skip_phases": "extraction",
+        "verification_level": "basic",
+        "keep_archive": "false",
+        "keep_tables": "false",
+        "app_config": "file.json",
+        "app_config_values": "DATA_BACKEND=supabase",
         "verbose": "1",
     }
-    numbers = dict.fromkeys(("max_rejects", "max_workers", "batch_size", "range_documents"), "7")
+    counts = ("max_rejects", "max_workers", "batch_size", "range_documents", "max_lookup_ms", "max_count_ms")
+    numbers = dict.fromkeys(counts, "7")
     monkeypatch.setenv(PREFIX + name.upper(), {**texts, **numbers}.get(name, "abc"))
     if name != "migration_mode":
         assert getattr(Settings.load(), name) != getattr(Settings.model_construct(), name)
@@ -105,6 +111,29 @@ def test_every_setting_is_read_from_its_own_variable(name: str, monkeypatch: pyt
 def test_the_names_other_tools_use_are_read_too(variable: str, value: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, value)
     assert getattr(Settings.load(), name) is not None
+
+
+def test_values_for_the_app_are_a_list_of_names_and_texts_or_any_json_object() -> None:
+    assert Settings.load(app_config_values="A=1, B = x=y ,C=").app_config_values == {"A": "1", "B": "x=y", "C": ""}
+    assert Settings.load(app_config_values='{"data.backend": {"on": true}}').app_config_values == {"data.backend": {"on": True}}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("app_config_values", "A"),
+        ("app_config_values", "=1"),
+        ("app_config_values", "{"),
+        ("app_config_values", '{"a": NaN}'),
+        ("verification_level", "thorough"),
+        ("max_lookup_ms", "0"),
+        ("max_lookup_ms", "nan"),
+        ("max_count_ms", "inf"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(InvalidSetting, match=name.replace("_", "-")):
+        Settings.load(**{name: value})
 
 
 def test_an_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
