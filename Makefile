@@ -8,8 +8,9 @@ STAMP := .venv/.installed-from-lock
 demo: setup
 	$(BIN)/firelift demo
 
+# JOBS=1 for one process; without it as many as there are cores, up to four.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m tests.side_by_side $(JOBS)
 
 # KILLS=1000 for longer; FIRELIFT_FAULT_SEED=… repeats the moments of a run that failed.
 soak: setup

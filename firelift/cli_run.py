@@ -52,6 +52,7 @@ def run_migration(settings: Settings) -> dict[str, Any]:
     settings = meant(settings, new_migration_id(), source_label)
     workspace = Workspace(settings.working_dir, str(settings.migration_id))
     refuse_unskippable(workspace, settings.skip_phases)
+    _refuse_app_config(settings)
     prepare_environment(settings)
     # Everything below, also what libraries write, is for the owner's eyes.
     os.umask(0o077)
@@ -96,6 +97,12 @@ def _refuse_unusable(settings: Settings) -> Callable[[Settings], str]:
     read_mapping(settings.mapping)
     open_firestore(source_of(settings)).close()
     return source_label
+
+
+def _refuse_app_config(settings: Settings) -> None:
+    from firelift.phases.post_migration import app_config_of
+
+    app_config_of(settings, str(settings.migration_id)).check()
 
 
 def _flow(settings: Settings) -> dict[str, Any]:

@@ -29,6 +29,8 @@ def rollback_text(done: RolledBack) -> str:
         lines.append(f"  {table.table}: {what}")
     for changed in done.overridden:
         lines.append(f"  {changed.table}: changes of others since were undone too (--force)")
+    if done.app_config:
+        lines.append(f"The app's configuration still names what the run made; as it was before it is kept in {done.app_config}.")
     return "\n".join(lines) + "\n"
 
 

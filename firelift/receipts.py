@@ -215,6 +215,34 @@ class Published(Receipt):
     tables: tuple[str, ...]
 
 
+class AppConfigUpdated(Receipt):
+    """The app's configuration names what the run made."""
+
+    file: str
+    old_file: str | None
+    """The file as it was before the run; None where it said all that already."""
+    changed: tuple[str, ...]
+    """The names whose values are other ones now."""
+
+
+class Freed(Receipt):
+    """What was dropped from the run's directory."""
+
+    what: str
+    """`archive` or `tables`."""
+    files: int
+    bytes: int
+
+
+class Finished(Receipt):
+    """What readers of the target see, or would see after a real run, and what was done afterwards."""
+
+    tables: tuple[str, ...]
+    published: bool
+    app_config: AppConfigUpdated | None = None
+    freed: tuple[Freed, ...] = ()
+
+
 class Loaded(Receipt):
     """One root collection in the staging tables: rows by table."""
 

@@ -75,12 +75,15 @@ class Worker:
         finally:
             self.busy = False
 
-    def stop(self) -> None:
-        """Ends the process: an idle one by itself, a busy one at once, which whoever waits for it sees."""
+    def end(self) -> None:
+        """Has the process end: an idle one by itself, a busy one at once, which whoever waits for it sees."""
         if self.busy:
             self.process.kill()
         else:
             self.pipe.close()
+
+    def wait(self) -> None:
+        """Until it has ended."""
         try:
             self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -142,7 +145,9 @@ class Workers:
         """Ends all processes; calls that are under way raise Stopped."""
         self._stopped = True
         for worker in self._all:
-            worker.stop()
+            worker.end()
+        for worker in self._all:
+            worker.wait()
 
     def __enter__(self) -> Workers:
         return self
@@ -171,7 +176,8 @@ def serve(descriptor: int) -> None:
         try:
             function, arguments = pipe.recv()
         except EOFError:
-            return
+            # Nothing is left to be done, and to take down the interpreter with its libraries costs half a second, at the end of every run.
+            os._exit(0)
         try:
             pipe.send(("done", function(*arguments, lambda said: pipe.send(("said", said)))))
         except FireliftError as error:

@@ -24,6 +24,7 @@ def pre_validation(run: Run) -> Validated:
     """Checks both sides, the disk and the names; chooses the snapshot."""
     here = world(run)
     status = here.begin("pre_validation")
+    here.app_config().check()
     validated = standing(here) or chosen(here)
     status.read_at(validated.read_time)
     for warning in validated.warnings:

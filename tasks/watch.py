@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 
@@ -45,18 +46,24 @@ def _seen(look: Look) -> bool:
     return False
 
 
-def cancelled_in_prefect() -> Look:
+@contextmanager
+def cancelled_in_prefect() -> Iterator[Look]:
     """Whether somebody cancelled the flow run that is being carried out now."""
     flow_run = current_flow_run()
+    with ExitStack() as stack:
 
-    def look() -> bool:
-        if flow_run is None:
-            return False
-        with get_client(sync_client=True) as client:
-            state = client.read_flow_run(flow_run.id).state
-        return state is not None and (state.is_cancelling() or state.is_cancelled())
+        @cache  # with a new one a look took 24 ms of CPU instead of 1.4
+        def client() -> SyncPrefectClient:
+            # Made by the thread that looks: the flow's own thread would get the client that Prefect itself uses there.
+            return stack.enter_context(get_client(sync_client=True))
 
-    return look
+        def look() -> bool:
+            if flow_run is None:
+                return False
+            state = client().read_flow_run(flow_run.id).state
+            return state is not None and (state.is_cancelling() or state.is_cancelled())
+
+        yield look
 
 
 def current_flow_run() -> FlowRun | None:

@@ -17,12 +17,14 @@ from firelift.errors import ConfigurationError, FireliftError, Stopped
 from firelift.mapping import read_mapping
 from firelift.paths import Selection
 from firelift.phases.import_ import forget_refused, record_failure
+from firelift.phases.post_migration import app_config_of
 from firelift.phases.rollback import roll_back
 from firelift.phases.stopping import asked_in_target, cancel_statements, forget_stop_in_target
 from firelift.plan import Plan
 from firelift.planning import Rules
 from firelift.postgres.lock import LockLost, TargetLock, target_lock
 from firelift.receipts import Receipt, TransformedAll
+from firelift.run.app_config import AppConfig
 from firelift.run.fingerprint import fingerprint
 from firelift.run.hold import held
 from firelift.run.identity import claim, meant, resumes
@@ -105,6 +107,10 @@ class World:
 
     def plan(self) -> Plan:
         return Plan.model_validate_json((self.directory / "plan.json").read_text())
+
+    def app_config(self) -> AppConfig:
+        """The app's configuration and what the run is to put there."""
+        return app_config_of(self.settings, self.run.migration_id, self.status.data()["readTime"])
 
     def begin(self, phase: Phase) -> Status:
         """The status, with this phase running; raises Stopped where somebody asked for it."""
@@ -277,7 +283,7 @@ def _target_held(settings: Settings, run: Run) -> Iterator[TargetLock | None]:
 
 def _looks(here: World, stack: ExitStack) -> list[Look]:
     """Where a request to stop may come from."""
-    looks: list[Look] = [lambda: stop_requested(here.workspace), cancelled_in_prefect(), _lock_lost(here)]
+    looks: list[Look] = [lambda: stop_requested(here.workspace), stack.enter_context(cancelled_in_prefect()), _lock_lost(here)]
     if not here.settings.dry_run:
         looks.append(stack.enter_context(asked_in_target(here.database_url, here.run.migration_id)))
     return looks

@@ -27,7 +27,7 @@ ORDER BY kept.target_schema, kept.table_name COLLATE "C"
 SELECT table_name FROM firelift.tables WHERE migration_id = %(migration_id)s ORDER BY table_name COLLATE "C"
 
 -- name: record_to_roll_back
-SELECT status, made_schema, rolled_back::text FROM firelift.migrations WHERE migration_id = %(migration_id)s FOR UPDATE
+SELECT status, made_schema, rolled_back::text, counts #>> '{appConfig,oldFile}' FROM firelift.migrations WHERE migration_id = %(migration_id)s FOR UPDATE
 
 -- name: forget_published
 DELETE FROM firelift.tables WHERE migration_id = %(migration_id)s

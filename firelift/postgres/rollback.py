@@ -86,6 +86,8 @@ class RolledBack(Frozen):
     staging_dropped: bool = False
     overridden: tuple[ChangedTable, ...] = ()
     """Changes by others that were undone as well, with `force`."""
+    app_config: str | None = None
+    """What the app's configuration was before the run updated it, which a rollback does not undo."""
 
 
 def rollback(connection: Connection, migration_id: str, *, force: bool = False) -> RolledBack:
@@ -98,7 +100,7 @@ def rollback(connection: Connection, migration_id: str, *, force: bool = False) 
     RefusedByConstraint, RollbackDiffers; after each of them the target is as it was.
     """
     with translated("rolling back the migration"), connection.transaction():
-        status, made_schema, earlier = _record(connection, migration_id)
+        status, made_schema, earlier, app_config = _record(connection, migration_id)
         kept = kept_tables(connection, migration_id)
         staged = schema_exists(connection, staging_schema(migration_id))
         _refuse_lost(connection, migration_id, kept)
@@ -108,20 +110,22 @@ def rollback(connection: Connection, migration_id: str, *, force: bool = False) 
         overridden = _take_back(connection, migration_id, kept, made_schema, force=force)
         drop_staging(connection, migration_id)
         tables = tuple(Restored(table=each.name, action=each.action, rows=each.rows_before, digest=each.digest_before) for each in kept)
-        done = RolledBack(migration_id=migration_id, tables=tables, staging_dropped=staged, overridden=tuple(overridden))
+        done = RolledBack(
+            migration_id=migration_id, tables=tables, staging_dropped=staged, overridden=tuple(overridden), app_config=app_config
+        )
         connection.execute(QUERY["record_rolled_back"], {"migration_id": migration_id, "receipt": done.model_dump_json()})
         connection.execute("NOTIFY pgrst, 'reload schema'")
     return done
 
 
-def _record(connection: Connection, migration_id: str) -> tuple[str, str | None, str | None]:
+def _record(connection: Connection, migration_id: str) -> tuple[str, str | None, str | None, str | None]:
     if not schema_exists(connection, CONTROL_SCHEMA):
         raise UnknownMigration(migration_id=migration_id)
     create_control(connection)
     row = connection.execute(QUERY["record_to_roll_back"], {"migration_id": migration_id}).fetchone()
     if row is None:
         raise UnknownMigration(migration_id=migration_id)
-    return row[0], row[1], row[2]
+    return row[0], row[1], row[2], row[3]
 
 
 def _refuse_lost(connection: Connection, migration_id: str, kept: Sequence[KeptTable]) -> None:

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from firelift.postgres.ddl import staging_schema
 from tests.faults.gateway import Gateway
-from tests.faults.migrating import BATCH, Place
+from tests.faults.migrating import BATCH, Ground, Place
 from tests.faults.proxy import Strike, proxy
 
 Reached = Callable[[], bool]
@@ -48,6 +48,22 @@ def held_in(phase: str, place: Place, front: Gateway) -> Held:
                 yield place, lambda: _somebody_waits(onlooker)
         case _:
             raise ValueError(f"nothing to hold in {phase}")
+
+
+@contextmanager
+def dead_in(phase: str, ground: Ground, front: Gateway, **variables: str) -> Iterator[Place]:
+    """The place of a run that was killed in the middle of the phase."""
+    with ground.place(**variables) as place:
+        kill_in(phase, place, front)
+        yield place
+
+
+def kill_in(phase: str, place: Place, front: Gateway) -> None:
+    """Begins a run there and kills it in the middle of the phase."""
+    with held_in(phase, place, front) as (held, reached):
+        started = held.start()
+        started.until(reached)
+        started.kill()
 
 
 @contextmanager

@@ -32,6 +32,9 @@ BATCH = 40
 WORKERS = 2
 MIGRATION = "the-run"
 
+# `make soak` also runs what differs little from what `make test` runs.
+SOAK = "FIRELIFT_KILLS" in os.environ
+
 # The migration finds a table of the target's own: its rows are replaced in publishing, and all else of it must stay.
 LIVED_IN = """
     CREATE TABLE public.cities (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +16,7 @@ from firelift.local.emulator import Emulator
 from firelift.local.postgres import PostgresServer
 from tests.acceptance.operator import Said
 from tests.faults.gateway import gateway
-from tests.faults.migrating import Content, Ground, Place, Started, Undisturbed, differences
+from tests.faults.migrating import SOAK, Content, Ground, Place, Started, Undisturbed, differences
 from tests.faults.proxy import Proxy, Strike, proxy
 from tests.faults.source import fill
 
@@ -95,7 +94,6 @@ LONG = [
     ("chunk's commit answered", Strike("half_open", at=POINTS["chunk's commit"], answered=True)),
     *((f"all at {point}", Strike("stall", at=words, everywhere=True)) for point, words in POINTS.items()),
 ]
-SOAK = "FIRELIFT_KILLS" in os.environ
 ON_THE_WAY_TO_POSTGRES = [*SHORT, *(LONG if SOAK else [])]
 
 

@@ -6,7 +6,7 @@ import psycopg
 
 from firelift.phases.rollback import roll_back_run
 from tests.faults.gateway import Gateway
-from tests.faults.holding import held_in
+from tests.faults.holding import held_in, kill_in
 from tests.faults.migrating import BATCH, WORKERS, Content, Ground, Undisturbed, content, differences, files_below
 
 # The heartbeat of the run that goes on.
@@ -30,10 +30,7 @@ def test_a_second_run_refuses_and_names_the_first(ground: Ground, front: Gateway
 
 def test_a_dead_run_does_not_block_another(ground: Ground, front: Gateway, undisturbed: Undisturbed) -> None:
     with ground.place() as dead, ground.place(SUPABASE_DB_URL=dead.url) as next_:
-        with held_in("import", dead, front) as (held, reached):
-            started = held.start()
-            started.until(reached)
-            started.kill()
+        kill_in("import", dead, front)
         said = next_.migrate()
         assert said.code == 0, said.err
         found = without_run(dead.url, dead.migration_id)

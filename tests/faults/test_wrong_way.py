@@ -8,7 +8,7 @@ import pytest
 from firelift.phases.import_ import NothingToLoadInto, prepare, record_begin, standing_staging
 from firelift.plan import Plan
 from tests.faults.gateway import Gateway
-from tests.faults.holding import held_in
+from tests.faults.holding import kill_in
 from tests.faults.migrating import Ground, Undisturbed, content
 
 
@@ -24,10 +24,7 @@ def test_a_name_that_the_target_knows_from_another_working_directory(ground: Gro
 
 def test_a_snapshot_that_has_been_overtaken(ground: Ground, front: Gateway) -> None:
     with ground.place() as old, ground.place(SUPABASE_DB_URL=old.url, MIGRATION_READ_TIME="now") as new:
-        with held_in("import", old, front) as (held, reached):
-            started = held.start()
-            started.until(reached)
-            started.kill()
+        kill_in("import", old, front)
         said = new.migrate()
         assert said.code == 0, said.err
         before = tables(old.url)

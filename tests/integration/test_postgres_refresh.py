@@ -358,3 +358,18 @@ def test_a_role_that_does_not_own_a_table_outside_cannot_be_fooled_by_its_rows(d
                     publish(connection, SECOND, "public", TABLES, READ_TIME)
         finally:
             admin.execute("DROP OWNED BY plain CASCADE; DROP ROLE plain")
+
+
+STATISTICS = """
+    SELECT relname::text, reltuples::int, (SELECT most_common_vals::text FROM pg_stats WHERE tablename = relname AND attname = 'users_id')
+    FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY 1
+"""
+
+
+def test_the_planner_knows_the_rows_as_soon_as_they_are_seen(database_url: str) -> None:
+    """Also those of new tables, which were counted in staging, before their keys were made."""
+    with target(database_url) as connection:
+        migrate(connection, FIRST, {"users": OLD["users"], "users_orders": [order("ann", str(number)) for number in range(300)]})
+        assert connection.execute(STATISTICS).fetchall() == [("users", 3, None), ("users_orders", 300, "{ann}")]
+        migrate(connection, SECOND, {"users": NEW["users"][:2], "users_orders": [order("bob", str(number)) for number in range(500)]})
+        assert connection.execute(STATISTICS).fetchall() == [("users", 2, None), ("users_orders", 500, "{bob}")]

@@ -117,8 +117,29 @@ def _after_success(report: Mapping[str, Any]) -> list[str]:
         steps.append("Look at the rejected documents, kept whole under `rejects/` with their reasons.")
     if report["phases"].get("verification", {}).get("state") == "skipped":
         steps.append("Nothing was verified: compare some rows with Firestore before you rely on them.")
+    done = report["phases"].get("post_migration", {}).get("result") or {}
     return [
         *steps,
         "Write policies for the new tables: row-level security is on, so that nobody but their owner and `service_role` reads them yet.",
-        "Point the application at the new tables, then delete the working directory: its archive holds all the data.",
+        *_app_steps(done.get("app_config")),
+        _clean_up({freed["what"] for freed in done.get("freed") or ()}),
     ]
+
+
+def _app_steps(updated: Mapping[str, Any] | None) -> list[str]:
+    """What is to be known of the app's configuration: names, never values."""
+    if updated is None:
+        return ["Point the application at the new tables."]
+    if not updated["old_file"]:
+        return [f"`{plain(updated['file'])}` said all it should already: restart the application where it has not read it yet."]
+    names = ", ".join(f"`{plain(name)}`" for name in updated["changed"]) or "nothing"
+    return [
+        f"Restart the application: in `{plain(updated['file'])}` changed {names}. "
+        f"As it was before it is kept in `{plain(updated['old_file'])}`; delete that when all is well."
+    ]
+
+
+def _clean_up(freed: set[str]) -> str:
+    if "archive" in freed:
+        return "The archive has been dropped. The working directory still holds reports and, if there are any, rejected documents."
+    return "When the application runs on the new tables, delete the working directory: its archive holds all the data."
