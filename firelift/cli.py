@@ -150,7 +150,11 @@ def stop(session: Session, /, as_json: bool, **options: Any) -> int:
 
 @firelift.command(cls=OneLineCommand)
 @settings_options(
-    only=["database_url", "migration_id", "verbose"], meaning={"migration_id": "The run to undo; the latest in the target when not given"}
+    only=["database_url", "migration_id", "working_dir", "verbose"],
+    meaning={
+        "migration_id": "The run to undo; the latest in the target when not given",
+        "working_dir": "Where the run's reports are, if they are to say so",
+    },
 )
 @click.option("--force", is_flag=True, help="Also undo what others have changed in its tables since")
 @_as_json
@@ -234,9 +238,11 @@ def _stop(session: Session, options: dict[str, Any], as_json: bool) -> None:
 
 def _roll_back(session: Session, options: dict[str, Any], force: bool, as_json: bool) -> None:
     from firelift.phases.rollback import roll_back_run
+    from firelift.run.reports import note_rollback
 
-    target = session.load_target(_of(Target, options))
+    place, target = Whereabouts.load(**_of(Whereabouts, options)), session.load_target(_of(Target, options))
     done = roll_back_run(target.url(), target.migration_id, force)
+    note_rollback(place.working_dir, done.model_dump(mode="json"))
     _show(done.model_dump(mode="json"), as_json, rollback_text(done))
 
 

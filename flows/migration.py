@@ -60,7 +60,7 @@ def migrate(run: Run) -> dict[str, Any]:
         here.settle("transformation", transformed, {part.collection: part.counts() for part in parts})
         published = None if here.settings.dry_run else arrive(run, validated, parts, transformed)
         post_migration(run, published)
-    return here.report()
+    return here.reported
 
 
 def arrive(run: Run, validated: Validated, parts: list[Transformed], transformed: TransformedAll) -> Published:

@@ -9,7 +9,8 @@ from prefect.logging import get_run_logger
 from firelift.cli_undo import rollback_text
 from firelift.phases.rollback import roll_back_run
 from firelift.postgres.rollback import RolledBack
-from firelift.settings import Target
+from firelift.run.reports import note_rollback
+from firelift.settings import Target, Whereabouts
 from tasks.checkpoint import PHASE
 
 
@@ -19,5 +20,6 @@ def roll_back_target(migration_id: str | None, force: bool) -> RolledBack:
     """Puts the target back as it was before a run, under the target's lock."""
     target = Target.load(migration_id=migration_id)
     done = roll_back_run(target.url(), target.migration_id, force)
+    note_rollback(Whereabouts.load().working_dir, done.model_dump(mode="json"))
     get_run_logger().info(rollback_text(done))
     return done

@@ -68,6 +68,8 @@ class World:
         """Tells this run from any other of its name."""
         self.is_registered, self.is_new = False, False
         """The target's record of this name is the run's own; and it heard of the run by this attempt: it may forget it again."""
+        self.reported: dict[str, Any] = {}
+        """The long report as it was last written."""
         self.broken: FireliftError | None = None
         """What ended the run from outside, other than a wish to stop it."""
 
@@ -144,7 +146,7 @@ class World:
     def report(self) -> dict[str, Any]:
         """Writes both reports as of now and returns the long one."""
         plan = self.plan() if (self.directory / "plan.json").exists() else None
-        return write_reports(
+        self.reported = write_reports(
             self.workspace,
             settings=self.settings.public(),
             status=self.status.data(),
@@ -153,6 +155,7 @@ class World:
             target=self.settings.target(),
             warn=self.status.warn,
         )
+        return self.reported
 
     def _tables(self, plan: Plan) -> list[TableReport]:
         results = self.status.data()["results"]

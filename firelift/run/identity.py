@@ -127,7 +127,8 @@ def _last(settings: Settings) -> Workspace:
     if not alike:
         return Workspace.latest(settings.working_dir)
     last = max(alike, key=lambda run: (run.run / IDENTITY).stat().st_mtime_ns)
-    if last.status().get("status") == "completed":
+    status = last.status()
+    if "completed" in (status.get("status"), (status.get("rolledBack") or {}).get("was")):
         raise NothingToResume(migration_id=last.migration_id)
     return last
 
