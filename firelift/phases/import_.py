@@ -161,7 +161,8 @@ def publish_tables(url: str, migration_id: str, plan: Plan, target_schema: str, 
 
 def record_failure(url: str, migration_id: str, status: str) -> None:
     """How a run ended that was not completed. What it published stays published: only the record says so."""
-    with closing(connect(url, signature(migration_id))) as connection:
+    # Under another name than the run's: a stop goes on cancelling the run's statements until it has ended, and would cancel this one.
+    with closing(connect(url, signature("end"))) as connection:
         record_finish(connection, migration_id, status)
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+
+from firelift.phases.import_ import record_begin, record_failure
+from firelift.phases.stopping import cancel_statements
 from firelift.postgres.control import create_control, record_finish, record_start
 from firelift.postgres.lock import target_lock
 from firelift.postgres.stop import forget_stop, request_stop, stop_requested
@@ -44,3 +50,16 @@ def test_a_run_that_ended_or_is_unknown_is_not_asked(database_url: str) -> None:
         record_finish(connection, FIRST, "completed")
         assert request_stop(connection, FIRST) is None
         assert request_stop(connection, "unknown") is None
+
+
+def test_a_stop_that_goes_on_does_not_cancel_the_record_of_the_end(database_url: str) -> None:
+    record_begin(database_url, FIRST, "full", {}, "2026-11-22T10:00:00Z")
+    with psycopg.connect(database_url) as holder, ThreadPoolExecutor(1) as thread:
+        holder.execute("SELECT FROM firelift.migrations FOR UPDATE")
+        recording = thread.submit(record_failure, database_url, FIRST, "stopped")
+        while holder.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() == (0,):
+            pass
+        cancel_statements(database_url, FIRST)
+        holder.rollback()
+        recording.result()
+        assert holder.execute("SELECT status FROM firelift.migrations").fetchall() == [("stopped",)]
