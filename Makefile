@@ -8,9 +8,9 @@ STAMP := .venv/.installed-from-lock
 demo: setup
 	$(BIN)/firelift demo
 
-# JOBS=1 for one process; without it as many as there are cores, up to four.
+# A process for each core, at most four: each has servers of its own. JOBS=0 for one process.
 test: lint
-	$(BIN)/python -m tests.side_by_side $(JOBS)
+	$(BIN)/python -m pytest --numprocesses $(or $(JOBS),auto) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # KILLS=1000 for longer; FIRELIFT_FAULT_SEED=… repeats the moments of a run that failed.
 soak: setup

@@ -16,6 +16,7 @@ Severity = Literal["critical", "warning", "info"]
 SCHEMA_VERSION = 1
 MOST_DIFFERENCES = 100
 MOST_TEXT = 400
+MOST_PIECES = 10_000
 
 
 class Failure(Receipt):
@@ -93,6 +94,9 @@ def as_json(migration_id: str, proof: Proof, entries: Sequence[Entry], done: Ver
         "counts": {"tables": len(proof.tables), **counts, "reread": done.reread}
         | {"expectations": len(entries), "failedExpectations": sum(not entry.success for entry in entries)},
         **{name: _camel(getattr(proof, name)) for name in ("tables", "relations", "columns", "nested", "rereads", "performance")},
+        # Of a sample, the keys that were compared; else the chunks.
+        "pieces": _camel(proof.pieces[:MOST_PIECES]),
+        "piecesTotal": len(proof.pieces),
         "differencesTotal": proof.differences_total,
         "differences": _camel(done.differences),
         "expectations": _camel(entries),

@@ -72,7 +72,8 @@ def first_finding(done: Verified) -> dict[str, object]:
     """How much is wrong, and the first of it: table, key and field, but no value, as this goes into logs."""
     counts: dict[str, object] = {"differences": done.differences_total, "failed_expectations": done.failed_total}
     if done.differences:
-        first = done.differences[0]
+        # A document says more than a count that does not add up.
+        first = next((found for found in done.differences if found.key != "*"), done.differences[0])
         where = " ".join(filter(None, (first.table, first.key, first.field)))
         return counts | {"first": f"{where}: {first.what}"}
     if done.failed:

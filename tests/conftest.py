@@ -26,7 +26,6 @@ from psycopg import sql  # noqa: E402
 
 from firelift.local.emulator import clear, emulator  # noqa: E402
 from firelift.local.postgres import PostgresServer  # noqa: E402
-from tests import side_by_side  # noqa: E402
 from tests.acceptance.prefect_world import Api, prefect_server  # noqa: E402
 
 # A suite that a script started with `&` has Ctrl-C ignored, and so would have every command it starts.
@@ -54,15 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         tier = item.path.relative_to(here).parts[0]
         if tier in TIERS:
             item.add_marker(tier)
-    if side_by_side.CLAIMS in os.environ:
-        items[:] = side_by_side.ordered(items, here)
-
-
-def pytest_runtestloop(session: pytest.Session) -> bool | None:
-    if side_by_side.CLAIMS not in os.environ or session.config.option.collectonly or session.testsfailed:
-        return None
-    side_by_side.run_taken(session)
-    return True
+    # Where several processes share the files, the longest go first.
+    items.sort(key=lambda item: item.path.relative_to(here).parts[0] != "faults")
 
 
 @pytest.fixture(scope="session")
