@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import tempfile
 import uuid
@@ -43,6 +44,8 @@ TIERS = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Before other processes begin, which must draw the same tests.
+    os.environ.setdefault("FIRELIFT_FAULT_SEED", str(random.SystemRandom().randrange(1_000_000)))
     for tier, needs in TIERS.items():
         config.addinivalue_line("markers", f"{tier}: {needs}")
 

@@ -15,7 +15,7 @@ from tests.faults.gateway import Gateway
 from tests.faults.migrating import WORKERS, Ground, Place, Started, Undisturbed, differences
 
 KILLS = int(os.environ.get("FIRELIFT_KILLS") or 25)
-SEED = int(os.environ.get("FIRELIFT_FAULT_SEED") or random.SystemRandom().randrange(1_000_000))
+SEED = int(os.environ["FIRELIFT_FAULT_SEED"])
 KILLS_A_RUN = 2, 4
 
 # The stretches of a run in their order, each with how often it is hit, what must have been reached, and how long it takes where that

@@ -78,7 +78,10 @@ def what_is_wrong(report: Mapping[str, Any]) -> str:
     if verified is None or verified["passed"]:
         return ""
     if verified["differences"]:
-        return _first_difference(verified["differences"][0], verified["differencesTotal"])
+        # A document says more than a count that does not add up.
+        found = verified["differences"]
+        first = next((difference for difference in found if difference["key"] != "*"), found[0])
+        return _first_difference(first, verified["differencesTotal"])
     if verified["failed"]:
         first, total = verified["failed"][0], verified["expectationsFailed"]
         where = f" in {_quoted('.'.join(filter(None, (first['table'], first['column']))))}" if first["table"] else ""
