@@ -90,6 +90,10 @@ def is_tree(block: Block) -> bool:
     return block.language == "text" and block.text.startswith("migration-workspace/")
 
 
+def is_app_config(block: Block) -> bool:
+    return block.language == "text" and block.text.startswith("MIGRATION_APP_CONFIG")
+
+
 def is_picture(block: Block) -> bool:
     """Nothing that could be tried: the way of a document."""
     return block.language == "text" and "──▶" in block.text
@@ -104,6 +108,7 @@ KINDS: list[Callable[[Block], bool]] = [
     is_mapping,
     is_pandas,
     is_tree,
+    is_app_config,
     is_picture,
 ]
 
@@ -185,6 +190,18 @@ def test_what_the_readme_says_for_when_something_goes_wrong(operator: Operator, 
     assert set(said) == {"firelift stop", "firelift migrate --resume", "firelift rollback", "firelift cleanup", "firelift cleanup --yes"}
 
 
+def test_the_app_is_told_as_the_readme_says(operator: Operator, database_url: str) -> None:
+    (block,) = those(is_app_config)
+    somebody = Operator(operator.directory / "telling", {**operator.variables, "DATABASE_URL": database_url})
+    (somebody.here / "app").mkdir(parents=True)
+    (somebody.here / "app" / ".env").write_text("# ours\nDATA_BACKEND=firestore\n")
+    (somebody.here / ".env").write_text(block.text)
+    said = somebody.firelift("migrate", "--migration-id", "told")
+    assert said.code == 0, said.err
+    assert (somebody.here / "app" / ".env").read_text() == "# ours\nDATA_BACKEND=supabase\nDATA_SCHEMA=public\n"
+    assert (somebody.here / "app" / ".env.before-told").read_text() == "# ours\nDATA_BACKEND=firestore\n"
+
+
 def test_what_the_readme_says_for_a_proof(operator: Operator, database_url: str) -> None:
     somebody = Operator(operator.directory / "proving", {**operator.variables, "DATABASE_URL": database_url})
     for line in [line for block in those(is_verifying) for line in block.lines]:
@@ -199,8 +216,8 @@ def assert_working_directory_is_as_shown(workspace: Path) -> None:
     (tree,) = those(is_tree)
     run = max((workspace / "runs").iterdir())
     top, below = tree.text.split("runs/<migration-id>/", 1)
-    names = re.findall(r"[\w-]+(?:\.json|\.md|/)", top.removeprefix("migration-workspace/"))
-    assert len(names) == 6
+    names = re.findall(r"[\w-]+(?:\.json|\.md|\.html|/)", top.removeprefix("migration-workspace/"))
+    assert len(names) == 7
     assert [name for name in names if not (workspace / name).exists()] == []
     directories = re.findall(r"^ +(\w+)/ ", below, re.MULTILINE)
     assert directories == ["archive", "tables", "rejects"]
