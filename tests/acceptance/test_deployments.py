@@ -13,6 +13,7 @@ from firelift.local.postgres import PostgresServer
 from firelift.local.sample import load_sample
 from firelift.local.writer import values, write_documents
 from firelift.settings import PUBLIC_FIELDS, SECRETS, Settings
+from tests.acceptance.operator import UNVERIFIED
 from tests.acceptance.prefect_world import (
     CHECKOUT,
     Api,
@@ -59,6 +60,7 @@ def ready(deployed: str, emulator_host: str, project: str, database_url: str, tm
         SUPABASE_DB_URL=database_url,
         MIGRATION_WORKING_DIR=str(workspace),
         **source(emulator_host, project),
+        **UNVERIFIED,
     ):
         yield deployed
 

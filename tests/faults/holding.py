@@ -13,7 +13,7 @@ from psycopg import sql
 
 from firelift.postgres.ddl import staging_schema
 from tests.faults.gateway import Gateway
-from tests.faults.migrating import BATCH, Ground, Place
+from tests.faults.migrating import BATCH, VERIFIED, Ground, Place
 from tests.faults.proxy import Strike, proxy
 
 Reached = Callable[[], bool]
@@ -40,8 +40,8 @@ def held_in(phase: str, place: Place, front: Gateway) -> Held:
             with _locked(place, [f'COPY "{staging}"."users"'] * 3, staging, "users") as held:
                 yield held
         case "verification":
-            with _locked(place, [f'SELECT count(*) FROM "{staging}"."cities"'], staging, "cities") as held:
-                yield held
+            with _locked(place, [f'SELECT count(*) FROM "{staging}"."cities"'], staging, "cities") as (held, reached):
+                yield held.with_(**VERIFIED), reached
         case "publish":
             with psycopg.connect(place.url) as reader, psycopg.connect(place.url, autocommit=True) as onlooker:
                 reader.execute("SELECT count(*) FROM public.cities")

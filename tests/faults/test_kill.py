@@ -12,9 +12,9 @@ from itertools import cycle
 import pytest
 
 from tests.faults.gateway import Gateway
-from tests.faults.migrating import WORKERS, Ground, Place, Started, Undisturbed, differences
+from tests.faults.migrating import VERIFIED, WORKERS, Ground, Place, Started, Undisturbed, differences
 
-KILLS = int(os.environ.get("FIRELIFT_KILLS") or 25)
+KILLS = int(os.environ.get("FIRELIFT_KILLS") or 15)
 SEED = int(os.environ["FIRELIFT_FAULT_SEED"])
 KILLS_A_RUN = 2, 4
 
@@ -55,7 +55,7 @@ def scenarios(seed: int, kills: int) -> list[list[Moment]]:
 def test_killed_and_resumed_it_comes_to_the_same(
     moments: Sequence[Moment], ground: Ground, front: Gateway, undisturbed: Undisturbed
 ) -> None:
-    with ground.place() as place:
+    with ground.place(**VERIFIED) as place:
         for number, moment in enumerate(moments, 1):
             before, passed = place.archived(), front.count()
             started = place.start(*resuming(place))

@@ -16,7 +16,7 @@ from firelift.local.emulator import Emulator
 from firelift.local.postgres import PostgresServer
 from tests.acceptance.operator import Said
 from tests.faults.gateway import gateway
-from tests.faults.migrating import SOAK, Content, Ground, Place, Started, Undisturbed, differences
+from tests.faults.migrating import SOAK, VERIFIED, Content, Ground, Place, Started, Undisturbed, differences
 from tests.faults.proxy import Proxy, Strike, proxy
 from tests.faults.source import fill
 
@@ -77,6 +77,7 @@ def place(ground: Ground) -> Iterator[Place]:
 # Where what was done and what was answered may differ most; `make soak` takes every point.
 SHORT = [
     ("chunk's commit answered", Strike("cut", at=POINTS["chunk's commit"], answered=True)),
+    ("verification", Strike("cut", at=POINTS["verification"])),
     ("publishing's commit", Strike("cut", at=POINTS["publishing's commit"])),
     ("publishing's commit answered", Strike("cut", at=POINTS["publishing's commit"], answered=True)),
     ("all at a chunk", Strike("cut", at=POINTS["chunk"], everywhere=True)),
@@ -101,7 +102,8 @@ ON_THE_WAY_TO_POSTGRES = [*SHORT, *(LONG if SOAK else [])]
 def test_a_fault_on_the_way_to_postgres(place: Place, ground: Ground, undisturbed: Undisturbed, point: str, strike: Strike) -> None:
     before = place.content()
     with proxy(server_of(ground.postgres), strike) as front:
-        said = place.with_(SUPABASE_DB_URL=through(front, place.url)).migrate()
+        verified = VERIFIED if "verification" in point else {}
+        said = place.with_(SUPABASE_DB_URL=through(front, place.url), **verified).migrate()
         assert front.struck, "the run never came to it"
     came_out_right(place, said, before, undisturbed)
 
