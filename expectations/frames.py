@@ -88,6 +88,8 @@ def _column(column: ColumnProved) -> Row:
     row = {"table": column.table, "column": column.column, "expected_present": column.expected_present, "present": column.present}
     for end, expected, found in (("low", column.expected_low, column.low), ("high", column.expected_high, column.high)):
         row |= (
-            {f"expected_{end}": NOT_COMPARED, end: NOT_COMPARED} if expected is None else {f"expected_{end}": expected, end: found or NONE}
+            {f"expected_{end}": NOT_COMPARED, end: NOT_COMPARED}
+            if expected is None
+            else {f"expected_{end}": expected, end: NONE if found is None else found}
         )
     return row | {"recompute": column.query}

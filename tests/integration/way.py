@@ -18,6 +18,7 @@ from google.cloud.firestore_v1 import types
 from google.protobuf.timestamp_pb2 import Timestamp
 from psycopg import sql
 
+from expectations import judge
 from firelift.files import write_whole
 from firelift.firestore.channel import Source
 from firelift.firestore.values import Document, same_document
@@ -37,7 +38,7 @@ from firelift.postgres.constraints import ForeignKeys
 from firelift.postgres.ddl import staging_schema
 from firelift.postgres.lock import signature
 from firelift.postgres.read import read_rows
-from firelift.receipts import Imported, TableCounts, Validated, summed
+from firelift.receipts import Imported, TableCounts, Validated, Verified, summed
 from firelift.run.workspace import Workspace, new_migration_id
 from firelift.transform import compile_decoder
 from firelift.verification.proof import Limits, Proof
@@ -62,6 +63,7 @@ class Arrival:
     counts: dict[str, TableCounts]
     imported: Imported
     proof: Proof
+    verified: Verified
 
     @cached_property
     def documents(self) -> dict[str, Document]:
@@ -130,6 +132,7 @@ class Arrival:
         assert [relation for relation in self.proof.relations if relation.orphans != relation.expected] == []
         assert [column for column in self.proof.columns if column.present != column.expected_present] == []
         assert [place for place in self.proof.nested if place.unreadable] == []
+        assert self.verified.passed, self.verified.failed
         assert {*self.decoded, *self.rejects} == set(self.documents)
         assert not {*self.decoded} & {*self.rejects}
         assert [path for path in self.decoded if not same_document(self.decoded[path], self.documents[path])] == []
@@ -200,8 +203,9 @@ def migrate(
             limits=Limits(1000, 10_000),
             results=workspace.verification_results,
         )
+    verified = judge(url, signature(migration_id), plan, proof, workspace.verification_results, migration_id)
     publish_tables(url, migration_id, plan, "public", validated.read_time)
-    return Arrival(source, url, run, plan, validated, counts, imported, proof)
+    return Arrival(source, url, run, plan, validated, counts, imported, proof, verified)
 
 
 def write(source: Source, documents: Things) -> None:

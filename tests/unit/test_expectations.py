@@ -108,6 +108,12 @@ def test_a_range_is_compared_only_where_it_was_known() -> None:
     assert (row["expected_high"], row["high"]) == ("y", "none")
 
 
+def test_an_empty_text_is_a_bound_like_any_other() -> None:
+    proof = proof_of(PLAN, ROWS, columns=(column("users", "name", expected_low="", low="", expected_high="", high=""),))
+    (row,) = frames_of(PLAN, proof, {})["columns"].to_dict("records")
+    assert (row["expected_low"], row["low"], row["expected_high"], row["high"]) == ("", "", "", "")
+
+
 def test_a_query_arrives_as_it_was_written() -> None:
     written = 'SELECT "a:b", "{x}", "y\\z:x :: :1" FROM "t"'
     formatted = rows_of(written).format(batch="users")
