@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from expectations import judge, warm
 from firelift.errors import FireliftError
@@ -26,6 +27,27 @@ from firelift.workers import Workers
 
 Say = Callable[[str], None]
 """Hears, in a sentence, what is being done."""
+SECONDS = 5.0
+
+
+class Counting:
+    """Says every few seconds how far it is."""
+
+    def __init__(self, say: Say) -> None:
+        self._say, self._lock, self._said = say, threading.Lock(), time.monotonic()
+
+    def of(self, what: str) -> Callable[[int], None]:
+        total = 0
+
+        def count(documents: int) -> None:
+            nonlocal total
+            with self._lock:
+                total += documents
+                if time.monotonic() - self._said >= SECONDS:
+                    self._said = time.monotonic()
+                    self._say(f"{total:,} documents {what}")
+
+        return count
 
 
 def verify_published(settings: Settings, against: Against, seed: str | None, say: Say) -> Verified:
@@ -38,9 +60,10 @@ def verify_published(settings: Settings, against: Against, seed: str | None, say
     published = published_run(url, settings.migration_id, settings.target_schema)
     threading.Thread(target=warm, name="firelift-warm", daemon=True).start()
     workspace = Workspace(settings.working_dir.absolute(), published.migration_id)
-    results = _directory(workspace)
     say(f"{published.migration_id}: {len(published.tables)} tables as of {published.read_time}, against {against}")
-    with Workers(settings.max_workers) as workers, _documents(settings, against, workers, workspace, published, results, say) as documents:
+    counting = Counting(say)
+    with Workers(settings.max_workers) as workers, _documents(settings, against, workers, workspace, published, counting) as documents:
+        results = _directory(workspace)
         proof = prove(
             workers,
             Tables(url, signature(f"verify {published.migration_id}"), settings.target_schema, documents.plan, documents.run),
@@ -54,7 +77,7 @@ def verify_published(settings: Settings, against: Against, seed: str | None, say
             limits=Limits(settings.max_lookup_ms, settings.max_count_ms),
             earlier=earlier_verification(workspace, settings.target()),
             results=results,
-            progress=lambda _: None,
+            progress=counting.of("compared"),
         )
     say("judging by the expectations")
     verified = judge(url, signature(f"verify {published.migration_id}"), documents.plan, proof, results, published.migration_id)
@@ -72,18 +95,16 @@ def _directory(workspace: Workspace) -> Path:
 
 @contextmanager
 def _documents(
-    settings: Settings, against: Against, workers: Workers, workspace: Workspace, published: PublishedRun, results: Path, say: Say
+    settings: Settings, against: Against, workers: Workers, workspace: Workspace, published: PublishedRun, counting: Counting
 ) -> Iterator[Documents]:
     """What the rows are compared with; what was read again for it is removed afterwards."""
     if against == "archive":
         yield archived(workspace, published)
         return
-    say("reading the documents from Firestore again")
-    scratch = results / "documents"
-    try:
-        yield read_again(workers, _source(settings, published), workspace, published, scratch, lambda _: None)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    # Beside the working directory's runs: documents are as large as the archive would be, and as confidential.
+    workspace.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=workspace.run, prefix=".documents-") as scratch:
+        yield read_again(workers, _source(settings, published), workspace, published, Path(scratch) / "again", counting.of("read again"))
 
 
 def _source(settings: Settings, published: PublishedRun) -> Source:

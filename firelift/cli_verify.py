@@ -5,6 +5,7 @@ from __future__ import annotations
 from firelift.receipts import Verified
 
 MOST = 20
+AGAINST = {"archive": "the archive", "firestore": "Firestore"}
 
 
 def verified_text(done: Verified) -> str:
@@ -15,7 +16,7 @@ def verified_text(done: Verified) -> str:
     verdict = "All expectations are met." if done.passed else "The target does NOT say what Firestore said."
     lines = [
         verdict,
-        f"{done.level}, against the {done.against}: {len(done.tables):,} tables, {compared}{again}, {done.expectations:,} expectations.",
+        f"{done.level}, against {AGAINST[done.against]}: {len(done.tables):,} tables, {compared}{again}, {done.expectations:,} expectations.",
         *_differences(done),
         *_failed(done),
         *(f"warning: {warning}" for warning in done.warnings),

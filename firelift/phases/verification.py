@@ -222,7 +222,14 @@ def _reread(
     chosen = [(table, _keys(tables.run, chunks, table, seed)) for table in tables.plan.tables]
     where = (source, read_time, tables.url, tables.session, tables.schema, tables.plan.database)
     done = list(reread_tables(*where, chosen))
-    return tuple(reread for reread, _ in done), listed((differs for _, found in done for differs in found), parts / "reread.csv")
+    return tuple(reread for reread, _ in done), listed(
+        (_read_again(differs) for _, found in done for differs in found), parts / "reread.csv"
+    )
+
+
+def _read_again(differs: Difference) -> Difference:
+    """Told apart from what the archive says of the same document."""
+    return differs.model_copy(update={"what": f"{differs.what} (read again)"})
 
 
 def _keys(run: Path, chunks: Sequence[StoredChunk], table: TablePlan, seed: str) -> list[Key]:
