@@ -16,7 +16,8 @@ def verified_text(done: Verified) -> str:
     verdict = "All expectations are met." if done.passed else "The target does NOT say what Firestore said."
     lines = [
         verdict,
-        f"{done.level}, against {AGAINST[done.against]}: {len(done.tables):,} tables, {compared}{again}, {done.expectations:,} expectations.",
+        f"{done.level}, against {AGAINST[done.against]}: {len(done.tables):,} tables, "
+        f"{compared}{again}, {done.expectations:,} expectations.",
         *_differences(done),
         *_failed(done),
         *(f"warning: {warning}" for warning in done.warnings),
