@@ -25,7 +25,7 @@ from firelift.postgres.questions import reading
 NO_ADDRESS = "postgresql+psycopg://firelift@target/target"
 # Of each expectation; differences.csv has all there are.
 MOST_PLACES = 100
-PLACE = ("table", "column", "place", "what", "references", "key")
+PLACE = ("table", "column", "place", "what", "references", "reads_as", "key")
 
 
 class Judged(NamedTuple):

@@ -48,3 +48,17 @@ class Selection:
         """The patterns that name none of these collections."""
         found = list(collections)
         return [pattern for pattern in (*self.include, *self.exclude) if not any(matches(collection, pattern) for collection in found)]
+
+
+class Exactly(Selection):
+    """These collections and no other, also none above or beneath them: names, not patterns."""
+
+    def __init__(self, collections: Iterable[str]) -> None:
+        super().__init__()
+        self._collections = frozenset(collections)
+
+    def takes(self, collection: str) -> bool:
+        return collection in self._collections
+
+    def may_take_below(self, root: str) -> bool:
+        return any(collection.partition("/")[0] == root for collection in self._collections)

@@ -12,7 +12,7 @@ from typing import Any
 from firelift.errors import ConfigurationError
 from firelift.files import write_whole
 from firelift.firestore.channel import Source
-from firelift.paths import Selection
+from firelift.paths import Exactly
 from firelift.phases.extraction import extract_collection
 from firelift.phases.planning import PLAN
 from firelift.phases.pre_validation import survey
@@ -115,8 +115,8 @@ def read_again(
 
     Raises what reading raises: SnapshotExpired when Firestore no longer keeps that moment.
     """
-    chosen = published.settings
-    selection = Selection(chosen.get("collections") or (), (*(chosen.get("exclude_collections") or ()), *published.replaced))
+    # Not by the run's patterns: what a later run has replaced is left out, but not what lies beneath it.
+    selection = Exactly(published.tables)
     snapshot = workers.call(survey, source, published.read_time)
     roots = [
         RootFound(collection=root.collection_id, start=root.keys.start, end=root.keys.end, documents=root.documents)

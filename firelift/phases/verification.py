@@ -15,6 +15,7 @@ from firelift.files import storage_errors
 from firelift.firestore.channel import Source
 from firelift.phases.transformation import ArchiveIncomplete, receipt_path
 from firelift.plan import Plan, TablePlan
+from firelift.postgres.errors import translated
 from firelift.postgres.fit import standing_tables
 from firelift.postgres.read import count_rows
 from firelift.postgres.reading import reading
@@ -176,7 +177,7 @@ def compare_tables(
 
 def _lacking(tables: Tables) -> dict[str, list[Difference]]:
     """The tables that cannot be read by the plan: gone, or without a column. Only in a target that somebody else may change."""
-    with reading(tables.url, tables.session) as connection:
+    with reading(tables.url, tables.session) as connection, translated("looking at the tables"):
         standing = standing_tables(connection, tables.schema, [table.table for table in tables.plan.tables])
     lacking: dict[str, list[Difference]] = {}
     for table in tables.plan.tables:

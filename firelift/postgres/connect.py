@@ -64,9 +64,11 @@ def kept_open(url: str, application_name: str, *, read_only: bool = False) -> Co
     """This process's own connection, for call after call; a broken one is replaced. Not for use by two threads."""
     kept = _kept.get((url, application_name, read_only))
     if kept is None or kept.closed or kept.broken:
-        kept = _kept[url, application_name, read_only] = connect(url, application_name)
+        kept = connect(url, application_name)
         if read_only:
-            kept.execute("SET default_transaction_read_only TO on")
+            with translated("preparing to read the tables"):
+                kept.execute("SET default_transaction_read_only TO on")
+        _kept[url, application_name, read_only] = kept
     return kept
 
 

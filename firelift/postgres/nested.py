@@ -136,8 +136,9 @@ _VALUES: Final[dict[ReadsAs, Any]] = {
     "vector": "jsonb_typeof({v}) = 'array' AND EXISTS (SELECT FROM jsonb_array_elements(CASE jsonb_typeof({v}) WHEN 'array' THEN {v} "
     "ELSE '[]' END) AS component (c) WHERE jsonb_typeof(c) <> 'number' AND (c #>> '{{}}' IN " + _SPECIAL + ") IS NOT TRUE)",
 }
-# Arrays of arrays are none of ours either, and Firestore knows no infinite moment.
+# Arrays of arrays are none of ours either, nor those that begin elsewhere than at 1; Firestore knows no infinite moment.
+_OTHER_FORM: Final = "array_ndims({column}) > 1 OR array_lower({column}, 1) <> 1"
 _ELEMENTS: Final[dict[ReadsAs, Any]] = {
-    "element": "(SELECT count(*) FROM unnest({column}) AS element (e) WHERE e IS NULL OR array_ndims({column}) > 1)",
-    "moment": "(SELECT count(*) FROM unnest({column}) AS element (e) WHERE e IS NULL OR NOT isfinite(e) OR array_ndims({column}) > 1)",
+    "element": "(SELECT count(*) FROM unnest({column}) AS element (e) WHERE e IS NULL OR " + _OTHER_FORM + ")",
+    "moment": "(SELECT count(*) FROM unnest({column}) AS element (e) WHERE e IS NULL OR NOT isfinite(e) OR " + _OTHER_FORM + ")",
 }

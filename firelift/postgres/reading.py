@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from firelift.postgres.connect import Connection, connect
+from firelift.postgres.errors import translated
 
 
 @contextmanager
 def reading(url: str, session: str) -> Iterator[Connection]:
     """A connection named `session` in autocommit mode that the server lets read only, closed at the end."""
     with closing(connect(url, session)) as connection:
-        connection.execute("SET default_transaction_read_only TO on")
+        with translated("preparing to read the tables"):
+            connection.execute("SET default_transaction_read_only TO on")
         yield connection

@@ -51,7 +51,7 @@ class _Decoder:
         document = Document()
         try:
             self._read(row, document)
-        except (ArithmeticError, LookupError, TypeError, ValueError) as cause:
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as cause:
             raise UnreadableRow(table=self._table, key=list(row[: self._keys]), cause=repr(cause)) from cause
         return document
 

@@ -87,12 +87,17 @@ def keys_at(run: Path, collection: str, chunk: str, archived: Path, places: Sequ
 
 
 def _number(key: Key) -> int:
-    return int.from_bytes(hashlib.blake2b("/".join(key).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+    return int.from_bytes(hashlib.blake2b(_joined(key).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+def _joined(key: Key) -> str:
+    # NULL in a table whose primary key somebody took away; no text of Postgres has this character.
+    return "/".join("\0" if part is None else part for part in key)
 
 
 def _difference(table: TablePlan, key: Key, what: str, expected: str, found: str) -> Difference:
-    return Difference(table=table.table, key="/".join(key), what=what, expected=expected, found=found)
+    return Difference(table=table.table, key=_joined(key).replace("\0", "NULL"), what=what, expected=expected, found=found)
 
 
 def _quoted(key: Key) -> str:
-    return ", ".join(map(quoted, key))
+    return ", ".join("NULL" if part is None else quoted(part) for part in key)
