@@ -5,6 +5,7 @@ Great Expectations takes seconds to import, so nothing of it is imported before 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +21,14 @@ def warm() -> None:
     import_module("expectations.run")
 
 
-def judge(url: str, session: str, plan: Plan, proof: Proof, results: Path, migration_id: str) -> Verified:
+def judge(
+    url: str, session: str, plan: Plan, proof: Proof, results: Path, migration_id: str, check: Callable[[], None] = lambda: None
+) -> Verified:
     """Holds tables and proof against the suites of the proof's level; writes `verification.json` and `data-docs/` into `results`.
 
     `session` is the application_name of its connections. Data that is wrong is said in what is returned; errors are raised where
-    nobody could look, such as ConnectionLost.
+    nobody could look, such as ConnectionLost. `check` is called before every suite, and may raise.
     """
     from expectations.run import judge
 
-    return judge(url, session, plan, proof, results, migration_id)
+    return judge(url, session, plan, proof, results, migration_id, check)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -40,8 +40,9 @@ class Judged(NamedTuple):
 class Court:
     """One context for one verification; suites bear the names of what they are asked about."""
 
-    def __init__(self, context: Any, target: Any, migration_id: str, errors: Sequence[FireliftError]) -> None:
+    def __init__(self, context: Any, target: Any, migration_id: str, errors: Sequence[FireliftError], check: Callable[[], None]) -> None:
         self.context = context
+        self._check = check
         self.errors = errors
         """What PostgreSQL refused or broke off, in our words: Great Expectations keeps only text of it."""
         self._target = target
@@ -50,6 +51,7 @@ class Court:
         self._names: set[str] = set()
 
     def hear_table(self, table: TablePlan, expectations: Sequence[Expectation]) -> Judged:
+        self._check()
         suite = self._named(f"table-{table.table}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -59,6 +61,7 @@ class Court:
         return Judged(suite, table.table, None, self._validated(suite, batch, expectations, {"result_format": "COMPLETE"}))
 
     def hear_frame(self, name: str, frame: pd.DataFrame, expectations: Sequence[Expectation]) -> Judged:
+        self._check()
         suite = self._named(f"all-{name}")
         batch = self._frames.add_dataframe_asset(suite).add_batch_definition_whole_dataframe("all")
         place = [column for column in PLACE if column in frame]
@@ -91,7 +94,7 @@ class Court:
 
 
 @contextmanager
-def opened(url: str, session: str, schema: str, migration_id: str) -> Iterator[Court]:
+def opened(url: str, session: str, schema: str, migration_id: str, check: Callable[[], None]) -> Iterator[Court]:
     """A court that asks about the tables of this schema, over connections that can only read and end with it."""
     refused: list[FireliftError] = []
 
@@ -111,7 +114,7 @@ def opened(url: str, session: str, schema: str, migration_id: str) -> Iterator[C
     for engine in engines:
         # Great Expectations goes on with the next question: on a stop, or without a server, that would be one too many.
         watch(engine, lambda: court.raise_if_waiting_helps(), refused.append, "verifying the tables")
-    court = Court(context, target, migration_id, refused)
+    court = Court(context, target, migration_id, refused, check)
     try:
         yield court
     except FireliftError:

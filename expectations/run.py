@@ -47,10 +47,10 @@ SUITES: dict[Level, Suites] = {
 }
 
 
-def judge(url: str, session: str, plan: Plan, proof: Proof, results: Path, migration_id: str) -> Verified:
+def judge(url: str, session: str, plan: Plan, proof: Proof, results: Path, migration_id: str, check: Callable[[], None]) -> Verified:
     """See `expectations.judge`."""
     standing = _standing(url, session, proof.schema_name, plan)
-    with opened(url, session, proof.schema_name, migration_id) as court:
+    with opened(url, session, proof.schema_name, migration_id, check) as court:
         judged = [*_tables(court, plan, proof, standing), *_frames(court, plan, proof, standing)]
         entries = entries_of(judged)
         _refuse_not_judged(entries)

@@ -75,8 +75,21 @@ def run_verification(settings: Settings, against: Against, seed: str | None) -> 
 
     prepare_environment(settings)
     os.umask(0o077)
-    with redirect_stdout(sys.stderr):
+    with _sigterm_as_ctrl_c(), redirect_stdout(sys.stderr):
         return verify_published(settings, against, seed, lambda told: print(told, file=sys.stderr))
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """So that what was read again is removed in either case."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def prepare_environment(settings: Settings) -> None:

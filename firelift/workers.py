@@ -137,6 +137,10 @@ class Workers:
             try:
                 for future in as_completed(futures):
                     yield future.result()
+            except KeyboardInterrupt:
+                # Else the calls that are under way would be waited for.
+                self.stop()
+                raise
             finally:
                 for future in futures:
                     future.cancel()

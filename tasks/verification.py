@@ -33,7 +33,8 @@ def verification(run: Run, validated: Validated, transformed: TransformedAll, im
     here.begin("verification")
     proof = proven(here, validated.roots, validated.read_time, imported)
     here.check()
-    done = judge(here.database_url, signature(run.migration_id), here.plan(), proof, here.workspace.verification_results, run.migration_id)
+    results = here.workspace.verification_results
+    done = judge(here.database_url, signature(run.migration_id), here.plan(), proof, results, run.migration_id, here.check)
     # A stop cancels the questions to the target, and what could not be asked looks like a failure.
     here.check()
     for warning in done.warnings:

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 import expectations
+from firelift.errors import Stopped
 from firelift.local.postgres import PostgresServer
 from firelift.phases import verification
 from firelift.phases.published import PublishedRun, read_again
@@ -158,3 +159,16 @@ def test_a_session_that_the_server_ends_is_a_lost_connection_wherever_it_happens
         connecting.kept_open(database_url, SESSION, read_only=True)
     with pytest.raises(ConnectionLost), reading.reading(database_url, SESSION):
         pass
+
+
+def test_a_stop_is_heard_between_two_suites(rich: Arrival, tmp_path: Path) -> None:
+    rows = {table.table: table.rows for table in rich.proof.tables}
+    asked = iter((None, Stopped()))
+
+    def check() -> None:
+        if stop := next(asked):
+            raise stop
+
+    with pytest.raises(Stopped):
+        expectations.judge(rich.url, SESSION, rich.plan, proof_of(rich.plan, rows), tmp_path, "a-run", check)
+    assert list(tmp_path.iterdir()) == []
