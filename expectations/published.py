@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +28,13 @@ from firelift.workers import Workers
 Say = Callable[[str], None]
 """Hears, in a sentence, what is being done."""
 SECONDS = 5.0
+
+
+class ReplacedMeanwhile(FireliftError):
+    """A migration published into the tables while they were being verified."""
+
+    retry = True
+    remedy = "Nothing is known to be wrong. Run `firelift verify` again."
 
 
 class Counting:
@@ -64,6 +71,7 @@ def verify_published(settings: Settings, against: Against, seed: str | None, say
     counting = Counting(say)
     with Workers(settings.max_workers) as workers, _documents(settings, against, workers, workspace, published, counting) as documents:
         results = _directory(workspace)
+        source, unreachable = _reachable(settings, published) if settings.verification_level == "comprehensive" else (None, [])
         proof = prove(
             workers,
             Tables(url, signature(f"verify {published.migration_id}"), settings.target_schema, documents.plan, documents.run),
@@ -71,26 +79,31 @@ def verify_published(settings: Settings, against: Against, seed: str | None, say
             settings.verification_level,
             seed or new_seed(),
             against=against,
-            source=_reachable(settings, published, say) if settings.verification_level == "comprehensive" else None,
+            source=source,
             read_time=published.read_time,
             relations=documents.relations,
             limits=Limits(settings.max_lookup_ms, settings.max_count_ms),
             earlier=earlier_verification(workspace, settings.target()),
             results=results,
             progress=counting.of("compared"),
+            warnings=(*_left_out(settings, published), *unreachable),
         )
     say("judging by the expectations")
     verified = judge(url, signature(f"verify {published.migration_id}"), documents.plan, proof, results, published.migration_id)
-    left_out = [f"a later run has replaced {collection}: it was left out" for collection in published.replaced if settings.migration_id]
-    return verified.model_copy(update={"results": str(results), "warnings": (*verified.warnings, *left_out)})
+    if not verified.passed and published_run(url, settings.migration_id, settings.target_schema) != published:
+        raise ReplacedMeanwhile(migration_id=published.migration_id)
+    return verified.model_copy(update={"results": str(results)})
+
+
+def _left_out(settings: Settings, published: PublishedRun) -> list[str]:
+    """Of a run that was named: what is no longer there of it. The latest one has no more to show than it published."""
+    return [f"a later run has replaced {collection}: it was left out" for collection in published.replaced if settings.migration_id]
 
 
 def _directory(workspace: Workspace) -> Path:
     """A new directory for the results: those of the migration itself stay as they were."""
     moment = datetime.now(UTC)
-    directory = workspace.run / "verifications" / f"{moment:%Y-%m-%dT%H-%M-%S}-{moment.microsecond // 1000:03d}Z"
-    directory.mkdir(mode=0o700, parents=True)
-    return directory
+    return workspace.make_private("verifications", f"{moment:%Y-%m-%dT%H-%M-%S}-{moment.microsecond // 1000:03d}Z")
 
 
 @contextmanager
@@ -102,8 +115,7 @@ def _documents(
         yield archived(workspace, published)
         return
     # Beside the working directory's runs: documents are as large as the archive would be, and as confidential.
-    workspace.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=workspace.run, prefix=".documents-") as scratch:
+    with TemporaryDirectory(dir=workspace.make_private(), prefix=".documents-") as scratch:
         yield read_again(workers, _source(settings, published), workspace, published, Path(scratch) / "again", counting.of("read again"))
 
 
@@ -113,16 +125,12 @@ def _source(settings: Settings, published: PublishedRun) -> Source:
     return source_of(settings.model_copy(update=recorded))
 
 
-def _reachable(settings: Settings, published: PublishedRun, say: Say) -> Source | None:
-    """The run's database, or None where it cannot be reached: the archive alone says what was read, too."""
+def _reachable(settings: Settings, published: PublishedRun) -> tuple[Source | None, list[str]]:
+    """The run's database, or why it cannot be reached: the archive alone says what was read, too."""
     try:
         source = _source(settings, published)
-        firestore = open_firestore(source)
-        try:
+        with closing(open_firestore(source)) as firestore:
             firestore.reach()
-        finally:
-            firestore.close()
     except FireliftError as error:
-        say(f"no document is read from Firestore again: {error}")
-        return None
-    return source
+        return None, [f"no document was read from Firestore again: {error}"]
+    return source, []

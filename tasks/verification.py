@@ -31,6 +31,9 @@ def verification(run: Run, validated: Validated, transformed: TransformedAll, im
     """The staged tables against the archive. What fails here is taken back before anybody sees it."""
     here = world(run)
     here.begin("verification")
+    here.workspace.clear_verification()
+    if transformed.rejected > here.settings.max_rejects:
+        raise TooManyRejects(rejected=transformed.rejected, allowed=here.settings.max_rejects, reasons="; ".join(transformed.reasons))
     proof = proven(here, validated.roots, validated.read_time, imported)
     here.check()
     results = here.workspace.verification_results
@@ -42,8 +45,6 @@ def verification(run: Run, validated: Validated, transformed: TransformedAll, im
     if not done.passed:
         here.status.found_out("verification", done.model_dump(mode="json"))
         raise VerificationFailed(**first_finding(done))
-    if transformed.rejected > here.settings.max_rejects:
-        raise TooManyRejects(rejected=transformed.rejected, allowed=here.settings.max_rejects, reasons="; ".join(transformed.reasons))
     here.end("verification", done)
     return done
 
@@ -88,5 +89,6 @@ def skip_verification(run: Run) -> None:
     """Says in status and reports that nothing was verified."""
     here = world(run)
     option = "--skip-phases" if "verification" in here.settings.skip_phases else "--no-auto-verification"
+    here.workspace.clear_verification()
     here.skip("verification", f"switched off by {option}")
     here.status.warn("Verification was switched off: nothing was compared.", "verification")

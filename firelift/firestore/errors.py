@@ -83,6 +83,20 @@ class FirestoreError(FireliftError):
     remedy = "See the code and message; go on with --resume when it is mended."
 
 
+# What Firestore, or the way to it, answers where something was only to be looked at once more.
+UNAVAILABLE = (
+    NoCredentials,
+    KeyFileUnreadable,
+    KeyFileInvalid,
+    CredentialsRefused,
+    FirestoreUnreachable,
+    FirestoreDenied,
+    DatabaseNotFound,
+    SnapshotExpired,
+    FirestoreError,
+)
+
+
 class CountMismatch(FireliftError):
     """A stream ended with another number of documents than Firestore counts at the same read time."""
 

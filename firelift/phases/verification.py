@@ -26,13 +26,14 @@ from firelift.verification.keys import Key, compare_keys, keys_at
 from firelift.verification.listed import Listed, joined, listed
 from firelift.verification.nested import prove_nested
 from firelift.verification.performance import measure, too_slow
-from firelift.verification.proof import SAMPLE, Against, Level, Limits, Piece, Proof, Reread
+from firelift.verification.proof import SAMPLE, Against, ColumnProved, Level, Limits, Piece, Proof, Reread
 from firelift.verification.relations import prove_relations
 from firelift.verification.reread import reread_tables
 from firelift.verification.sample import Chosen, draw
 from firelift.workers import Workers
 
 DIFFERENCES = "differences.csv"
+TEXTUAL = ("text", "character varying", "character", "name", "citext")
 Progress = Callable[[int], None]
 """Hears of documents that were compared since it last heard."""
 
@@ -105,11 +106,13 @@ def prove(
     earlier: Path | None = None,
     results: Path,
     progress: Progress = lambda _: None,
+    warnings: Sequence[str] = (),
 ) -> Proof:
     """Finds out everything that the level asks for about the tables; judges nothing.
 
-    `relations` are those that import recorded, `earlier` is an older verification.json. With `source`, the comprehensive level reads some
-    documents again from Firestore. Every difference is in differences.csv in `results`, which is there also when there is none.
+    `relations` are those that import recorded, `earlier` is an older verification.json, `warnings` are the caller's, to stand with those
+    found here. With `source`, the comprehensive level reads some documents again from Firestore. Every difference is in differences.csv in
+    `results`, which is there also when there is none.
     Raises ArchiveIncomplete.
     """
     where = (tables.url, tables.session, tables.schema)
@@ -120,6 +123,7 @@ def prove(
         rereads, told = _reread(tables, chunks, seed, source, read_time, parts) if level == "comprehensive" and source else ((), Listed())
         differences = joined([*compared.told, told], results / DIFFERENCES)
     asked = level != "basic"
+    columns = prove_columns(*where, tables.plan, tables.run) if asked else ()
     performance = measure(*where, tables.plan, level, limits, seed, earlier)
     unread = (f"{reread.table} could not be read from Firestore again: {reread.unavailable}" for reread in rereads if reread.unavailable)
     return Proof(
@@ -131,14 +135,22 @@ def prove(
         tables=compared.tables,
         pieces=compared.pieces,
         relations=prove_relations(*where, tables.plan, relations) if asked else (),
-        columns=prove_columns(*where, tables.plan, tables.run) if asked else (),
+        columns=columns,
         nested=prove_nested(*where, tables.plan) if level == "comprehensive" else (),
         rereads=rereads,
         performance=performance,
         differences_total=differences.total,
         differences=differences.first,
-        warnings=(*unread, *too_slow(performance)),
+        warnings=(*warnings, *unread, *(_unknown(tables.plan, columns) if asked else ()), *too_slow(performance)),
     )
+
+
+def _unknown(plan: Plan, columns: Sequence[ColumnProved]) -> Iterator[str]:
+    """The tables of which nobody wrote down what was loaded, as earlier versions of Firelift did not."""
+    known = {column.table for column in columns}
+    for table in plan.tables:
+        if table.table not in known:
+            yield f"{table.table}: what its columns held when they were loaded is not known, so that was not compared."
 
 
 def compare_tables(
@@ -190,6 +202,12 @@ def _lacking(tables: Tables) -> dict[str, list[Difference]]:
                     table=table.table, key="*", field=name, what="missing column", expected=f"a column of {pg_type}", found="no column"
                 )
                 for name, pg_type in missing
+            ]
+        elif other := [name for name in table.keys if there.columns[name].type not in TEXTUAL]:
+            # By such a key no row can be asked for.
+            lacking[table.table] = [
+                Difference(table=table.table, key="*", field=name, what="column type", expected="text", found=there.columns[name].type)
+                for name in other
             ]
     return lacking
 

@@ -14,13 +14,25 @@ MOST_RUNS = 50
 
 
 def earlier_verification(workspace: Workspace, target: str | None) -> Path | None:
-    """The result of the latest other run of this working directory that verified the same target; None where there is none."""
-    files = [file for file in (workspace.working_dir / "runs").glob(f"*/{VERIFICATION}/{RESULT}") if file.parents[1] != workspace.run]
+    """The latest result in this working directory that tells how fast the same target answered; None where there is none.
+
+    Of other runs the verification before publishing, and every one of a published target.
+    """
+    runs = workspace.working_dir / "runs"
+    before = [file for file in runs.glob(f"*/{VERIFICATION}/{RESULT}") if file.parents[1] != workspace.run]
+    files = [*before, *runs.glob(f"*/verifications/*/{RESULT}")]
     latest = sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)[:MOST_RUNS]
-    return next((file for file in latest if _target_of(file.parents[1] / REPORT) == target), None)
+    return next(
+        (
+            file
+            for file in latest
+            if _says(runs / file.relative_to(runs).parts[0] / REPORT, "target") == target and _says(file, "performance")
+        ),
+        None,
+    )
 
 
-def _target_of(report: Path) -> object:
+def _says(file: Path, key: str) -> object:
     with suppress(OSError, ValueError):
-        return json.loads(report.read_bytes()).get("target")
+        return json.loads(file.read_bytes()).get(key)
     return None

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
@@ -132,6 +133,23 @@ class Workspace:
         if self._is_latest() and (self.run / PAGE).exists():
             with storage_errors(self.working_dir / PAGE):
                 _replace_link(self.working_dir / PAGE, Path("runs", self.migration_id, PAGE))
+
+    def clear_verification(self) -> None:
+        """What an earlier attempt found says nothing of this one."""
+        for path in self.verification_results.iterdir():
+            with storage_errors(path):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+
+    def make_private(self, *names: str) -> Path:
+        """A directory below the run's own, for the owner alone, and every one above it that is missing."""
+        path = self.run
+        for directory in (self.working_dir, self.run.parent, self.run, *(path := path / name for name in names)):
+            with storage_errors(directory):
+                _make_private(directory)
+        return path
 
     def release_reserve(self) -> None:
         """Give back the room kept for last words."""

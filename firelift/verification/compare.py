@@ -13,7 +13,7 @@ from typing import Any
 from firelift.archive import read_chunk
 from firelift.firestore.values import Document
 from firelift.paths import collection_of, ids_of
-from firelift.plan import Plan, TablePlan
+from firelift.plan import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, Plan, TablePlan
 from firelift.postgres.connect import kept_open
 from firelift.postgres.read import read_rows
 from firelift.receipts import Difference
@@ -151,6 +151,9 @@ class _Found:
     differences: Sequence[FieldDiffers] = ()
 
 
+OWN = (CREATED_AT, EXTRA, RESIDUE, UPDATED_AT)
+
+
 class _Form:
     """How the documents and rows of one table are compared."""
 
@@ -190,7 +193,7 @@ class _Form:
             fields = [FieldDiffers("", "value", "a document of other bytes", "a document of other bytes")]
         told = [differs.field for differs in fields]
         # What a document's difference says already is not said again of its column, and the times and the residue have no field.
-        columns = (differs for differs in self._columns(made, row) if not differs.field.startswith("firestore_"))
+        columns = (differs for differs in self._columns(made, row) if differs.field not in OWN)
         return _Found(expected, found, [*fields, *(differs for differs in columns if not _within(differs.field, told))])
 
     def _columns(self, made: Row, row: Row) -> list[FieldDiffers]:

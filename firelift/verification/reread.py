@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
+from firelift.errors import FireliftError
 from firelift.firestore.batch import A_REQUEST, get_documents
 from firelift.firestore.channel import Firestore, Source, open_firestore
-from firelift.firestore.errors import SnapshotExpired
+from firelift.firestore.errors import UNAVAILABLE, SnapshotExpired
 from firelift.firestore.values import Document, same_document
 from firelift.plan import TablePlan
 from firelift.postgres.connect import Connection
@@ -45,23 +46,40 @@ def reread_tables(
     chosen: Sequence[tuple[TablePlan, Sequence[Key]]],
     progress: Progress = lambda _: None,
 ) -> Iterator[tuple[Reread, list[Difference]]]:
-    """`reread` of table after table over one channel and one connection; `progress` hears of documents that were compared."""
-    with closing(open_firestore(source)) as firestore, reading(url, session) as connection:
+    """`reread` of table after table over one channel and one connection; `progress` hears of documents that were compared.
+
+    Where Firestore does not answer a table it is not asked about the others.
+    """
+    try:
+        firestore = open_firestore(source)
+    except UNAVAILABLE as error:
+        yield from ((_unavailable(table, keys, error), []) for table, keys in chosen)
+        return
+    refused: FireliftError | None = None
+    with closing(firestore), reading(url, session) as connection:
         for table, keys in chosen:
-            yield _reread(firestore, read_time, connection, schema, table, database, keys)
+            if refused is not None:
+                yield _unavailable(table, keys, refused), []
+                continue
+            done, found, refused = _reread(firestore, read_time, connection, schema, table, database, keys)
+            yield done, found
             progress(len(keys))
 
 
 def _reread(
     firestore: Firestore, read_time: str, connection: Connection, schema: str, table: TablePlan, database: str, keys: Sequence[Key]
-) -> tuple[Reread, list[Difference]]:
+) -> tuple[Reread, list[Difference], FireliftError | None]:
     found: list[Difference] = []
     try:
         for start in range(0, len(keys), A_REQUEST):
             found += _compared(firestore, read_time, connection, schema, table, database, keys[start : start + A_REQUEST])
-    except SnapshotExpired as expired:
-        return Reread(table=table.table, asked=len(keys), differing=len(_documents(found)), unavailable=_why(expired)), found
-    return Reread(table=table.table, asked=len(keys), differing=len(_documents(found))), found
+    except UNAVAILABLE as error:
+        return _unavailable(table, keys, error, found), found, error
+    return Reread(table=table.table, asked=len(keys), differing=len(_documents(found))), found, None
+
+
+def _unavailable(table: TablePlan, keys: Sequence[Key], error: FireliftError, found: Sequence[Difference] = ()) -> Reread:
+    return Reread(table=table.table, asked=len(keys), differing=len(_documents(found)), unavailable=_why(error))
 
 
 def _compared(
@@ -96,12 +114,15 @@ def _differing(document: Document | None, row: Read | None, read_time: str) -> I
     elif isinstance(row, UnreadableRow):
         yield FieldDiffers("", "unreadable row", "a row that says what document it is", str(row.facts.get("cause"))[:200])
     elif not same_document(document, row):
-        yield from differing_fields(document, row)
+        differs = list(differing_fields(document, row))
+        yield from differs or [FieldDiffers("", "value", "a document of other bytes", "a document of other bytes")]
 
 
 def _documents(found: Sequence[Difference]) -> set[str]:
     return {difference.key for difference in found}
 
 
-def _why(expired: SnapshotExpired) -> str:
-    return f"Firestore no longer keeps the snapshot: {expired.facts.get('message', '')}".removesuffix(": ")
+def _why(error: FireliftError) -> str:
+    if isinstance(error, SnapshotExpired):
+        return f"Firestore no longer keeps the snapshot: {error.facts.get('message', '')}".removesuffix(": ")
+    return str(error)

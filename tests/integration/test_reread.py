@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from firelift.firestore.channel import Source
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import GeoPoint, delete_documents
 from firelift.paths import collection_of, ids_of
 from firelift.receipts import Difference
 from firelift.verification.proof import Reread
-from firelift.verification.reread import reread
+from firelift.verification.reread import reread, reread_tables
 from tests.integration.way import Arrival, arrived, write
 
 EVERYTHING = {
@@ -92,3 +93,17 @@ def test_a_snapshot_that_is_gone_says_nothing_of_the_rows(there: Arrival) -> Non
     receipt, found = again(there, "users", "2020-01-01T00:00:00Z")
     assert "too old" in str(receipt.unavailable)
     assert (receipt.differing, found) == (0, [])
+
+
+def test_a_firestore_that_refuses_says_nothing_of_the_rows_either(there: Arrival, tmp_path: Path) -> None:
+    key_file = tmp_path / "key.json"
+    key_file.write_text("{}")
+    refusing = Source(there.source.project, service_account=str(key_file))
+    chosen = [(there.table(collection), asked(there, collection)) for collection in ("users", "users/*/orders")]
+    where = (refusing, there.validated.read_time, there.url, "firelift-test", "public", there.plan.database)
+    done = list(reread_tables(*where, chosen))
+    assert [(receipt.table, receipt.asked, receipt.differing, found) for receipt, found in done] == [
+        ("users", 230, 0, []),
+        ("users_orders", 6, 0, []),
+    ]
+    assert all("not a usable key" in (receipt.unavailable or "") for receipt, _ in done)

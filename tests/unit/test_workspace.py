@@ -153,3 +153,22 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     done.set()
     reader.join()
     assert seen == sorted(seen)
+
+
+def test_what_an_earlier_attempt_verified_does_not_stand_beside_what_this_one_finds(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "work", "run").create()
+    (workspace.verification_results / "data-docs").mkdir()
+    (workspace.verification_results / "data-docs" / "index.html").write_text("passed")
+    (workspace.verification_results / "verification.json").write_text("{}")
+    workspace.clear_verification()
+    assert list(workspace.verification_results.iterdir()) == []
+
+
+def test_a_directory_that_is_made_later_is_for_the_owner_alone_at_every_level(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        made = Workspace(tmp_path / "work", "run").make_private("verifications", "now")
+    finally:
+        os.umask(before)
+    assert made == tmp_path / "work" / "runs" / "run" / "verifications" / "now"
+    assert {oct(path.stat().st_mode & 0o777) for path in (made, *made.parents[:4])} == {"0o700"}

@@ -1,0 +1,44 @@
+"""Which verification's figures another one is compared with."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from firelift.run.earlier import earlier_verification
+from firelift.run.workspace import REPORT, Workspace
+
+FIGURES = [{"table": "users", "what": "count", "p50": 1.0}]
+
+
+def verified(
+    root: Path, run: str, moment: int, *, place: str = "verification-results", target: str = "db/x", performance: object = FIGURES
+) -> Path:
+    directory = root / "runs" / run / place
+    directory.mkdir(parents=True)
+    (root / "runs" / run / REPORT).write_text(json.dumps({"target": target}))
+    file = directory / "verification.json"
+    file.write_text(json.dumps({"performance": performance}))
+    os.utime(file, (moment, moment))
+    return file
+
+
+def test_the_latest_of_the_same_target_that_has_figures_is_taken(tmp_path: Path) -> None:
+    mine = Workspace(tmp_path, "mine")
+    assert earlier_verification(mine, "db/x") is None
+    verified(tmp_path, "mine", 100)
+    assert earlier_verification(mine, "db/x") is None
+    first = verified(tmp_path, "a", 10)
+    second = verified(tmp_path, "b", 20)
+    verified(tmp_path, "basic", 30, performance=[])
+    verified(tmp_path, "other", 40, target="db/y")
+    assert earlier_verification(mine, "db/x") == second
+    second.write_text("{ cut")
+    assert earlier_verification(mine, "db/x") == first
+
+
+def test_a_published_target_that_was_verified_again_counts_too(tmp_path: Path) -> None:
+    verified(tmp_path, "a", 10)
+    later = verified(tmp_path, "mine", 20, place="verifications/2026")
+    assert earlier_verification(Workspace(tmp_path, "mine"), "db/x") == later
