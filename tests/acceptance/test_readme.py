@@ -186,7 +186,8 @@ def test_what_the_readme_says_for_when_something_goes_wrong(operator: Operator, 
         if line == "firelift migrate --resume":
             assert tables_of(database_url) == {"teams": 1, "users": 2, "users_orders": 1}
     assert "is rolled back" in said["firelift rollback"].out
-    assert "**Rolled back: the target is as it was before this run.**" in (somebody.workspace / "migration-executive-summary.md").read_text()
+    summary = (somebody.workspace / "migration-executive-summary.md").read_text()
+    assert "**Rolled back: the target is as it was before this run.**" in summary
     assert somebody.firelift("migrate", "--resume").code == 2
     assert tables_of(database_url) == {}
     assert set(said) == {"firelift stop", "firelift migrate --resume", "firelift rollback", "firelift cleanup", "firelift cleanup --yes"}

@@ -14,7 +14,7 @@ from tests.acceptance.operator import Operator
 from tests.acceptance.prefect_world import PHASES, Api, eventually, prefect_server
 from tests.faults.gateway import Gateway
 from tests.faults.holding import dead_in
-from tests.faults.migrating import SOAK, Content, Ground, Place, Undisturbed, differences, files_below
+from tests.faults.migrating import SOAK, VERIFIED, Content, Ground, Place, Undisturbed, differences, files_below
 
 ROOTS = ("cities", "rooms", "users")
 
@@ -49,7 +49,8 @@ def lose_checkpoints(place: Place) -> None:
 
 
 def test_finished_work_is_cached_in_prefect(loading: Place, ground: Ground, front: Gateway, undisturbed: Undisturbed, api: Api) -> None:
-    with ground.copy(loading) as place:
+    with ground.copy(loading) as copied:
+        place = copied.with_(**VERIFIED)
         goes_on(place, front, undisturbed)
         (run, *_) = api.every("flow_runs", flow_runs={"name": {"any_": [f"full {place.migration_id}"]}}, sort="START_TIME_DESC")
         finished = ["pre_validation", "extraction", "planning", "transformation"]
