@@ -233,7 +233,7 @@ def test_a_server_goes_when_its_starter_is_killed() -> None:
     with psycopg.connect(host="127.0.0.1", port=port, user="postgres", passfile=str(directory / "pgpass")) as connection:
         other.send_signal(signal.SIGKILL)
         other.communicate()
-        with pytest.raises(psycopg.OperationalError, match="terminating connection|server closed the connection"):
+        with pytest.raises(psycopg.OperationalError, match=r"terminating connection|server closed the connection"):
             connection.execute("SELECT pg_sleep(30)")
     shutil.rmtree(directory, ignore_errors=True)
 
