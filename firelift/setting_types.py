@@ -1,0 +1,146 @@
+"""What a setting may be: how its text is read, and what is refused with which words."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, JsonValue, SecretStr, ValidationInfo
+from pydantic_settings import NoDecode
+
+_ESCAPE = "cannot be taken apart: write special characters of the password as %XX (@ is %40, / is %2F, : is %3A, # is %23, ? is %3F)"
+
+
+def _listed(value: object) -> object:
+    """Comma-separated text becomes a list; a JSON list is for names with a comma in them."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError("starts like a JSON list and is none") from None
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _collection_globs(globs: tuple[str, ...]) -> tuple[str, ...]:
+    for glob in globs:
+        if not all(glob.split("/")):
+            raise ValueError(f"{glob!r} is not a collection path such as `users` or `users/*/orders`")
+    return globs
+
+
+def _plain_file(path: Path | None, info: ValidationInfo) -> Path | None:
+    if path is None:
+        return None
+    if str(path).lstrip().startswith("{"):
+        raise ValueError("must be the path of a file, not what stands in it")
+    path = path.expanduser()
+    # Google's clients ignore the key file where an emulator is named: a left-over variable must not stop a test.
+    if info.field_name == "firebase_service_account" and info.data.get("firestore_emulator_host"):
+        return path
+    if not path.is_file():
+        raise ValueError(f"there is no file {str(path)!r}")
+    if not os.access(path, os.R_OK):
+        raise ValueError(f"the file {str(path)!r} may not be read")
+    return path
+
+
+def _postgres_url(value: SecretStr) -> SecretStr:
+    url = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", value.get_secret_value().strip())
+    if not url.startswith("postgresql://"):
+        raise ValueError("must look like postgresql://user@host:5432/database, with the password after the user")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(_ESCAPE) from None
+    # Raw special characters would move the end of the password: the rest of it would stand for a host.
+    if parts.fragment or "@" in parts.path + parts.query or parts.netloc.count("@") > 1:
+        raise ValueError(_ESCAPE)
+    return SecretStr(url)
+
+
+def _http_url(value: str) -> str:
+    url = value.strip().rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("must look like https://your-project.supabase.co")
+    return url
+
+
+def _run_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value) or set(value) == {"."}:
+        raise ValueError("must be 1 to 100 letters, digits, dots, dashes or underscores")
+    return value
+
+
+def _schema_name(value: str) -> str:
+    if not value or "\0" in value or len(value.encode()) > 63:
+        raise ValueError("must be a schema name of 1 to 63 bytes")
+    if value.startswith(("pg_", "firelift")) or value == "information_schema":
+        raise ValueError(f"{value!r} belongs to PostgreSQL or to Firelift itself")
+    return value
+
+
+def _resource_id(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9()_.:-]{1,100}", value):
+        raise ValueError("may hold letters, digits and dashes only")
+    return value
+
+
+def _moment(value: str) -> str:
+    if value in ("now", "minute"):
+        return value
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("must be `now`, `minute` or a time such as 2026-11-22T10:30:00Z") from None
+    if moment.tzinfo is None:
+        raise ValueError("needs a time zone, such as 2026-11-22T10:30:00Z")
+    if moment > datetime.now(UTC):
+        raise ValueError("lies in the future")
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _working_dir(path: Path) -> Path:
+    return path.expanduser()
+
+
+def _named_values(value: object) -> object:
+    """NAME=VALUE parts, separated by commas, become a dictionary; a JSON object may hold anything."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("{"):
+        try:
+            return json.loads(value, parse_constant=_no_constant)
+        except ValueError:
+            raise ValueError("starts like a JSON object and is none") from None
+    parts = [part.partition("=") for part in value.split(",") if part.strip()]
+    for name, equals, _ in parts:
+        if not name.strip() or not equals:
+            raise ValueError(f"{name!r} is not NAME=VALUE")
+    return {name.strip(): content.strip() for name, _, content in parts}
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON")
+
+
+PhaseName = Literal["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]
+Phases = Annotated[tuple[PhaseName, ...], NoDecode, BeforeValidator(_listed)]
+Globs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_collection_globs)]
+AppConfigValues = Annotated[dict[str, JsonValue], NoDecode, BeforeValidator(_named_values)]
+ExistingFile = Annotated[Path | None, AfterValidator(_plain_file)]
+ResourceId = Annotated[str, AfterValidator(_resource_id)]
+RunName = Annotated[str, AfterValidator(_run_name)]
+WorkingDir = Annotated[Path, AfterValidator(_working_dir)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+SchemaName = Annotated[str, AfterValidator(_schema_name)]
+Moment = Annotated[str, AfterValidator(_moment)]
