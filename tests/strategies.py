@@ -53,6 +53,18 @@ def value_of(oneof: str, content: Any) -> Value:
     return value
 
 
+def text(content: str) -> Value:
+    return value_of("string_value", content)
+
+
+def integer(number: int) -> Value:
+    return value_of("integer_value", number)
+
+
+def double(number: float) -> Value:
+    return value_of("double_value", number)
+
+
 def null() -> Value:
     return value_of("null_value", 0)
 

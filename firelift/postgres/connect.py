@@ -57,6 +57,18 @@ def connect(url: str, application_name: str) -> Connection:
     return connection
 
 
+def connect_to_read(url: str, application_name: str) -> Connection:
+    """As `connect`, for looking only: the server lets nothing be written over it."""
+    connection = connect(url, application_name)
+    try:
+        with translated("preparing to read the tables"):
+            connection.execute("SET default_transaction_read_only TO on")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 _kept: dict[tuple[str, str, bool], Connection] = {}
 
 
@@ -64,10 +76,7 @@ def kept_open(url: str, application_name: str, *, read_only: bool = False) -> Co
     """This process's own connection, for call after call; a broken one is replaced. Not for use by two threads."""
     kept = _kept.get((url, application_name, read_only))
     if kept is None or kept.closed or kept.broken:
-        kept = connect(url, application_name)
-        if read_only:
-            with translated("preparing to read the tables"):
-                kept.execute("SET default_transaction_read_only TO on")
+        kept = connect_to_read(url, application_name) if read_only else connect(url, application_name)
         _kept[url, application_name, read_only] = kept
     return kept
 

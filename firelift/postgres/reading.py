@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from firelift.postgres.connect import Connection, connect
-from firelift.postgres.errors import translated
+from firelift.postgres.connect import Connection, connect_to_read
 
 
 @contextmanager
 def reading(url: str, session: str) -> Iterator[Connection]:
     """A connection named `session` in autocommit mode that the server lets read only, closed at the end."""
-    with closing(connect(url, session)) as connection:
-        with translated("preparing to read the tables"):
-            connection.execute("SET default_transaction_read_only TO on")
+    with closing(connect_to_read(url, session)) as connection:
         yield connection

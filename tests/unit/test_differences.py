@@ -14,22 +14,10 @@ from firelift.verification.fields import FieldDiffers, differing_fields
 from firelift.verification.listed import FIRST, HEADER, Listed, joined, listed
 from firelift.verification.rows import same_json
 from firelift.verification.shown import LONGEST, quoted, shortened, shown, shown_moment
-from tests.strategies import array, geopoint, mapping, null, timestamp, value_of, vector
+from tests.strategies import array, double, geopoint, integer, mapping, null, text, timestamp, value_of, vector
 from tests.strategies import document as made
 
 ODD_NAN = struct.unpack(">d", bytes.fromhex("fff8000000000001"))[0]
-
-
-def text(content: str) -> Value:
-    return value_of("string_value", content)
-
-
-def integer(number: int) -> Value:
-    return value_of("integer_value", number)
-
-
-def double(number: float) -> Value:
-    return value_of("double_value", number)
 
 
 def differing(expected: dict[str, Value], found: dict[str, Value]) -> list[FieldDiffers]:

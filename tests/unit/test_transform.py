@@ -12,23 +12,11 @@ from firelift.firestore.values import Document, UnknownValueType, Value, same_do
 from firelift.plan import Column, Holds, Link, Shape, TablePlan
 from firelift.transform import Rejected, UnreadableRow, compile_decoder, compile_encoder
 from firelift.transform.encode import LONGEST_KEY, NotOfThisTable, key_size
-from tests.strategies import BELOW, DATABASE, array, document, geopoint, mapping, null, timestamp, value_of, vector
+from tests.strategies import BELOW, DATABASE, array, document, double, geopoint, integer, mapping, null, text, timestamp, value_of, vector
 
 NAN, INFINITY = float("nan"), float("inf")
 NEGATIVE_NAN = struct.unpack(">d", bytes.fromhex("fff8000000000001"))[0]
 NOTHING: list[Any] = []
-
-
-def text(content: str) -> Value:
-    return value_of("string_value", content)
-
-
-def integer(number: int) -> Value:
-    return value_of("integer_value", number)
-
-
-def double(number: float) -> Value:
-    return value_of("double_value", number)
 
 
 def data(content: bytes) -> Value:
