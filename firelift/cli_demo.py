@@ -90,6 +90,8 @@ def _how_to_look(demo: Demo, keep: bool) -> str:
 
 
 def _wait_for_ctrl_c() -> None:
+    # Whoever ends it otherwise wants the servers gone, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         signal.pause()
     except KeyboardInterrupt:

@@ -154,7 +154,6 @@ def test_a_session_that_the_server_ends_is_a_lost_connection_wherever_it_happens
 
     real = connecting.connect
     monkeypatch.setattr(connecting, "connect", connect)
-    monkeypatch.setattr(reading, "connect", connect)
     with pytest.raises(ConnectionLost):
         connecting.kept_open(database_url, SESSION, read_only=True)
     with pytest.raises(ConnectionLost), reading.reading(database_url, SESSION):
