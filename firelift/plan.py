@@ -63,11 +63,12 @@ TYPE_OF: dict[Holds, PgType] = {
     "json": "jsonb",
 }
 
-CREATED_AT, UPDATED_AT, RESIDUE, EXTRA = (
+CREATED_AT, UPDATED_AT, RESIDUE, EXTRA, DELETED_AT = (
     "firestore_created_at",
     "firestore_updated_at",
     "firestore_residue",
     "firestore_extra",
+    "firestore_deleted_at",
 )
 
 
@@ -125,6 +126,9 @@ class TablePlan(Frozen):
     """Set when some fields live in `firestore_extra`: the shape of that object."""
     parent: str | None = None
     """The collection of the parent document, for nested collections."""
+    marks_deleted: bool = False
+    """Set in `firelift.tables` when the published table has the column `firestore_deleted_at`: a row with a time there is of a document
+    that is gone, and stands for nothing in Firestore any more. Never set in a run's own plan, as staging tables have no such column."""
 
     def link_columns(self) -> set[str]:
         """The columns that hold ids of referenced documents and of their ancestors."""

@@ -41,6 +41,19 @@ class RangeExtracted(Receipt):
     breaks: tuple[str, ...] = ()
 
 
+class TableChanges(Receipt):
+    """What has changed in one collection since its table was published, as its keys and update times say."""
+
+    collection: str
+    keys: int
+    """Documents at the read time; those that were met, where it was not `scanned`."""
+    new: int
+    changed: int
+    gone: int
+    scanned: bool = True
+    """All keys were compared. Else only documents were looked for that a field says have changed, and none that are gone."""
+
+
 class Extracted(Receipt):
     """One root collection, with everything beneath it, in the archive; its count equals Firestore's."""
 
@@ -52,6 +65,8 @@ class Extracted(Receipt):
     ranges: int
     reads: int
     breaks: tuple[str, ...] = ()
+    changes: tuple[TableChanges, ...] = ()
+    """Of an increment, by collection: only new and changed documents are in the archive then."""
 
     def counts(self) -> dict[str, int]:
         """What a status counts of it."""

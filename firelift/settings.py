@@ -175,7 +175,23 @@ class Settings(BaseSettings):
     max_rejects: int = _setting(0, "Rejected documents above which the migration fails", own="MAX_REJECTS", ge=0)
     max_workers: int = _setting(default_workers(), "Collections and key ranges at a time", own="MAX_WORKERS", ge=1, le=64)
     migration_id: RunName | None = _MIGRATION_ID
-    migration_mode: Literal["full"] = _setting("full", "What to migrate: everything", own="MIGRATION_MODE")
+    migration_mode: Literal["full", "incremental", "test"] = _setting(
+        "full", "Everything, only what has changed since the last run, or a sample to try it out", own="MIGRATION_MODE"
+    )
+    deletes: Literal["propagate", "mark", "ignore"] = _setting(
+        "propagate", "Incremental: rows of deleted documents are deleted, marked in firestore_deleted_at, or left", own="DELETES"
+    )
+    schema_changes: Literal["evolve", "freeze", "fail"] = _setting(
+        "evolve", "Incremental: new fields and types change the tables, stay in the residue, or fail", own="SCHEMA_CHANGES"
+    )
+    changed_since_field: str | None = _setting(
+        None, "Incremental: a timestamp field of your documents, trusted to tell what has changed", own="CHANGED_SINCE_FIELD", min_length=1
+    )
+    full_scan_every: int = _setting(
+        10, "Incremental with --changed-since-field: every so many runs all keys are compared all the same", own="FULL_SCAN_EVERY", ge=1
+    )
+    sample_size: int = _setting(100, "Test: documents a collection, besides those they refer to", own="SAMPLE_SIZE", ge=1, le=100_000)
+    keep: bool = _setting(False, "Test: keep the scratch schema", own="KEEP")
     batch_size: int = _setting(5000, "Documents a chunk, the unit of checkpoint and transaction", own="BATCH_SIZE", ge=1, le=100_000)
     range_documents: int = _setting(
         500_000, "Documents above which a collection is read in several key ranges", own="RANGE_DOCUMENTS", ge=1

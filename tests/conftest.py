@@ -27,7 +27,7 @@ from psycopg import sql  # noqa: E402
 
 from firelift.local.emulator import clear, emulator  # noqa: E402
 from firelift.local.postgres import PostgresServer  # noqa: E402
-from tests.acceptance.prefect_world import Api, prefect_server  # noqa: E402
+from tests.acceptance.prefect_world import Api, database, prefect_server  # noqa: E402
 
 # A suite that a script started with `&` has Ctrl-C ignored, and so would have every command it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -95,9 +95,12 @@ def database_url(postgres: PostgresServer) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The API's URL of a Prefect server that all tests share."""
-    with prefect_server(tmp_path_factory.mktemp("prefect-server")) as url:
+def prefect_api(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API's URL of a Prefect server on PostgreSQL that all tests share.
+
+    On SQLite it stood still for a minute now and then, or refused a request (503): "database is locked", says the server then.
+    """
+    with database(postgres) as own, prefect_server(tmp_path_factory.mktemp("prefect-server"), own) as url:
         yield url
 
 

@@ -19,6 +19,10 @@ DECIDING = (
     "mapping",
     "foreign_keys",
     "migration_mode",
+    "deletes",
+    "schema_changes",
+    "changed_since_field",
+    "sample_size",
     "dry_run",
     "read_time",
 )

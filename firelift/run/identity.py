@@ -22,6 +22,7 @@ KEPT = (
     *(name for name in DECIDING if name != "dry_run"),
     *("max_rejects", "batch_size", "auto_verification", "auto_rollback", "verification_level"),
     *("keep_archive", "keep_tables", "app_config", "app_config_values"),
+    *("full_scan_every", "keep"),
 )
 
 
@@ -154,7 +155,8 @@ def _refuse_differences(workspace: Workspace, kept: Mapping[str, Any], settings:
     before = deciding(kept["settings"]) | {"firestore": kept["source"]}
     now = deciding(settings.public()) | {"firestore": source}
     # A project that is named now and came from the key file before is the same one: `firestore` says so.
-    compared = [name for name in now if name not in ("project_id", "firestore_database")]
+    # A run that an earlier version began knows nothing of settings that came later.
+    compared = [name for name in now if name not in ("project_id", "firestore_database") and name in {*kept["settings"], "firestore"}]
     differing = {name: f"{before[name]!r}, now {now[name]!r}" for name in compared if before[name] != now[name]}
     if kept["mapping"] != _content(settings.mapping):
         differing["mapping"] = "the file says something else now"

@@ -112,11 +112,11 @@ def run(command: Sequence[str], environment: Mapping[str, str], cwd: Path = CHEC
 
 @contextmanager
 def prefect_server(home: Path, database: str | None = None) -> Iterator[str]:
-    """The API's URL of a Prefect server as an operator starts it, with a home of its own; on SQLite unless a database is named."""
+    """The API's URL of a Prefect server as an operator starts it, with a home of its own; on SQLite unless a PostgreSQL database is named."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     command = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    kept = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": database} if database else {}
+    kept = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": database.replace("://", "+asyncpg://")} if database else {}
     server = ServerProcess(command, log=home / "server.log", environment=environment(PREFECT_HOME=str(home), **kept))
     try:
         server.wait_until(lambda: _healthy(url), timeout=180)

@@ -4,39 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.query import server_time
 from firelift.local.emulator import clear
 from firelift.local.postgres import PostgresServer
-from tests.acceptance.prefect_world import Api, database, prefect_server
 from tests.faults.gateway import Gateway, gateway
 from tests.faults.migrating import Ground, Undisturbed, numbered, undisturbed_run
 from tests.faults.source import fill, go_on
 
 PROJECT = "test-faults"
-
-
-@pytest.fixture(scope="session")
-def prefect_api(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The API's URL of a Prefect server on PostgreSQL.
-
-    On SQLite every tenth run, alone with its server, stood still for a minute: "database is locked", says the server then.
-    """
-    with database(postgres) as own, prefect_server(tmp_path_factory.mktemp("prefect-server"), _for_prefect(own)) as url:
-        yield url
-
-
-def _for_prefect(url: str) -> str:
-    return url.replace("postgresql://", "postgresql+asyncpg://")
-
-
-@pytest.fixture(scope="session")
-def api(prefect_api: str) -> Iterator[Api]:
-    with httpx.Client(base_url=prefect_api, timeout=60) as client:
-        yield Api(prefect_api, client)
 
 
 @pytest.fixture(scope="session")

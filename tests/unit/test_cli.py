@@ -126,12 +126,6 @@ def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
-def test_the_options_of_later_work_are_absent(capsys: Output) -> None:
-    for option in ("--sample-size", "--changed-since-field"):
-        assert call(["migrate", option]) == 2
-        assert option in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     "arguments",
     [

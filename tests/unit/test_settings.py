@@ -76,7 +76,10 @@ def test_every_setting_is_read_from_its_own_variable(name: str, monkeypatch: pyt
         "checkpoint_file": "file.json",
         "naming": "preserve",
         "foreign_keys": "strict",
-        "migration_mode": "full",
+        "migration_mode": "test",
+        "deletes": "mark",
+        "schema_changes": "freeze",
+        "keep": "true",
         "read_time": "minute",
         "auto_verification": "false",
         "auto_rollback": "false",
@@ -90,11 +93,19 @@ def test_every_setting_is_read_from_its_own_variable(name: str, monkeypatch: pyt
         "app_config_values": "DATA_BACKEND=supabase",
         "verbose": "1",
     }
-    counts = ("max_rejects", "max_workers", "batch_size", "range_documents", "max_lookup_ms", "max_count_ms")
+    counts = (
+        "max_rejects",
+        "max_workers",
+        "batch_size",
+        "range_documents",
+        "max_lookup_ms",
+        "max_count_ms",
+        "full_scan_every",
+        "sample_size",
+    )
     numbers = dict.fromkeys(counts, "7")
     monkeypatch.setenv(PREFIX + name.upper(), {**texts, **numbers}.get(name, "abc"))
-    if name != "migration_mode":
-        assert getattr(Settings.load(), name) != getattr(Settings.model_construct(), name)
+    assert getattr(Settings.load(), name) != getattr(Settings.model_construct(), name)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +167,7 @@ BAD: list[tuple[str, object, str]] = [
     ("max_rejects", "-1", "--max-rejects"),
     ("max_workers", "0", "--max-workers"),
     ("naming", "camel", "'snake_case' or 'preserve'"),
-    ("migration_mode", "incremental", "'full'"),
+    ("migration_mode", "partial", "'full'"),
     ("migration_id", "../x", "--migration-id"),
     ("migration_id", "..", "--migration-id"),
     ("migration_id", "x" * 101, "--migration-id"),

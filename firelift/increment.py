@@ -1,0 +1,79 @@
+"""What an incremental run changes in each table of the target: small data, kept as JSON in the run's directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from firelift.archive import file_name
+from firelift.plan import Frozen, PgType, TablePlan
+
+Deletes = Literal["propagate", "mark", "ignore"]
+SchemaChanges = Literal["evolve", "freeze", "fail"]
+
+INCREMENT = "increment.json"
+
+
+class SchemaStep(Frozen):
+    """A change to a table that new fields or new types of values ask for."""
+
+    collection: str
+    table: str
+    kind: Literal["new table", "new column", "wider column"]
+    column: str = ""
+    field: str = ""
+    before: PgType | None = None
+    """The type of a wider column until now."""
+    after: PgType | None = None
+
+    def __str__(self) -> str:
+        if self.kind == "new table":
+            return f"{self.table}: new table for {self.collection}"
+        was = f" instead of {self.before}" if self.before else ""
+        return f"{self.table}.{self.column}: {self.kind}, {self.after}{was}, for the field {self.field}"
+
+
+class TableIncrement(Frozen):
+    """One table of an increment. The plan that its staged rows follow is the run's own (plan.json)."""
+
+    collection: str
+    table: str
+    before: TablePlan | None = None
+    """The plan by which the table was published; None for a collection that is migrated whole."""
+    steps: tuple[SchemaStep, ...] = ()
+    keys: int = 0
+    """Documents of the collection at the read time."""
+    scanned: bool = True
+    """All keys were compared; else `keys` says nothing and nothing is known of documents that are gone."""
+    new: int = 0
+    changed: int = 0
+    gone: int = 0
+    rewritten: int = 0
+    """Rows whose documents have not changed and which are written anew because a column of theirs holds something else now."""
+
+    @property
+    def touched(self) -> bool:
+        """Whether anything but the watermark changes."""
+        return self.before is None or bool(self.new or self.changed or self.gone or self.rewritten or self.steps)
+
+
+class Increment(Frozen):
+    """All tables that an incremental run speaks for, those in which nothing has changed too."""
+
+    deletes: Deletes = "propagate"
+    tables: tuple[TableIncrement, ...] = ()
+
+    def of(self, table: str) -> TableIncrement | None:
+        """What the run does to the table of this name."""
+        return next((each for each in self.tables if each.table == table), None)
+
+
+def read_increment(run: Path) -> Increment | None:
+    """That of the run in this directory; None for a run of another mode."""
+    file = run / INCREMENT
+    return Increment.model_validate_json(file.read_text()) if file.is_file() else None
+
+
+def gone_directory(run: Path, collection: str) -> Path:
+    """Holds Parquet files with the keys (columns named as the table's keys) of rows whose documents are gone."""
+    return run / "gone" / file_name(collection)
