@@ -61,6 +61,11 @@ def of_frames() -> dict[str, Expectations]:
                 **told(LEVEL, "No document differs, is missing, or is unknown to Firestore.", "differences.csv"),
             ),
         ],
+        "merged": [
+            ExpectColumnPairValuesToBeEqual(
+                column_A="expected", column_B="rows", **told(LEVEL, "With the increment each table has a row for every document.")
+            )
+        ],
         "types": [
             ExpectColumnPairValuesToBeEqual(column_A="planned", column_B="found", **told(LEVEL, "Every column has the planned type."))
         ],

@@ -24,6 +24,7 @@ def frames_of(plan: Plan, proof: Proof, standing: Mapping[str, StandingTable]) -
     """Every frame that has a row, by name. `table`, `column` and `key` say the place."""
     rows: dict[str, list[Row]] = {
         "tables": [_table(table.table, table.keys, proof.tables, standing) for table in plan.tables],
+        "merged": [each.model_dump() for each in proof.merged],
         "types": [row for table in plan.tables for row in _types(table.table, table.target_columns(), standing)],
         "documents": [piece.model_dump() for piece in proof.pieces],
         "differences": [

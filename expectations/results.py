@@ -93,7 +93,7 @@ def as_json(migration_id: str, proof: Proof, entries: Sequence[Entry], done: Ver
         "passed": done.passed,
         "counts": {"tables": len(proof.tables), **counts, "reread": done.reread}
         | {"expectations": len(entries), "failedExpectations": sum(not entry.success for entry in entries)},
-        **{name: _camel(getattr(proof, name)) for name in ("tables", "relations", "columns", "nested", "rereads", "performance")},
+        **{name: _camel(getattr(proof, name)) for name in ("tables", "merged", "relations", "columns", "nested", "rereads", "performance")},
         # Of a sample, the keys that were compared; else the chunks.
         "pieces": _camel(proof.pieces[:MOST_PIECES]),
         "piecesTotal": len(proof.pieces),

@@ -40,6 +40,8 @@ class TableIncrement(Frozen):
     table: str
     before: TablePlan | None = None
     """The plan by which the table was published; None for a collection that is migrated whole."""
+    base: str | None = None
+    """The run that published it last: the difference is one from that run's rows and from no others."""
     steps: tuple[SchemaStep, ...] = ()
     keys: int = 0
     """Documents of the collection at the read time."""
@@ -62,6 +64,19 @@ class Increment(Frozen):
 
     deletes: Deletes = "propagate"
     tables: tuple[TableIncrement, ...] = ()
+
+    @property
+    def touched(self) -> bool:
+        """Whether anything but watermarks changes."""
+        return any(table.touched for table in self.tables)
+
+    def rewritten(self) -> dict[str, int]:
+        """Rows that are written anew, by root collection."""
+        found: dict[str, int] = {}
+        for table in self.tables:
+            root = table.collection.partition("/")[0]
+            found[root] = found.get(root, 0) + table.rewritten
+        return found
 
     def of(self, table: str) -> TableIncrement | None:
         """What the run does to the table of this name."""

@@ -84,14 +84,19 @@ def _foreseen(plan: TablePlan, table: str, rules: Rules) -> TablePlan:
     return plan.model_copy(update={"table": table, "columns": tuple(stay)})
 
 
-def make_plan(database: str, profile: Profile, rules: Rules, earlier: Mapping[str, TablePlan] | None = None) -> Plan:
-    """The plan for every collection of the profile that a table can hold. Names that `earlier` plans gave are given again."""
+def make_plan(
+    database: str, profile: Profile, rules: Rules, earlier: Mapping[str, TablePlan] | None = None, standing: Collection[str] = ()
+) -> Plan:
+    """The plan for every collection of the profile that a table can hold. Names that `earlier` plans gave are given again.
+
+    `standing` are other collections whose tables stay in the target: references and parents may lead there.
+    """
     earlier = earlier or {}
     collections = [collection for collection in in_byte_order(profile) if why_no_table(collection) is None]
     names = _table_names(collections, rules, earlier)
+    migrated = frozenset({*collections, *standing})
     tables = [
-        _table(collection, names[collection], profile[collection], frozenset(collections), rules, earlier.get(collection))
-        for collection in collections
+        _table(collection, names[collection], profile[collection], migrated, rules, earlier.get(collection)) for collection in collections
     ]
     return Plan(database=database, tables=tuple(tables))
 

@@ -228,6 +228,8 @@ class Published(Receipt):
 
     target_schema: str
     tables: tuple[str, ...]
+    relations: tuple[RelationChecked, ...] = ()
+    """Of an increment: those of the tables it changed, as they stand now."""
 
 
 class AppConfigUpdated(Receipt):

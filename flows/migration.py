@@ -21,7 +21,7 @@ from tasks.import_ import import_, publish, staging
 from tasks.post_migration import post_migration
 from tasks.pre_validation import pre_validation, register
 from tasks.transformation import planning, transformation
-from tasks.verification import skip_verification, verification, warm_up
+from tasks.verification import nothing_to_verify, skip_untouched, skip_verification, verification, warm_up
 from tasks.world import Run, named_run, opened, world
 
 
@@ -51,7 +51,7 @@ def migrate(run: Run) -> dict[str, Any]:
         if not here.settings.dry_run:
             register(run, validated)
             if verifies(here.settings):
-                warm_up()
+                warm_up(run)
         extracted = extract_all(run, validated)
         here.settle("extraction", extraction(run, extracted), {part.collection: part.counts() for part in extracted})
         planning(run, extracted)
@@ -70,11 +70,13 @@ def arrive(run: Run, validated: Validated, parts: list[Transformed], transformed
         loaded = load_all(run, validated, parts, staged)
         imported = import_(run, loaded, staged)
         world(run).settle("import", imported, {part.collection: part.counts() for part in loaded})
-        if verifies(world(run).settings):
+        if nothing_to_verify(run):
+            skip_untouched(run)
+        elif verifies(world(run).settings):
             verification(run, validated, transformed, imported)
         else:
             skip_verification(run)
-    return publish(run, validated)
+    return publish(run, validated, transformed)
 
 
 def verifies(settings: Settings) -> bool:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from firelift.phases.difference import Standing, extract_difference
 from prefect import task
 
 from firelift.firestore.errors import NothingMatches
-from firelift.phases.extraction import extract_collection, read_profile
+from firelift.phases.extraction import Progress, extract_collection, read_profile
+from firelift.phases.increment import left_out
+from firelift.postgres.lock import signature
 from firelift.receipts import Extracted, PhaseReceipt, RootFound, Validated
 from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
 from tasks.receipted import receipted
-from tasks.world import Run, world
+from tasks.world import Run, World, world
 
 
 @task(**INNER, name="extract", task_run_name="extract {root.collection}")
@@ -27,17 +30,24 @@ def extract(run: Run, root: RootFound, validated: Validated) -> Extracted:
             status.advance("extraction", root.collection, documents=documents, bytes=size)
             pulse.advance(documents)
 
-        return extract_collection(
-            here.workers,
-            here.source,
-            root,
-            here.workspace.archive,
-            validated.read_time,
-            here.selection,
-            here.settings.batch_size,
-            here.settings.range_documents,
-            progress,
-        )
+        return _extracted(here, root, validated.read_time, progress)
+
+
+def _extracted(here: World, root: RootFound, read_time: str, progress: Progress) -> Extracted:
+    """The whole collection; of an increment only what differs from the tables that stand for it."""
+    settings = here.settings
+    how = (settings.batch_size, settings.range_documents, progress)
+    if here.is_increment:
+        base = here.base()
+        selection = base.selection(here.selection, settings.schema_changes)
+        if not selection.may_take_below(root.collection):
+            return left_out(root)
+        if tables := base.below(root.collection, selection):
+            since = base.since(tables, settings.changed_since_field, settings.full_scan_every)
+            session = signature(here.run.migration_id)
+            standing = Standing(here.database_url, session, settings.target_schema, tuple(table.plan for table in tables), since)
+            return extract_difference(here.workers, here.source, root, here.directory, standing, read_time, selection, *how)
+    return extract_collection(here.workers, here.source, root, here.workspace.archive, read_time, here.selection, *how)
 
 
 @task(**PHASE, name="extraction", task_run_name="extraction")
@@ -53,13 +63,21 @@ def extraction(run: Run, extracted: list[Extracted]) -> PhaseReceipt:
     _refuse_idle_patterns(run, extracted)
     done = PhaseReceipt(totalRecords=sum(part.documents for part in extracted), collections=len(extracted))
     status.note(reads=sum(part.reads for part in extracted), documentsPassedOver=sum(part.passed for part in extracted))
+    if here.is_increment:
+        status.note(keysCompared=sum(change.keys for part in extracted for change in part.changes if change.scanned))
+        if here.settings.schema_changes == "freeze" and (passed := sum(part.passed for part in extracted)):
+            told = "documents of collections without a table, or not chosen, were left out"
+            status.warn(f"{told}: {passed} (--schema-changes freeze)", "extraction")
     here.end("extraction", done)
     return done
 
 
 def _refuse_idle_patterns(run: Run, extracted: list[Extracted]) -> None:
     here = world(run)
-    found = read_profile(here.workspace.archive, [part.collection for part in extracted])
+    found = {
+        *read_profile(here.workspace.archive, [part.collection for part in extracted]),
+        *(change.collection for part in extracted for change in part.changes),
+    }
     idle = [pattern for pattern in here.selection.idle(found) if pattern in here.selection.include]
     if idle and (found or any(part.passed for part in extracted)):
         raise NothingMatches(patterns=", ".join(idle))

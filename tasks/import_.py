@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect import task
 
-from firelift.phases.import_ import finish, is_published, load_collection, prepare, publish_tables, refuse_overtaken, standing_staging
-from firelift.receipts import Imported, Loaded, Published, Receipt, RootFound, Transformed, TransformedAll, Validated
+from firelift.phases.import_ import (
+    finish,
+    is_published,
+    load_collection,
+    load_gone,
+    prepare,
+    publish_increment,
+    publish_tables,
+    refuse_overtaken,
+    standing_staging,
+)
+from firelift.phases.increment import expected_rows
+from firelift.receipts import Imported, Loaded, Published, Receipt, RelationChecked, RootFound, Transformed, TransformedAll, Validated
 from firelift.run.kept import receipt_file
+from firelift.run.status import Phase
 from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
 from tasks.receipted import receipted
-from tasks.world import Run, world
+from tasks.world import Run, World, world
 
 
 class Staged(Receipt):
@@ -35,7 +49,7 @@ def staging(run: Run, validated: Validated, transformed: TransformedAll) -> Stag
         kept = Imported.model_validate_json(receipt_file(here.workspace, "import").read_text())
         return Staged(token=standing_staging(url, run.migration_id, kept.staged), published=False)
     here.check()
-    return Staged(token=prepare(url, run.migration_id, here.plan(), schema), published=False)
+    return Staged(token=prepare(url, run.migration_id, here.plan(), schema, here.increment()), published=False)
 
 
 @task(**INNER, name="load", task_run_name="load {root.collection}")
@@ -64,22 +78,37 @@ def import_(run: Run, loaded: list[Loaded], staged: Staged) -> Imported:
     status = here.begin("import")
     for part in loaded:
         status.found("import", part.collection, **part.counts())
-    done = finish(here.database_url, run.migration_id, here.plan(), here.settings.foreign_keys, loaded)
-    for relation in done.relations:
-        if relation.orphans:
-            told = f"{relation.table}({', '.join(relation.columns)}) → {relation.references}: no foreign key"
-            status.warn(f"{told}, because documents are missing ({relation.orphans}; {', '.join(relation.examples)})", "import")
+    increment = here.increment()
+    if increment is not None:
+        load_gone(here.database_url, run.migration_id, here.plan(), here.directory, increment)
+    # What an increment's rows refer to is mostly not part of it: its relations are looked at when it is merged.
+    foreign_keys = None if increment else here.settings.foreign_keys
+    done = finish(here.database_url, run.migration_id, here.plan(), foreign_keys, loaded)
+    warn_of_orphans(here, done.relations, "import")
     done = done.model_copy(update={"staged": staged.token})
     here.end("import", done)
     return done
 
 
 @task(**PHASE | {"persist_result": False, "cache_policy": None}, name="publish", task_run_name="publish")
-def publish(run: Run, validated: Validated) -> Published:
+def publish(run: Run, validated: Validated, transformed: TransformedAll) -> Published:
     """The tables become visible, all in one transaction."""
     here = world(run)
     here.check()
-    published = publish_tables(here.database_url, run.migration_id, here.plan(), here.settings.target_schema, validated.read_time)
+    what = (here.database_url, run.migration_id, here.plan(), here.settings.target_schema, validated.read_time)
+    increment = here.increment()
+    if increment is None:
+        published = publish_tables(*what)
+    else:
+        published = publish_increment(*what, increment, here.settings.foreign_keys, expected_rows(increment, transformed.tables))
+        warn_of_orphans(here, published.relations, None)
     # From here on nothing is taken back by itself any more.
     here.begin("post_migration")
     return published
+
+
+def warn_of_orphans(here: World, relations: Sequence[RelationChecked], phase: Phase | None) -> None:
+    for relation in relations:
+        if relation.orphans:
+            told = f"{relation.table}({', '.join(relation.columns)}) → {relation.references}: no foreign key"
+            here.status.warn(f"{told}, because documents are missing ({relation.orphans}; {', '.join(relation.examples)})", phase)

@@ -6,6 +6,7 @@ from prefect import task
 
 from firelift.errors import FireliftError
 from firelift.phases.import_ import record_begin
+from firelift.phases.increment import vanished_roots, with_vanished
 from firelift.phases.pre_validation import Target, survey, validate
 from firelift.planning import Foresight
 from firelift.postgres.checks import check_target, server_version
@@ -39,6 +40,8 @@ def chosen(here: World) -> Validated:
     snapshot = here.workers.call(survey, here.source, here.settings.read_time)
     target = target_of(here)
     validated = validate(snapshot, here.selection, rules.naming, rules.mapping, here.directory, target)
+    if here.is_increment:
+        validated = with_vanished(validated, vanished_roots(snapshot.roots, here.base().tables, here.selection))
     version = server_version(here.database_url, here.run.migration_id) if target else None
     return validated.model_copy(update={"postgres_version": version})
 

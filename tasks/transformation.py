@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
+from firelift.phases.rewriting import rewrite
 from prefect import task
 
 from firelift.phases.extraction import read_profile
+from firelift.phases.increment import checked_against, plan_increment, write_increment
 from firelift.phases.planning import PLAN, misfits, published_plans, standing_plan, vanished, write_plan
 from firelift.phases.pre_validation import refuse
-from firelift.phases.transformation import refuse_incomplete, transform_collection
+from firelift.phases.transformation import archived_documents, refuse_incomplete, transform_collection
+from firelift.plan import Plan, TablePlan
 from firelift.planning import make_plan
+from firelift.postgres.lock import signature
+from firelift.profile import Profile
 from firelift.receipts import Extracted, Planned, RootFound, Transformed, TransformedAll, summed, tallied
 from firelift.verification.columns import column_facts
 from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
 from tasks.receipted import receipted
-from tasks.world import Run, world
+from tasks.world import Run, World, world
 
 
 @task(**PHASE, name="planning", task_run_name="planning")
@@ -28,14 +36,51 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
         status.warn(f"--mapping names what is not in the database: {unknown}", "transformation")
     target = (here.database_url, run.migration_id) if here.settings.database_url is not None else None
     earlier = published_plans(*target, here.settings.target_schema) if target else {}
-    plan = standing_plan(here.directory) or make_plan(here.source.name, profile, here.rules(), earlier)
-    for gone in vanished(earlier, plan, here.selection):
-        told = "there is no document of it any more; its table keeps the rows of the last migration"
-        status.warn(f"{gone.collection} → {gone.table}: {told}", "transformation")
+    if here.is_increment:
+        plan = standing_plan(here.directory) or planned_increment(here, extracted, profile)
+    else:
+        plan = standing_plan(here.directory) or make_plan(here.source.name, profile, here.rules(), earlier)
+        for gone in vanished(earlier, plan, here.selection):
+            told = "there is no document of it any more; its table keeps the rows of the last migration"
+            status.warn(f"{gone.collection} → {gone.table}: {told}", "transformation")
     write_plan(here.directory, plan, profile, here.rules(), earlier)
     # Only now tables and columns are known; still nothing has been written to the target.
-    refuse(misfits(*target, plan, here.settings.target_schema) if target else [])
+    refuse(misfits(*target, checked_against(plan, here.increment()), here.settings.target_schema) if target else [])
     return Planned(tables=len(plan.tables), columns=sum(len(table.columns) for table in plan.tables), plan=PLAN)
+
+
+def planned_increment(here: World, extracted: Sequence[Extracted], profile: Profile) -> Plan:
+    """The plans of the tables that change; what is done to each of them is written down beside them."""
+    settings, database = here.settings, here.source.name
+    rewriting = partial(_rewrite, here)
+    changes = [change for part in extracted for change in part.changes]
+    planned = plan_increment(database, here.base(), profile, changes, here.rules(), settings.schema_changes, settings.deletes, rewriting)
+    write_increment(here.directory, planned.increment)
+    for step in (step for table in planned.increment.tables for step in table.steps):
+        here.status.warn(f"the schema changes: {step}", "transformation")
+    for step in planned.frozen:
+        here.status.warn(f"kept in firestore_residue, because of --schema-changes freeze: {step}", "transformation")
+    for warning in planned.warnings:
+        here.status.warn(warning, "transformation")
+    return planned.plan
+
+
+def _rewrite(here: World, before: TablePlan) -> int:
+    """Every other row of a table whose columns hold something else now, as documents again."""
+    rewritten = rewrite(
+        here.workers,
+        here.database_url,
+        signature(here.run.migration_id),
+        here.settings.target_schema,
+        before,
+        here.source.name,
+        here.directory,
+        before.collection.partition("/")[0],
+        here.settings.batch_size,
+        lambda documents: None,
+        leave_out_gone=here.settings.deletes == "propagate",
+    )
+    return rewritten.documents
 
 
 @task(**INNER, name="transform", task_run_name="transform {root.collection}")
@@ -45,8 +90,9 @@ def transform(run: Run, root: RootFound) -> Transformed:
     here = world(run)
     status = here.begin("transformation")
     status.restart_collection("transformation", root.collection)
-    status.expect("transformation", root.collection, documents=root.documents)
-    with Pulse("transformation", root.collection, root.documents) as pulse:
+    expected = archived_documents(here.directory, root.collection)
+    status.expect("transformation", root.collection, documents=expected)
+    with Pulse("transformation", root.collection, expected) as pulse:
 
         def progress(documents: int) -> None:
             status.advance("transformation", root.collection, documents=documents)
@@ -60,7 +106,8 @@ def transform(run: Run, root: RootFound) -> Transformed:
 def transformation(run: Run, transformed: list[Transformed], extracted: list[Extracted]) -> TransformedAll:
     """Everything that was extracted is rows: what became of the documents of every collection."""
     here = world(run)
-    refuse_incomplete(extracted, transformed)
+    increment = here.increment()
+    refuse_incomplete(extracted, transformed, increment.rewritten() if increment else {})
     tables = summed([part.tables for part in transformed])
     done = TransformedAll(
         transformedRecords=sum(counts.rows for counts in tables.values()),

@@ -9,20 +9,37 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from expectations import judge, warm
+from firelift.phases.import_ import foreseen_rows
+from firelift.phases.increment import expected_rows
 from firelift.phases.verification import Tables, TooManyRejects, VerificationFailed, prove
 from firelift.postgres.ddl import staging_schema
 from firelift.postgres.lock import signature
 from firelift.receipts import Imported, RootFound, TransformedAll, Validated, Verified
 from firelift.run.earlier import earlier_verification
-from firelift.verification.proof import Limits, Proof
+from firelift.verification.proof import Limits, LiveRows, Proof
 from firelift.verification.sample import new_seed
 from tasks.checkpoint import PHASE
 from tasks.world import Run, World, world
 
 
-def warm_up() -> None:
-    """Loads Great Expectations, which takes seconds, while data still flows."""
-    threading.Thread(target=warm, name="firelift-warm", daemon=True).start()
+def warm_up(run: Run) -> None:
+    """Loads Great Expectations, which takes seconds, while data still flows; an increment may have no use for it."""
+    if not world(run).is_increment:
+        threading.Thread(target=warm, name="firelift-warm", daemon=True).start()
+
+
+def nothing_to_verify(run: Run) -> bool:
+    """Whether the run is an increment that has found every document as its row says it was."""
+    increment = world(run).increment()
+    return increment is not None and not increment.touched
+
+
+@task(**PHASE | {"cache_policy": NO_CACHE}, name="skip_untouched", task_run_name="verification (nothing has changed)")
+def skip_untouched(run: Run) -> None:
+    """Says that there are no new rows to verify."""
+    here = world(run)
+    here.workspace.clear_verification()
+    here.skip("verification", "nothing has changed: the key and update time of every document are those of its row")
 
 
 # What a cached result says of the target may be true no longer.
@@ -34,7 +51,7 @@ def verification(run: Run, validated: Validated, transformed: TransformedAll, im
     here.workspace.clear_verification()
     if transformed.rejected > here.settings.max_rejects:
         raise TooManyRejects(rejected=transformed.rejected, allowed=here.settings.max_rejects, reasons="; ".join(transformed.reasons))
-    proof = proven(here, validated.roots, validated.read_time, imported)
+    proof = proven(here, validated.roots, validated.read_time, transformed, imported)
     here.check()
     results = here.workspace.verification_results
     done = judge(here.database_url, signature(run.migration_id), here.plan(), proof, results, run.migration_id, here.check)
@@ -49,7 +66,17 @@ def verification(run: Run, validated: Validated, transformed: TransformedAll, im
     return done
 
 
-def proven(here: World, roots: Sequence[RootFound], read_time: str, imported: Imported) -> Proof:
+def live_rows(here: World, transformed: TransformedAll) -> tuple[LiveRows, ...] | None:
+    """Of an increment: how many rows each table will have with it, beside how many documents Firestore has; None for other runs."""
+    increment = here.increment()
+    if increment is None:
+        return None
+    expected = expected_rows(increment, transformed.tables)
+    rows = foreseen_rows(here.database_url, here.run.migration_id, here.settings.target_schema, increment)
+    return tuple(LiveRows(table=table, expected=expected[table], rows=rows[table]) for table in sorted({*expected} & {*rows}))
+
+
+def proven(here: World, roots: Sequence[RootFound], read_time: str, transformed: TransformedAll, imported: Imported) -> Proof:
     """What the engine finds out about the staging tables, with the status told how far it is."""
     run, settings = here.run, here.settings
     here.status.restart("verification")
@@ -63,6 +90,7 @@ def proven(here: World, roots: Sequence[RootFound], read_time: str, imported: Im
         source=here.source,
         read_time=read_time,
         relations=imported.relations,
+        merged=live_rows(here, transformed),
         limits=Limits(settings.max_lookup_ms, settings.max_count_ms),
         earlier=earlier_verification(here.workspace, settings.target()),
         results=here.workspace.verification_results,

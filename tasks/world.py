@@ -14,9 +14,11 @@ from typing import Any
 from prefect.client.schemas.objects import FlowRun
 
 from firelift.errors import ConfigurationError, FireliftError, Stopped
+from firelift.increment import Increment, read_increment
 from firelift.mapping import read_mapping
 from firelift.paths import Selection
 from firelift.phases.import_ import forget_refused, record_failure
+from firelift.phases.increment import Base, base_of
 from firelift.phases.post_migration import app_config_of
 from firelift.phases.rollback import roll_back
 from firelift.phases.stopping import asked_in_target, cancel_statements, forget_stop_in_target
@@ -70,6 +72,7 @@ class World:
         """The target's record of this name is the run's own; and it heard of the run by this attempt: it may forget it again."""
         self.reported: dict[str, Any] = {}
         """The long report as it was last written."""
+        self._base: Base | None = None
         self.broken: FireliftError | None = None
         """What ended the run from outside, other than a wish to stop it."""
 
@@ -109,6 +112,21 @@ class World:
 
     def plan(self) -> Plan:
         return Plan.model_validate_json((self.directory / "plan.json").read_text())
+
+    @property
+    def is_increment(self) -> bool:
+        return self.settings.migration_mode == "incremental"
+
+    def base(self) -> Base:
+        """What the target holds of earlier runs, as this attempt found it."""
+        with self._lock:
+            if self._base is None:
+                self._base = base_of(self.database_url, self.run.migration_id, self.settings.target_schema)
+        return self._base
+
+    def increment(self) -> Increment | None:
+        """What an incremental run does to each table, once that is planned."""
+        return read_increment(self.directory)
 
     def app_config(self) -> AppConfig:
         """The app's configuration and what the run is to put there."""

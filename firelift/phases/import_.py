@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from functools import lru_cache
@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 
 from firelift.archive import file_name, ranges
 from firelift.errors import ConfigurationError, FireliftError
+from firelift.increment import Increment
+from firelift.phases.increment import checked_against, gone_keys, refuse_moved
 from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import receipt_path, table_path
 from firelift.plan import Plan
 from firelift.postgres.checks import check_tables
-from firelift.postgres.connect import connect, kept_open
+from firelift.postgres.connect import connect, connect_to_read, kept_open
 from firelift.postgres.constraints import CheckedRelation, ForeignKeys, constrain
 from firelift.postgres.control import (
     create_control,
@@ -31,6 +33,8 @@ from firelift.postgres.control import (
 from firelift.postgres.copy import load_chunk
 from firelift.postgres.ddl import staging_schema
 from firelift.postgres.lock import signature
+from firelift.postgres.merge import create_gone, rows_after
+from firelift.postgres.merge import load_gone as load_gone_keys
 from firelift.postgres.publish import publish, unpublished
 from firelift.postgres.staging import create_staging, staging_token
 from firelift.receipts import ChunkTransformed, Imported, Loaded, Published, RelationChecked, tallied
@@ -70,10 +74,12 @@ def refuse_overtaken(url: str, migration_id: str, plan: Plan, target_schema: str
             raise SnapshotOvertaken(migration_id=migration_id, by=", ".join(sorted(by)) or "a later run")
 
 
-def prepare(url: str, migration_id: str, plan: Plan, target_schema: str) -> str:
+def prepare(url: str, migration_id: str, plan: Plan, target_schema: str, increment: Increment | None = None) -> str:
     """Makes the run's staging tables, and returns a token of their schema; refuses what the target has already and cannot take the rows."""
     with closing(connect(url, signature(migration_id))) as connection:
-        refuse(check_tables(connection, target_schema, plan.tables))
+        if increment is not None:
+            refuse_moved(connection, target_schema, increment)
+        refuse(check_tables(connection, target_schema, checked_against(plan, increment)))
         record_progress(connection, migration_id, phase="import")
         create_staging(connection, migration_id, plan.tables)
         return str(staging_token(connection, migration_id))
@@ -132,15 +138,26 @@ def _plan(file: Path) -> Plan:
     return Plan.model_validate_json(file.read_text())
 
 
-def finish(url: str, migration_id: str, plan: Plan, foreign_keys: ForeignKeys, loaded: Sequence[Loaded]) -> Imported:
-    """Keys, foreign keys where no row is orphaned, statistics."""
+def load_gone(url: str, migration_id: str, plan: Plan, run: Path, increment: Increment) -> None:
+    """The keys of rows whose documents are gone into staging, each file exactly once."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        for table in plan.tables:
+            found = increment.of(table.table)
+            if found is not None and found.gone:
+                create_gone(connection, migration_id, table)
+                for name, keys in gone_keys(run, table):
+                    load_gone_keys(connection, migration_id, table, name, keys)
+
+
+def finish(url: str, migration_id: str, plan: Plan, foreign_keys: ForeignKeys | None, loaded: Sequence[Loaded]) -> Imported:
+    """Keys, foreign keys where no row is orphaned (None: no relation is looked at), statistics."""
     with closing(connect(url, signature(migration_id))) as connection:
         relations = constrain(connection, staging_schema(migration_id), plan.tables, foreign_keys)
     rows = {table.table: 0 for table in plan.tables} | tallied([part.rows for part in loaded])
-    return Imported(importedRecords=sum(rows.values()), rows=rows, relations=tuple(map(_checked, relations)))
+    return Imported(importedRecords=sum(rows.values()), rows=rows, relations=tuple(map(checked, relations)))
 
 
-def _checked(relation: CheckedRelation) -> RelationChecked:
+def checked(relation: CheckedRelation) -> RelationChecked:
     examples = tuple(f"{'/'.join(orphan.key)} → {'/'.join(orphan.refers_to)}" for orphan in relation.examples)
     return RelationChecked(
         table=relation.table,
@@ -157,6 +174,40 @@ def publish_tables(url: str, migration_id: str, plan: Plan, target_schema: str, 
     with closing(connect(url, signature(migration_id))) as connection:
         publish(connection, migration_id, target_schema, plan.tables, datetime.fromisoformat(read_time))
     return Published(target_schema=target_schema, tables=tuple(table.table for table in plan.tables))
+
+
+def foreseen_rows(url: str, migration_id: str, target_schema: str, increment: Increment) -> dict[str, int]:
+    """By table how many rows will stand for documents once the increment is merged; looks only."""
+    with closing(connect_to_read(url, signature(migration_id))) as connection:
+        return rows_after(connection, migration_id, target_schema, increment)
+
+
+def publish_increment(
+    url: str,
+    migration_id: str,
+    plan: Plan,
+    target_schema: str,
+    read_time: str,
+    increment: Increment,
+    foreign_keys: ForeignKeys,
+    expected_rows: Mapping[str, int],
+) -> Published:
+    """The difference becomes part of the tables, and all watermarks move on, in one transaction. Raises BaseMoved, RowsDiffer."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        if staging_token(connection, migration_id) is not None:
+            refuse_moved(connection, target_schema, increment)
+        relations = publish(
+            connection,
+            migration_id,
+            target_schema,
+            plan.tables,
+            datetime.fromisoformat(read_time),
+            increment,
+            foreign_keys,
+            expected_rows,
+        )
+    tables = tuple(table.table for table in increment.tables)
+    return Published(target_schema=target_schema, tables=tables, relations=tuple(map(checked, relations)))
 
 
 def record_failure(url: str, migration_id: str, status: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -58,15 +58,21 @@ def transform_collection(workers: Workers, run: Path, collection: str, progress:
     )
 
 
-def refuse_incomplete(extracted: Sequence[Extracted], transformed: Sequence[Transformed]) -> None:
-    """Raises ArchiveIncomplete for a root collection of which other documents were transformed than extracted.
+def archived_documents(run: Path, collection: str) -> int:
+    """How many documents of a root collection, and of everything beneath it, are to be transformed."""
+    return sum(chunk.documents for part in ranges(run / "archive" / file_name(collection)) for chunk in part.chunks())
+
+
+def refuse_incomplete(extracted: Sequence[Extracted], transformed: Sequence[Transformed], rewritten: Mapping[str, int]) -> None:
+    """Raises ArchiveIncomplete for a root collection of which other documents were transformed than extracted, or read from the target.
 
     Receipts may outlive the archive: what is not there any more is transformed without an error, and nothing later would miss it.
     """
     found = {part.collection: part.documents for part in transformed}
     for part in extracted:
-        if found.get(part.collection, 0) != part.documents:
-            raise ArchiveIncomplete(collection=part.collection, extracted=part.documents, transformed=found.get(part.collection, 0))
+        archived = part.documents + rewritten.get(part.collection, 0)
+        if found.get(part.collection, 0) != archived:
+            raise ArchiveIncomplete(collection=part.collection, extracted=archived, transformed=found.get(part.collection, 0))
 
 
 def transform_chunk(run: Path, name: str, archived: Path, report: Callable[[Any], None]) -> ChunkTransformed:

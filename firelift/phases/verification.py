@@ -26,7 +26,7 @@ from firelift.verification.keys import Key, compare_keys, keys_at
 from firelift.verification.listed import Listed, joined, listed
 from firelift.verification.nested import prove_nested
 from firelift.verification.performance import measure, too_slow
-from firelift.verification.proof import SAMPLE, Against, ColumnProved, Level, Limits, Piece, Proof, Reread
+from firelift.verification.proof import SAMPLE, Against, ColumnProved, Level, Limits, LiveRows, Piece, Proof, Reread
 from firelift.verification.relations import prove_relations
 from firelift.verification.reread import reread_tables
 from firelift.verification.sample import Chosen, draw
@@ -102,6 +102,7 @@ def prove(
     source: Source | None = None,
     read_time: str,
     relations: Sequence[RelationChecked] | None = None,
+    merged: tuple[LiveRows, ...] | None = None,
     limits: Limits,
     earlier: Path | None = None,
     results: Path,
@@ -111,20 +112,21 @@ def prove(
     """Finds out everything that the level asks for about the tables; judges nothing.
 
     `relations` are those that import recorded, `earlier` is an older verification.json, `warnings` are the caller's, to stand with those
-    found here. With `source`, the comprehensive level reads some documents again from Firestore. Every difference is in differences.csv in
-    `results`, which is there also when there is none.
+    found here. With `merged` the tables are those of an increment: every row is compared at any level, while relations and response
+    times are not looked at, as most of what the rows refer to lies outside of them. With `source`, the comprehensive level reads some
+    documents again from Firestore. Every difference is in differences.csv in `results`, which is there also when there is none.
     Raises ArchiveIncomplete.
     """
     where = (tables.url, tables.session, tables.schema)
     chunks = stored_chunks(tables.run, roots)
     with parts_of(results) as parts:
-        compared = compare_tables(workers, tables, chunks, level, seed, parts, progress)
+        compared = compare_tables(workers, tables, chunks, level if merged is None else "comprehensive", seed, parts, progress)
         tables = compared.readable
         rereads, told = _reread(tables, chunks, seed, source, read_time, parts) if level == "comprehensive" and source else ((), Listed())
         differences = joined([*compared.told, told], results / DIFFERENCES)
     asked = level != "basic"
     columns = prove_columns(*where, tables.plan, tables.run) if asked else ()
-    performance = measure(*where, tables.plan, level, limits, seed, earlier)
+    performance = measure(*where, tables.plan, level, limits, seed, earlier) if merged is None else ()
     unread = (f"{reread.table} could not be read from Firestore again: {reread.unavailable}" for reread in rereads if reread.unavailable)
     return Proof(
         level=level,
@@ -133,8 +135,9 @@ def prove(
         read_time=read_time,
         seed=seed,
         tables=compared.tables,
+        merged=merged or (),
         pieces=compared.pieces,
-        relations=prove_relations(*where, tables.plan, relations) if asked else (),
+        relations=prove_relations(*where, tables.plan, relations) if asked and merged is None else (),
         columns=columns,
         nested=prove_nested(*where, tables.plan) if level == "comprehensive" else (),
         rereads=rereads,

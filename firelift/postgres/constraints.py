@@ -63,11 +63,12 @@ def relations_of(tables: Sequence[TablePlan]) -> Iterator[Relation]:
                 yield _relation("link", table, (*column.link.ancestors, column.name), by_collection[column.link.collection])
 
 
-def constrain(connection: Connection, schema: str, tables: Sequence[TablePlan], foreign_keys: ForeignKeys) -> list[CheckedRelation]:
+def constrain(connection: Connection, schema: str, tables: Sequence[TablePlan], foreign_keys: ForeignKeys | None) -> list[CheckedRelation]:
     """Finishes loaded tables in one transaction: types, primary keys, statistics, and foreign keys where no row is orphaned.
 
     A row with a NULL among the referring columns refers to nothing (MATCH SIMPLE). May be called again. Raises OrphanedRows when
-    `foreign_keys` is "strict" and some row is orphaned.
+    `foreign_keys` is "strict" and some row is orphaned. With None relations are not looked at: most rows of an increment refer to rows
+    that are not part of it.
     """
     with translated("adding keys and foreign keys"), connection.transaction():
         standing = _standing_keys(connection, schema)
@@ -76,6 +77,8 @@ def constrain(connection: Connection, schema: str, tables: Sequence[TablePlan], 
             if (table.table, "p", table.keys) not in standing:
                 _add_primary_key(connection, schema, table)
             connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table.table)))
+        if foreign_keys is None:
+            return []
         keys_of = {table.table: table.keys for table in tables}
         checked = [_check(connection, schema, relation, keys_of[relation.table], foreign_keys) for relation in relations_of(tables)]
         _refuse_orphans(checked, foreign_keys)

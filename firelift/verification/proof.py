@@ -36,6 +36,14 @@ class Piece(Receipt):
     presence: Presence = "both"
 
 
+class LiveRows(Receipt):
+    """One whole table as it will be with an increment merged: rows that stand for documents beside documents in Firestore."""
+
+    table: str
+    expected: int
+    rows: int
+
+
 class RelationProved(Receipt):
     """Rows of a relation that lead nowhere: Firestore allows them, so they must be as many as when the rows were loaded."""
 
@@ -115,6 +123,8 @@ class Proof(Receipt):
     read_time: str
     seed: str
     tables: tuple[TableCompared, ...]
+    merged: tuple[LiveRows, ...] = ()
+    """Of an increment; `tables` are its staged rows then, all of them compared."""
     pieces: tuple[Piece, ...] = ()
     relations: tuple[RelationProved, ...] = ()
     columns: tuple[ColumnProved, ...] = ()

@@ -1,0 +1,238 @@
+"""What an incremental run finds in the target, what it will change there, and what must be true of it then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+
+from firelift.errors import ConfigurationError, FireliftError
+from firelift.evolution import Evolved, SchemaChanged, evolve
+from firelift.files import write_whole
+from firelift.firestore.discovery import Root
+from firelift.firestore.query import root_range
+from firelift.increment import INCREMENT, Deletes, Increment, SchemaChanges, SchemaStep, TableIncrement, gone_directory
+from firelift.paths import Exactly, Selection
+from firelift.phases.difference import Since
+from firelift.plan import DELETED_AT, Plan, TablePlan
+from firelift.planning import Rules, make_plan, why_no_table
+from firelift.postgres.connect import Connection, connect
+from firelift.postgres.control import SavedTable, saved_tables
+from firelift.postgres.fit import standing_tables
+from firelift.postgres.lock import signature
+from firelift.profile import CollectionProfile, Profile
+from firelift.receipts import Extracted, RootFound, TableChanges, TableCounts, Validated
+
+
+class ColumnsGone(ConfigurationError):
+    """A table that was published lacks columns of its plan, so its rows no longer say what the documents are."""
+
+    remedy = "Run a full migration, which fills the table anew; or put the columns back with what they held."
+
+
+class BaseMoved(FireliftError):
+    """Since this run compared Firestore with the target, another run, or a rollback, has changed what the tables hold."""
+
+    remedy = "Start a new run: the difference is one from rows that are no longer there."
+
+
+@dataclass(frozen=True)
+class Base:
+    """The published tables that an increment goes by: those that stand in the target, with the plans they follow."""
+
+    tables: Mapping[str, SavedTable]
+    """By collection path."""
+    columns: Mapping[str, frozenset[str]]
+    """By table: the columns it has, the user's own too."""
+
+    def below(self, root: str, selection: Selection) -> tuple[SavedTable, ...]:
+        """The tables of a root collection and of everything beneath it, as far as the selection takes them."""
+        return tuple(
+            saved for collection, saved in self.tables.items() if collection.partition("/")[0] == root and selection.takes(collection)
+        )
+
+    def selection(self, selection: Selection, policy: SchemaChanges) -> Selection:
+        """The collections that are looked at: with `freeze` only those that have a table."""
+        return Exactly(filter(selection.takes, self.tables)) if policy == "freeze" else selection
+
+    def since(self, tables: Sequence[SavedTable], field: str | None, full_scan_every: int) -> Since | None:
+        """The field that tells what has changed since these tables were published; None where it is time to compare all keys."""
+        if field is None or any(saved.runs_since_scan + 1 >= full_scan_every for saved in tables):
+            return None
+        return Since(field, min(saved.watermark for saved in tables if saved.watermark is not None))
+
+
+def base_of(url: str, migration_id: str, target_schema: str) -> Base:
+    """What the target holds of earlier runs; a published table that was dropped since is as if it had never been. Raises ColumnsGone."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        saved = saved_tables(connection, target_schema)
+        found = standing_tables(connection, target_schema, [each.plan.table for each in saved.values()])
+    there = {collection: each for collection, each in saved.items() if each.plan.table in found and each.watermark is not None}
+    columns = {name: frozenset(table.columns) for name, table in found.items()}
+    for each in there.values():
+        if lacking := [name for name in _own_columns(each.plan) if name not in columns[each.plan.table]]:
+            raise ColumnsGone(table=f"{target_schema}.{each.plan.table}", columns=", ".join(lacking))
+    return Base(there, columns)
+
+
+def left_out(root: RootFound) -> Extracted:
+    """The receipt of a root collection that is not looked at."""
+    return Extracted(collection=root.collection, documents=0, passed=root.documents, bytes=0, chunks=0, ranges=0, reads=0)
+
+
+def vanished_roots(found: Iterable[Root], tables: Collection[str], selection: Selection) -> list[RootFound]:
+    """Root collections that have tables in the target and no document in Firestore any more."""
+    known = {root.collection_id for root in found}
+    gone = {collection.partition("/")[0] for collection in tables if selection.takes(collection)} - known
+    ranges = {root: root_range(root) for root in sorted(gone, key=str.encode)}
+    return [RootFound(collection=root, start=keys.start, end=keys.end, documents=0) for root, keys in ranges.items()]
+
+
+def with_vanished(validated: Validated, vanished: Sequence[RootFound]) -> Validated:
+    """Root collections in key order, those without a document among them; an empty database has something to say then."""
+    roots = sorted([*validated.roots, *vanished], key=lambda root: root.collection.encode())
+    return validated.model_copy(update={"roots": tuple(roots), "warnings": () if roots else validated.warnings})
+
+
+class Planned(NamedTuple):
+    """What the run will do, and the plan of every table it does it to."""
+
+    plan: Plan
+    increment: Increment
+    frozen: tuple[SchemaStep, ...]
+    """What `freeze` has left in the residue instead."""
+    warnings: tuple[str, ...]
+
+
+def plan_increment(
+    database: str,
+    found: Base,
+    profile: Profile,
+    changes: Sequence[TableChanges],
+    rules: Rules,
+    policy: SchemaChanges,
+    deletes: Deletes,
+    rewrite: Callable[[TablePlan], int],
+) -> Planned:
+    """The plans of the tables in which something changes: those that stand, evolved, and those of new collections.
+
+    `profile` is that of the new and changed documents. `rewrite` is called for a table of which every other row must be written anew too,
+    with the plan it follows now, and returns how many those are. Raises SchemaChanged.
+    """
+    migrated = frozenset(found.tables) | {collection for collection in profile if why_no_table(collection) is None}
+    new = {collection: seen for collection, seen in profile.items() if collection not in found.tables}
+    earlier = {collection: saved.plan for collection, saved in found.tables.items()}
+    made = make_plan(database, new, rules, earlier, migrated).tables
+    by_collection = {change.collection: change for change in changes if change.collection in found.tables}
+    evolved = {
+        collection: evolve(
+            found.tables[collection].plan,
+            profile.get(collection, CollectionProfile()),
+            migrated,
+            rules,
+            policy,
+            found.columns[found.tables[collection].plan.table],
+        )
+        for collection in by_collection
+    }
+    steps = [step for each in evolved.values() for step in each.steps] + [_new_table(table) for table in made]
+    if policy == "fail" and steps:
+        raise SchemaChanged(steps)
+    tables = [
+        _difference(found.tables[collection], by_collection[collection], each, rewrite if each.rewrites else None)
+        for collection, each in evolved.items()
+    ]
+    touched = [_own(evolved[table.collection].plan) for table in tables if table.touched]
+    whole = [TableIncrement(collection=table.collection, table=table.table, steps=(_new_table(table),)) for table in made]
+    return Planned(
+        plan=Plan(database=database, tables=tuple(sorted([*touched, *made], key=lambda table: table.collection.encode()))),
+        increment=Increment(deletes=deletes, tables=(*tables, *whole)),
+        frozen=tuple(step for each in evolved.values() for step in each.frozen),
+        warnings=tuple(warning for each in evolved.values() for warning in each.warnings),
+    )
+
+
+def _difference(saved: SavedTable, change: TableChanges, evolved: Evolved, rewrite: Callable[[TablePlan], int] | None) -> TableIncrement:
+    return TableIncrement(
+        collection=change.collection,
+        table=saved.plan.table,
+        before=saved.plan,
+        base=saved.migration_id,
+        steps=evolved.steps,
+        keys=change.keys,
+        scanned=change.scanned,
+        new=change.new,
+        changed=change.changed,
+        gone=change.gone,
+        rewritten=rewrite(saved.plan) if rewrite else 0,
+    )
+
+
+def _new_table(table: TablePlan) -> SchemaStep:
+    return SchemaStep(collection=table.collection, table=table.table, kind="new table")
+
+
+def _own(plan: TablePlan) -> TablePlan:
+    """As the run's own plan has it: staging tables know nothing of deleted documents."""
+    return plan.model_copy(update={"marks_deleted": False})
+
+
+def _own_columns(plan: TablePlan) -> list[str]:
+    return [name for name, _ in plan.target_columns()] + ([DELETED_AT] if plan.marks_deleted else [])
+
+
+def write_increment(run: Path, increment: Increment) -> None:
+    write_whole(run / INCREMENT, increment.model_dump_json(indent=1))
+
+
+def refuse_moved(connection: Connection, target_schema: str, increment: Increment) -> None:
+    """Raises BaseMoved unless every table holds what the increment was compared with. Call it under the target's lock."""
+    saved = saved_tables(connection, target_schema)
+    for table in increment.tables:
+        by = saved[table.collection].migration_id if table.collection in saved else None
+        if table.before is not None and by != table.base:
+            raise BaseMoved(table=f"{target_schema}.{table.table}", compared_with=table.base, holds=by or "no published rows")
+
+
+def expected_rows(increment: Increment, counts: Mapping[str, TableCounts]) -> dict[str, int]:
+    """By table the rows that will stand for documents when the increment is merged, as far as all keys were compared.
+
+    A document that cannot be stored is among the new ones of every run.
+    """
+    return {
+        table.table: table.keys - _rejected(counts, table.collection) + (table.gone if increment.deletes == "ignore" else 0)
+        for table in increment.tables
+        if table.scanned and table.before is not None
+    }
+
+
+def checked_against(plan: Plan, increment: Increment | None) -> Sequence[TablePlan]:
+    """The plans that must fit what stands in the target before anything is changed there."""
+    if increment is None:
+        return plan.tables
+    return [_before(increment, table) for table in plan.tables]
+
+
+def gone_keys(run: Path, table: TablePlan) -> Iterable[tuple[str, list[tuple[str, ...]]]]:
+    """The keys of rows whose documents are gone, file by file under its name."""
+    for file in sorted(gone_directory(run, table.collection).glob("*.parquet")):
+        columns = pq.read_table(file, columns=list(table.keys))
+        yield f"gone/{file.parent.name}/{file.stem}", list(zip(*(columns[key].to_pylist() for key in table.keys), strict=True))
+
+
+def deleted(increment: Increment, deletes: Deletes) -> int:
+    """How many rows go that way."""
+    return sum(table.gone for table in increment.tables) if increment.deletes == deletes else 0
+
+
+def _before(increment: Increment, table: TablePlan) -> TablePlan:
+    found = increment.of(table.table)
+    return found.before if found is not None and found.before is not None else table
+
+
+def _rejected(counts: Mapping[str, TableCounts], collection: str) -> int:
+    return counts[collection].rejected if collection in counts else 0
