@@ -229,7 +229,7 @@ def test_what_the_readme_says_for_a_proof(operator: Operator, database_url: str)
 
 
 def test_what_the_readme_says_to_keep_it_in_step(emulator_host: str, prefect_api: str, database_url: str, tmp_path: Path) -> None:
-    """A document deleted, one changed and one made while nothing was running are as they should be after the next run; another does nothing."""
+    """What was deleted, changed and made while nothing was running is as it should be after the next run; another one does nothing."""
     (block,) = those(is_keeping_in_step)
     with new_source(emulator_host) as source:
         write(source, APP)
