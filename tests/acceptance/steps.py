@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from firelift.firestore.channel import Source
 from firelift.firestore.values import Document, same_document
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import delete_documents
+from firelift.paths import collection_of
 from firelift.postgres.connect import connect
 from firelift.postgres.control import SavedTable, saved_tables
 from firelift.postgres.read import read_rows
@@ -23,6 +24,17 @@ from firelift.transform import compile_decoder
 from tests.acceptance.operator import UNVERIFIED
 from tests.acceptance.runner import Outcome, Runner
 from tests.integration.way import Things, below, everything, new_database, new_source, write
+
+KEPT = {
+    "columns": """
+        SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2
+    """,
+    "foreign keys": """
+        SELECT conrelid::regclass::text, pg_get_constraintdef(oid) FROM pg_constraint
+        WHERE contype = 'f' AND connamespace = 'public'::regnamespace ORDER BY 1, 2
+    """,
+    "remembered": "SELECT collection, table_name, plan::text, watermark, migration_id FROM firelift.tables ORDER BY 1",
+}
 
 
 @dataclass
@@ -60,12 +72,16 @@ class Steps:
     def increment(self, **options: Any) -> Outcome:
         return self._succeeded(self.migrate(migration_mode="incremental", **options))
 
-    def in_step(self, outcome: Outcome) -> None:
-        """Asserts that the rows decode to the very documents that Firestore had at the run's read time."""
-        wanted, found = self.documents(outcome.report["readTime"]), self.decoded()
+    def in_step(self, outcome: Outcome, collections: Collection[str] | None = None) -> None:
+        """Asserts that the rows (of these collections) decode to the very documents that Firestore had at the run's read time."""
+        moment = outcome.report["readTime"]
+        wanted, found = self.documents(moment), self.decoded()
+        if collections is not None:
+            found = {path: document for path, document in found.items() if collection_of(path) in collections}
         assert sorted(found) == sorted(wanted)
         assert [path for path in wanted if not same_document(found[path], wanted[path])] == []
-        assert {saved.watermark for saved in self.saved().values()} <= {datetime.fromisoformat(outcome.report["readTime"])}
+        saved = self.saved()
+        assert {saved[collection].watermark for collection in collections or saved} <= {datetime.fromisoformat(moment)}
 
     def documents(self, read_time: str) -> dict[str, Document]:
         """Firestore's own answer, read without any code of the engine."""
@@ -95,18 +111,7 @@ class Steps:
         with psycopg.connect(self.url) as connection:
             names = [name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")]
             return {name: _lines(connection, name) for name in names} | {
-                "columns": [
-                    str(row)
-                    for row in connection.execute(
-                        "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2"
-                    )
-                ],
-                "remembered": [
-                    str(row)
-                    for row in connection.execute(
-                        "SELECT collection, table_name, plan::text, watermark, migration_id FROM firelift.tables ORDER BY 1"
-                    )
-                ],
+                what: [str(row) for row in connection.execute(query.encode())] for what, query in KEPT.items()
             }
 
     @staticmethod

@@ -224,7 +224,8 @@ def test_a_run_that_fails_its_verification_leaves_rows_and_watermark_as_they_wer
         DECLARE made record;
         BEGIN
             FOR made IN SELECT * FROM pg_event_trigger_ddl_commands() WHERE object_identity LIKE 'firelift\\_staging%.users' LOOP
-                EXECUTE format('CREATE TRIGGER spoiled BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION public.spoil_row()', made.object_identity);
+                EXECUTE format('CREATE TRIGGER spoiled BEFORE INSERT ON %s FOR EACH ROW EXECUTE FUNCTION public.spoil_row()',
+                    made.object_identity);
             END LOOP;
         END $$;
         CREATE EVENT TRIGGER spoil ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.spoil();
