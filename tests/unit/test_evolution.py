@@ -35,7 +35,7 @@ def fields(things: Iterable[object]) -> Documents:
 
 
 def planned(documents: Documents) -> TablePlan:
-    others = {"users/u": {}, "teams/t": {}, "users/u/orders/o": {}}
+    others: Documents = {"users/u": {}, "teams/t": {}, "users/u/orders/o": {}}
     return make_plan(DATABASE, profiled({**others, **documents}), Rules()).table_of("c")
 
 
