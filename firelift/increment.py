@@ -29,8 +29,12 @@ class SchemaStep(Frozen):
     def __str__(self) -> str:
         if self.kind == "new table":
             return f"{self.table}: new table for {self.collection}"
-        was = f" instead of {self.before}" if self.before else ""
-        return f"{self.table}.{self.column}: {self.kind}, {self.after}{was}, for the field {self.field}"
+        return f"{self.table}.{self.column}: {self.kind}, {self._change()}, for the field {self.field}"
+
+    def _change(self) -> str:
+        if self.kind == "wider column" and self.before == self.after:
+            return "paths of documents instead of ids"
+        return f"{self.after} instead of {self.before}" if self.before else str(self.after)
 
 
 class TableIncrement(Frozen):

@@ -73,6 +73,21 @@ class Extracted(Receipt):
         return {"documents": self.documents, "bytes": self.bytes}
 
 
+class Rewritten(Receipt):
+    """The documents that the other rows of one table stand for, in the archive: a column of theirs holds something else now."""
+
+    collection: str
+    documents: int
+    bytes: int
+    chunks: int
+    departed: int
+    """Those of the documents that are in Firestore no more; their rows stay, marked or not."""
+    departed_chunks: str
+    """What the names of the chunks with those begin with. No other document is in them."""
+    left_out: int
+    """Rows of documents that are archived as new or changed, and of those that are gone where their rows go too."""
+
+
 class PhaseReceipt(Receipt):
     """A whole phase, summed over the collections."""
 
