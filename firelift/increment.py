@@ -57,6 +57,9 @@ class TableIncrement(Frozen):
     rewritten: int = 0
     """Rows whose documents have not changed and which are written anew because a column of theirs holds something else now."""
 
+    departed_chunks: str | None = None
+    """What the names of those archive chunks begin with in which rewritten rows stand for documents that Firestore has no more."""
+
     @property
     def touched(self) -> bool:
         """Whether anything but the watermark changes."""
@@ -73,6 +76,10 @@ class Increment(Frozen):
     def touched(self) -> bool:
         """Whether anything but watermarks changes."""
         return any(table.touched for table in self.tables)
+
+    def departed_chunks(self) -> tuple[str, ...]:
+        """Beginnings of the names of archive chunks with documents that Firestore has no more."""
+        return tuple(table.departed_chunks for table in self.tables if table.departed_chunks)
 
     def rewritten(self) -> dict[str, int]:
         """Rows that are written anew, by root collection."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 
 from firelift.errors import ConfigurationError, FireliftError
-from firelift.evolution import Evolved, SchemaChanged, evolve
+from firelift.evolution import Evolved, evolve_all, refuse
 from firelift.files import write_whole
 from firelift.firestore.discovery import Root
 from firelift.firestore.query import root_range
@@ -24,8 +24,8 @@ from firelift.postgres.connect import Connection, connect
 from firelift.postgres.control import SavedTable, saved_tables
 from firelift.postgres.fit import standing_tables
 from firelift.postgres.lock import signature
-from firelift.profile import CollectionProfile, Profile
-from firelift.receipts import Extracted, RootFound, TableChanges, TableCounts, Validated
+from firelift.profile import Profile
+from firelift.receipts import Extracted, Rewritten, RootFound, TableChanges, TableCounts, Validated
 
 
 class ColumnsGone(ConfigurationError):
@@ -116,7 +116,7 @@ def plan_increment(
     rules: Rules,
     policy: SchemaChanges,
     deletes: Deletes,
-    rewrite: Callable[[TablePlan], int],
+    rewrite: Callable[[TablePlan], Rewritten],
 ) -> Planned:
     """The plans of the tables in which something changes: those that stand, evolved, and those of new collections.
 
@@ -128,25 +128,15 @@ def plan_increment(
     earlier = {collection: saved.plan for collection, saved in found.tables.items()}
     made = make_plan(database, new, rules, earlier, migrated).tables
     by_collection = {change.collection: change for change in changes if change.collection in found.tables}
-    evolved = {
-        collection: evolve(
-            found.tables[collection].plan,
-            profile.get(collection, CollectionProfile()),
-            migrated,
-            rules,
-            policy,
-            found.columns[found.tables[collection].plan.table],
-        )
-        for collection in by_collection
-    }
-    steps = [step for each in evolved.values() for step in each.steps] + [_new_table(table) for table in made]
-    if policy == "fail" and steps:
-        raise SchemaChanged(steps)
+    before = {collection: found.tables[collection].plan for collection in by_collection}
+    evolved = evolve_all(before, profile, migrated, rules, "freeze" if policy == "freeze" else "evolve", found.columns)
+    if policy == "fail":
+        refuse([*(step for each in evolved.values() for step in each.steps), *map(_new_table, made)])
     tables = [
         _difference(found.tables[collection], by_collection[collection], each, rewrite if each.rewrites else None)
         for collection, each in evolved.items()
     ]
-    touched = [_own(evolved[table.collection].plan) for table in tables if table.touched]
+    touched = [evolved[table.collection].plan for table in tables if table.touched]
     whole = [TableIncrement(collection=table.collection, table=table.table, steps=(_new_table(table),)) for table in made]
     return Planned(
         plan=Plan(database=database, tables=tuple(sorted([*touched, *made], key=lambda table: table.collection.encode()))),
@@ -156,7 +146,10 @@ def plan_increment(
     )
 
 
-def _difference(saved: SavedTable, change: TableChanges, evolved: Evolved, rewrite: Callable[[TablePlan], int] | None) -> TableIncrement:
+def _difference(
+    saved: SavedTable, change: TableChanges, evolved: Evolved, rewrite: Callable[[TablePlan], Rewritten] | None
+) -> TableIncrement:
+    rewritten = rewrite(saved.plan) if rewrite else None
     return TableIncrement(
         collection=change.collection,
         table=saved.plan.table,
@@ -168,17 +161,13 @@ def _difference(saved: SavedTable, change: TableChanges, evolved: Evolved, rewri
         new=change.new,
         changed=change.changed,
         gone=change.gone,
-        rewritten=rewrite(saved.plan) if rewrite else 0,
+        rewritten=rewritten.documents if rewritten else 0,
+        departed_chunks=rewritten.departed_chunks if rewritten and rewritten.departed else None,
     )
 
 
 def _new_table(table: TablePlan) -> SchemaStep:
     return SchemaStep(collection=table.collection, table=table.table, kind="new table")
-
-
-def _own(plan: TablePlan) -> TablePlan:
-    """As the run's own plan has it: staging tables know nothing of deleted documents."""
-    return plan.model_copy(update={"marks_deleted": False})
 
 
 def _own_columns(plan: TablePlan) -> list[str]:
