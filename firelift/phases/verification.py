@@ -115,7 +115,8 @@ def prove(
     `relations` are those that import recorded, `earlier` is an older verification.json, `warnings` are the caller's, to stand with those
     found here. With `merged` the tables are those of an increment: every row is compared at any level, while relations and response
     times are not looked at, as most of what the rows refer to lies outside of them. With `source`, the comprehensive level reads some
-    documents again from Firestore, but none of archive chunks whose names begin like `departed_chunks`. Every difference is in differences.csv in `results`, which is there also when there is none.
+    documents again from Firestore, but none of archive chunks whose names begin like `departed_chunks`. Every difference is in
+    differences.csv in `results`, which is there also when there is none.
     Raises ArchiveIncomplete.
     """
     where = (tables.url, tables.session, tables.schema)
