@@ -68,7 +68,7 @@ class Arrival:
     @cached_property
     def documents(self) -> dict[str, Document]:
         """Firestore's own answer at the read time, read without any code of the engine."""
-        return {_below(document.name): document for document in _everything(self.source, self.validated.read_time)}
+        return {_below(document.name): document for document in everything(self.source, self.validated.read_time)}
 
     @cached_property
     def rows(self) -> dict[str, dict[str, Any]]:
@@ -241,7 +241,7 @@ def new_database(server: PostgresServer) -> Iterator[str]:
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _everything(source: Source, read_time: str) -> Iterator[Document]:
+def everything(source: Source, read_time: str) -> Iterator[Document]:
     """Every document at any depth, as the server sends it."""
     moment = Timestamp()
     moment.FromJsonString(read_time)
