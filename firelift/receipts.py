@@ -67,6 +67,8 @@ class Extracted(Receipt):
     breaks: tuple[str, ...] = ()
     changes: tuple[TableChanges, ...] = ()
     """Of an increment, by collection: only new and changed documents are in the archive then."""
+    scan_reason: str = ""
+    """Of an increment: why all keys were compared although a field was to tell what has changed."""
 
     def counts(self) -> dict[str, int]:
         """What a status counts of it."""
