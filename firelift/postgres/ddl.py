@@ -48,6 +48,13 @@ def add_columns(table: TablePlan, schema: str, names: Sequence[str]) -> sql.Comp
     return sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(schema, table.table), sql.SQL(", ").join(added))
 
 
+def create_keys(table: TablePlan, schema: str, name: str) -> sql.Composed:
+    """CREATE TABLE, unless it is there, for a table of this name that holds nothing but keys of the plan's table."""
+    columns = [_column(table, key, "text", False) for key in table.keys]
+    create = sql.SQL("CREATE TABLE IF NOT EXISTS {} (\n    {},\n    PRIMARY KEY ({})\n)")
+    return create.format(sql.Identifier(schema, name), sql.SQL(",\n    ").join(columns), columns_of(table.keys))
+
+
 def ddl_of(table: TablePlan, schema: str) -> str:
     """The table as it will stand in the target, for people to read and psql to run."""
     key = sql.SQL(",\n    PRIMARY KEY ({})\n)").format(columns_of(table.keys))
