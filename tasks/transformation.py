@@ -8,7 +8,7 @@ from functools import partial
 from prefect import task
 
 from firelift.phases.extraction import read_profile
-from firelift.phases.increment import checked_against, plan_increment, write_increment
+from firelift.phases.increment import plan_increment, write_increment
 from firelift.phases.planning import PLAN, misfits, published_plans, standing_plan, vanished, write_plan
 from firelift.phases.pre_validation import refuse
 from firelift.phases.rewriting import rewrite
@@ -45,7 +45,8 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
             status.warn(f"{gone.collection} → {gone.table}: {told}", "transformation")
     write_plan(here.directory, plan, profile, here.rules(), earlier)
     # Only now tables and columns are known; still nothing has been written to the target.
-    refuse(misfits(*target, checked_against(plan, here.increment()), here.settings.target_schema) if target else [])
+    before = increment.before() if (increment := here.increment()) else None
+    refuse(misfits(*target, plan, here.settings.target_schema, before) if target else [])
     return Planned(tables=len(plan.tables), columns=sum(len(table.columns) for table in plan.tables), plan=PLAN)
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.evolution import Evolved, evolve_all, refuse
 from firelift.files import write_whole
+from firelift.firestore.changed import Since
 from firelift.firestore.discovery import Root
 from firelift.firestore.query import root_range
 from firelift.increment import INCREMENT, Deletes, Increment, SchemaChanges, SchemaStep, TableIncrement, gone_directory
 from firelift.paths import Exactly, Selection
-from firelift.phases.difference import Since
 from firelift.plan import DELETED_AT, Plan, TablePlan
 from firelift.planning import Rules, make_plan, why_no_table
 from firelift.postgres.connect import Connection, connect
@@ -199,28 +200,10 @@ def expected_rows(increment: Increment, counts: Mapping[str, TableCounts]) -> di
     }
 
 
-def checked_against(plan: Plan, increment: Increment | None) -> Sequence[TablePlan]:
-    """The plans that must fit what stands in the target before anything is changed there."""
-    if increment is None:
-        return plan.tables
-    return [_before(increment, table) for table in plan.tables]
-
-
-def gone_keys(run: Path, table: TablePlan) -> Iterable[tuple[str, list[tuple[str, ...]]]]:
-    """The keys of rows whose documents are gone, file by file under its name."""
+def gone_keys(run: Path, table: TablePlan) -> Iterator[tuple[str, pa.Table]]:
+    """The keys of rows whose documents are gone, file by file under a name that no chunk has."""
     for file in sorted(gone_directory(run, table.collection).glob("*.parquet")):
-        columns = pq.read_table(file, columns=list(table.keys))
-        yield f"gone/{file.parent.name}/{file.stem}", list(zip(*(columns[key].to_pylist() for key in table.keys), strict=True))
-
-
-def deleted(increment: Increment, deletes: Deletes) -> int:
-    """How many rows go that way."""
-    return sum(table.gone for table in increment.tables) if increment.deletes == deletes else 0
-
-
-def _before(increment: Increment, table: TablePlan) -> TablePlan:
-    found = increment.of(table.table)
-    return found.before if found is not None and found.before is not None else table
+        yield f"gone/{file.parent.name}/{file.stem}", pq.read_table(file, columns=list(table.keys))
 
 
 def _rejected(counts: Mapping[str, TableCounts], collection: str) -> int:

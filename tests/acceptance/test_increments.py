@@ -12,8 +12,9 @@ from firelift.local.postgres import PostgresServer
 from firelift.local.writer import Reference
 from tests.acceptance.runner import Runner
 from tests.acceptance.steps import Steps, moment, steps
+from tests.integration.way import Things
 
-FIRST = {
+FIRST: Things = {
     "users/ada": {"name": "Ada", "age": 36, "active": True},
     "users/bob": {"name": "Bob", "age": 41, "active": False},
     "users/cy": {"name": "Cy", "age": 7, "active": True},
