@@ -147,7 +147,7 @@ def plan_increment(
         for collection, each in evolved.items()
     ]
     touched = [_own(evolved[table.collection].plan) for table in tables if table.touched]
-    whole = [TableIncrement(collection=table.collection, table=table.table, steps=(_new_table(table),)) for table in made]
+    whole = [_whole(table, new[table.collection].documents) for table in made]
     return Planned(
         plan=Plan(database=database, tables=tuple(sorted([*touched, *made], key=lambda table: table.collection.encode()))),
         increment=Increment(deletes=deletes, tables=(*tables, *whole)),
@@ -170,6 +170,10 @@ def _difference(saved: SavedTable, change: TableChanges, evolved: Evolved, rewri
         gone=change.gone,
         rewritten=rewrite(saved.plan) if rewrite else 0,
     )
+
+
+def _whole(table: TablePlan, documents: int) -> TableIncrement:
+    return TableIncrement(collection=table.collection, table=table.table, steps=(_new_table(table),), keys=documents, new=documents)
 
 
 def _new_table(table: TablePlan) -> SchemaStep:
