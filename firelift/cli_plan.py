@@ -11,7 +11,7 @@ from firelift.run.reports.increment import touched
 from firelift.run.text import count, counted, plain
 
 _UNWRITTEN = "Nothing has been written to the target."
-_GONE = {"propagate": "delete", "mark": "mark as deleted", "ignore": "leave, though gone,"}
+_GONE = {"propagate": "delete {}", "mark": "mark {} as deleted", "ignore": "leave {} that are gone"}
 
 
 def plan_text(report: Mapping[str, Any]) -> str:
@@ -105,8 +105,13 @@ def _changes(table: Mapping[str, Any], report: Mapping[str, Any], plan: Plan | N
     if new is not None and plan is not None:
         counts: Mapping[str, Any] = next((one for one in report["tables"] if one["table"] == table["table"]), {})
         return _table(new, plan, schema, report["settings"]["foreign_keys"], counts)
-    verbs = {"new": "insert", "changed": "update", "gone": _GONE[increment["deletes"]], "rewritten": "write anew for a wider column"}
-    rows = ", ".join(f"{verb} {count(table[name])}" for name, verb in verbs.items() if table[name]) or "no row changes"
+    verbs = {
+        "new": "insert {}",
+        "changed": "update {}",
+        "gone": _GONE[increment["deletes"]],
+        "rewritten": "write {} anew for a wider column",
+    }
+    rows = ", ".join(verb.format(count(table[name])) for name, verb in verbs.items() if table[name]) or "no row changes"
     unscanned = "" if table["scanned"] else "; deletions are not looked for"
     lines = [f"{plain(table['collection'])} -> {plain(schema)}.{plain(table['table'])}: {rows}{unscanned}"]
     return "\n".join([*lines, *(f"  {plain(statement)};" for statement in table["ddl"])]) + "\n"

@@ -26,6 +26,13 @@ def headline_of_increment(report: Mapping[str, Any], proof: str) -> str:
     return f"Completed: {happened(increment)}; {_holds(report)}.{' ' if proof else ''}{proof}"
 
 
+def title_of_changes(report: Mapping[str, Any]) -> str:
+    """Above the table of what an increment does, by how the run stands."""
+    if report["dryRun"]:
+        return "What would change"
+    return {"completed": "What has changed", "rolled_back": "What had changed"}.get(report["status"], "What is to change")
+
+
 def happened(increment: Mapping[str, Any]) -> str:
     """`12 new, 3 changed, 1 deleted, 2 schema changes`."""
     totals = increment["totals"]
@@ -38,8 +45,10 @@ def nothing_to_do(increment: Mapping[str, Any]) -> str:
     return f"Nothing to do: {_unchanged(increment)}, {counted(increment['totals']['keys'], 'document')} compared."
 
 
-def proof_of_increment(report: Mapping[str, Any]) -> str:
-    """What a passed verification says of the whole tables; empty where none of them was counted."""
+def proof_of_tables(report: Mapping[str, Any]) -> str:
+    """What a passed verification says of the whole tables of an increment; empty for other runs, and where none was counted."""
+    if not report["increment"]:
+        return ""
     counted_whole = any(table["how"] == "difference" and table["scanned"] for table in touched(report["increment"]))
     left = " and rows left of documents that are gone" if report["increment"]["deletes"] == "ignore" else ""
     return f"With the increment the tables hold as many rows as Firestore has documents{left}." if counted_whole else ""

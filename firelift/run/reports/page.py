@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from firelift.run.reports.changed import GONE, why_unverified
+from firelift.run.reports.changed import GONE, proof_of_tables, title_of_changes, why_unverified
 from firelift.run.reports.charts import MOST_BARS, bars, throughput
 from firelift.run.reports.increment import SUMMED, changes, touched
 from firelift.run.reports.state import headline, proof_sentence, what_is_wrong
@@ -30,9 +30,9 @@ def html_report(report: Mapping[str, Any], beside: Collection[str] = ()) -> str:
         report=report,
         headline=headline(report),
         wrong=what_is_wrong(report),
-        proof=proof_sentence(report) if verified else "",
+        proof=f"{proof_sentence(report)} {proof_of_tables(report)}".strip() if verified else "",
         unverified=why_unverified(report),
-        changed=_changed(report["increment"]) if report["increment"] else None,
+        changed=_changed(report) if report["increment"] else None,
         throughput=throughput(report["throughput"]),
         phases=[{"name": name, **phase} for name, phase in report["phases"].items()],
         longest=max([phase["durationSeconds"] or 0 for phase in report["phases"].values()], default=0) or 1,
@@ -52,10 +52,12 @@ def html_report(report: Mapping[str, Any], beside: Collection[str] = ()) -> str:
     return html
 
 
-def _changed(increment: Mapping[str, Any]) -> dict[str, Any]:
+def _changed(report: Mapping[str, Any]) -> dict[str, Any]:
     """What an increment does to each table that changes."""
+    increment = report["increment"]
     found = touched(increment)
     return {
+        "title": title_of_changes(report),
         "gone": GONE[increment["deletes"]].capitalize(),
         "bars": bars([{**table, "documents": changes(table)} for table in found], (*SUMMED, "documents")),
         "steps": [step for table in found for step in table["steps"]],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from firelift.run.reports.changed import headline_of_increment, proof_of_increment, steps_after_increment
+from firelift.run.reports.changed import headline_of_increment, steps_after_increment
 from firelift.run.text import count, plain, shortened
 
 _RESUME = "`firelift migrate --resume`"
@@ -113,14 +113,15 @@ def _quoted(text: str) -> str:
 
 
 def proof_sentence(report: Mapping[str, Any]) -> str:
-    """What the passed verification showed, in a sentence or two."""
-    verified, increment = report["verification"], report["increment"]
+    """What the passed verification showed, in a sentence."""
+    verified = report["verification"]
     compared = f"{count(verified['documentsCompared'])} documents compared to the last bit"
     whole = all(table["whole"] for table in verified["tables"])
     found = f"{count(verified['differencesTotal'])} differences" if verified["differencesTotal"] else "no difference"
-    all_of_them = f", which is {'every one that was written' if increment else 'all of them'}" if whole and verified["tables"] else ""
-    of_tables = proof_of_increment(report) if increment else ""
-    return f"Verified ({verified['level']}): {compared}{all_of_them}, {found}.{' ' if of_tables else ''}{of_tables}"
+    all_of_them = (
+        f", which is {'every one that was written' if report['increment'] else 'all of them'}" if whole and verified["tables"] else ""
+    )
+    return f"Verified ({verified['level']}): {compared}{all_of_them}, {found}."
 
 
 def _after_success(report: Mapping[str, Any]) -> list[str]:

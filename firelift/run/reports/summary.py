@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from firelift.run.reports.changed import GONE
+from firelift.run.reports.changed import GONE, proof_of_tables, title_of_changes
 from firelift.run.reports.increment import SUMMED, touched
 from firelift.run.reports.state import headline, proof_sentence, what_is_wrong
 from firelift.run.text import count, counted, duration, plain, shortened, size
@@ -124,7 +124,7 @@ def _changes(report: Mapping[str, Any]) -> list[str]:
     steps = [f"- {_cell(step)}" for table in found for step in table["steps"]]
     more = [f"- and {count(len(steps) - MOST_STEPS)} more in the report"] if len(steps) > MOST_STEPS else []
     return [
-        _section("What would change" if report["dryRun"] else "What has changed", _changes_by_table(increment, found)),
+        _section(title_of_changes(report), _changes_by_table(increment, found)),
         _section("Schema changes", "\n".join([*steps[:MOST_STEPS], *more])),
     ]
 
@@ -147,6 +147,7 @@ def _verification(report: Mapping[str, Any]) -> str:
     asked = _number(verified["expectations"], "expectation")
     said = [
         proof_sentence(report) if verified["passed"] else f"Level {verified['level']}: not passed.",
+        *([tables] if verified["passed"] and (tables := proof_of_tables(report)) else []),
         f"{asked}, {count(verified['expectationsFailed'])} not met.",
         *([f"{_number(verified['documentsReread'], 'document')} read from Firestore again."] if verified["documentsReread"] else []),
     ]
