@@ -6,14 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from firelift.plan import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, Column, Plan, TablePlan
-from firelift.run.text import count, plain
+from firelift.run.reports.changed import foreseen, nothing_to_do
+from firelift.run.reports.increment import touched
+from firelift.run.text import count, counted, plain
+
+_UNWRITTEN = "Nothing has been written to the target."
+_GONE = {"propagate": "delete {}", "mark": "mark {} as deleted", "ignore": "leave {} that are gone"}
 
 
 def plan_text(report: Mapping[str, Any]) -> str:
     """What `firelift plan` prints, from the report of a dry run."""
     plan = Plan.model_validate(report["plan"]) if report.get("plan") else None
+    if report.get("increment") and report["increment"]["tables"]:
+        return _increment(report, plan)
     if plan is None or not plan.tables:
-        return "Nothing to migrate: no documents were found. Nothing has been written to the target.\n"
+        return f"Nothing to migrate: no documents were found. {_UNWRITTEN}\n"
     schema, foreign_keys = report["settings"]["target_schema"], report["settings"]["foreign_keys"]
     counts = {table["collection"]: table for table in report["tables"]}
     parts = [_table(table, plan, schema, foreign_keys, counts.get(table.collection, {})) for table in plan.tables]
@@ -76,4 +83,35 @@ def _ending(report: Mapping[str, Any], plan: Plan) -> str:
     documents = sum(table["documents"] for table in report["tables"])
     rejected = sum(table["rejected"] for table in report["tables"])
     totals = f"{count(len(plan.tables))} tables, {count(documents)} documents, {count(rejected)} rejects expected"
-    return f"{totals}. Nothing has been written to the target.\n"
+    return f"{totals}. {_UNWRITTEN}\n"
+
+
+def _increment(report: Mapping[str, Any], plan: Plan | None) -> str:
+    """What an incremental run would do to each table that changes."""
+    increment = report["increment"]
+    found = touched(increment)
+    if not found:
+        return f"{nothing_to_do(increment)} {_UNWRITTEN}\n"
+    parts = [_changes(table, report, plan) for table in found]
+    rest = len(increment["tables"]) - len(found)
+    others = f"Nothing has changed in {counted(rest, 'other table')}. " if rest else ""
+    said = foreseen(increment)
+    return "\n".join([*parts, f"{others}{said[0].upper()}{said[1:]}. {_UNWRITTEN}\n"])
+
+
+def _changes(table: Mapping[str, Any], report: Mapping[str, Any], plan: Plan | None) -> str:
+    schema, increment = report["settings"]["target_schema"], report["increment"]
+    new = next((one for one in plan.tables if one.table == table["table"]), None) if plan and table["how"] == "whole" else None
+    if new is not None and plan is not None:
+        counts: Mapping[str, Any] = next((one for one in report["tables"] if one["table"] == table["table"]), {})
+        return _table(new, plan, schema, report["settings"]["foreign_keys"], counts)
+    verbs = {
+        "new": "insert {}",
+        "changed": "update {}",
+        "gone": _GONE[increment["deletes"]],
+        "rewritten": "write {} anew for a wider column",
+    }
+    rows = ", ".join(verb.format(count(table[name])) for name, verb in verbs.items() if table[name]) or "no row changes"
+    unscanned = "" if table["scanned"] else "; deletions are not looked for"
+    lines = [f"{plain(table['collection'])} -> {plain(schema)}.{plain(table['table'])}: {rows}{unscanned}"]
+    return "\n".join([*lines, *(f"  {plain(statement)};" for statement in table["ddl"])]) + "\n"

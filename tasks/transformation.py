@@ -57,6 +57,7 @@ def planned_increment(here: World, extracted: Sequence[Extracted], profile: Prof
     changes = [change for part in extracted for change in part.changes]
     planned = plan_increment(database, here.base(), profile, changes, here.rules(), settings.schema_changes, settings.deletes, rewriting)
     write_increment(here.directory, planned.increment)
+    here.status.note(**{name: sum(getattr(table, name) for table in planned.increment.tables) for name in ("new", "changed", "gone")})
     for step in (step for table in planned.increment.tables for step in table.steps):
         here.status.warn(f"the schema changes: {step}", "transformation")
     for step in planned.frozen:

@@ -138,7 +138,7 @@ def plan_increment(
         for collection, each in evolved.items()
     ]
     touched = [evolved[table.collection].plan for table in tables if table.touched]
-    whole = [TableIncrement(collection=table.collection, table=table.table, steps=(_new_table(table),)) for table in made]
+    whole = [_whole(table, new[table.collection].documents) for table in made]
     return Planned(
         plan=Plan(database=database, tables=tuple(sorted([*touched, *made], key=lambda table: table.collection.encode()))),
         increment=Increment(deletes=deletes, tables=(*tables, *whole)),
@@ -165,6 +165,10 @@ def _difference(
         rewritten=rewritten.documents if rewritten else 0,
         departed_chunks=rewritten.departed_chunks if rewritten and rewritten.departed else None,
     )
+
+
+def _whole(table: TablePlan, documents: int) -> TableIncrement:
+    return TableIncrement(collection=table.collection, table=table.table, steps=(_new_table(table),), keys=documents, new=documents)
 
 
 def _new_table(table: TablePlan) -> SchemaStep:

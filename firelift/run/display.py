@@ -171,7 +171,7 @@ def phase_line(name: str, phase: Mapping[str, Any]) -> str:
 
 def status_lines(status: Mapping[str, Any]) -> list[str]:
     """The whole status as plain text: what `firelift status` prints."""
-    lines = [headline(status)]
+    lines = [headline(status), *_difference(status.get("statistics", {}))]
     for name, phase in status.get("progress", {}).get("phases", {}).items():
         lines.append(f"  {phase_line(name, phase)}")
         if phase["state"] in ("running", "failed"):
@@ -181,6 +181,14 @@ def status_lines(status: Mapping[str, Any]) -> list[str]:
     if is_dead(status):
         lines.append("  its process is gone: go on with `firelift migrate --resume`")
     return lines
+
+
+def _difference(statistics: Mapping[str, Any]) -> list[str]:
+    """What an incremental run has found, once it knows."""
+    if "keysCompared" not in statistics:
+        return []
+    words = {"new": "new", "changed": "changed", "gone": "gone", "keysCompared": "keys compared"}
+    return ["  " + ", ".join(f"{count(statistics[name])} {word}" for name, word in words.items() if name in statistics)]
 
 
 def _headline(status: Mapping[str, Any]) -> Text:

@@ -7,6 +7,11 @@ def count(number: float | None) -> str:
     return "?" if number is None else f"{number:,.0f}"
 
 
+def counted(number: int, what: str) -> str:
+    """`1 row`, `1,200 rows`."""
+    return f"{count(number)} {what}{'' if number == 1 else 's'}"
+
+
 def size(number: float) -> str:
     for unit in ("B", "KB", "MB", "GB"):
         if number < 1000:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from firelift.errors import FireliftError
+from firelift.increment import INCREMENT, Increment
 from firelift.receipts import Difference, FailedExpectation, TableCompared, Verified
 from firelift.run.clock import stamp
 from firelift.run.reports import TableReport
@@ -164,12 +165,15 @@ def report_of(
     throughput: dict[str, Any] | None = None,
     rolled_back: bool = False,
     reasons: list[dict[str, Any]] | None = None,
+    increment: Increment | None = None,
 ) -> dict[str, Any]:
     """The report of a run with these tables that ended in this way; `proof` is what its verification found."""
     workspace = Workspace(directory, "migration-1").create()
     listed = tables_of() if tables is None else list(tables)
     documents, rows = sum(each["documents"] for each in listed), sum(each["rows"] for each in listed)
-    with Status.open(workspace) as status:
+    if increment is not None:
+        (workspace.run / INCREMENT).write_text(increment.model_dump_json())
+    with Status.open(workspace, "incremental" if increment else "full") as status:
         status.start_phase("pre_validation")
         roots = [{"collection": each["collection"], "start": None, "end": None, "documents": each["documents"]} for each in listed]
         status.finish_phase("pre_validation", {"roots": roots, "postgres_version": "15.8"})
@@ -177,6 +181,8 @@ def report_of(
         status.start_phase("extraction")
         status.advance("extraction", documents=documents, bytes=570 * documents)
         status.finish_phase("extraction", {})
+        if increment is not None:
+            status.note(keysCompared=sum(each.keys for each in increment.tables if each.before and each.scanned))
         status.start_phase("transformation")
         counted = {
             each["collection"]: {
@@ -204,13 +210,15 @@ def report_of(
                 status.note(rolledBack={"migration_id": "migration-1", "staging_dropped": True})
             status.fail(error)
         else:
+            if increment is not None and not increment.touched and not dry_run:
+                status.skip_phase("verification", "nothing has changed")
             if proof is not None:
                 status.finish_phase("verification", proof.model_dump(mode="json"))
             status.warn("users: the stream was read on after a break: UNAVAILABLE", "extraction")
             status.complete()
     found = material_of(workspace, status.data())
-    material = Material(reasons or found.reasons, throughput or found.throughput, found.proved)
-    settings = SETTINGS | {"dry_run": dry_run}
+    material = Material(reasons or found.reasons, throughput or found.throughput, found.proved, found.increment)
+    settings = SETTINGS | {"dry_run": dry_run, "migration_mode": status.data()["mode"]}
     return final_report(settings, status.data(), {"database": "d", "tables": []}, listed, "db.example/postgres", material)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from firelift.run.clock import seconds_between
+from firelift.run.reports.increment import increment_report
 from firelift.run.reports.material import Material, versions
 from firelift.run.reports.reads import reads_billed
 from firelift.run.reports.state import next_steps
@@ -52,6 +53,7 @@ def final_report(
         "statistics": dict(figures),
         "phases": {name: _phase(phase, results.get(name)) for name, phase in status["progress"]["phases"].items()},
         "tables": [dict(table) for table in tables or ()],
+        "increment": increment_report(found.increment, settings.get("target_schema") or "public"),
         "choices": found.reasons,
         "residue": _residue(results),
         "rejects": _rejects(results),

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from firelift.run.throughput import THROUGHPUT
 from firelift.run.workspace import REASONS, Workspace
+
+if TYPE_CHECKING:
+    from firelift.increment import Increment
 
 VERIFICATION_RESULT: Final = "verification.json"
 _PACKAGES: Final = ("firelift", "prefect", "great-expectations", "pyarrow", "psycopg")
@@ -24,6 +27,8 @@ class Material:
     throughput: dict[str, Any] = field(default_factory=dict)
     proved: dict[str, Any] | None = None
     """`verification-results/verification.json`, where this attempt's verification failed; of one that passed the status has the receipt."""
+    increment: Increment | None = None
+    """Of an incremental run, once it is planned."""
 
 
 def material_of(workspace: Workspace, status: Mapping[str, Any]) -> Material:
@@ -32,6 +37,7 @@ def material_of(workspace: Workspace, status: Mapping[str, Any]) -> Material:
         reasons=_read(workspace, REASONS, list) or [],
         throughput=_read(workspace, THROUGHPUT, dict) or {},
         proved=_proved(workspace, status),
+        increment=_increment(workspace) if status.get("mode") == "incremental" else None,
     )
 
 
@@ -60,6 +66,15 @@ def _proved(workspace: Workspace, status: Mapping[str, Any]) -> dict[str, Any] |
         return None
     found: dict[str, Any] | None = _read(workspace, name, dict)
     return found if found and found.get("migrationId") in (None, workspace.migration_id) else None
+
+
+def _increment(workspace: Workspace) -> Increment | None:
+    from firelift.increment import read_increment  # not for --help
+
+    try:
+        return read_increment(workspace.run)
+    except (OSError, ValueError):
+        return None
 
 
 def _read(workspace: Workspace, name: str, kind: type) -> Any:

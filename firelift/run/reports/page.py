@@ -11,12 +11,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from firelift.run.reports.changed import GONE, proof_of_tables, title_of_changes, why_unverified
 from firelift.run.reports.charts import MOST_BARS, bars, throughput
+from firelift.run.reports.increment import SUMMED, changes, touched
 from firelift.run.reports.state import headline, proof_sentence, what_is_wrong
-from firelift.run.text import count, duration, plain, shortened, size
+from firelift.run.text import count, counted, duration, plain, shortened, size
 
 _COMPARED = ("documents", "rejected", "rows", "compared", "differing", "whole")
-MOST_DIFFERENCES, MOST_FAILED, MOST_COLUMNS, MOST_MESSAGES = 20, 20, 100, 50
+MOST_DIFFERENCES, MOST_FAILED, MOST_COLUMNS, MOST_MESSAGES, MOST_STEPS = 20, 20, 100, 50, 50
 
 
 def html_report(report: Mapping[str, Any], beside: Collection[str] = ()) -> str:
@@ -28,7 +30,9 @@ def html_report(report: Mapping[str, Any], beside: Collection[str] = ()) -> str:
         report=report,
         headline=headline(report),
         wrong=what_is_wrong(report),
-        proof=proof_sentence(verified) if verified else "",
+        proof=f"{proof_sentence(report)} {proof_of_tables(report)}".strip() if verified else "",
+        unverified=why_unverified(report),
+        changed=_changed(report) if report["increment"] else None,
         throughput=throughput(report["throughput"]),
         phases=[{"name": name, **phase} for name, phase in report["phases"].items()],
         longest=max([phase["durationSeconds"] or 0 for phase in report["phases"].values()], default=0) or 1,
@@ -37,9 +41,28 @@ def html_report(report: Mapping[str, Any], beside: Collection[str] = ()) -> str:
         choices=choices[:MOST_BARS],
         more_choices=max(0, len(choices) - MOST_BARS),
         beside=beside,
-        most={"differences": MOST_DIFFERENCES, "failed": MOST_FAILED, "columns": MOST_COLUMNS, "messages": MOST_MESSAGES},
+        most={
+            "differences": MOST_DIFFERENCES,
+            "failed": MOST_FAILED,
+            "columns": MOST_COLUMNS,
+            "messages": MOST_MESSAGES,
+            "steps": MOST_STEPS,
+        },
     )
     return html
+
+
+def _changed(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What an increment does to each table that changes."""
+    increment = report["increment"]
+    found = touched(increment)
+    return {
+        "title": title_of_changes(report),
+        "gone": GONE[increment["deletes"]].capitalize(),
+        "bars": bars([{**table, "documents": changes(table)} for table in found], (*SUMMED, "documents")),
+        "steps": [step for table in found for step in table["steps"]],
+        "untouched": len(increment["tables"]) - len(found),
+    }
 
 
 @cache
@@ -55,6 +78,7 @@ def _template() -> Any:
     )
     environment.filters |= {
         "count": count,
+        "counted": counted,
         "duration": duration,
         "bytes": size,
         "plain": plain,

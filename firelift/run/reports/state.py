@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from firelift.run.reports.changed import headline_of_increment, steps_after_increment
 from firelift.run.text import count, plain, shortened
 
 _RESUME = "`firelift migrate --resume`"
@@ -21,7 +22,14 @@ _PHASE_REMEDY: Mapping[str, str] = {
 
 def is_empty(report: Mapping[str, Any]) -> bool:
     """Whether the database, or what was chosen of it, held no document."""
-    return bool(report["status"] == "completed" and not report["tables"] and not report["statistics"].get("documentsRead"))
+    return bool(
+        report["status"] == "completed" and not report["tables"] and not report["statistics"].get("documentsRead") and not _tables(report)
+    )
+
+
+def _tables(report: Mapping[str, Any]) -> Any:
+    """The tables that an increment speaks for, also where it changes none of them."""
+    return report["increment"]["tables"] if report["increment"] else ()
 
 
 def headline(report: Mapping[str, Any]) -> str:
@@ -65,11 +73,13 @@ def _target_after_failure(report: Mapping[str, Any]) -> str:
 def _headline_of_success(report: Mapping[str, Any]) -> str:
     if is_empty(report):
         return "Completed: the database held no documents, so there was nothing to move."
+    verified = report["verification"]
+    proof = proof_sentence(report) if verified and verified["passed"] else ""
+    if report["increment"]:
+        return headline_of_increment(report, proof)
     if report["dryRun"]:
         return "Planned: nothing has been written to the target."
-    verified = report["verification"]
-    proof = f" {proof_sentence(verified)}" if verified and verified["passed"] else ""
-    return f"Completed: every document read is a row of the target or among the rejects.{proof}"
+    return f"Completed: every document read is a row of the target or among the rejects.{' ' if proof else ''}{proof}"
 
 
 def what_is_wrong(report: Mapping[str, Any]) -> str:
@@ -102,17 +112,23 @@ def _quoted(text: str) -> str:
     return f"`{shown}`" if shown else "nothing"
 
 
-def proof_sentence(verified: Mapping[str, Any]) -> str:
-    """What the verification showed, in a sentence."""
+def proof_sentence(report: Mapping[str, Any]) -> str:
+    """What the passed verification showed, in a sentence."""
+    verified = report["verification"]
     compared = f"{count(verified['documentsCompared'])} documents compared to the last bit"
     whole = all(table["whole"] for table in verified["tables"])
     found = f"{count(verified['differencesTotal'])} differences" if verified["differencesTotal"] else "no difference"
-    return f"Verified ({verified['level']}): {compared}{', which is all of them' if whole and verified['tables'] else ''}, {found}."
+    all_of_them = (
+        f", which is {'every one that was written' if report['increment'] else 'all of them'}" if whole and verified["tables"] else ""
+    )
+    return f"Verified ({verified['level']}): {compared}{all_of_them}, {found}."
 
 
 def _after_success(report: Mapping[str, Any]) -> list[str]:
     if is_empty(report):
         return ["Check that project, database and `--collections` are the ones you meant; if so, all is well."]
+    if report["increment"]:
+        return [*steps_after_increment(report), *_restart(report)]
     if report["dryRun"]:
         return ["Read the plan (`firelift plan` prints it), then run `firelift migrate` with the same options."]
     steps = []
@@ -127,6 +143,12 @@ def _after_success(report: Mapping[str, Any]) -> list[str]:
         *_app_steps(done.get("app_config")),
         _clean_up({freed["what"] for freed in done.get("freed") or ()}),
     ]
+
+
+def _restart(report: Mapping[str, Any]) -> list[str]:
+    """After an increment only a configuration that has changed is worth a word."""
+    updated = (report["phases"].get("post_migration", {}).get("result") or {}).get("app_config")
+    return _app_steps(updated) if updated and updated["changed"] else []
 
 
 def _app_steps(updated: Mapping[str, Any] | None) -> list[str]:

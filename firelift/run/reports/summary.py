@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from firelift.run.reports.changed import GONE, proof_of_tables, title_of_changes
+from firelift.run.reports.increment import SUMMED, touched
 from firelift.run.reports.state import headline, proof_sentence, what_is_wrong
-from firelift.run.text import count, duration, plain, shortened, size
+from firelift.run.text import count, counted, duration, plain, shortened, size
 
 MOST_TABLES = 10
 """Rows of a table on the page; the others are summed."""
 MOST_FOUND = 5
 MOST_WARNINGS = 5
+MOST_STEPS = 10
 
 
 def executive_summary(report: Mapping[str, Any]) -> str:
@@ -21,9 +24,9 @@ def executive_summary(report: Mapping[str, Any]) -> str:
         f"**{headline(report)}**",
         what_is_wrong(report),
         *_wrong(report),
-        _section("Key figures", _figures(report)),
+        _section("Key figures", _figures_of_increment(report) if report["increment"] else _figures(report)),
         _section("Verification", _verification(report)),
-        _section("Collections", _tables(report)),
+        *([_section("Collections", _tables(report))] if not report["increment"] else _changes(report)),
         _section("Warnings", _warnings(report)),
         _section("What to do next", "\n".join(f"- {step}" for step in report["nextSteps"])),
     ]
@@ -94,13 +97,57 @@ def _figures(report: Mapping[str, Any]) -> str:
     return _table(("Key figure", "Value"), "-r", rows)
 
 
+def _figures_of_increment(report: Mapping[str, Any]) -> str:
+    figures, increment = report["statistics"], report["increment"]
+    totals = increment["totals"]
+    rows = [
+        ("Documents compared by their keys", count(totals["keys"])),
+        ("New", count(totals["new"])),
+        ("Changed", count(totals["changed"])),
+        (GONE[increment["deletes"]].capitalize(), count(totals["gone"])),
+        ("Unchanged", count(totals["unchanged"])),
+        ("Rows written", "none (dry run)" if report["dryRun"] else count(figures.get("rowsLoaded"))),
+        ("Documents rejected", count(figures.get("rowsRejected"))),
+        ("Tables that change", f"{count(len(touched(increment)))} of {count(len(increment['tables']))}"),
+        ("Firestore reads billed (computed)", count(report["readsBilled"]["total"])),
+        ("Duration", duration(figures.get("durationSeconds"))),
+        ("Snapshot of Firestore taken at", report["readTime"] or "not yet"),
+        ("Target", _name(report["target"]) if report["target"] else "?"),
+    ]
+    return _table(("Key figure", "Value"), "-r", rows)
+
+
+def _changes(report: Mapping[str, Any]) -> list[str]:
+    """What an increment does to each table that changes, and to the schema."""
+    increment = report["increment"]
+    found = touched(increment)
+    steps = [f"- {_cell(step)}" for table in found for step in table["steps"]]
+    more = [f"- and {count(len(steps) - MOST_STEPS)} more in the report"] if len(steps) > MOST_STEPS else []
+    return [
+        _section(title_of_changes(report), _changes_by_table(increment, found)),
+        _section("Schema changes", "\n".join([*steps[:MOST_STEPS], *more])),
+    ]
+
+
+def _changes_by_table(increment: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> str:
+    if not found:
+        return ""
+    columns = [name for name in SUMMED if name != "rewritten" or increment["totals"]["rewritten"]]
+    heads = {"new": "New", "changed": "Changed", "gone": GONE[increment["deletes"]].capitalize(), "rewritten": "Written anew"}
+    rows = _listed(found, columns, lambda table: (_name(table["table"]), "new table" if table["how"] == "whole" else ""))
+    listed = _table(("Table", "", *(heads[name] for name in columns)), "--" + "r" * len(columns), rows)
+    rest = len(increment["tables"]) - len(found)
+    return f"{listed}\n\nNothing has changed in {counted(rest, 'other table')}." if rest else listed
+
+
 def _verification(report: Mapping[str, Any]) -> str:
     verified = report["verification"]
     if verified is None:
         return ""
     asked = _number(verified["expectations"], "expectation")
     said = [
-        proof_sentence(verified) if verified["passed"] else f"Level {verified['level']}: not passed.",
+        proof_sentence(report) if verified["passed"] else f"Level {verified['level']}: not passed.",
+        *([tables] if verified["passed"] and (tables := proof_of_tables(report)) else []),
         f"{asked}, {count(verified['expectationsFailed'])} not met.",
         *([f"{_number(verified['documentsReread'], 'document')} read from Firestore again."] if verified["documentsReread"] else []),
     ]

@@ -1,0 +1,141 @@
+"""What an incremental run has changed, or would change, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from firelift.run.reports.increment import touched
+from firelift.run.text import count, counted, plain
+
+GONE: Final[Mapping[str, str]] = {"propagate": "deleted", "mark": "marked as deleted", "ignore": "gone, but left in the target"}
+"""What becomes of the rows of documents that are gone, by `--deletes`."""
+_REWRITTEN: Final = "written anew for a wider column"
+_COMMAND: Final = "`firelift migrate --migration-mode incremental`"
+_LATER: Final = f"Keep the target in step: run {_COMMAND} again, or let the deployment `migration/incremental` do it on its schedule."
+_UNDO: Final = "To take this run back, and only this one: `firelift rollback`."
+
+
+def headline_of_increment(report: Mapping[str, Any], proof: str) -> str:
+    """How a completed increment, or the plan of one, reads in a line."""
+    increment = report["increment"]
+    if not touched(increment):
+        return f"Planned. {nothing_to_do(increment)}" if report["dryRun"] else f"Completed: {_unchanged(increment)}; {_holds(report)}."
+    if report["dryRun"]:
+        return f"Planned: {foreseen(increment)}; nothing has been written to the target."
+    return f"Completed: {happened(increment)}; {_holds(report)}.{' ' if proof else ''}{proof}"
+
+
+def title_of_changes(report: Mapping[str, Any]) -> str:
+    """Above the table of what an increment does, by how the run stands."""
+    if report["dryRun"]:
+        return "What would change"
+    return {"completed": "What has changed", "rolled_back": "What had changed"}.get(report["status"], "What is to change")
+
+
+def happened(increment: Mapping[str, Any]) -> str:
+    """`12 new, 3 changed, 1 deleted, 2 schema changes`."""
+    totals = increment["totals"]
+    words = {"new": "new", "changed": "changed", "gone": GONE[increment["deletes"]], "rewritten": _REWRITTEN}
+    return ", ".join([*(f"{count(totals[name])} {word}" for name, word in words.items() if totals[name]), *_schema_changes(totals)])
+
+
+def nothing_to_do(increment: Mapping[str, Any]) -> str:
+    """Of the plan of an increment that changes nothing, in a line."""
+    return f"Nothing to do: {_unchanged(increment)}, {counted(increment['totals']['keys'], 'document')} compared."
+
+
+def proof_of_tables(report: Mapping[str, Any]) -> str:
+    """What a passed verification says of the whole tables of an increment; empty for other runs, and where none was counted."""
+    if not report["increment"]:
+        return ""
+    counted_whole = any(table["how"] == "difference" and table["scanned"] for table in touched(report["increment"]))
+    left = " and rows left of documents that are gone" if report["increment"]["deletes"] == "ignore" else ""
+    return f"With the increment the tables hold as many rows as Firestore has documents{left}." if counted_whole else ""
+
+
+def why_unverified(report: Mapping[str, Any]) -> str:
+    """Why there is no result of a verification."""
+    if report["dryRun"]:
+        return "A dry run has no rows to verify."
+    if report["phases"]["verification"]["state"] != "skipped":
+        return "The run did not come to a result of its verification."
+    if report["increment"] and not touched(report["increment"]):
+        return "Nothing has changed, so there were no rows to verify: key and update time of every document are those of its row."
+    return "Verification was switched off: nothing was compared."
+
+
+def steps_after_increment(report: Mapping[str, Any]) -> list[str]:
+    """What to do after an increment that is completed, or planned."""
+    found = touched(report["increment"])
+    if not found:
+        return [*_of_unscanned(report["increment"]), _LATER]
+    if report["dryRun"]:
+        return [f"Read what would be done (`firelift plan` prints it), then run {_COMMAND} with the same options."]
+    return [*_of_rows(report), *_of_tables(found), *_of_unscanned(report["increment"]), _LATER, _UNDO]
+
+
+def _of_rows(report: Mapping[str, Any]) -> Iterator[str]:
+    increment = report["increment"]
+    if report["statistics"].get("rowsRejected"):
+        yield "Look at the rejected documents, kept whole under `rejects/` with their reasons; every run tries them again."
+    if report["phases"]["verification"]["state"] == "skipped":
+        yield "Nothing was verified: compare some rows with Firestore before you rely on them."
+    if increment["deletes"] == "ignore" and (gone := increment["totals"]["gone"]):
+        yield f"Rows of documents that are gone stay in the target, as `--deletes ignore` says: {count(gone)}."
+
+
+def _of_tables(found: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    if any(table["steps"] for table in found if table["how"] == "difference"):
+        yield "See whether the application and your views get along with the schema changes."
+    if new := sum(table["how"] == "whole" for table in found):
+        these = counted(new, "new table")
+        yield f"Write policies for {these}: row-level security is on, so that nobody but the owner and `service_role` reads them yet."
+
+
+def _of_unscanned(increment: Mapping[str, Any]) -> Iterator[str]:
+    if unscanned := _unscanned(increment):
+        yield f"Deletions were not looked for in {counted(unscanned, 'table')}: a run that compares all keys does, see `--full-scan-every`."
+
+
+def foreseen(increment: Mapping[str, Any]) -> str:
+    """`12 rows would be inserted, 3 updated, 1 deleted, 2 schema changes`."""
+    totals = increment["totals"]
+    gone = "left, though their documents are gone" if increment["deletes"] == "ignore" else GONE[increment["deletes"]]
+    words = {"new": "inserted", "changed": "updated", "gone": gone, "rewritten": _REWRITTEN}
+    said = [(totals[name], word) for name, word in words.items() if totals[name]]
+    first = [f"{counted(number, 'row')} would be {word}" for number, word in said[:1]]
+    return ", ".join([*first, *(f"{count(number)} {word}" for number, word in said[1:]), *_schema_changes(totals)])
+
+
+def _schema_changes(totals: Mapping[str, int]) -> list[str]:
+    return [counted(totals["steps"], "schema change")] if totals["steps"] else []
+
+
+def _unchanged(increment: Mapping[str, Any]) -> str:
+    """With the run whose rows the documents were compared with, where it is one."""
+    bases = {table["base"] for table in increment["tables"]} - {None}
+    since = f"run {plain(bases.pop())}" if len(bases) == 1 else "the last run"
+    return f"nothing has changed since {since}"
+
+
+def _holds(report: Mapping[str, Any]) -> str:
+    """What can be said of the target now, and no more than that."""
+    increment, settings = report["increment"], report["settings"]
+    left_out = settings.get("collections") or settings.get("exclude_collections") or report["statistics"].get("documentsPassedOver")
+    chosen = "the chosen collections of " if left_out else ""
+    source = f"{chosen}Firestore as of {report['readTime']}"
+    if unscanned := _unscanned(increment):
+        return f"deletions were not looked for in {counted(unscanned, 'table')}"
+    if touched(increment) and not (report["verification"] or {}).get("passed"):
+        return f"the target was brought to {source}, unverified"
+    but = []
+    if rejected := report["statistics"].get("rowsRejected"):
+        but.append(counted(rejected, "rejected document"))
+    if increment["deletes"] == "ignore" and increment["totals"]["gone"]:
+        but.append("the rows left")
+    return f"{'but for ' if but else ''}{' and '.join(but)}{' ' if but else ''}the target is equal to {source}"
+
+
+def _unscanned(increment: Mapping[str, Any]) -> int:
+    return sum(not table["scanned"] for table in increment["tables"])
