@@ -26,6 +26,7 @@ MOST_FAILURES_SHOWN = 200
 
 TITLES = {
     "tables": "All tables: rows, keys, documents that differ",
+    "merged": "All tables: rows with the increment",
     "types": "All tables: column types",
     "documents": "All tables: documents compared",
     "differences": "All tables: differences",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from firelift.phases.difference import Standing, extract_difference
 from prefect import task
 
 from firelift.firestore.errors import NothingMatches
+from firelift.phases.difference import Standing, extract_difference
 from firelift.phases.extraction import Progress, extract_collection, read_profile
 from firelift.phases.increment import left_out
 from firelift.postgres.lock import signature

@@ -43,9 +43,10 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
         for gone in vanished(earlier, plan, here.selection):
             told = "there is no document of it any more; its table keeps the rows of the last migration"
             status.warn(f"{gone.collection} → {gone.table}: {told}", "transformation")
-    write_plan(here.directory, plan, profile, here.rules(), earlier)
+    increment = here.increment()
+    write_plan(here.directory, plan, profile, here.rules(), earlier, increment)
     # Only now tables and columns are known; still nothing has been written to the target.
-    before = increment.before() if (increment := here.increment()) else None
+    before = increment.before() if increment else None
     refuse(misfits(*target, plan, here.settings.target_schema, before) if target else [])
     return Planned(tables=len(plan.tables), columns=sum(len(table.columns) for table in plan.tables), plan=PLAN)
 

@@ -373,4 +373,6 @@ class _Look:
         return found
 
     def changes(self) -> TableChanges:
-        return TableChanges(collection=self._table.collection, documents=self._met, new=self._new, changed=self._changed, gone=0, scanned=False)
+        return TableChanges(
+            collection=self._table.collection, documents=self._met, new=self._new, changed=self._changed, gone=0, scanned=False
+        )

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from firelift.errors import FireliftError
 from firelift.files import write_whole
+from firelift.increment import Increment
 from firelift.paths import Selection
 from firelift.phases.transformation import is_begun
 from firelift.plan import Plan, TablePlan
@@ -51,9 +52,13 @@ def published_plans(url: str, migration_id: str, target_schema: str) -> dict[str
         return saved_plans(connection, target_schema)
 
 
-def write_plan(run: Path, plan: Plan, profile: Profile, rules: Rules, earlier: Mapping[str, TablePlan]) -> None:
-    """Keeps the plan for the workers, and the reasons for it for the reports."""
-    write_whole(run / REASONS, json.dumps(reasons(profile, plan, rules, earlier), indent=1))
+def write_plan(
+    run: Path, plan: Plan, profile: Profile, rules: Rules, earlier: Mapping[str, TablePlan], increment: Increment | None = None
+) -> None:
+    """Keeps the plan for the workers, and the reasons for it for the reports; of an increment for new tables, which it saw whole."""
+    standing = increment.before() if increment else {}
+    explained = plan.model_copy(update={"tables": tuple(table for table in plan.tables if table.table not in standing)})
+    write_whole(run / REASONS, json.dumps(reasons(profile, explained, rules, earlier), indent=1))
     write_whole(run / PLAN, plan.model_dump_json(indent=1))
 
 

@@ -74,7 +74,7 @@ class Found:
 
     def counts(self) -> dict[str, tuple[int, int, int, int]]:
         """Keys, new, changed and gone by collection."""
-        return {change.collection: (change.keys, change.new, change.changed, change.gone) for change in self.extracted.changes}
+        return {change.collection: (change.documents, change.new, change.changed, change.gone) for change in self.extracted.changes}
 
     def change(self, collection: str) -> TableChanges:
         return next(change for change in self.extracted.changes if change.collection == collection)
