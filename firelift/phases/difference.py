@@ -203,7 +203,7 @@ def compare_range(work: _Work, number: int, keys: KeyRange, between: Between, ex
     ):
         merge = KeyMerge(tables, partial(_keys_of, tables, rows_of), work.selection.takes, gone.add)
         stream = _told(read_keys(firestore, keys, work.read_time, expected, breaks.append), report)
-        fetch = partial(_documents, firestore, work.read_time, breaks.append)
+        fetch = partial(fetch_documents, firestore, work.read_time, breaks.append)
         for documents in _in_turn(fetch, _batches(merge.differing(stream))):
             archive.add(documents)
     gone.write()
@@ -241,7 +241,7 @@ def _in_turn(fetch: Callable[[list[Differs]], list[Fetched]], batches: Iterator[
         yield from (asked.result() for asked in waiting)
 
 
-def _documents(firestore: Firestore, read_time: str, broken: Callable[[str], None], differing: Sequence[Differs]) -> list[Fetched]:
+def fetch_documents(firestore: Firestore, read_time: str, broken: Callable[[str], None], differing: Sequence[Differs]) -> list[Fetched]:
     """The documents in the order of their keys, each as the stream of keys has said that it is."""
     prefix = firestore.source.root + "/"
     found = dict(get_serialized(firestore, [prefix + each.path for each in differing], read_time, broken))
