@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -39,6 +41,10 @@ from firelift.workers import Workers
 
 GONE_A_FILE: Final = 5000
 KEYS_A_REPORT: Final = 5000
+REQUESTS_AT_ONCE: Final = 3
+
+Fetched = tuple[str, bytes, Document]
+"""A document: its path, as Firestore serialized it, and parsed."""
 
 
 class SnapshotInconsistent(FireliftError):
@@ -197,8 +203,9 @@ def compare_range(work: _Work, number: int, keys: KeyRange, between: Between, ex
     ):
         merge = KeyMerge(tables, partial(_keys_of, tables, rows_of), work.selection.takes, gone.add)
         stream = _told(read_keys(firestore, keys, work.read_time, expected, breaks.append), report)
-        for differing in _batches(merge.differing(stream)):
-            archive.add(_documents(firestore, differing, work.read_time, breaks.append))
+        fetch = partial(fetch_documents, firestore, work.read_time, breaks.append)
+        for documents in _in_turn(fetch, _batches(merge.differing(stream))):
+            archive.add(documents)
     gone.write()
     changes = merge.changes()
     part = archive.part(tuple(changes.values()), merge.passed, breaks)
@@ -223,20 +230,31 @@ def _batches(differing: Iterator[Differs]) -> Iterator[list[Differs]]:
         yield batch
 
 
-def _documents(
-    firestore: Firestore, differing: Sequence[Differs], read_time: str, broken: Callable[[str], None]
-) -> Iterator[tuple[str, bytes, Document]]:
+def _in_turn(fetch: Callable[[list[Differs]], list[Fetched]], batches: Iterator[list[Differs]]) -> Iterator[list[Fetched]]:
+    """What is fetched for each batch, in their order, while the next batches are looked for and asked for."""
+    with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
+        waiting: deque[Future[list[Fetched]]] = deque()
+        for batch in batches:
+            waiting.append(threads.submit(fetch, batch))
+            if len(waiting) > REQUESTS_AT_ONCE:
+                yield waiting.popleft().result()
+        yield from (asked.result() for asked in waiting)
+
+
+def fetch_documents(firestore: Firestore, read_time: str, broken: Callable[[str], None], differing: Sequence[Differs]) -> list[Fetched]:
     """The documents in the order of their keys, each as the stream of keys has said that it is."""
     prefix = firestore.source.root + "/"
     found = dict(get_serialized(firestore, [prefix + each.path for each in differing], read_time, broken))
-    for each in differing:
-        document = found.get(prefix + each.path)
-        if document is None:
-            raise SnapshotInconsistent(document=each.path, read_time=read_time, found="no document")
-        parsed = Document.FromString(document)
-        if _updated(parsed) != each.updated:
-            raise SnapshotInconsistent(document=each.path, read_time=read_time, found="another update time")
-        yield each.path, document, parsed
+    return [_as_told(each, found.get(prefix + each.path), read_time) for each in differing]
+
+
+def _as_told(each: Differs, document: bytes | None, read_time: str) -> Fetched:
+    if document is None:
+        raise SnapshotInconsistent(document=each.path, read_time=read_time, found="no document")
+    parsed = Document.FromString(document)
+    if _updated(parsed) != each.updated:
+        raise SnapshotInconsistent(document=each.path, read_time=read_time, found="another update time")
+    return each.path, document, parsed
 
 
 def _updated(document: Document) -> int:
@@ -252,7 +270,7 @@ class _Archive:
         # The keys are told already; what is new of a chunk is its bytes.
         self._writer = ChunkWriter(self._target, 0, work.batch_size, lambda said: report((0, said[1])))
 
-    def add(self, documents: Iterable[tuple[str, bytes, Document]]) -> None:
+    def add(self, documents: Iterable[Fetched]) -> None:
         for path, document, parsed in documents:
             self._profiler.see(collection_of(path), parsed)
             self._writer.add(path, document, parsed)
@@ -352,12 +370,12 @@ class _Look:
         self._connection, self._schema, self._table = connection, schema, table
         self.reads = self._met = self._new = self._changed = 0
 
-    def batches(self, documents: Iterator[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes, Document]]]:
+    def batches(self, documents: Iterator[tuple[str, bytes]]) -> Iterator[list[Fetched]]:
         while batch := list(islice(documents, A_REQUEST)):
             self.reads += len(batch)
             yield self._differing([(path, document) for path, document in batch if collection_of(path) == self._table.collection])
 
-    def _differing(self, batch: Sequence[tuple[str, bytes]]) -> list[tuple[str, bytes, Document]]:
+    def _differing(self, batch: Sequence[tuple[str, bytes]]) -> list[Fetched]:
         keys = {path: tuple(ids_of(path)) for path, _ in batch}
         # No text of PostgreSQL holds NUL, so neither does a key.
         rows = written_at(self._connection, self._schema, self._table, [key for key in keys.values() if "\0" not in "".join(key)])
