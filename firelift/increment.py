@@ -67,6 +67,10 @@ class Increment(Frozen):
         """What the run does to the table of this name."""
         return next((each for each in self.tables if each.table == table), None)
 
+    def before(self) -> dict[str, TablePlan]:
+        """The plans, by table, of those that were published before."""
+        return {each.table: each.before for each in self.tables if each.before}
+
 
 def read_increment(run: Path) -> Increment | None:
     """That of the run in this directory; None for a run of another mode."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
@@ -11,7 +9,7 @@ from psycopg.types.json import Jsonb
 
 from firelift.plan import TablePlan
 from firelift.postgres.connect import Connection
-from firelift.postgres.ddl import LONGEST_NAME, columns_of, create_keys, staging_schema
+from firelift.postgres.ddl import beside, columns_of, create_keys, staging_schema
 from firelift.postgres.errors import translated
 from firelift.postgres.queries import QUERY
 
@@ -19,12 +17,6 @@ from firelift.postgres.queries import QUERY
 def gone_table(table: str) -> str:
     """The name of the staging table with the gone keys of a table."""
     return beside("gone", table)
-
-
-def beside(what: str, table: str) -> str:
-    """A name for a table that goes with another of ours: no collection id has a slash in it, so no table is called so."""
-    name = f"{what}/{table}"
-    return name if len(name.encode()) <= LONGEST_NAME else f"{what}/{hashlib.sha256(table.encode()).hexdigest()[:40]}"
 
 
 def create_gone(connection: Connection, migration_id: str, table: TablePlan) -> None:
@@ -53,7 +45,7 @@ def has_gone(connection: Connection, migration_id: str, table: str) -> bool:
 
 
 def _copy(connection: Connection, into: sql.Identifier, table: TablePlan, rows: pa.Table) -> None:
-    encoder = ArrowToPostgresBinaryEncoder.new(rows.schema)
+    encoder = ArrowToPostgresBinaryEncoder(rows.schema)
     command = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(into, columns_of(table.keys))
     with connection.cursor() as cursor, cursor.copy(command) as copy:
         copy.write(encoder.write_header())
