@@ -111,7 +111,11 @@ def rollback(connection: Connection, migration_id: str, *, force: bool = False) 
             return receipt.model_copy(update={"already": True})
         overridden = _take_back(connection, migration_id, kept, made_schema, force=force)
         drop_staging(connection, migration_id)
-        tables = tuple(Restored(table=each.name, action=each.action, rows=each.rows_before, digest=each.digest_before) for each in kept)
+        tables = tuple(
+            Restored(table=each.name, action=each.action, rows=each.rows_before, digest=each.digest_before)
+            for each in kept
+            if not each.only_moved_on
+        )
         done = RolledBack(
             migration_id=migration_id, tables=tables, staging_dropped=staged, overridden=tuple(overridden), app_config=app_config
         )
@@ -218,7 +222,8 @@ def _retype_back(connection: Connection, replaced: Sequence[KeptTable]) -> None:
         try:
             retype_back(connection, each.target_schema, each.table, each.changes.columns_retyped)
         except CannotRetype as error:
-            raise CannotRestore(table=each.name, why=f"{error.facts['column']}: {error.facts['hindrance']}", old_rows=f"{each.backup_schema}.{each.table}") from error
+            why = f"{error.facts['column']}: {error.facts['hindrance']}"
+            raise CannotRestore(table=each.name, why=why, old_rows=f"{each.backup_schema}.{each.table}") from error
 
 
 def _restore_rows(connection: Connection, replaced: Sequence[KeptTable], standing: dict[str, StandingTable]) -> None:
