@@ -144,7 +144,7 @@ def load_gone(url: str, migration_id: str, plan: Plan, run: Path, increment: Inc
     with closing(connect(url, signature(migration_id))) as connection:
         for table in plan.tables:
             found = increment.of(table.table)
-            if found is not None and found.gone:
+            if found is not None and found.gone and increment.deletes != "ignore":
                 create_gone(connection, migration_id, table)
                 for name, keys in gone_keys(run, table):
                     load_gone_keys(connection, migration_id, table, name, keys)

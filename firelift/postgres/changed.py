@@ -11,7 +11,7 @@ from firelift.postgres.backups import KeptTable
 from firelift.postgres.connect import Connection
 from firelift.postgres.digest import digest
 from firelift.postgres.fit import StandingTable
-from firelift.postgres.touched import columns_in
+from firelift.postgres.touched import Touched, columns_in
 
 MOST_EXAMPLES = 5
 
@@ -53,21 +53,24 @@ def _change(connection: Connection, each: KeptTable, table: StandingTable) -> Ch
     if gone := tuple(name for name in each.columns_after if name not in table.columns):
         rows = digest(connection, each.target_schema, each.table, table.primary_key).rows
         return ChangedTable(table=each.name, rows_then=each.rows_after, rows_now=rows, columns_gone=gone)
-    # Where a column got another type every row was touched, and one that has come since would lose its value there.
-    among = None if each.changes.columns_retyped else each.touched
-    now = digest(connection, each.target_schema, each.table, each.columns_after, among)
+    now = digest(connection, each.target_schema, each.table, each.columns_after, _looked_at(each))
     if (now.rows, now.value) == (each.rows_after, each.digest_after):
         return None
     written, keys = _written(connection, each, table)
     return ChangedTable(table=each.name, rows_then=each.rows_after, rows_now=now.rows, written=written, written_keys=keys)
 
 
+def _looked_at(each: KeptTable) -> Touched | None:
+    """Where a column got another type every row was touched, and one that has come since would lose its value there."""
+    return None if each.changes.columns_retyped else each.touched
+
+
 def _written(connection: Connection, each: KeptTable, table: StandingTable) -> tuple[int, tuple[str, ...]]:
     key = sql.SQL(", ").join(map(sql.Identifier, table.primary_key or ("ctid",)))
     source: sql.Composable = sql.Identifier(each.target_schema, each.table)
-    if each.touched:
+    if among := _looked_at(each):
         listed = sql.SQL(", ").join([sql.SQL("target.xmin"), columns_in("target", table.primary_key)])
-        source = sql.SQL("({}) AS target").format(each.touched.of(each.target_schema, each.table, listed))
+        source = sql.SQL("({}) AS target").format(among.of(each.target_schema, each.table, listed))
     query = sql.SQL("SELECT count(*) OVER (), concat_ws('/', {}) FROM {} WHERE age(xmin) < age({}::xid) ORDER BY 2 LIMIT {}").format(
         key, source, sql.Literal(each.last_transaction), sql.Literal(MOST_EXAMPLES)
     )

@@ -11,7 +11,7 @@ from firelift.plan import Frozen, PgType, TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.errors import translated
 from firelift.postgres.fit import SPELLED, standing_tables
-from firelift.postgres.read import Microseconds
+from firelift.postgres.read import Microseconds, live
 
 A_STATEMENT: Final = 250
 """Columns; PostgreSQL answers with 1664 at most, and each takes three."""
@@ -45,13 +45,13 @@ def _hold(
     connection: Connection, schema: str, table: TablePlan, columns: Sequence[tuple[str, PgType]], types: dict[str, str], longest: int
 ) -> Iterator[ColumnHolds]:
     asked = {name: _asked(name, pg_type if _is(types[name], pg_type) else None, longest) for name, pg_type in columns if name in types}
-    source = sql.SQL("SELECT {} FROM {}")
-    where = sql.Identifier(schema, table.table)
-    found = _row(connection, source.format(sql.SQL(", ").join(asked.values()), where)) if asked else ()
+    source = sql.SQL("SELECT {} FROM {}{}")
+    where, rows = sql.Identifier(schema, table.table), live(table, "WHERE")
+    found = _row(connection, source.format(sql.SQL(", ").join(asked.values()), where, rows)) if asked else ()
     facts = dict(zip(asked, zip(found[::3], found[1::3], found[2::3], strict=True), strict=True))
     for name, pg_type in columns:
         present, low, high = facts.get(name, (0, None, None))
-        query = source.format(asked.get(name) or _asked(name, pg_type, longest), where)
+        query = source.format(asked.get(name) or _asked(name, pg_type, longest), where, rows)
         yield ColumnHolds(column=name, present=present, low=low, high=high, query=query.as_string(connection))
 
 

@@ -90,7 +90,7 @@ def refuse_other_plans(connection: Connection, target_schema: str, increment: In
 def refuse_other_counts(connection: Connection, schema: str, plans: Sequence[TablePlan], expected: Mapping[str, int]) -> None:
     """Raises RowsDiffer where a table has other than the expected number of live rows."""
     counted = {plan.table: count_rows(connection, schema, plan) for plan in plans if plan.table in expected}
-    wrong = {table: rows for table, rows in counted.items() if rows != expected[table]}
+    wrong = {table: counted.get(table, "no") for table, rows in expected.items() if counted.get(table) != rows}
     if wrong:
         raise RowsDiffer(**{f"{schema}.{table}": f"{rows} rows instead of {expected[table]}" for table, rows in wrong.items()})
 

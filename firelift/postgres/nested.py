@@ -12,6 +12,7 @@ from firelift.plan import RESIDUE, TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.errors import translated
 from firelift.postgres.fit import SPELLED, standing_tables
+from firelift.postgres.read import live
 
 A_STATEMENT: Final = 50
 """Places that are looked at in one pass over the table."""
@@ -65,11 +66,11 @@ def unreadable(connection: Connection, schema: str, table: TablePlan, spots: Seq
 
 def _counted(connection: Connection, schema: str, table: TablePlan, spots: Sequence[Spot]) -> Iterator[Unreadable]:
     sums = [sql.SQL("coalesce(sum({}), 0)::bigint").format(_of_a_row(spot)) for spot in spots]
-    query = sql.SQL("SELECT {} FROM {} AS whole WHERE {} IS NULL")
-    source, residue = sql.Identifier(schema, table.table), sql.Identifier("whole", RESIDUE)
-    found = connection.execute(query.format(sql.SQL(", ").join(sums), source, residue)).fetchone() or ()
+    query = sql.SQL("SELECT {} FROM {} AS whole WHERE {} IS NULL{}")
+    where = (sql.Identifier(schema, table.table), sql.Identifier("whole", RESIDUE), live(table, "AND"))
+    found = connection.execute(query.format(sql.SQL(", ").join(sums), *where)).fetchone() or ()
     for spot, asked, values in zip(spots, sums, found, strict=True):
-        yield Unreadable(spot, values, query.format(asked, source, residue).as_string(connection))
+        yield Unreadable(spot, values, query.format(asked, *where).as_string(connection))
 
 
 def _of_a_row(spot: Spot) -> sql.Composed:

@@ -81,14 +81,15 @@ def publish(
 
     With an `increment` a table that was published before keeps its rows but for the staged ones, which are merged by key, and those whose
     keys are staged as gone; only these are copied to the backup schema. Tables in which nothing changes are moved on to `read_time`. Then
-    `expected_rows` are the live rows that each table must have, and the relations of the touched tables, which are returned, get their
-    foreign keys as `foreign_keys` says. Raises OtherPlanMeanwhile, GoneMissing, RowsDiffer, CannotRetype, NotRewritten, OrphanedRows too.
+    `expected_rows` are the live rows that each table must have. The relations of the touched tables get their foreign keys as
+    `foreign_keys` says and are returned; there a row that is marked deleted counts like any. Raises OtherPlanMeanwhile, GoneMissing,
+    RowsDiffer, CannotRetype, NotRewritten, OrphanedRows too.
     """
     staging = staging_schema(migration_id)
     with translated("publishing the tables"), connection.transaction():
         if not schema_exists(connection, staging):
             _must_be_published(connection, migration_id, target_schema, tables, increment)
-            return ()
+            return _relations(connection, target_schema, {}, increment) if increment else ()
         _prepare_schema(connection, migration_id, target_schema, tables)
         merges = _merges(connection, migration_id, tables, increment, read_time)
         refreshes = _fitting(connection, target_schema, tables, merges)
@@ -180,14 +181,22 @@ def _relate(
     changes: dict[str, Changes],
 ) -> tuple[CheckedRelation, ...]:
     """Counts the relations of the touched tables anew, and makes the foreign keys that every row allows."""
+    checked = _relations(connection, target_schema, plans, increment)
+    refuse_orphans(checked, foreign_keys)
+    # A table that is not the run's has nothing by which its rollback would know of the foreign key.
+    possible = [each for each in checked if not (each.created or each.orphans) and each.table in plans and foreign_keys != "off"]
+    add_foreign_keys(connection, target_schema, [Wanted(*each.ends) for each in possible], changes)
+    return tuple(each.model_copy(update={"created": each.created or each in possible}) for each in checked)
+
+
+def _relations(
+    connection: Connection, target_schema: str, plans: Mapping[str, TablePlan], increment: Increment
+) -> tuple[CheckedRelation, ...]:
+    """The relations of the tables that the increment touches, with any table of the schema. `plans` are newer than what is saved."""
     all_plans = {plan.table: plan for plan in saved_plans(connection, target_schema).values()} | dict(plans)
     touched = {each.table for each in increment.tables if each.touched}
     relations = [each for each in relations_of(list(all_plans.values())) if {each.table, each.references} & touched]
-    checked = [checked_again(connection, target_schema, relation, all_plans[relation.table].keys) for relation in relations]
-    refuse_orphans(checked, foreign_keys)
-    possible = [] if foreign_keys == "off" else [each for each in checked if not (each.created or each.orphans) and each.table in plans]
-    add_foreign_keys(connection, target_schema, [Wanted(*each.ends) for each in possible], changes)
-    return tuple(each.model_copy(update={"created": each.created or each in possible}) for each in checked)
+    return tuple(checked_again(connection, target_schema, relation, all_plans[relation.table].keys) for relation in relations)
 
 
 def _wanted(key: ForeignKey) -> Wanted:

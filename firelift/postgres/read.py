@@ -62,7 +62,7 @@ def read_rows(connection: Connection, schema: str, table: TablePlan, keys: Seque
 
 def read_keys(connection: Connection, schema: str, table: TablePlan) -> Iterator[list[tuple[str, ...]]]:
     """The keys of all rows, some thousands at a time, in no particular order; holds a transaction until the last are taken."""
-    query = sql.SQL("SELECT {} FROM {}").format(columns_of(table.keys), sql.Identifier(schema, table.table)) + _live(table, "WHERE")
+    query = sql.SQL("SELECT {} FROM {}").format(columns_of(table.keys), sql.Identifier(schema, table.table)) + live(table, "WHERE")
     with translated(f"reading {table.table}"), connection.transaction(), connection.cursor(name="firelift_keys", binary=True) as cursor:
         cursor.execute(query)
         while keys := cursor.fetchmany(MOST_ROWS):
@@ -72,7 +72,7 @@ def read_keys(connection: Connection, schema: str, table: TablePlan) -> Iterator
 def count_rows(connection: Connection, schema: str, table: TablePlan) -> int:
     with translated(f"counting {table.table}"):
         query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table.table))
-        row = connection.execute(query + _live(table, "WHERE")).fetchone()
+        row = connection.execute(query + live(table, "WHERE")).fetchone()
     return int(row[0]) if row else 0
 
 
@@ -84,13 +84,13 @@ def _select(schema: str, table: TablePlan, *, keyed: bool) -> sql.Composed:
         sql.SQL(", ").join(sql.SQL('{} COLLATE "C"').format(sql.Identifier(key)) for key in table.keys)
     )
     if not keyed:
-        return select + _live(table, "WHERE") + ordered
+        return select + live(table, "WHERE") + ordered
     arrays = sql.SQL(", ").join(sql.SQL("{}::text[]").format(sql.Placeholder(_parameter(place))) for place in range(len(table.keys)))
     chosen = sql.SQL(" WHERE ({}) IN (SELECT * FROM unnest({}) AS wanted)").format(_escaped(columns_of(table.keys)), arrays)
-    return _escaped(select) + chosen + _live(table, "AND") + _escaped(ordered)
+    return _escaped(select) + chosen + live(table, "AND") + _escaped(ordered)
 
 
-def _live(table: TablePlan, word: Literal["WHERE", "AND"]) -> sql.Composed:
+def live(table: TablePlan, word: Literal["WHERE", "AND"]) -> sql.Composed:
     """Leaves out rows that stand for nothing in Firestore any more."""
     condition = sql.SQL(" {} {} IS NULL").format(sql.SQL(word), sql.Identifier(DELETED_AT))
     return condition if table.marks_deleted else sql.Composed([])

@@ -58,12 +58,12 @@ def test_whatever_happened_meanwhile_the_target_is_equal_to_firestore_afterwards
     target.write({"users/cy": {"name": "Cy again", "age": 8, "active": True}})
     done = target.increment(verified=True)
     target.in_step(done)
-    assert done.increment == {**done.increment, "new": 6, "changed": 2, "gone": 3, "unchanged": 4}
+    assert done.increment == {**done.increment, "new": 6, "changed": 2, "gone": 3, "unchanged": 3}
     assert done.report["verification"]["passed"]
     assert target.ask("SELECT count(*) FROM teams") == [(0,)]
     again = target.increment(verified=True)
     target.in_step(again)
-    assert again.increment == {**again.increment, "new": 0, "changed": 0, "gone": 0, "rewritten": 0, "unchanged": 12}
+    assert again.increment == {**again.increment, "new": 0, "changed": 0, "gone": 0, "rewritten": 0, "unchanged": 11}
     assert again.report["phases"]["verification"]["state"] == "skipped"
 
 

@@ -72,12 +72,13 @@ def test_the_difference_makes_the_target_what_a_full_run_would_and_all_else_stay
     with target(database_url) as connection:
         migrate(connection, FIRST, OLD)
         live_in(connection)
-        before = catalog(connection)
+        before, increment = catalog(connection), planned(connection, CHANGED, GONE)
         relations = increase(connection, SECOND, CHANGED, GONE, expected_rows={"users": 3, "users_orders": 3})
         assert rows_of(connection, USERS) == [bits(found) for found in NEW["users"]]
         assert rows_of(connection, ORDERS) == [bits(found) for found in NEW["users_orders"]]
         assert all(relation.created and not relation.orphans for relation in relations)
         assert len(relations) == 3
+        assert publish(connection, SECOND, "public", TABLES, AFTER, increment) == relations
         after = catalog(connection)
         assert backup_schema(SECOND) in after.pop("schemas")
         assert SECOND in str(after.pop("published"))
