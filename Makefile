@@ -24,6 +24,7 @@ lint: setup
 # N="100000 300000" for other sizes; the numbers of the README are those of N=100000.
 bench: setup
 	$(BIN)/python -m benchmarks.run $(foreach size,$(or $(N),100000),--documents $(size))
+	$(BIN)/python -m benchmarks.increments $(foreach size,$(or $(N),100000),--documents $(size))
 
 setup: $(STAMP)
 

@@ -29,8 +29,12 @@ class SchemaStep(Frozen):
     def __str__(self) -> str:
         if self.kind == "new table":
             return f"{self.table}: new table for {self.collection}"
-        was = f" instead of {self.before}" if self.before else ""
-        return f"{self.table}.{self.column}: {self.kind}, {self.after}{was}, for the field {self.field}"
+        return f"{self.table}.{self.column}: {self.kind}, {self._change()}, for the field {self.field}"
+
+    def _change(self) -> str:
+        if self.kind == "wider column" and self.before == self.after:
+            return "paths of documents instead of ids"
+        return f"{self.after} instead of {self.before}" if self.before else str(self.after)
 
 
 class TableIncrement(Frozen):
@@ -53,6 +57,9 @@ class TableIncrement(Frozen):
     rewritten: int = 0
     """Rows whose documents have not changed and which are written anew because a column of theirs holds something else now."""
 
+    departed_chunks: str | None = None
+    """What the names of those archive chunks begin with in which rewritten rows stand for documents that Firestore has no more."""
+
     @property
     def touched(self) -> bool:
         """Whether anything but the watermark changes."""
@@ -70,6 +77,10 @@ class Increment(Frozen):
         """Whether anything but watermarks changes."""
         return any(table.touched for table in self.tables)
 
+    def departed_chunks(self) -> tuple[str, ...]:
+        """Beginnings of the names of archive chunks with documents that Firestore has no more."""
+        return tuple(table.departed_chunks for table in self.tables if table.departed_chunks)
+
     def rewritten(self) -> dict[str, int]:
         """Rows that are written anew, by root collection."""
         found: dict[str, int] = {}
@@ -81,6 +92,10 @@ class Increment(Frozen):
     def of(self, table: str) -> TableIncrement | None:
         """What the run does to the table of this name."""
         return next((each for each in self.tables if each.table == table), None)
+
+    def before(self) -> dict[str, TablePlan]:
+        """The plans, by table, of those that were published before."""
+        return {each.table: each.before for each in self.tables if each.before}
 
 
 def read_increment(run: Path) -> Increment | None:

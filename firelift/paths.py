@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+
+NUMBERED = "__id(-?[1-9][0-9]*)__"
+"""How ids that Datastore numbered are spelled; Firestore takes no others of the form `__…__`."""
+_NUMBER = re.compile(NUMBERED)
 
 
 def collection_of(path: str) -> str:
@@ -16,6 +21,17 @@ def collection_of(path: str) -> str:
 def ids_of(path: str) -> list[str]:
     """The document ids in a document path, outermost first: the values of its table's key."""
     return path.split("/")[1::2]
+
+
+def id_order(document_id: str) -> tuple[bool, int, str]:
+    """Sorts ids as Firestore does: those of the form `__id<int64>__` first, as numbers, then the others by their UTF-8 bytes."""
+    number = _NUMBER.fullmatch(document_id) if document_id.startswith("__id") else None
+    return (True, 0, document_id) if number is None else (False, int(number[1]), "")
+
+
+def key_order(ids: Iterable[str]) -> list[tuple[bool, int, str]]:
+    """Sorts the keys of one collection as Firestore does."""
+    return [id_order(document_id) for document_id in ids]
 
 
 def parent_of(collection: str) -> str | None:

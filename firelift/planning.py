@@ -156,17 +156,26 @@ def _table(
 def _fields_with_columns(seen: CollectionProfile, migrated: frozenset[str], keys: int) -> list[str]:
     """The fields that get a column, in byte order: all of them, or the most frequent that a row has room for."""
     frequent = sorted(seen.fields, key=lambda name: (-sum(seen.fields[name].kinds().values()), name.encode()))
-    room, columns, chosen = ROW_BYTES - (keys + 2) * VARYING_BYTES - 2 * FIXED_BYTES, MOST_COLUMNS, []
+    room, columns, chosen = room_beside(keys), MOST_COLUMNS, []
     for name in frequent:
         holds, link = holding(seen.fields[name], migrated)
-        width = FIXED_BYTES if TYPE_OF[holds] in FIXED else VARYING_BYTES
         ancestors = link.count("/*/") if link else 0
-        room -= width + ancestors * VARYING_BYTES
+        room -= width_of(holds, ancestors)
         columns -= 1 + ancestors
         if room < 0 or columns < 0:
             break
         chosen.append(name)
     return in_byte_order(chosen)
+
+
+def room_beside(keys: int) -> int:
+    """The bytes of a row that are left for the columns of fields."""
+    return ROW_BYTES - (keys + 2) * VARYING_BYTES - 2 * FIXED_BYTES
+
+
+def width_of(holds: Holds, ancestors: int) -> int:
+    """The bytes of a row that a field may take, with the columns beside a reference."""
+    return (FIXED_BYTES if TYPE_OF[holds] in FIXED else VARYING_BYTES) + ancestors * VARYING_BYTES
 
 
 def _named(
@@ -182,17 +191,18 @@ def _named(
     before = {column.field: column for column in earlier.columns} if earlier else {}
     given = _without(mapped.values(), {name: column.name for name, column in before.items() if name in seen.fields}) | mapped
     # Columns of fields that have vanished stay, and so do those beside a reference.
-    others = {name for column in before.values() for name in (column.name, *_ancestors_of(column))}
+    others = {name for column in before.values() for name in (column.name, *ancestors_of(column))}
     names = Names(rules.naming, taken={*given.values(), *keys, *others}, reserved=keys)
     for name in fields:
         if name not in given:
             given[name] = names.give(name)
-    return [_column(name, given[name], seen, migrated, names, rules.naming, before.get(name)) for name in fields]
+    return [column_of(name, given[name], seen, migrated, names, rules.naming, before.get(name)) for name in fields]
 
 
-def _column(
+def column_of(
     name: str, column: str, seen: CollectionProfile, migrated: frozenset[str], names: Names, naming: Naming, before: Column | None
 ) -> Column:
+    """The column of a new field under the name that was found for it. `before`: its column in an earlier plan."""
     place = seen.fields[name]
     holds, target = holding(place, migrated)
     nulls = place.counts["null_value"]
@@ -212,10 +222,11 @@ def _column(
 def _ancestors_again(before: Column | None, column: str, target: str) -> tuple[str, ...]:
     """The columns that stood beside this reference before, if it has its name and its collection still."""
     same = before is not None and before.link is not None and (before.name, before.link.collection) == (column, target)
-    return _ancestors_of(before) if before and same else ()
+    return ancestors_of(before) if before and same else ()
 
 
-def _ancestors_of(column: Column) -> tuple[str, ...]:
+def ancestors_of(column: Column) -> tuple[str, ...]:
+    """The columns beside a reference."""
     return column.link.ancestors if column.link else ()
 
 

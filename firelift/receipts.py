@@ -67,10 +67,27 @@ class Extracted(Receipt):
     breaks: tuple[str, ...] = ()
     changes: tuple[TableChanges, ...] = ()
     """Of an increment, by collection: only new and changed documents are in the archive then."""
+    scan_reason: str = ""
+    """Of an increment: why all keys were compared although a field was to tell what has changed."""
 
     def counts(self) -> dict[str, int]:
         """What a status counts of it."""
         return {"documents": self.documents, "bytes": self.bytes}
+
+
+class Rewritten(Receipt):
+    """The documents that the other rows of one table stand for, in the archive: a column of theirs holds something else now."""
+
+    collection: str
+    documents: int
+    bytes: int
+    chunks: int
+    departed: int
+    """Those of the documents that are in Firestore no more; their rows stay, marked or not."""
+    departed_chunks: str
+    """What the names of the chunks with those begin with. No other document is in them."""
+    left_out: int
+    """Rows of documents that are archived as new or changed, and of those that are gone where their rows go too."""
 
 
 class PhaseReceipt(Receipt):

@@ -41,7 +41,7 @@ def staging(run: Run, validated: Validated, transformed: TransformedAll) -> Stag
     """Empty staging tables, or those in which an earlier attempt of this run left its rows."""
     here = world(run)
     url, schema = here.database_url, here.settings.target_schema
-    if is_published(url, run.migration_id, here.plan(), schema):
+    if is_published(url, run.migration_id, here.plan(), schema, here.increment()):
         return Staged(token="published", published=True)
     if here.settings.resume:
         refuse_overtaken(url, run.migration_id, here.plan(), schema, validated.read_time)

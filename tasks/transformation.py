@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from firelift.phases.rewriting import rewrite
 from prefect import task
 
 from firelift.phases.extraction import read_profile
-from firelift.phases.increment import checked_against, plan_increment, write_increment
+from firelift.phases.increment import plan_increment, write_increment
 from firelift.phases.planning import PLAN, misfits, published_plans, standing_plan, vanished, write_plan
 from firelift.phases.pre_validation import refuse
+from firelift.phases.rewriting import rewrite
 from firelift.phases.transformation import archived_documents, refuse_incomplete, transform_collection
 from firelift.plan import Plan, TablePlan
 from firelift.planning import make_plan
 from firelift.postgres.lock import signature
 from firelift.profile import Profile
-from firelift.receipts import Extracted, Planned, RootFound, Transformed, TransformedAll, summed, tallied
+from firelift.receipts import Extracted, Planned, Rewritten, RootFound, Transformed, TransformedAll, summed, tallied
 from firelift.verification.columns import column_facts
 from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
@@ -45,7 +45,8 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
             status.warn(f"{gone.collection} → {gone.table}: {told}", "transformation")
     write_plan(here.directory, plan, profile, here.rules(), earlier)
     # Only now tables and columns are known; still nothing has been written to the target.
-    refuse(misfits(*target, checked_against(plan, here.increment()), here.settings.target_schema) if target else [])
+    before = increment.before() if (increment := here.increment()) else None
+    refuse(misfits(*target, plan, here.settings.target_schema, before) if target else [])
     return Planned(tables=len(plan.tables), columns=sum(len(table.columns) for table in plan.tables), plan=PLAN)
 
 
@@ -66,9 +67,9 @@ def planned_increment(here: World, extracted: Sequence[Extracted], profile: Prof
     return planned.plan
 
 
-def _rewrite(here: World, before: TablePlan) -> int:
+def _rewrite(here: World, before: TablePlan) -> Rewritten:
     """Every other row of a table whose columns hold something else now, as documents again."""
-    rewritten = rewrite(
+    return rewrite(
         here.workers,
         here.database_url,
         signature(here.run.migration_id),
@@ -78,10 +79,9 @@ def _rewrite(here: World, before: TablePlan) -> int:
         here.directory,
         before.collection.partition("/")[0],
         here.settings.batch_size,
-        lambda documents: None,
+        lambda documents, size: None,
         leave_out_gone=here.settings.deletes == "propagate",
     )
-    return rewritten.documents
 
 
 @task(**INNER, name="transform", task_run_name="transform {root.collection}")

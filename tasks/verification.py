@@ -91,6 +91,7 @@ def proven(here: World, roots: Sequence[RootFound], read_time: str, transformed:
         read_time=read_time,
         relations=imported.relations,
         merged=live_rows(here, transformed),
+        departed_chunks=increment.departed_chunks() if (increment := here.increment()) else (),
         limits=Limits(settings.max_lookup_ms, settings.max_count_ms),
         earlier=earlier_verification(here.workspace, settings.target()),
         results=here.workspace.verification_results,

@@ -11,6 +11,7 @@ from google.cloud.firestore_v1 import types
 from firelift.firestore import errors
 from firelift.firestore.channel import Firestore, Patience
 from firelift.firestore.query import timestamp_of
+from firelift.firestore.stream import document_in, name_of
 from firelift.firestore.values import Document
 
 _Request: Any = types.BatchGetDocumentsRequest.pb()
@@ -29,7 +30,15 @@ class AnswerIncomplete(errors.FirestoreError):
 def get_documents(
     firestore: Firestore, names: Sequence[str], read_time: str, broken: Broken = lambda _: None
 ) -> Iterator[tuple[str, Document | None]]:
-    """Each named document (resource names, no name twice) as of `read_time`, in any order; None where Firestore has none.
+    """Each named document (resource names, no name twice) as of `read_time`, in any order; None where Firestore has none."""
+    for name, document in get_serialized(firestore, names, read_time, broken):
+        yield name, None if document is None else Document.FromString(document)
+
+
+def get_serialized(
+    firestore: Firestore, names: Sequence[str], read_time: str, broken: Broken = lambda _: None
+) -> Iterator[tuple[str, bytes | None]]:
+    """The same documents as Firestore serialized them.
 
     An answer that breaks is asked for again without what had come; `broken` hears why.
     """
@@ -37,7 +46,7 @@ def get_documents(
         yield from _answered(firestore, names[start : start + A_REQUEST], read_time, broken)
 
 
-def _answered(firestore: Firestore, names: Sequence[str], read_time: str, broken: Broken) -> Iterator[tuple[str, Document | None]]:
+def _answered(firestore: Firestore, names: Sequence[str], read_time: str, broken: Broken) -> Iterator[tuple[str, bytes | None]]:
     waiting, patience = dict.fromkeys(names), Patience()
     while waiting:
         asked = len(waiting)
@@ -62,8 +71,6 @@ def _request(firestore: Firestore, names: list[str], read_time: str) -> bytes:
     return bytes(request.SerializeToString())
 
 
-def _read(response: bytes) -> tuple[str, Document | None]:
-    answer = _Response.FromString(response)
-    if answer.WhichOneof("result") == "found":
-        return answer.found.name, answer.found
-    return answer.missing, None
+def _read(response: bytes) -> tuple[str, bytes | None]:
+    document = document_in(response)
+    return (str(_Response.FromString(response).missing), None) if document is None else (name_of(document), document)

@@ -55,9 +55,20 @@ def documents_request(source: Source, keys: KeyRange, read_time: str, after: str
     return bytes(types.RunQueryRequest.serialize(request))
 
 
+def keys_request(source: Source, keys: KeyRange, read_time: str, after: str | None = None) -> bytes:
+    """RunQuery for the same documents without their fields: with name, create and update time only."""
+    query = _kindless(source, keys, after) | {"select": {"fields": [{"field_path": "__name__"}]}}
+    request = types.RunQueryRequest(parent=source.root, structured_query=query, read_time=timestamp_of(read_time))
+    return bytes(types.RunQueryRequest.serialize(request))
+
+
 def count(firestore: Firestore, keys: KeyRange, read_time: str) -> int:
     """How many documents Firestore has in the key range at `read_time`."""
-    query = _kindless(firestore.source, keys, None)
+    return count_of(firestore, _kindless(firestore.source, keys, None), read_time)
+
+
+def count_of(firestore: Firestore, query: dict[str, Any], read_time: str) -> int:
+    """How many documents a structured query finds at `read_time`."""
     request = types.RunAggregationQueryRequest(
         parent=firestore.source.root,
         structured_aggregation_query={"structured_query": query, "aggregations": [{"alias": "n", "count": {}}]},

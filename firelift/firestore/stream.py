@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import grpc
 
@@ -11,6 +12,8 @@ from firelift.firestore.channel import Firestore, Patience
 from firelift.firestore.query import KeyRange, documents_request
 
 Broken = Callable[[str], None]
+Place = TypeVar("Place")
+Thing = TypeVar("Thing")
 
 
 def read_documents(
@@ -18,22 +21,45 @@ def read_documents(
 ) -> Iterator[tuple[str, bytes]]:
     """Path and serialized Document of each document of `keys` behind `after`, in key order, as of `read_time`.
 
-    `expected` is how many there are to come: a stream that just ends before it is continued from the last key, and
-    what is still missing then is the caller's to judge. `broken` hears the reason of every new attempt.
+    `expected` is how many there are to come; see `resumed`.
     """
-    patience, prefix = Patience(), len(firestore.source.root) + 1
-    last, seen = after, 0
+    prefix = len(firestore.source.root) + 1
+
+    def request(last: str | None) -> bytes:
+        return documents_request(firestore.source, keys, read_time, last)
+
+    def read(response: bytes) -> tuple[str, bytes] | None:
+        document = document_in(response)
+        return None if document is None else (name_of(document)[prefix:], document)
+
+    return resumed(firestore, request, read, after, expected, broken)
+
+
+def resumed(
+    firestore: Firestore,
+    request: Callable[[Place | None], bytes],
+    read: Callable[[bytes], tuple[Place, Thing] | None],
+    after: Place | None,
+    expected: int,
+    broken: Broken,
+) -> Iterator[tuple[Place, Thing]]:
+    """What `read` finds in the responses of a RunQuery that `request` makes for what comes behind a place, each once.
+
+    A stream that just ends before the `expected` number is continued from the last place, and what is still missing then is the
+    caller's to judge. `broken` hears the reason of every new attempt.
+    """
+    patience, last, seen = Patience(), after, 0
     broke_behind: object = object()
     ended_behind: object = object()
     while True:
         try:
-            for response in firestore.stream("RunQuery", documents_request(firestore.source, keys, read_time, last)):
-                document = document_in(response)
-                if document is None:
+            for response in firestore.stream("RunQuery", request(last)):
+                found = read(response)
+                if found is None:
                     continue
-                last = name_of(document)[prefix:]
+                last = found[0]
                 seen += 1
-                yield last, document
+                yield found
         except grpc.RpcError as error:
             patience = patience if last == broke_behind else Patience()
             broke_behind = last
@@ -43,23 +69,23 @@ def read_documents(
             continue
         if seen >= expected or last == ended_behind:
             return
-        # Asked once more behind the same key, a stream that ends again has really come to its end.
+        # Asked once more behind the same place, a stream that ends again has really come to its end.
         ended_behind = last
         broken("the stream ended early")
 
 
 def document_in(response: bytes) -> bytes | None:
-    """The bytes of the Document inside a serialized RunQueryResponse (field 1); None for progress messages."""
+    """The bytes of the Document inside a serialized RunQueryResponse or BatchGetDocumentsResponse (field 1); None where there is none."""
     position, end = 0, len(response)
     while position < end:
-        tag, position = _varint(response, position)
+        tag, position = varint(response, position)
         if tag & 7 == 2:
-            length, position = _varint(response, position)
+            length, position = varint(response, position)
             if tag == 0x0A:
                 return response[position : position + length]
             position += length
         elif tag & 7 == 0:
-            _, position = _varint(response, position)
+            _, position = varint(response, position)
         else:
             position += 8 if tag & 7 == 1 else 4
     return None
@@ -69,11 +95,12 @@ def name_of(document: bytes) -> str:
     """The resource name of a serialized Document: its field 1, which every server writes first."""
     if document[:1] != b"\n":
         raise errors.FirestoreError(message="a document without a name was received")
-    length, position = _varint(document, 1)
+    length, position = varint(document, 1)
     return document[position : position + length].decode()
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
+def varint(data: bytes, position: int) -> tuple[int, int]:
+    """The number at this position of a protobuf message, and the position behind it."""
     byte = data[position]
     if byte < 0x80:
         return byte, position + 1

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from firelift.archive import file_name, ranges
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.increment import Increment
-from firelift.phases.increment import checked_against, gone_keys, refuse_moved
+from firelift.phases.increment import gone_keys, refuse_moved
 from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import receipt_path, table_path
 from firelift.plan import Plan
@@ -32,9 +32,10 @@ from firelift.postgres.control import (
 )
 from firelift.postgres.copy import load_chunk
 from firelift.postgres.ddl import staging_schema
+from firelift.postgres.gone import create_gone
+from firelift.postgres.gone import load_gone as load_gone_keys
 from firelift.postgres.lock import signature
-from firelift.postgres.merge import create_gone, rows_after
-from firelift.postgres.merge import load_gone as load_gone_keys
+from firelift.postgres.merge import rows_after
 from firelift.postgres.publish import publish, unpublished
 from firelift.postgres.staging import create_staging, staging_token
 from firelift.receipts import ChunkTransformed, Imported, Loaded, Published, RelationChecked, tallied
@@ -79,7 +80,7 @@ def prepare(url: str, migration_id: str, plan: Plan, target_schema: str, increme
     with closing(connect(url, signature(migration_id))) as connection:
         if increment is not None:
             refuse_moved(connection, target_schema, increment)
-        refuse(check_tables(connection, target_schema, checked_against(plan, increment)))
+        refuse(check_tables(connection, target_schema, plan.tables, increment.before() if increment else None))
         record_progress(connection, migration_id, phase="import")
         create_staging(connection, migration_id, plan.tables)
         return str(staging_token(connection, migration_id))
@@ -94,13 +95,13 @@ def standing_staging(url: str, migration_id: str, loaded_into: str) -> str:
     return token
 
 
-def is_published(url: str, migration_id: str, plan: Plan, target_schema: str) -> bool:
+def is_published(url: str, migration_id: str, plan: Plan, target_schema: str, increment: Increment | None = None) -> bool:
     """Whether an earlier attempt of this run has published its tables."""
     with closing(connect(url, signature(migration_id))) as connection:
         return (
-            bool(plan.tables)
+            bool(plan.tables or (increment and increment.before()))
             and staging_token(connection, migration_id) is None
-            and not unpublished(connection, migration_id, target_schema, plan.tables)
+            and not unpublished(connection, migration_id, target_schema, plan.tables, increment)
         )
 
 
@@ -203,8 +204,8 @@ def publish_increment(
             plan.tables,
             datetime.fromisoformat(read_time),
             increment,
-            foreign_keys,
-            expected_rows,
+            foreign_keys=foreign_keys,
+            expected_rows=expected_rows,
         )
     tables = tuple(table.table for table in increment.tables)
     return Published(target_schema=target_schema, tables=tables, relations=tuple(map(checked, relations)))

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from firelift.errors import ConfigurationError, FireliftError
-from firelift.evolution import Evolved, SchemaChanged, evolve
+from firelift.evolution import Evolved, evolve_all, refuse
 from firelift.files import write_whole
+from firelift.firestore.changed import Since
 from firelift.firestore.discovery import Root
 from firelift.firestore.query import root_range
 from firelift.increment import INCREMENT, Deletes, Increment, SchemaChanges, SchemaStep, TableIncrement, gone_directory
 from firelift.paths import Exactly, Selection
-from firelift.phases.difference import Since
 from firelift.plan import DELETED_AT, Plan, TablePlan
 from firelift.planning import Rules, make_plan, why_no_table
 from firelift.postgres.connect import Connection, connect
 from firelift.postgres.control import SavedTable, saved_tables
 from firelift.postgres.fit import standing_tables
 from firelift.postgres.lock import signature
-from firelift.profile import CollectionProfile, Profile
-from firelift.receipts import Extracted, RootFound, TableChanges, TableCounts, Validated
+from firelift.profile import Profile
+from firelift.receipts import Extracted, Rewritten, RootFound, TableChanges, TableCounts, Validated
 
 
 class ColumnsGone(ConfigurationError):
@@ -116,7 +117,7 @@ def plan_increment(
     rules: Rules,
     policy: SchemaChanges,
     deletes: Deletes,
-    rewrite: Callable[[TablePlan], int],
+    rewrite: Callable[[TablePlan], Rewritten],
 ) -> Planned:
     """The plans of the tables in which something changes: those that stand, evolved, and those of new collections.
 
@@ -128,25 +129,15 @@ def plan_increment(
     earlier = {collection: saved.plan for collection, saved in found.tables.items()}
     made = make_plan(database, new, rules, earlier, migrated).tables
     by_collection = {change.collection: change for change in changes if change.collection in found.tables}
-    evolved = {
-        collection: evolve(
-            found.tables[collection].plan,
-            profile.get(collection, CollectionProfile()),
-            migrated,
-            rules,
-            policy,
-            found.columns[found.tables[collection].plan.table],
-        )
-        for collection in by_collection
-    }
-    steps = [step for each in evolved.values() for step in each.steps] + [_new_table(table) for table in made]
-    if policy == "fail" and steps:
-        raise SchemaChanged(steps)
+    before = {collection: found.tables[collection].plan for collection in by_collection}
+    evolved = evolve_all(before, profile, migrated, rules, "freeze" if policy == "freeze" else "evolve", found.columns)
+    if policy == "fail":
+        refuse([*(step for each in evolved.values() for step in each.steps), *map(_new_table, made)])
     tables = [
         _difference(found.tables[collection], by_collection[collection], each, rewrite if each.rewrites else None)
         for collection, each in evolved.items()
     ]
-    touched = [_own(evolved[table.collection].plan) for table in tables if table.touched]
+    touched = [evolved[table.collection].plan for table in tables if table.touched]
     whole = [_whole(table, new[table.collection].documents) for table in made]
     return Planned(
         plan=Plan(database=database, tables=tuple(sorted([*touched, *made], key=lambda table: table.collection.encode()))),
@@ -156,7 +147,10 @@ def plan_increment(
     )
 
 
-def _difference(saved: SavedTable, change: TableChanges, evolved: Evolved, rewrite: Callable[[TablePlan], int] | None) -> TableIncrement:
+def _difference(
+    saved: SavedTable, change: TableChanges, evolved: Evolved, rewrite: Callable[[TablePlan], Rewritten] | None
+) -> TableIncrement:
+    rewritten = rewrite(saved.plan) if rewrite else None
     return TableIncrement(
         collection=change.collection,
         table=saved.plan.table,
@@ -168,7 +162,8 @@ def _difference(saved: SavedTable, change: TableChanges, evolved: Evolved, rewri
         new=change.new,
         changed=change.changed,
         gone=change.gone,
-        rewritten=rewrite(saved.plan) if rewrite else 0,
+        rewritten=rewritten.documents if rewritten else 0,
+        departed_chunks=rewritten.departed_chunks if rewritten and rewritten.departed else None,
     )
 
 
@@ -178,11 +173,6 @@ def _whole(table: TablePlan, documents: int) -> TableIncrement:
 
 def _new_table(table: TablePlan) -> SchemaStep:
     return SchemaStep(collection=table.collection, table=table.table, kind="new table")
-
-
-def _own(plan: TablePlan) -> TablePlan:
-    """As the run's own plan has it: staging tables know nothing of deleted documents."""
-    return plan.model_copy(update={"marks_deleted": False})
 
 
 def _own_columns(plan: TablePlan) -> list[str]:
@@ -214,28 +204,10 @@ def expected_rows(increment: Increment, counts: Mapping[str, TableCounts]) -> di
     }
 
 
-def checked_against(plan: Plan, increment: Increment | None) -> Sequence[TablePlan]:
-    """The plans that must fit what stands in the target before anything is changed there."""
-    if increment is None:
-        return plan.tables
-    return [_before(increment, table) for table in plan.tables]
-
-
-def gone_keys(run: Path, table: TablePlan) -> Iterable[tuple[str, list[tuple[str, ...]]]]:
-    """The keys of rows whose documents are gone, file by file under its name."""
+def gone_keys(run: Path, table: TablePlan) -> Iterator[tuple[str, pa.Table]]:
+    """The keys of rows whose documents are gone, file by file under a name that no chunk has."""
     for file in sorted(gone_directory(run, table.collection).glob("*.parquet")):
-        columns = pq.read_table(file, columns=list(table.keys))
-        yield f"gone/{file.parent.name}/{file.stem}", list(zip(*(columns[key].to_pylist() for key in table.keys), strict=True))
-
-
-def deleted(increment: Increment, deletes: Deletes) -> int:
-    """How many rows go that way."""
-    return sum(table.gone for table in increment.tables) if increment.deletes == deletes else 0
-
-
-def _before(increment: Increment, table: TablePlan) -> TablePlan:
-    found = increment.of(table.table)
-    return found.before if found is not None and found.before is not None else table
+        yield f"gone/{file.parent.name}/{file.stem}", pq.read_table(file, columns=list(table.keys))
 
 
 def _rejected(counts: Mapping[str, TableCounts], collection: str) -> int:

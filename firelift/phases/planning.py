@@ -57,10 +57,12 @@ def write_plan(run: Path, plan: Plan, profile: Profile, rules: Rules, earlier: M
     write_whole(run / PLAN, plan.model_dump_json(indent=1))
 
 
-def misfits(url: str, migration_id: str, plans: Sequence[TablePlan], target_schema: str) -> list[FireliftError]:
-    """What stands in the target under a table's name and cannot take its rows; looks only."""
+def misfits(
+    url: str, migration_id: str, plan: Plan, target_schema: str, before: Mapping[str, TablePlan] | None = None
+) -> list[FireliftError]:
+    """What stands in the target under a table's name and cannot take its rows; looks only. `before`: plans of an increment."""
     with closing(connect(url, signature(migration_id))) as connection:
-        return check_tables(connection, target_schema, plans)
+        return check_tables(connection, target_schema, plan.tables, before)
 
 
 def vanished(earlier: Mapping[str, TablePlan], plan: Plan, selection: Selection) -> list[TablePlan]:

@@ -12,6 +12,7 @@ from typing import Any
 from firelift.errors import ConfigurationError
 from firelift.files import write_whole
 from firelift.firestore.channel import Source
+from firelift.increment import read_increment
 from firelift.paths import Exactly
 from firelift.phases.extraction import extract_collection
 from firelift.phases.planning import PLAN
@@ -97,6 +98,8 @@ def archived(workspace: Workspace, published: PublishedRun) -> Documents:
     receipt, plan = receipt_file(workspace, "pre_validation"), workspace.run / PLAN
     if not receipt.is_file() or not plan.is_file():
         raise NoArchive(directory=str(workspace.run))
+    if read_increment(workspace.run) is not None:
+        raise NoArchive(directory=str(workspace.run), why="the run was an increment, so its archive holds only what had changed")
     validated = Validated.model_validate_json(receipt.read_text())
     if _moment(validated.read_time) != _moment(published.read_time):
         raise NoArchive(directory=str(workspace.run), its_snapshot=validated.read_time, published=published.read_time)

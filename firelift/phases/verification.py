@@ -103,6 +103,7 @@ def prove(
     read_time: str,
     relations: Sequence[RelationChecked] | None = None,
     merged: tuple[LiveRows, ...] | None = None,
+    departed_chunks: tuple[str, ...] = (),
     limits: Limits,
     earlier: Path | None = None,
     results: Path,
@@ -114,7 +115,8 @@ def prove(
     `relations` are those that import recorded, `earlier` is an older verification.json, `warnings` are the caller's, to stand with those
     found here. With `merged` the tables are those of an increment: every row is compared at any level, while relations and response
     times are not looked at, as most of what the rows refer to lies outside of them. With `source`, the comprehensive level reads some
-    documents again from Firestore. Every difference is in differences.csv in `results`, which is there also when there is none.
+    documents again from Firestore, but none of archive chunks whose names begin like `departed_chunks`. Every difference is in
+    differences.csv in `results`, which is there also when there is none.
     Raises ArchiveIncomplete.
     """
     where = (tables.url, tables.session, tables.schema)
@@ -122,7 +124,8 @@ def prove(
     with parts_of(results) as parts:
         compared = compare_tables(workers, tables, chunks, level if merged is None else "comprehensive", seed, parts, progress)
         tables = compared.readable
-        rereads, told = _reread(tables, chunks, seed, source, read_time, parts) if level == "comprehensive" and source else ((), Listed())
+        present = [chunk for chunk in chunks if not chunk.name.startswith(departed_chunks)] if departed_chunks else chunks
+        rereads, told = _reread(tables, present, seed, source, read_time, parts) if level == "comprehensive" and source else ((), Listed())
         differences = joined([*compared.told, told], results / DIFFERENCES)
     asked = level != "basic"
     columns = prove_columns(*where, tables.plan, tables.run) if asked else ()

@@ -12,14 +12,25 @@ from psycopg.types.json import Jsonb
 from firelift.plan import Frozen, TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.control import label_of, schema_exists
-from firelift.postgres.ddl import backup_schema, columns_of
+from firelift.postgres.ddl import backup_schema, beside, columns_of
 from firelift.postgres.digest import Digest, digest
 from firelift.postgres.fit import StandingTable
 from firelift.postgres.foreign_keys import ForeignKey
 from firelift.postgres.privileges import close_schema
 from firelift.postgres.queries import QUERY
+from firelift.postgres.touched import Touched, columns_in, same_key
 
-Action = Literal["created", "replaced"]
+Action = Literal["created", "replaced", "merged"]
+
+
+class Retyped(Frozen):
+    """A column that holds another type since."""
+
+    column: str
+    before: str
+    """The type, and the collation where it is not the type's own, as PostgreSQL spells them."""
+    required: bool = False
+    """The user has made it NOT NULL."""
 
 
 class Changes(Frozen):
@@ -30,14 +41,29 @@ class Changes(Frozen):
     foreign_keys_added: tuple[str, ...] = ()
     foreign_keys_dropped: tuple[ForeignKey, ...] = ()
     """Of this table, or of a table outside the run that refers to it: the new rows would have broken them."""
+    columns_retyped: tuple[Retyped, ...] = ()
+    keys: tuple[str, ...] = ()
+    """Of a merged table: the key columns by which its touched rows are told."""
+    inserted: str | None = None
+    """Of a merged table: the table in the backup schema with the keys of rows that were not there before."""
 
 
 class BackedUp(Frozen):
-    """A table's old rows, safe in the backup schema, and what they come to."""
+    """A table's old rows, or those that a merge touches, safe in the backup schema, and what they come to."""
 
     table: str
     columns: tuple[str, ...]
     before: Digest
+    action: Action = "replaced"
+    schema_name: str | None = None
+    """None where no row is touched."""
+    inserted: str | None = None
+    keys: tuple[str, ...] = ()
+
+    @property
+    def touched(self) -> Touched | None:
+        """The rows that a merge touches; None where the whole table is replaced."""
+        return touched(self.schema_name, self.table, self.inserted, self.keys)
 
 
 class KeptTable(Frozen):
@@ -65,6 +91,20 @@ class KeptTable(Frozen):
     def columns_after(self) -> tuple[str, ...]:
         return (*self.columns, *self.changes.columns_added)
 
+    @property
+    def touched(self) -> Touched | None:
+        """The rows that a merge touched; None where the whole table was replaced."""
+        return touched(self.backup_schema, self.table, self.changes.inserted, self.changes.keys)
+
+    @property
+    def only_moved_on(self) -> bool:
+        """Nothing of the table was changed but what the target remembers of it."""
+        return self.action == "merged" and self.backup_schema is None and self.changes == Changes(keys=self.changes.keys)
+
+
+def touched(schema: str | None, table: str, inserted: str | None, keys: tuple[str, ...]) -> Touched | None:
+    return Touched(schema, (table, inserted), keys) if schema and inserted else None
+
 
 def back_up(connection: Connection, migration_id: str, schema: str, tables: Sequence[StandingTable]) -> dict[str, BackedUp]:
     """Copies these tables with every column, the user's own too, to the run's backup schema, which nobody else may enter.
@@ -73,19 +113,54 @@ def back_up(connection: Connection, migration_id: str, schema: str, tables: Sequ
     """
     if not tables:
         return {}
-    backup = backup_schema(migration_id)
-    if not schema_exists(connection, backup):
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(backup)))
+    backup = _backup_schema(connection, migration_id)
     kept = {table.name: _copy(connection, schema, backup, table) for table in tables}
     close_schema(connection, backup)
     return kept
+
+
+def back_up_touched(connection: Connection, migration_id: str, schema: str, table: StandingTable, staged: Touched) -> BackedUp:
+    """Copies the rows of a table that have the staged keys, as `back_up` does whole tables, and notes the keys that are new to it.
+
+    The first table of `staged` has the rows that are written, the others keys of rows that go.
+    """
+    backup, columns, keys = _backup_schema(connection, migration_id), tuple(table.columns), staged.keys
+    before = digest(connection, schema, table.name, columns, staged)
+    create = sql.SQL("CREATE TABLE {} AS {}")
+    inserted = beside("inserted", table.name)
+    image, new = sql.Identifier(backup, table.name), sql.Identifier(backup, inserted)
+    connection.execute(create.format(image, staged.of(schema, table.name, columns_in("target", columns))))
+    unknown = sql.SQL("SELECT {} FROM {} AS staged WHERE NOT EXISTS (SELECT FROM {} AS target WHERE {})").format(
+        columns_in("staged", keys),
+        sql.Identifier(staged.schema, staged.tables[0]),
+        sql.Identifier(schema, table.name),
+        same_key(keys, "target", "staged"),
+    )
+    connection.execute(create.format(new, unknown))
+    # A copy made a moment ago has no statistics yet, and the planner would take it for a large table.
+    connection.execute(sql.SQL("ANALYZE {}, {}").format(image, new))
+    close_schema(connection, backup)
+    return BackedUp(table=table.name, columns=columns, before=before, action="merged", schema_name=backup, inserted=inserted, keys=keys)
+
+
+def not_touched(table: StandingTable, keys: tuple[str, ...]) -> BackedUp:
+    """What is kept of a table in which a merge changes no row."""
+    nothing = Digest(rows=0, value="")
+    return BackedUp(table=table.name, columns=tuple(table.columns), before=nothing, action="merged", keys=keys)
+
+
+def _backup_schema(connection: Connection, migration_id: str) -> str:
+    backup = backup_schema(migration_id)
+    if not schema_exists(connection, backup):
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(backup)))
+    return backup
 
 
 def _copy(connection: Connection, schema: str, backup: str, table: StandingTable) -> BackedUp:
     columns = tuple(table.columns)
     create = sql.SQL("CREATE TABLE {} AS SELECT {} FROM {}")
     connection.execute(create.format(sql.Identifier(backup, table.name), columns_of(columns), sql.Identifier(schema, table.name)))
-    return BackedUp(table=table.name, columns=columns, before=digest(connection, schema, table.name, columns))
+    return BackedUp(table=table.name, columns=columns, before=digest(connection, schema, table.name, columns), schema_name=backup)
 
 
 def keep(
@@ -98,14 +173,13 @@ def keep(
     after: Digest,
 ) -> None:
     """Records a published table. Call it before `save_table`, whose row it remembers as it was."""
-    created = backed_up is None
     given = {
         "migration_id": migration_id,
         "target_schema": schema,
         "table_name": table.table,
         "collection": label_of(table.collection),
-        "action": "created" if created else "replaced",
-        "backup_schema": None if created else backup_schema(migration_id),
+        "action": backed_up.action if backed_up else "created",
+        "backup_schema": backed_up.schema_name if backed_up else None,
         "columns": [name for name, _ in table.target_columns()] if backed_up is None else list(backed_up.columns),
         "changes": Jsonb(changes.model_dump()),
         "rows_before": backed_up.before.rows if backed_up else None,

@@ -4,11 +4,11 @@
 INSERT INTO firelift.backups (
     migration_id, target_schema, table_name, collection, action, backup_schema, columns, changes,
     rows_before, digest_before, rows_after, digest_after,
-    previous_table, previous_plan, previous_watermark, previous_migration_id
+    previous_table, previous_plan, previous_watermark, previous_migration_id, previous_runs_since_scan
 )
 SELECT %(migration_id)s, %(target_schema)s, %(table_name)s, %(collection)s, %(action)s, %(backup_schema)s, %(columns)s, %(changes)s,
     %(rows_before)s, %(digest_before)s, %(rows_after)s, %(digest_after)s,
-    previous.table_name, previous.plan, previous.watermark, previous.migration_id
+    previous.table_name, previous.plan, previous.watermark, previous.migration_id, previous.runs_since_scan
 FROM (SELECT) AS once
 LEFT JOIN firelift.tables AS previous ON previous.target_schema = %(target_schema)s AND previous.collection = %(collection)s
 
@@ -34,8 +34,9 @@ DELETE FROM firelift.tables WHERE migration_id = %(migration_id)s
 
 -- name: restore_published
 -- The plan is json and passed on as it is: it may hold \u0000.
-INSERT INTO firelift.tables (collection, target_schema, table_name, plan, watermark, migration_id)
-SELECT collection, target_schema, previous_table, previous_plan, previous_watermark, previous_migration_id
+INSERT INTO firelift.tables (collection, target_schema, table_name, plan, watermark, migration_id, runs_since_scan)
+SELECT collection, target_schema, previous_table, previous_plan, previous_watermark, previous_migration_id,
+    coalesce(previous_runs_since_scan, 0)
 FROM firelift.backups
 WHERE migration_id = %(migration_id)s AND previous_migration_id IS NOT NULL
 
@@ -56,11 +57,12 @@ SELECT to_regclass('firelift.backups') IS NOT NULL
 
 -- name: expired_backups
 -- Runs whose old rows are still kept and which are older than the retention, by the server's clock.
-SELECT migration_id, max(backup_schema), min(made_at), clock_timestamp() - min(made_at), array_agg(table_name ORDER BY table_name COLLATE "C"),
+SELECT migration_id, max(backup_schema), min(made_at), clock_timestamp() - min(made_at),
+    array_agg(DISTINCT table_name COLLATE "C" ORDER BY table_name COLLATE "C"),
     coalesce(sum(pg_total_relation_size(class.oid)), 0)::bigint
 FROM firelift.backups AS kept
 LEFT JOIN pg_namespace AS space ON nspname = backup_schema
-LEFT JOIN pg_class AS class ON relnamespace = space.oid AND relname = table_name AND action = 'replaced'
+LEFT JOIN pg_class AS class ON relnamespace = space.oid AND relname IN (table_name, changes ->> 'inserted') AND relkind = 'r'
 WHERE dropped_at IS NULL
 GROUP BY migration_id
 HAVING clock_timestamp() - min(made_at) >= %(retention)s
@@ -69,7 +71,7 @@ ORDER BY min(made_at), migration_id
 -- name: backup_tables
 SELECT nspname, relname FROM firelift.backups AS kept
 JOIN pg_namespace AS space ON nspname = backup_schema
-JOIN pg_class AS class ON relnamespace = space.oid AND relname = table_name
+JOIN pg_class AS class ON relnamespace = space.oid AND relname IN (table_name, changes ->> 'inserted') AND relkind = 'r'
 WHERE migration_id = %(migration_id)s
 ORDER BY relname COLLATE "C"
 

@@ -11,6 +11,7 @@ from firelift.postgres.backups import KeptTable
 from firelift.postgres.connect import Connection
 from firelift.postgres.digest import digest
 from firelift.postgres.fit import StandingTable
+from firelift.postgres.touched import columns_in
 
 MOST_EXAMPLES = 5
 
@@ -19,7 +20,7 @@ class ChangedTable(Frozen):
     """A table that is no longer as it was published, as far as that can be told.
 
     Written rows are those whose last writer (`xmin`) came after the run: inserted or updated, which PostgreSQL does not tell apart. Of
-    deleted rows nothing is left but that they are missing.
+    deleted rows nothing is left but that they are missing. Of a table into which the run merged rows only those are looked at.
     """
 
     table: str
@@ -52,7 +53,9 @@ def _change(connection: Connection, each: KeptTable, table: StandingTable) -> Ch
     if gone := tuple(name for name in each.columns_after if name not in table.columns):
         rows = digest(connection, each.target_schema, each.table, table.primary_key).rows
         return ChangedTable(table=each.name, rows_then=each.rows_after, rows_now=rows, columns_gone=gone)
-    now = digest(connection, each.target_schema, each.table, each.columns_after)
+    # Where a column got another type every row was touched, and one that has come since would lose its value there.
+    among = None if each.changes.columns_retyped else each.touched
+    now = digest(connection, each.target_schema, each.table, each.columns_after, among)
     if (now.rows, now.value) == (each.rows_after, each.digest_after):
         return None
     written, keys = _written(connection, each, table)
@@ -61,8 +64,12 @@ def _change(connection: Connection, each: KeptTable, table: StandingTable) -> Ch
 
 def _written(connection: Connection, each: KeptTable, table: StandingTable) -> tuple[int, tuple[str, ...]]:
     key = sql.SQL(", ").join(map(sql.Identifier, table.primary_key or ("ctid",)))
+    source: sql.Composable = sql.Identifier(each.target_schema, each.table)
+    if each.touched:
+        listed = sql.SQL(", ").join([sql.SQL("target.xmin"), columns_in("target", table.primary_key)])
+        source = sql.SQL("({}) AS target").format(each.touched.of(each.target_schema, each.table, listed))
     query = sql.SQL("SELECT count(*) OVER (), concat_ws('/', {}) FROM {} WHERE age(xmin) < age({}::xid) ORDER BY 2 LIMIT {}").format(
-        key, sql.Identifier(each.target_schema, each.table), sql.Literal(each.last_transaction), sql.Literal(MOST_EXAMPLES)
+        key, source, sql.Literal(each.last_transaction), sql.Literal(MOST_EXAMPLES)
     )
     rows = connection.execute(query).fetchall()
     return (rows[0][0] if rows else 0), tuple(str(found) for _, found in rows)

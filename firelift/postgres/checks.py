@@ -109,14 +109,17 @@ def problems(connection: Connection, target_schema: str, foresight: Foresight, c
     ]
 
 
-def check_tables(connection: Connection, target_schema: str, plans: Sequence[TablePlan]) -> list[FireliftError]:
+def check_tables(
+    connection: Connection, target_schema: str, plans: Sequence[TablePlan], before: Mapping[str, TablePlan] | None = None
+) -> list[FireliftError]:
     """Everything in the target that keeps these plans' tables from being made, or refilled where they exist; reads only.
 
+    `before` as in `misfits`: the plans, by table, of those that only get some rows.
     Worth asking as soon as there are plans, long before publishing asks it again.
     """
     with translated("checking the target's tables"), connection.transaction():
         names = [plan.table for plan in plans]
-        return [*_name_problems(connection, target_schema, names), *misfits(connection, target_schema, plans)]
+        return [*_name_problems(connection, target_schema, names), *misfits(connection, target_schema, plans, before)]
 
 
 def _name_problems(connection: Connection, target_schema: str, names: Sequence[str]) -> list[FireliftError]:

@@ -35,6 +35,11 @@ class Relation(Frozen):
     references: str
     referenced: tuple[str, ...]
 
+    @property
+    def ends(self) -> tuple[str, tuple[str, ...], str, tuple[str, ...]]:
+        """Table and columns, and those that they refer to."""
+        return self.table, self.columns, self.references, self.referenced
+
 
 class Orphan(Frozen):
     """A row whose reference leads nowhere."""
@@ -81,7 +86,7 @@ def constrain(connection: Connection, schema: str, tables: Sequence[TablePlan], 
             return []
         keys_of = {table.table: table.keys for table in tables}
         checked = [_check(connection, schema, relation, keys_of[relation.table], foreign_keys) for relation in relations_of(tables)]
-        _refuse_orphans(checked, foreign_keys)
+        refuse_orphans(checked, foreign_keys)
         for relation in checked:
             if relation.created and (relation.table, "f", relation.columns) not in standing:
                 _add_foreign_key(connection, schema, relation)
@@ -139,7 +144,8 @@ def _examples(connection: Connection, schema: str, relation: Relation, keys: Seq
     return tuple(Orphan(key=row[: len(keys)], refers_to=row[len(keys) :]) for row in rows)
 
 
-def _refuse_orphans(checked: Sequence[CheckedRelation], foreign_keys: ForeignKeys) -> None:
+def refuse_orphans(checked: Sequence[CheckedRelation], foreign_keys: ForeignKeys) -> None:
+    """Raises OrphanedRows where a reference leads nowhere that by `foreign_keys` must not."""
     # A document below one that does not exist is ordinary in Firestore; a reference that leads nowhere is what strict means.
     orphaned = [relation for relation in checked if relation.orphans and relation.kind == "link"]
     if orphaned and foreign_keys == "strict":

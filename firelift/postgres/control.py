@@ -33,6 +33,8 @@ class SavedTable(Frozen):
     plan: TablePlan
     watermark: datetime | None
     migration_id: str
+    runs_since_scan: int = 0
+    """Runs that have published it since all its keys were compared."""
 
 
 def create_control(connection: Connection) -> None:
@@ -124,7 +126,10 @@ def latest_migration(connection: Connection) -> str | None:
     return str(row[0]) if row else None
 
 
-def save_table(connection: Connection, migration_id: str, target_schema: str, table: TablePlan, watermark: datetime | None) -> None:
+def save_table(
+    connection: Connection, migration_id: str, target_schema: str, table: TablePlan, watermark: datetime | None, *, scanned: bool = True
+) -> None:
+    """Remembers a published table. `scanned`: it is whole at the watermark, as all keys were compared or all documents read."""
     given = {
         "collection": label_of(table.collection),
         "target_schema": target_schema,
@@ -132,6 +137,7 @@ def save_table(connection: Connection, migration_id: str, target_schema: str, ta
         "plan": table.model_dump_json(),
         "watermark": watermark,
         "migration_id": migration_id,
+        "scanned": scanned,
     }
     with translated("saving a table's plan"):
         connection.execute(QUERY["save_table"], given)
@@ -148,7 +154,10 @@ def saved_tables(connection: Connection, target_schema: str) -> dict[str, SavedT
         if not schema_exists(connection, CONTROL_SCHEMA):
             return {}
         rows = connection.execute(QUERY["saved_tables"], {"target_schema": target_schema}).fetchall()
-    saved = [SavedTable(plan=TablePlan.model_validate_json(plan), watermark=watermark, migration_id=by) for plan, watermark, by in rows]
+    saved = [
+        SavedTable(plan=TablePlan.model_validate_json(plan), watermark=watermark, migration_id=by, runs_since_scan=runs)
+        for plan, watermark, by, runs in rows
+    ]
     return {table.plan.collection: table for table in saved}
 
 

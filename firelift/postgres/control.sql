@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS firelift.migrations (
     counts jsonb NOT NULL DEFAULT '{}'
 );
 
--- One row a published table. The plan is json, not jsonb: a field's name may hold \u0000, which jsonb refuses.
+-- One row a published table. runs_since_scan: how many runs have passed since all its keys were compared. The plan is json, not jsonb: a field's name may hold \u0000, which jsonb refuses.
 CREATE TABLE IF NOT EXISTS firelift.tables (
     collection text NOT NULL,
     target_schema text NOT NULL,
@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS firelift.tables (
     plan json NOT NULL,
     watermark timestamptz,
     migration_id text NOT NULL,
+    runs_since_scan int NOT NULL DEFAULT 0,
     PRIMARY KEY (target_schema, collection)
 );
 
@@ -54,14 +55,14 @@ $$;
 
 -- One row a table that a run published: everything a rollback needs beside the old rows themselves. `columns` are the table's before
 -- the run (of a created table: its own); `changes` says what was added to the table and which foreign keys had to go; the digests
--- are of `columns` before and of those and the added ones after.
+-- are of `columns` before and of those and the added ones after. Rows and digests of a merged table are those of the touched rows alone.
 -- `previous_*` is the row of firelift.tables that the run replaced. Once `dropped_at` is set the old rows are gone.
 CREATE TABLE IF NOT EXISTS firelift.backups (
     migration_id text NOT NULL,
     target_schema text NOT NULL,
     table_name text NOT NULL,
     collection text NOT NULL,
-    action text NOT NULL CHECK (action IN ('created', 'replaced')),
+    action text NOT NULL CHECK (action IN ('created', 'replaced', 'merged')),
     backup_schema text,
     columns text[] NOT NULL,
     changes jsonb NOT NULL,
@@ -73,7 +74,29 @@ CREATE TABLE IF NOT EXISTS firelift.backups (
     previous_plan json,
     previous_watermark timestamptz,
     previous_migration_id text,
+    previous_runs_since_scan int,
     made_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     dropped_at timestamptz,
     PRIMARY KEY (migration_id, target_schema, table_name)
 );
+
+-- What older tables of these names lack, asked first as above. A constraint is made anew where it knows nothing of merged tables.
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_catalog.pg_attribute
+        WHERE attrelid = 'firelift.tables'::pg_catalog.regclass AND NOT attisdropped AND attname = 'runs_since_scan'
+    ) THEN
+        ALTER TABLE firelift.tables ADD COLUMN runs_since_scan int NOT NULL DEFAULT 0;
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM pg_catalog.pg_attribute
+        WHERE attrelid = 'firelift.backups'::pg_catalog.regclass AND NOT attisdropped AND attname = 'previous_runs_since_scan'
+    ) THEN
+        ALTER TABLE firelift.backups
+            ADD COLUMN previous_runs_since_scan int,
+            DROP CONSTRAINT IF EXISTS backups_action_check,
+            ADD CONSTRAINT backups_action_check CHECK (action IN ('created', 'replaced', 'merged'));
+    END IF;
+END
+$$;

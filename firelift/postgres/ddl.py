@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from firelift.plan import PgType, TablePlan
+from firelift.plan import DELETED_AT, PgType, TablePlan
 
 STAGING = "firelift_staging_"
 BACKUP = "firelift_backup_"
@@ -32,6 +32,12 @@ def _schema_of(prefix: str, migration_id: str) -> str:
     return f"{prefix}{suffix[: room - 9]}_{hashlib.sha256(migration_id.encode()).hexdigest()[:8]}"
 
 
+def beside(what: str, table: str) -> str:
+    """A name for a table that goes with another of ours: no collection id has a slash in it, so no table is called so."""
+    name = f"{what}/{table}"
+    return name if len(name.encode()) <= LONGEST_NAME else f"{what}/{hashlib.sha256(table.encode()).hexdigest()[:40]}"
+
+
 def create_table(table: TablePlan, schema: str, *, staged: bool = False) -> sql.Composed:
     """CREATE TABLE for a plan. Keys, indexes and foreign keys come after the data.
 
@@ -46,6 +52,18 @@ def add_columns(table: TablePlan, schema: str, names: Sequence[str]) -> sql.Comp
     types = dict(table.target_columns())
     added = [sql.SQL("ADD COLUMN {}").format(_column(table, name, types[name], False)) for name in names]
     return sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(schema, table.table), sql.SQL(", ").join(added))
+
+
+def add_mark(schema: str, table: str) -> sql.Composed:
+    """ALTER TABLE that gives a published table the column in which rows are marked whose documents are gone."""
+    return sql.SQL("ALTER TABLE {} ADD COLUMN {} timestamptz").format(sql.Identifier(schema, table), sql.Identifier(DELETED_AT))
+
+
+def create_keys(table: TablePlan, schema: str, name: str) -> sql.Composed:
+    """CREATE TABLE, unless it is there, for a table of this name that holds nothing but keys of the plan's table."""
+    columns = [_column(table, key, "text", False) for key in table.keys]
+    create = sql.SQL("CREATE TABLE IF NOT EXISTS {} (\n    {},\n    PRIMARY KEY ({})\n)")
+    return create.format(sql.Identifier(schema, name), sql.SQL(",\n    ").join(columns), columns_of(table.keys))
 
 
 def ddl_of(table: TablePlan, schema: str) -> str:

@@ -9,6 +9,7 @@ from psycopg import sql
 from firelift.plan import Frozen
 from firelift.postgres.connect import Connection
 from firelift.postgres.queries import QUERY
+from firelift.postgres.touched import Touched
 
 LANES = 4
 """Eight bytes each: the whole sha256."""
@@ -21,8 +22,10 @@ class Digest(Frozen):
     value: str
 
 
-def digest(connection: Connection, schema: str, table: str, columns: Sequence[str]) -> Digest:
-    """Counts and digests the rows of a table in one pass on the server, whatever order they are in; 0.5 s a 100 000 rows of 16 columns.
+def digest(connection: Connection, schema: str, table: str, columns: Sequence[str], among: Touched | None = None) -> Digest:
+    """Counts and digests the rows of a table, with `among` only those that have its keys.
+
+    One pass on the server, whatever order they are in; 0.5 s a 100 000 rows of 16 columns.
 
     A row is hashed in PostgreSQL's binary form, which tells -0.0 from 0.0 and one NaN from another and holds each value's length and
     type, so that no two rows have the same bytes. The hashes (sha256) are added up, four 64-bit sums without overflow, and
@@ -30,12 +33,18 @@ def digest(connection: Connection, schema: str, table: str, columns: Sequence[st
     it is no defence against somebody who searches for such a pair. The order of `columns` matters, the names do not.
     """
     images = sql.SQL(", ").join(_image(name, binary) for name, binary in _forms(connection, schema, table, columns))
-    row = connection.execute(_sums(images, sql.Identifier(schema, table))).fetchone()
+    row = connection.execute(_sums(images, _source(schema, table, among))).fetchone()
     assert row is not None, "an aggregate has one row"
     return Digest(rows=row[0], value=row[1])
 
 
-def _sums(images: sql.Composed, table: sql.Identifier) -> sql.Composed:
+def _source(schema: str, table: str, among: Touched | None) -> sql.Composed:
+    if among is None:
+        return sql.SQL("ONLY {}").format(sql.Identifier(schema, table))
+    return sql.SQL("({}) AS target").format(among.of(schema, table, sql.SQL("target.*")))
+
+
+def _sums(images: sql.Composed, source: sql.Composed) -> sql.Composed:
     lanes = sql.SQL(", ").join(
         sql.SQL("sum(('x' || encode(substr(hash, {}, 8), 'hex'))::bit(64)::bigint)").format(sql.Literal(1 + 8 * lane))
         for lane in range(LANES)
@@ -43,8 +52,8 @@ def _sums(images: sql.Composed, table: sql.Identifier) -> sql.Composed:
     # OFFSET 0 keeps the planner from computing the hash once a lane.
     return sql.SQL(
         "SELECT count(*), encode(sha256(convert_to(concat_ws(':', count(*), {}), 'UTF8')), 'hex') "
-        "FROM (SELECT sha256(record_send(ROW({}))) AS hash FROM ONLY {} OFFSET 0) AS hashed"
-    ).format(lanes, images, table)
+        "FROM (SELECT sha256(record_send(ROW({}))) AS hash FROM {} OFFSET 0) AS hashed"
+    ).format(lanes, images, source)
 
 
 def _forms(connection: Connection, schema: str, table: str, columns: Sequence[str]) -> list[tuple[str, bool]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from firelift.errors import ConfigurationError, FireliftError
-from firelift.plan import Frozen, PgType, TablePlan
+from firelift.plan import DELETED_AT, Frozen, PgType, TablePlan
 from firelift.planning import Foreseen
 from firelift.postgres.connect import Connection
 from firelift.postgres.queries import QUERY
@@ -42,6 +42,18 @@ class ColumnNeedsValue(ConfigurationError):
     """A column of your own in the target must not be NULL and has no default, so new rows cannot be inserted."""
 
     remedy = "Give the column a default or ALTER TABLE … ALTER COLUMN … DROP NOT NULL."
+
+
+class ColumnGone(ConfigurationError):
+    """A column of a published table is gone, and an increment fills only the rows that it touches."""
+
+    remedy = "Run a full migration, which makes the column anew and fills it."
+
+
+class ColumnTaken(ConfigurationError):
+    """A column of your own in the target has the name that a new column of ours is to have."""
+
+    remedy = "Rename your column, or give the field another name with --mapping."
 
 
 class UnorderedKey(ConfigurationError):
@@ -84,10 +96,25 @@ def standing_tables(connection: Connection, schema: str, names: Sequence[str]) -
     }
 
 
-def misfits(connection: Connection, schema: str, plans: Sequence[TablePlan]) -> list[FireliftError]:
-    """Why the tables that stand under the plans' names cannot take their rows; reads only. A name that is free fits."""
+def misfits(
+    connection: Connection, schema: str, plans: Sequence[TablePlan], before: Mapping[str, TablePlan] | None = None
+) -> list[FireliftError]:
+    """Why the tables that stand under the plans' names cannot take their rows; reads only. A name that is free fits.
+
+    `before` has the plan, by table, by which a table was published that only gets some rows: its columns must be there and have the
+    types of that plan, and the names of new ones must be free.
+    """
     standing = standing_tables(connection, schema, [plan.table for plan in plans])
-    return [problem for plan in plans if plan.table in standing for problem in _problems(schema, standing[plan.table], plan)]
+    there = [plan for plan in plans if plan.table in standing]
+    return [problem for plan in there for problem in _problems(schema, standing[plan.table], plan, (before or {}).get(plan.table))]
+
+
+def taken_columns(schema: str, table: StandingTable, before: TablePlan, names: Iterable[str]) -> Iterator[FireliftError]:
+    """Names of columns that a table published by the plan `before` is to get, and that are another column's."""
+    ours = {name for name, _ in before.target_columns()} | ({DELETED_AT} if before.marks_deleted else set())
+    for name in names:
+        if name in table.columns and name not in ours:
+            yield ColumnTaken(table=f"{schema}.{table.name}", column=name)
 
 
 def misfits_foreseen(connection: Connection, schema: str, foreseen: Foreseen) -> list[FireliftError]:
@@ -103,12 +130,17 @@ def misfits_foreseen(connection: Connection, schema: str, foreseen: Foreseen) ->
     return found
 
 
-def _problems(schema: str, table: StandingTable, plan: TablePlan) -> Iterator[FireliftError]:
+def _problems(schema: str, table: StandingTable, plan: TablePlan, before: TablePlan | None = None) -> Iterator[FireliftError]:
     if table.obstacle:
         yield CannotRefill(table=f"{schema}.{table.name}", why=table.obstacle)
         return
     yield from _key_problems(schema, table, plan)
-    yield from _column_problems(schema, table, plan)
+    yield from _column_problems(schema, table, before or plan)
+    if before:
+        for name, _ in before.target_columns():
+            if name not in table.columns:
+                yield ColumnGone(table=f"{schema}.{table.name}", column=name)
+        yield from taken_columns(schema, table, before, [name for name, _ in plan.target_columns()])
     planned = {name for name, _ in plan.target_columns()}
     for column in table.columns.values():
         if column.needs_value and column.name not in planned:

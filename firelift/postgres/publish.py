@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import count
 
 from psycopg import sql
 
 from firelift.errors import FireliftError
-from firelift.plan import TablePlan
-from firelift.postgres.backups import Changes, back_up, keep, kept_tables
+from firelift.increment import Increment
+from firelift.plan import DELETED_AT, TablePlan
+from firelift.postgres.backups import BackedUp, Changes, back_up, back_up_touched, keep, kept_tables, not_touched
 from firelift.postgres.connect import Connection
-from firelift.postgres.control import record_progress, save_table, saved_tables, schema_exists
+from firelift.postgres.constraints import CheckedRelation, ForeignKeys, refuse_orphans, relations_of
+from firelift.postgres.control import record_progress, save_table, saved_plans, saved_tables, schema_exists
 from firelift.postgres.ddl import LONGEST_NAME, staging_schema
 from firelift.postgres.digest import Digest, digest
 from firelift.postgres.errors import translated
-from firelift.postgres.fit import misfits, standing_tables
-from firelift.postgres.foreign_keys import foreign_keys_of
+from firelift.postgres.fit import StandingTable, misfits, standing_tables, taken_columns
+from firelift.postgres.foreign_keys import ForeignKey, foreign_keys_of
+from firelift.postgres.merge import Merge, merge_of, refuse_other_counts, refuse_other_plans
 from firelift.postgres.names import in_one_line, in_the_way
 from firelift.postgres.privileges import close_table, open_schema
 from firelift.postgres.queries import QUERY
-from firelift.postgres.refresh import Refresh, add_foreign_keys, lock, refresh
+from firelift.postgres.refresh import Refresh, Wanted, add_foreign_keys, lock, refresh
+from firelift.postgres.relations import checked_again
 
 PUBLISHED = "published"
 
@@ -57,62 +61,168 @@ class NoLongerPublished(FireliftError):
     )
 
 
-def publish(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan], read_time: datetime) -> None:
+def publish(
+    connection: Connection,
+    migration_id: str,
+    target_schema: str,
+    tables: Sequence[TablePlan],
+    read_time: datetime,
+    increment: Increment | None = None,
+    *,
+    foreign_keys: ForeignKeys = "report",
+    expected_rows: Mapping[str, int] | None = None,
+) -> tuple[CheckedRelation, ...]:
     """Makes every staged table the target's and remembers its plan with `read_time` as watermark.
 
     A new table moves to the target schema with its keys, indexes and foreign keys, closed to the public API. A table that exists there
     gets the staged rows in place of its own, which are copied to the backup schema, and keeps all else. Calling it again after it
     succeeded does nothing. Raises NameTakenMeanwhile, TableChangedMeanwhile, ForeignKeyBroken, RefusedByConstraint, NothingStaged,
     NoLongerPublished.
+
+    With an `increment` a table that was published before keeps its rows but for the staged ones, which are merged by key, and those whose
+    keys are staged as gone; only these are copied to the backup schema. Tables in which nothing changes are moved on to `read_time`. Then
+    `expected_rows` are the live rows that each table must have, and the relations of the touched tables, which are returned, get their
+    foreign keys as `foreign_keys` says. Raises OtherPlanMeanwhile, GoneMissing, RowsDiffer, CannotRetype, NotRewritten, OrphanedRows too.
     """
     staging = staging_schema(migration_id)
     with translated("publishing the tables"), connection.transaction():
         if not schema_exists(connection, staging):
-            _must_be_published(connection, migration_id, target_schema, tables)
-            return
+            _must_be_published(connection, migration_id, target_schema, tables, increment)
+            return ()
         _prepare_schema(connection, migration_id, target_schema, tables)
-        refreshes = _fitting(connection, target_schema, tables)
+        merges = _merges(connection, migration_id, tables, increment, read_time)
+        refreshes = _fitting(connection, target_schema, tables, merges)
         new = [table for table in tables if table not in [each.plan for each in refreshes]]
         after = {table.table: _content(connection, staging, table) for table in new}
         lock(connection, target_schema, refreshes)
         # Again: what the lock had to wait for may have changed a table.
-        refreshes = _fitting(connection, target_schema, [each.plan for each in refreshes])
-        kept = back_up(connection, migration_id, target_schema, [each.standing for each in refreshes])
-        foreign_keys = foreign_keys_of(connection, staging, [table.table for table in tables])
-        changes = refresh(connection, staging, target_schema, refreshes)
+        refreshes = _fitting(connection, target_schema, [each.plan for each in refreshes], merges)
+        resting = _resting(connection, target_schema, tables, increment)
+        plans = {table.table: table for table in tables} | {each.plan.table: _saved(connection, target_schema, each) for each in refreshes}
+        kept = _back_up(connection, migration_id, target_schema, staging, refreshes)
+        kept |= {plan.table: not_touched(standing, plan.keys) for plan, standing in resting}
+        wanted = [_wanted(key) for key in foreign_keys_of(connection, staging, [table.table for table in tables])]
+        changes = {plan.table: Changes(keys=plan.keys) for plan, _ in resting}
+        changes |= refresh(connection, staging, target_schema, refreshes)
         _drop_staged(connection, staging, refreshes)
         _move(connection, staging, target_schema, new)
-        add_foreign_keys(connection, target_schema, foreign_keys, changes)
-        for table in tables:
-            backed_up, changed = kept.get(table.table), changes.get(table.table, Changes())
+        add_foreign_keys(connection, target_schema, wanted, changes)
+        plans |= {plan.table: plan for plan, _ in resting}
+        refuse_other_counts(connection, target_schema, list(plans.values()), expected_rows or {})
+        relations = _relate(connection, target_schema, plans, increment, foreign_keys, changes) if increment else ()
+        for name, plan in plans.items():
+            backed_up, changed = kept.get(name), changes.get(name, Changes())
             if backed_up:
-                after[table.table] = digest(connection, target_schema, table.table, (*backed_up.columns, *changed.columns_added))
-            keep(connection, migration_id, target_schema, table, backed_up, changed, after[table.table])
-            save_table(connection, migration_id, target_schema, table, read_time)
+                changed = changed.model_copy(update={"inserted": backed_up.inserted})
+                after[name] = _content_after(connection, target_schema, backed_up, changed)
+            keep(connection, migration_id, target_schema, plan, backed_up, changed, after[name])
+            save_table(connection, migration_id, target_schema, plan, read_time, scanned=_scanned(increment, name))
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(staging)))
         record_progress(connection, migration_id, status=PUBLISHED, read_time=read_time)
         # PostgREST, if it listens, reads its schema anew when this transaction commits.
         connection.execute("NOTIFY pgrst, 'reload schema'")
+    return relations
 
 
-def _must_be_published(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan]) -> None:
-    if missing := unpublished(connection, migration_id, target_schema, tables):
+def _merges(
+    connection: Connection, migration_id: str, tables: Sequence[TablePlan], increment: Increment | None, read_time: datetime
+) -> dict[str, Merge]:
+    """How the staged rows get into the tables that were published before."""
+    listed = [each for table in tables if increment and (each := increment.of(table.table))]
+    found = {each.table: merge_of(connection, migration_id, each, increment, read_time) for each in listed if increment}
+    return {table: merge for table, merge in found.items() if merge}
+
+
+def _resting(
+    connection: Connection, target_schema: str, tables: Sequence[TablePlan], increment: Increment | None
+) -> list[tuple[TablePlan, StandingTable]]:
+    """The tables in which nothing changes."""
+    if increment is None:
+        return []
+    before = increment.before()
+    standing = standing_tables(connection, target_schema, list(before))
+    refuse_other_plans(connection, target_schema, increment, standing)
+    touched = {table.table for table in tables}
+    return [(plan, standing[name]) for name, plan in before.items() if name not in touched]
+
+
+def _saved(connection: Connection, target_schema: str, each: Refresh) -> TablePlan:
+    """The plan as the target remembers it: whether the column for marks is there and ours."""
+    if each.merge:
+        return each.merge.saved(each.plan)
+    before = saved_plans(connection, target_schema).get(each.plan.collection)
+    marks = before is not None and before.table == each.plan.table and before.marks_deleted and DELETED_AT in each.standing.columns
+    return each.plan.model_copy(update={"marks_deleted": marks})
+
+
+def _back_up(
+    connection: Connection, migration_id: str, target_schema: str, staging: str, refreshes: Sequence[Refresh]
+) -> dict[str, BackedUp]:
+    kept = back_up(connection, migration_id, target_schema, [each.standing for each in refreshes if each.merge is None])
+    merged = [each for each in refreshes if each.merge]
+    return kept | {
+        each.plan.table: back_up_touched(connection, migration_id, target_schema, each.standing, each.staged(staging)) for each in merged
+    }
+
+
+def _content_after(connection: Connection, target_schema: str, backed_up: BackedUp, changed: Changes) -> Digest:
+    if backed_up.schema_name is None:
+        return backed_up.before
+    return digest(connection, target_schema, backed_up.table, (*backed_up.columns, *changed.columns_added), backed_up.touched)
+
+
+def _relate(
+    connection: Connection,
+    target_schema: str,
+    plans: Mapping[str, TablePlan],
+    increment: Increment,
+    foreign_keys: ForeignKeys,
+    changes: dict[str, Changes],
+) -> tuple[CheckedRelation, ...]:
+    """Counts the relations of the touched tables anew, and makes the foreign keys that every row allows."""
+    all_plans = {plan.table: plan for plan in saved_plans(connection, target_schema).values()} | dict(plans)
+    touched = {each.table for each in increment.tables if each.touched}
+    relations = [each for each in relations_of(list(all_plans.values())) if {each.table, each.references} & touched]
+    checked = [checked_again(connection, target_schema, relation, all_plans[relation.table].keys) for relation in relations]
+    refuse_orphans(checked, foreign_keys)
+    possible = [] if foreign_keys == "off" else [each for each in checked if not (each.created or each.orphans) and each.table in plans]
+    add_foreign_keys(connection, target_schema, [Wanted(*each.ends) for each in possible], changes)
+    return tuple(each.model_copy(update={"created": each.created or each in possible}) for each in checked)
+
+
+def _wanted(key: ForeignKey) -> Wanted:
+    return Wanted(key.source, key.columns, key.references, key.referenced)
+
+
+def _scanned(increment: Increment | None, table: str) -> bool:
+    each = increment.of(table) if increment else None
+    return each is None or each.before is None or each.scanned
+
+
+def _must_be_published(
+    connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan], increment: Increment | None
+) -> None:
+    if missing := unpublished(connection, migration_id, target_schema, tables, increment):
         raise NothingStaged(schema=staging_schema(migration_id), tables=", ".join(missing))
 
 
-def unpublished(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan]) -> list[str]:
-    """The tables that the target has not got from this run.
+def unpublished(
+    connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan], increment: Increment | None = None
+) -> list[str]:
+    """The tables that the target has not got from this run; of an increment also those in which nothing changes.
 
     Raises NoLongerPublished where they have gone since: publishing them once more would need the place of the old rows that are kept.
     """
+    wanted = {table.table: table.collection for table in tables}
+    wanted |= {each.table: each.collection for each in increment.tables if each.before} if increment else {}
     with translated("looking for what this run has published"):
         saved = saved_tables(connection, target_schema)
         ours = {collection for collection, table in saved.items() if table.migration_id == migration_id}
-        standing = standing_tables(connection, target_schema, [table.table for table in tables])
-        gone = [table.table for table in tables if table.collection in ours and table.table not in standing]
+        standing = standing_tables(connection, target_schema, list(wanted))
+        gone = [table for table, collection in wanted.items() if collection in ours and table not in standing]
         if gone and kept_tables(connection, migration_id):
             raise NoLongerPublished(schema=target_schema, tables=", ".join(gone))
-    return [table.table for table in tables if table.collection not in ours or table.table not in standing]
+    return [table for table, collection in wanted.items() if collection not in ours or table not in standing]
 
 
 def _prepare_schema(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan]) -> None:
@@ -124,12 +234,16 @@ def _prepare_schema(connection: Connection, migration_id: str, target_schema: st
         raise NameTakenMeanwhile(schema=target_schema, taken=in_one_line(taken))
 
 
-def _fitting(connection: Connection, target_schema: str, tables: Sequence[TablePlan]) -> list[Refresh]:
+def _fitting(connection: Connection, target_schema: str, tables: Sequence[TablePlan], merges: Mapping[str, Merge]) -> list[Refresh]:
     """The tables that are in the target and can take their rows."""
-    if found := misfits(connection, target_schema, tables):
-        raise TableChangedMeanwhile(**{f"problem_{number}": str(problem) for number, problem in enumerate(found, 1)})
+    found = misfits(connection, target_schema, tables, {name: merge.before for name, merge in merges.items()})
     standing = standing_tables(connection, target_schema, [table.table for table in tables])
-    return [Refresh(table, standing[table.table]) for table in tables if table.table in standing]
+    for name, merge in merges.items():
+        if merge.adds_mark and name in standing:
+            found += taken_columns(target_schema, standing[name], merge.before, [DELETED_AT])
+    if found:
+        raise TableChangedMeanwhile(**{f"problem_{number}": str(problem) for number, problem in enumerate(found, 1)})
+    return [Refresh(table, standing[table.table], merges.get(table.table)) for table in tables if table.table in standing]
 
 
 def _content(connection: Connection, schema: str, table: TablePlan) -> Digest:

@@ -101,13 +101,21 @@ SELECT migration_id, mode, status, phase, read_time, started_at, finished_at, se
 FROM firelift.migrations WHERE migration_id = %(migration_id)s
 
 -- name: save_table
-INSERT INTO firelift.tables (collection, target_schema, table_name, plan, watermark, migration_id)
-VALUES (%(collection)s, %(target_schema)s, %(table_name)s, %(plan)s, %(watermark)s, %(migration_id)s)
+-- A run that did not compare all keys is one more since the last that did.
+INSERT INTO firelift.tables AS saved (collection, target_schema, table_name, plan, watermark, migration_id, runs_since_scan)
+VALUES (%(collection)s, %(target_schema)s, %(table_name)s, %(plan)s, %(watermark)s, %(migration_id)s, 0)
 ON CONFLICT (target_schema, collection) DO UPDATE
-SET table_name = excluded.table_name, plan = excluded.plan, watermark = excluded.watermark, migration_id = excluded.migration_id
+SET table_name = excluded.table_name, plan = excluded.plan, watermark = excluded.watermark, migration_id = excluded.migration_id,
+    runs_since_scan = CASE WHEN %(scanned)s THEN 0 ELSE saved.runs_since_scan + 1 END
 
 -- name: saved_tables
-SELECT plan::text, watermark, migration_id FROM firelift.tables WHERE target_schema = %(target_schema)s ORDER BY collection COLLATE "C"
+-- A table in an older control schema has no such count; then the name means the 0 outside.
+SELECT plan::text, watermark, migration_id, (
+    SELECT runs_since_scan FROM firelift.tables AS same
+    WHERE same.target_schema = saved.target_schema AND same.collection = saved.collection
+)
+FROM firelift.tables AS saved CROSS JOIN (VALUES (0)) AS older (runs_since_scan)
+WHERE target_schema = %(target_schema)s ORDER BY collection COLLATE "C"
 
 -- name: claim_chunk
 -- First in its transaction: a second loader of the same chunk waits here until the first commits, and then skips it.

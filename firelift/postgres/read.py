@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from struct import Struct
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg import sql
@@ -12,7 +12,7 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.pq import Format
 
-from firelift.plan import TablePlan
+from firelift.plan import DELETED_AT, TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.ddl import columns_of
 from firelift.postgres.errors import translated
@@ -47,6 +47,7 @@ class JsonText(Loader):
 def read_rows(connection: Connection, schema: str, table: TablePlan, keys: Sequence[Sequence[str]] | None = None) -> Iterator[list[Any]]:
     """Rows with the columns of `table.target_columns()`, in byte order of their keys; with `keys`, only those rows.
 
+    As everywhere here, a row that is marked deleted is left out where the plan knows of such marks.
     Holds a transaction on the connection until the last row is taken.
     """
     query = _select(schema, table, keyed=keys is not None)
@@ -61,7 +62,7 @@ def read_rows(connection: Connection, schema: str, table: TablePlan, keys: Seque
 
 def read_keys(connection: Connection, schema: str, table: TablePlan) -> Iterator[list[tuple[str, ...]]]:
     """The keys of all rows, some thousands at a time, in no particular order; holds a transaction until the last are taken."""
-    query = sql.SQL("SELECT {} FROM {}").format(columns_of(table.keys), sql.Identifier(schema, table.table))
+    query = sql.SQL("SELECT {} FROM {}").format(columns_of(table.keys), sql.Identifier(schema, table.table)) + _live(table, "WHERE")
     with translated(f"reading {table.table}"), connection.transaction(), connection.cursor(name="firelift_keys", binary=True) as cursor:
         cursor.execute(query)
         while keys := cursor.fetchmany(MOST_ROWS):
@@ -70,7 +71,8 @@ def read_keys(connection: Connection, schema: str, table: TablePlan) -> Iterator
 
 def count_rows(connection: Connection, schema: str, table: TablePlan) -> int:
     with translated(f"counting {table.table}"):
-        row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table.table))).fetchone()
+        query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table.table))
+        row = connection.execute(query + _live(table, "WHERE")).fetchone()
     return int(row[0]) if row else 0
 
 
@@ -82,10 +84,16 @@ def _select(schema: str, table: TablePlan, *, keyed: bool) -> sql.Composed:
         sql.SQL(", ").join(sql.SQL('{} COLLATE "C"').format(sql.Identifier(key)) for key in table.keys)
     )
     if not keyed:
-        return select + ordered
+        return select + _live(table, "WHERE") + ordered
     arrays = sql.SQL(", ").join(sql.SQL("{}::text[]").format(sql.Placeholder(_parameter(place))) for place in range(len(table.keys)))
     chosen = sql.SQL(" WHERE ({}) IN (SELECT * FROM unnest({}) AS wanted)").format(_escaped(columns_of(table.keys)), arrays)
-    return _escaped(select) + chosen + _escaped(ordered)
+    return _escaped(select) + chosen + _live(table, "AND") + _escaped(ordered)
+
+
+def _live(table: TablePlan, word: Literal["WHERE", "AND"]) -> sql.Composed:
+    """Leaves out rows that stand for nothing in Firestore any more."""
+    condition = sql.SQL(" {} {} IS NULL").format(sql.SQL(word), sql.Identifier(DELETED_AT))
+    return condition if table.marks_deleted else sql.Composed([])
 
 
 def _escaped(part: sql.Composed) -> sql.SQL:

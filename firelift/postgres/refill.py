@@ -1,4 +1,4 @@
-"""Replaces the rows of tables by those of others of the same names, so that everything that hangs on the tables stays.
+"""Replaces the rows of tables, or some of them, by those of others of the same names, so that everything that hangs on the tables stays.
 
 Rows are merged by key instead of deleted and inserted anew: a row that is there before and after keeps the values in the user's own
 columns, and foreign keys that refer to it never notice.
@@ -6,17 +6,20 @@ columns, and foreign keys that refer to it never notice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 import psycopg
 from psycopg import sql
 
 from firelift.errors import FireliftError
+from firelift.plan import CREATED_AT, DELETED_AT, UPDATED_AT
 from firelift.postgres.connect import Connection
 from firelift.postgres.ddl import columns_of
 from firelift.postgres.foreign_keys import deferred, foreign_keys_of
 from firelift.postgres.queries import QUERY
+from firelift.postgres.touched import columns_in, same_key
 from firelift.postgres.triggers import silenced
 
 
@@ -33,6 +36,16 @@ class NotReplaced(FireliftError):
     remedy = "Nothing was changed. Look for what changes rows as they are written, such as foreign keys ON DELETE between these tables."
 
 
+class Gone(NamedTuple):
+    """Which rows of the target go while all others stay that are not in the source."""
+
+    schema: str
+    table: str | None
+    """Holds their keys; None where none go."""
+    marked: datetime | None = None
+    """They stay and have this moment in `firestore_deleted_at`, instead of being deleted."""
+
+
 class Refill(NamedTuple):
     """A table to be filled with the rows of its namesake in another schema."""
 
@@ -46,6 +59,10 @@ class Refill(NamedTuple):
     """Columns of the target to become NULL."""
     inserted: tuple[str, ...] = ()
     """Columns that a new row gets and an old one keeps: GENERATED ALWAYS AS IDENTITY."""
+    gone: Gone | None = None
+    """Which rows go; None: all that the source has not."""
+    unmarks: bool = False
+    """The target has `firestore_deleted_at`, and a row whose document is there once more loses its mark."""
 
     @property
     def source(self) -> sql.Identifier:
@@ -63,8 +80,16 @@ class Refill(NamedTuple):
         """The rows as they will be, as a subquery; `others` are the target's columns beside those to be copied."""
         copied = [sql.Identifier("source", column) for column in self.columns]
         listed = [*copied, *(_emptied(column) if column in self.emptied else sql.Identifier("target", column) for column in others)]
-        query = sql.SQL("(SELECT {} FROM {} AS source LEFT JOIN {} AS target ON {})")
-        return query.format(sql.SQL(", ").join(listed), self.source, self.target, _same_key(self))
+        query = sql.SQL("SELECT {} FROM {} AS source LEFT JOIN {} AS target ON {}")
+        written = query.format(sql.SQL(", ").join(listed), self.source, self.target, _same_key(self))
+        if self.gone is None:
+            return sql.SQL("({})").format(written)
+        kept = sql.SQL("SELECT {} FROM {} AS target WHERE NOT EXISTS (SELECT FROM {} AS source WHERE {})").format(
+            columns_in("target", [*self.columns, *others]), self.target, self.source, _same_key(self)
+        )
+        if self.gone.table and self.gone.marked is None:
+            kept += sql.SQL(" AND NOT EXISTS (SELECT FROM {} AS source WHERE {})").format(_goners(self.gone), _same_key(self))
+        return sql.SQL("({} UNION ALL {})").format(written, kept)
 
 
 def refill(connection: Connection, refills: Sequence[Refill]) -> None:
@@ -83,7 +108,7 @@ def refill(connection: Connection, refills: Sequence[Refill]) -> None:
     except psycopg.errors.IntegrityError as error:
         raise _refused(error) from error
     for each in refills:
-        if connection.execute(_differs(each)).fetchone() != (False,):
+        if any(connection.execute(differs).fetchone() != (False,) for differs in _differences(each)):
             raise NotReplaced(table=f"{each.target_schema}.{each.table}")
 
 
@@ -114,13 +139,47 @@ def _do(connection: Connection, refills: Sequence[Refill], steps: Sequence[Step]
 
 
 def _delete(connection: Connection, each: Refill) -> None:
+    if each.gone is not None:
+        _remove(connection, each, each.gone)
+        return
     query = sql.SQL("DELETE FROM {} AS target WHERE NOT EXISTS (SELECT FROM {} AS source WHERE {})")
     connection.execute(query.format(each.target, each.source, _same_key(each)))
 
 
+def _remove(connection: Connection, each: Refill, gone: Gone) -> None:
+    if gone.table is None:
+        return
+    if gone.marked is None:
+        delete = sql.SQL("DELETE FROM {} AS target USING {} AS source WHERE {}")
+        connection.execute(delete.format(each.target, _goners(gone), _same_key(each)))
+        return
+    mark = sql.SQL("UPDATE {} AS target SET {} = {} FROM {} AS source WHERE {} AND {} IS NULL")
+    deleted = sql.Identifier(DELETED_AT)
+    connection.execute(
+        mark.format(each.target, deleted, sql.Literal(gone.marked), _goners(gone), _same_key(each), sql.Identifier("target", DELETED_AT))
+    )
+
+
+def _goners(gone: Gone) -> sql.Identifier:
+    return sql.Identifier(gone.schema, str(gone.table))
+
+
 def _update(connection: Connection, each: Refill) -> None:
     copied = [sql.SQL("{0} = source.{0}").format(sql.Identifier(column)) for column in each.changing]
-    _set(connection, each, [*copied, *map(_null, each.emptied)])
+    _set(connection, each, [*copied, *([_mark_kept()] if each.unmarks else []), *map(_null, each.emptied)])
+
+
+def _mark_kept() -> sql.Composed:
+    # A row that is only written anew, in another form, is of the same document, which is still gone.
+    return sql.SQL("{deleted} = CASE WHEN {same} THEN target.{deleted} END").format(
+        deleted=sql.Identifier(DELETED_AT), same=_same_document()
+    )
+
+
+def _same_document() -> sql.Composed:
+    return sql.SQL("(target.{0}, target.{1}) IS NOT DISTINCT FROM (source.{0}, source.{1})").format(
+        sql.Identifier(CREATED_AT), sql.Identifier(UPDATED_AT)
+    )
 
 
 def _vacate(connection: Connection, each: Refill) -> None:
@@ -144,9 +203,15 @@ def _set(connection: Connection, each: Refill, changes: Sequence[sql.Composed]) 
     connection.execute(query.format(each.target, sql.SQL(", ").join(changes), each.source, _same_key(each), changed))
 
 
-def _differs(each: Refill) -> sql.Composed:
-    query = sql.SQL("SELECT EXISTS (SELECT FROM {} AS target FULL JOIN {} AS source ON {} WHERE {})")
-    return query.format(each.target, each.source, _same_key(each), _other_content(each))
+def _differences(each: Refill) -> Iterator[sql.Composed]:
+    """Queries that must all say no once the rows are replaced."""
+    join = sql.SQL("FULL JOIN" if each.gone is None else "RIGHT JOIN")
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {} AS target {} {} AS source ON {} WHERE {})")
+    yield query.format(each.target, join, each.source, _same_key(each), _other_content(each))
+    if each.gone and each.gone.table:
+        there = sql.SQL("SELECT EXISTS (SELECT FROM {} AS target JOIN {} AS source ON {} WHERE {})")
+        live = sql.SQL("TRUE") if each.gone.marked is None else sql.SQL("{} IS NULL").format(sql.Identifier("target", DELETED_AT))
+        yield there.format(each.target, _goners(each.gone), _same_key(each), live)
 
 
 def _other_content(each: Refill) -> sql.Composed:
@@ -155,11 +220,11 @@ def _other_content(each: Refill) -> sql.Composed:
 
 
 def _row(of: str, columns: Sequence[str]) -> sql.Composed:
-    return sql.SQL("ROW({})").format(sql.SQL(", ").join(sql.Identifier(of, column) for column in columns))
+    return sql.SQL("ROW({})").format(columns_in(of, columns))
 
 
 def _same_key(each: Refill) -> sql.Composed:
-    return sql.SQL(" AND ").join(sql.SQL("target.{0} = source.{0}").format(sql.Identifier(key)) for key in each.keys)
+    return same_key(each.keys, "target", "source")
 
 
 def _emptied(column: str) -> sql.Composed:

@@ -7,15 +7,18 @@ from typing import NamedTuple
 
 from psycopg import sql
 
-from firelift.plan import TablePlan
+from firelift.plan import DELETED_AT, TablePlan
 from firelift.postgres.backups import Changes
 from firelift.postgres.connect import Connection
 from firelift.postgres.control import saved_tables
-from firelift.postgres.ddl import add_columns, columns_of
+from firelift.postgres.ddl import add_columns, add_mark, columns_of
 from firelift.postgres.fit import StandingTable
 from firelift.postgres.foreign_keys import ForeignKey, add_foreign_key, drop, foreign_keys_of, is_ours, orphans, refuse_broken
+from firelift.postgres.merge import Merge
 from firelift.postgres.queries import QUERY
 from firelift.postgres.refill import Refill, refill
+from firelift.postgres.retype import retype
+from firelift.postgres.touched import Touched
 
 
 class Refresh(NamedTuple):
@@ -23,6 +26,8 @@ class Refresh(NamedTuple):
 
     plan: TablePlan
     standing: StandingTable
+    merge: Merge | None = None
+    """How the staged rows are merged into the table's own; None where they replace all of them."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -31,6 +36,33 @@ class Refresh(NamedTuple):
     @property
     def missing(self) -> tuple[str, ...]:
         return tuple(name for name in self.columns if name not in self.standing.columns)
+
+    @property
+    def retyped(self) -> tuple[str, ...]:
+        return self.merge.retyped(self.plan) if self.merge else ()
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """Every column that the table gets."""
+        return (*self.missing, DELETED_AT) if self.merge and self.merge.adds_mark else self.missing
+
+    def staged(self, staging: str) -> Touched:
+        """The keys of the rows that are written, and of those that go."""
+        gone = (self.merge.gone.table,) if self.merge and self.merge.gone.table else ()
+        return Touched(staging, (self.plan.table, *gone), self.plan.keys)
+
+
+class Wanted(NamedTuple):
+    """A foreign key of ours that is to stand."""
+
+    source: str
+    columns: tuple[str, ...]
+    references: str
+    referenced: tuple[str, ...]
+
+    @property
+    def relation(self) -> tuple[str, tuple[str, ...], str]:
+        return self.source, self.columns, self.references
 
 
 def lock(connection: Connection, schema: str, refreshes: Sequence[Refresh]) -> None:
@@ -42,25 +74,35 @@ def lock(connection: Connection, schema: str, refreshes: Sequence[Refresh]) -> N
     if not refreshes:
         return
     names = sorted(each.plan.table for each in refreshes)
-    mode = "ACCESS EXCLUSIVE" if any(each.missing for each in refreshes) or _must_alter_keys(connection, schema, names) else "EXCLUSIVE"
+    mode = (
+        "ACCESS EXCLUSIVE"
+        if any(each.added or each.retyped for each in refreshes) or _must_alter_keys(connection, schema, names)
+        else "EXCLUSIVE"
+    )
     listed = sql.SQL(", ").join(sql.Identifier(schema, name) for name in names)
     connection.execute(sql.SQL("LOCK TABLE {} IN {} MODE").format(listed, sql.SQL(mode)))
 
 
 def refresh(connection: Connection, staging: str, schema: str, refreshes: Sequence[Refresh]) -> dict[str, Changes]:
-    """Replaces the rows; returns what else was changed, by table.
+    """Replaces the rows, or merges the staged ones with them; returns what else was changed, by table.
 
-    New columns of the plan are added; those that the plan no longer has become NULL; the user's own stay. A foreign key of ours that the
-    new rows would break is dropped, as it would not be made either; one of the user's must hold.
+    New columns of the plan are added, and others get the type that the plan has now; those that the plan no longer has become NULL in
+    every row that is written; the user's own stay. A foreign key of ours that the new rows would break is dropped, as it would not be
+    made either; one of the user's must hold. Raises CannotRetype, NotRewritten, and the errors of `refill`.
     """
     if not refreshes:
         return {}
     published = [saved.plan for saved in saved_tables(connection, schema).values()]
     for each in refreshes:
-        if each.missing:
-            connection.execute(add_columns(each.plan, schema, each.missing))
+        _add_columns(connection, schema, each)
+    changes = {each.plan.table: _changes(each) for each in refreshes}
+    # Before any row is written: PostgreSQL alters no table on which foreign keys are still to be checked.
+    for each in refreshes:
+        if each.retyped:
+            dropped = _drop_hindering(connection, schema, each)
+            retyped = retype(connection, schema, each.plan, each.retyped, each.staged(staging))
+            changes[each.plan.table] = _with(changes[each.plan.table], columns_retyped=retyped, foreign_keys_dropped=dropped)
     refills = {each.plan.table: _refill(staging, schema, each, published) for each in refreshes}
-    changes = {each.plan.table: Changes(columns_added=each.missing) for each in refreshes}
     after = {each.plan.table: refills[each.plan.table].image(_others(each)) for each in refreshes}
     others = []
     for key in foreign_keys_of(connection, schema, list(refills)):
@@ -73,15 +115,38 @@ def refresh(connection: Connection, staging: str, schema: str, refreshes: Sequen
     refuse_broken(connection, others, schema, after)
     refill(connection, list(refills.values()))
     for each in refreshes:
-        connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, each.plan.table)))
+        # A merge of a few rows leaves the statistics as good as they were.
+        if each.merge is None or each.added or each.retyped:
+            connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, each.plan.table)))
     return changes
 
 
-def add_foreign_keys(connection: Connection, schema: str, staged: Sequence[ForeignKey], changes: dict[str, Changes]) -> None:
-    """Makes the foreign keys that stood in staging and do not stand in the target; notes those of refreshed tables in `changes`."""
-    tables = {key.source for key in staged}
+def _add_columns(connection: Connection, schema: str, each: Refresh) -> None:
+    if each.missing:
+        connection.execute(add_columns(each.plan, schema, each.missing))
+    if each.merge and each.merge.adds_mark:
+        connection.execute(add_mark(schema, each.plan.table))
+
+
+def _changes(each: Refresh) -> Changes:
+    return Changes(columns_added=each.added, keys=each.plan.keys if each.merge else ())
+
+
+def _drop_hindering(connection: Connection, schema: str, each: Refresh) -> tuple[ForeignKey, ...]:
+    """Foreign keys of ours whose column will no longer hold what they need."""
+    keys = [key for key in foreign_keys_of(connection, schema, [each.plan.table]) if is_ours(key)]
+    own = [key for key in keys if (key.source_schema, key.source) == (schema, each.plan.table)]
+    hindering = [key for key in own if {*key.columns} & {*each.retyped}]
+    for key in hindering:
+        drop(connection, key)
+    return tuple(hindering)
+
+
+def add_foreign_keys(connection: Connection, schema: str, wanted: Sequence[Wanted], changes: dict[str, Changes]) -> None:
+    """Makes the foreign keys that do not stand in the target; notes those of tables in `changes`."""
+    tables = {key.source for key in wanted}
     standing = {(key.relation, key.references_schema) for key in foreign_keys_of(connection, schema, list(tables))}
-    for key in staged:
+    for key in wanted:
         if (key.relation, schema) in standing:
             continue
         index = _add_index(connection, schema, key)
@@ -108,11 +173,21 @@ def _others(each: Refresh) -> list[str]:
 def _refill(staging: str, schema: str, each: Refresh, published: Sequence[TablePlan]) -> Refill:
     before = next((plan for plan in published if (plan.collection, plan.table) == (each.plan.collection, each.plan.table)), None)
     once = [name for name, _ in before.target_columns()] if before else []
-    emptied = tuple(name for name in once if name in _others(each) and not each.standing.columns[name].generated)
-    return Refill(staging, schema, each.plan.table, each.plan.keys, each.columns, emptied)
+    if each.merge:
+        marks = each.merge.before.marks_deleted
+        return Refill(
+            staging, schema, each.plan.table, each.plan.keys, each.columns, _emptied(each, once), gone=each.merge.gone, unmarks=marks
+        )
+    if before and before.marks_deleted:
+        once.append(DELETED_AT)
+    return Refill(staging, schema, each.plan.table, each.plan.keys, each.columns, _emptied(each, once))
 
 
-def _add_index(connection: Connection, schema: str, key: ForeignKey) -> str | None:
+def _emptied(each: Refresh, once: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in once if name in _others(each) and not each.standing.columns[name].generated)
+
+
+def _add_index(connection: Connection, schema: str, key: Wanted) -> str | None:
     standing = connection.execute(QUERY["leading_indexes"], {"schema": schema, "table": key.source}).fetchall()
     if any(tuple(columns[: len(key.columns)]) == key.columns for (columns,) in standing):
         return None

@@ -103,3 +103,14 @@ FROM pg_index
 JOIN pg_class AS class ON class.oid = indrelid
 JOIN pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relname = %(table)s AND indisvalid AND indpred IS NULL
+
+-- name: column_type
+-- A column's type with its collation, as ALTER COLUMN … TYPE takes it, and whether it refuses NULL.
+SELECT format_type(atttypid, atttypmod) || coalesce(' COLLATE ' || quote_ident(space.nspname) || '.' || quote_ident(collname), ''), attnotnull
+FROM pg_attribute
+JOIN pg_type AS type ON type.oid = atttypid
+LEFT JOIN pg_collation AS sorting ON sorting.oid = attcollation AND attcollation <> typcollation
+LEFT JOIN pg_namespace AS space ON space.oid = collnamespace
+WHERE attrelid = (SELECT class.oid FROM pg_class AS class JOIN pg_namespace AS here ON here.oid = relnamespace
+                  WHERE nspname = %(schema)s AND relname = %(table)s AND relkind IN ('r', 'p'))
+    AND attname = %(column)s AND attnum > 0 AND NOT attisdropped

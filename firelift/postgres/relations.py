@@ -8,7 +8,7 @@ from psycopg import sql
 
 from firelift.plan import TablePlan
 from firelift.postgres.connect import Connection
-from firelift.postgres.constraints import Orphan, Relation, orphaned, orphans_of, relations_of
+from firelift.postgres.constraints import CheckedRelation, Orphan, Relation, orphaned, orphans_of, relations_of
 from firelift.postgres.errors import translated
 from firelift.postgres.fit import StandingTable, standing_tables
 from firelift.postgres.queries import QUERY
@@ -39,8 +39,16 @@ def check_relations(connection: Connection, schema: str, tables: Sequence[TableP
     keys_of = {table.table: table.keys for table in tables}
     for relation in relations_of(tables):
         if _stands(relation, keys_of[relation.table], standing):
-            keyed = (relation.table, relation.columns, relation.references, relation.referenced) in foreign_keys
+            keyed = relation.ends in foreign_keys
             yield _check(connection, schema, relation, keys_of[relation.table], keyed)
+
+
+def checked_again(connection: Connection, schema: str, relation: Relation, keys: Sequence[str]) -> CheckedRelation:
+    """A relation as its tables are now. Where a foreign key stands that holds for every row there is nothing to count."""
+    if relation.ends in _validated_foreign_keys(connection, schema):
+        return CheckedRelation(**relation.model_dump(), orphans=0, examples=(), created=True)
+    orphans, examples = orphans_of(connection, schema, relation, keys)
+    return CheckedRelation(**relation.model_dump(), orphans=orphans, examples=examples, created=False)
 
 
 def _validated_foreign_keys(connection: Connection, schema: str) -> set[ForeignKeyed]:

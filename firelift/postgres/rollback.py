@@ -19,7 +19,8 @@ from firelift.postgres.errors import translated
 from firelift.postgres.fit import StandingTable, standing_tables
 from firelift.postgres.foreign_keys import add_again, foreign_keys_of, refuse_broken
 from firelift.postgres.queries import QUERY
-from firelift.postgres.refill import Refill, refill
+from firelift.postgres.refill import Gone, Refill, refill
+from firelift.postgres.retype import CannotRetype, require_again, retype_back
 from firelift.postgres.staging import drop_staging
 
 ROLLED_BACK = "rolled_back"
@@ -73,6 +74,7 @@ class Restored(Frozen):
     table: str
     action: Action
     rows: int | None = None
+    """Of a merged table: the rows that the migration had touched and that were there before it; all others are as they were."""
     digest: str | None = None
 
 
@@ -109,7 +111,11 @@ def rollback(connection: Connection, migration_id: str, *, force: bool = False) 
             return receipt.model_copy(update={"already": True})
         overridden = _take_back(connection, migration_id, kept, made_schema, force=force)
         drop_staging(connection, migration_id)
-        tables = tuple(Restored(table=each.name, action=each.action, rows=each.rows_before, digest=each.digest_before) for each in kept)
+        tables = tuple(
+            Restored(table=each.name, action=each.action, rows=each.rows_before, digest=each.digest_before)
+            for each in kept
+            if not each.only_moved_on
+        )
         done = RolledBack(
             migration_id=migration_id, tables=tables, staging_dropped=staged, overridden=tuple(overridden), app_config=app_config
         )
@@ -145,19 +151,22 @@ def _take_back(
     if not kept:
         _drop_made_schema(connection, made_schema)
         return []
+    kept = [each for each in kept if not each.only_moved_on]
     standing = {each.name: found for each in kept for found in standing_tables(connection, each.target_schema, [each.table]).values()}
     _lock(connection, [each for each in kept if each.name in standing])
     created = [each for each in kept if each.action == "created" and each.name in standing]
-    replaced = [each for each in kept if each.action == "replaced"]
+    altered = [each for each in kept if each.action != "created" and each.name in standing]
+    replaced = [each for each in kept if each.backup_schema]
     _refuse_unrestorable(replaced, standing)
     changed = changed_tables(connection, [*replaced, *created], standing)
     if changed and not force:
         raise ChangedSince(migration_id=migration_id, changed="; ".join(map(str, changed)))
     try:
-        _drop_added_foreign_keys(connection, replaced)
+        _drop_added_foreign_keys(connection, altered)
         _drop_tables(connection, created)
+        _retype_back(connection, replaced)
         _restore_rows(connection, replaced, standing)
-        _drop_additions(connection, replaced, standing)
+        _drop_additions(connection, altered, standing)
         for key in (key for each in replaced for key in each.changes.foreign_keys_dropped):
             add_again(connection, key)
         _refuse_differences(connection, replaced)
@@ -191,6 +200,8 @@ def _refuse_unrestorable(replaced: Sequence[KeptTable], standing: dict[str, Stan
             raise CannotRestore(table=each.name, why=f"without the columns {', '.join(gone)}", old_rows=where)
         if table.obstacle or not table.primary_key:
             raise CannotRestore(table=each.name, why=table.obstacle or "it has no primary key any more", old_rows=where)
+        if each.changes.keys and table.primary_key != each.changes.keys:
+            raise CannotRestore(table=each.name, why="it has another primary key", old_rows=where)
 
 
 def _drop_added_foreign_keys(connection: Connection, replaced: Sequence[KeptTable]) -> None:
@@ -204,6 +215,15 @@ def _drop_tables(connection: Connection, created: Sequence[KeptTable]) -> None:
     if created:
         listed = sql.SQL(", ").join(sql.Identifier(each.target_schema, each.table) for each in created)
         connection.execute(sql.SQL("DROP TABLE {}").format(listed))
+
+
+def _retype_back(connection: Connection, replaced: Sequence[KeptTable]) -> None:
+    for each in replaced:
+        try:
+            retype_back(connection, each.target_schema, each.table, each.changes.columns_retyped)
+        except CannotRetype as error:
+            why = f"{error.facts['column']}: {error.facts['hindrance']}"
+            raise CannotRestore(table=each.name, why=why, old_rows=f"{each.backup_schema}.{each.table}") from error
 
 
 def _restore_rows(connection: Connection, replaced: Sequence[KeptTable], standing: dict[str, StandingTable]) -> None:
@@ -222,6 +242,8 @@ def _restore_rows(connection: Connection, replaced: Sequence[KeptTable], standin
     keys = foreign_keys_of(connection, schema, list(tables))
     refuse_broken(connection, [key for key in keys if not (key.source_schema == schema and key.source in tables)], schema, after)
     refill(connection, list(refills.values()))
+    for each in replaced:
+        require_again(connection, schema, each.table, each.changes.columns_retyped)
 
 
 def _refill(each: KeptTable, table: StandingTable) -> Refill:
@@ -233,6 +255,7 @@ def _refill(each: KeptTable, table: StandingTable) -> Refill:
         keys=table.primary_key,
         columns=tuple(column.name for column in columns if not column.always_identity),
         inserted=tuple(column.name for column in columns if column.always_identity),
+        gone=Gone(str(each.backup_schema), each.changes.inserted) if each.changes.inserted else None,
     )
 
 
@@ -247,7 +270,7 @@ def _drop_additions(connection: Connection, replaced: Sequence[KeptTable], stand
 
 def _refuse_differences(connection: Connection, replaced: Sequence[KeptTable]) -> None:
     for each in replaced:
-        found = digest(connection, each.target_schema, each.table, each.columns)
+        found = digest(connection, each.target_schema, each.table, each.columns, each.touched)
         if (found.rows, found.value) != (each.rows_before, each.digest_before):
             raise RollbackDiffers(table=each.name, rows=found.rows, rows_before=each.rows_before)
 

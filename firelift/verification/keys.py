@@ -40,7 +40,7 @@ def compare_keys(
 def _found(sides: Sides, table: TablePlan, archived: Archived, rows: int, documents: int, already: frozenset[str]) -> Iterator[Difference]:
     if rows != documents:
         yield Difference(table=table.table, key="*", what="number of rows", expected=str(documents), found=str(rows))
-    known = np.unique(np.fromiter(map(_number, _archived_keys(sides.run, table.collection, archived)), np.uint64))
+    known = numbers_of(_archived_keys(sides.run, table.collection, archived))
     met = np.zeros(len(known), np.bool_)
     yield from _unknown(sides, table, known, met)
     if not sides.whole:
@@ -49,7 +49,7 @@ def _found(sides: Sides, table: TablePlan, archived: Archived, rows: int, docume
 
 def _unknown(sides: Sides, table: TablePlan, known: Any, met: Any) -> Iterator[Difference]:
     for keys in read_keys(kept_open(sides.url, sides.session, read_only=True), sides.schema, table):
-        for key, place in zip(keys, _places(keys, known), strict=True):
+        for key, place in zip(keys, places_among(keys, known), strict=True):
             if place is None or met[place]:
                 expected = "no document of this key" if place is None else "one row of this key"
                 yield _difference(table, key, "unexpected row", expected, f"{'a' if place is None else 'another'} row {_quoted(key)}")
@@ -59,15 +59,21 @@ def _unknown(sides: Sides, table: TablePlan, known: Any, met: Any) -> Iterator[D
 
 def _missing(run: Path, table: TablePlan, archived: Archived, known: Any, met: Any) -> Iterator[Difference]:
     for key in _archived_keys(run, table.collection, archived):
-        [place] = _places([key], known)
+        [place] = places_among([key], known)
         if place is not None and not met[place]:
             yield _difference(table, key, "missing row", f"a row {_quoted(key)}", "no row")
 
 
-def _places(keys: Sequence[Key], known: Any) -> list[int | None]:
-    numbers = np.fromiter(map(_number, keys), np.uint64, len(keys))
+def numbers_of(keys: Iterable[Key]) -> Any:
+    """The numbers of these keys, sorted, each once: 8 bytes a key."""
+    return np.unique(np.fromiter(map(number_of, keys), np.uint64))
+
+
+def places_among(keys: Sequence[Key], known: Any) -> list[int | None]:
+    """Where the number of each key stands among these, which are sorted; None where it does not."""
     if not len(known):
         return [None] * len(keys)
+    numbers = np.fromiter(map(number_of, keys), np.uint64, len(keys))
     places = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
     return [int(place) if same else None for place, same in zip(places, known[places] == numbers, strict=True)]
 
@@ -86,7 +92,8 @@ def keys_at(run: Path, collection: str, chunk: str, archived: Path, places: Sequ
     return (key for place, key in enumerate(keys) if wanted is None or place in wanted)
 
 
-def _number(key: Key) -> int:
+def number_of(key: Key) -> int:
+    """64 bits that stand for a key: two keys have the same in 1 of 2^64 cases."""
     return int.from_bytes(hashlib.blake2b(_joined(key).encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 

@@ -112,7 +112,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], cwd: Path = CHEC
 
 @contextmanager
 def prefect_server(home: Path, database: str | None = None) -> Iterator[str]:
-    """The API's URL of a Prefect server as an operator starts it, with a home of its own; on SQLite unless a PostgreSQL database is named."""
+    """The API's URL of a Prefect server as an operator starts it, with a home of its own; on SQLite unless given a PostgreSQL URL."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     command = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]

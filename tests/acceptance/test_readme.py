@@ -11,8 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+import psycopg
 import pytest
+from psycopg import sql
 
+from firelift.local.writer import delete_documents
 from tests.acceptance.operator import PROGRAMS, Operator, is_untouched
 from tests.acceptance.prefect_world import CHECKOUT, schemas_of, tables_of
 from tests.faults.migrating import start
@@ -73,8 +76,16 @@ def is_verifying(block: Block) -> bool:
     return block.language == "bash" and block.text in section("Is it all there?")
 
 
+def is_keeping_in_step(block: Block) -> bool:
+    return block.language == "bash" and block.text in section("Keep it in step")
+
+
+def is_trying(block: Block) -> bool:
+    return block.language == "bash" and block.text in section("Try it first")
+
+
 def is_migrating(block: Block) -> bool:
-    others = (is_make, is_deploying, is_mending, is_verifying)
+    others = (is_make, is_deploying, is_mending, is_verifying, is_keeping_in_step, is_trying)
     return block.language == "bash" and not any(kind(block) for kind in others)
 
 
@@ -104,6 +115,8 @@ KINDS: list[Callable[[Block], bool]] = [
     is_deploying,
     is_verifying,
     is_mending,
+    is_keeping_in_step,
+    is_trying,
     is_migrating,
     is_mapping,
     is_pandas,
@@ -213,6 +226,50 @@ def test_what_the_readme_says_for_a_proof(operator: Operator, database_url: str)
         assert "All expectations are met." in said.out or "Completed: every document" in said.out
     results = somebody.workspace / "verification-results"
     assert all((results / name).is_file() for name in ("verification.json", "differences.csv", "data-docs/index.html"))
+
+
+def test_what_the_readme_says_to_keep_it_in_step(emulator_host: str, prefect_api: str, database_url: str, tmp_path: Path) -> None:
+    """What was deleted, changed and made while nothing was running is as it should be after the next run; another one does nothing."""
+    (block,) = those(is_keeping_in_step)
+    with new_source(emulator_host) as source:
+        write(source, APP)
+        surroundings = {"FIRESTORE_EMULATOR_HOST": emulator_host, "GOOGLE_CLOUD_PROJECT": source.project, "PREFECT_API_URL": prefect_api}
+        somebody = Operator(tmp_path, {**surroundings, "DATABASE_URL": database_url})
+        assert somebody.firelift("migrate").code == 0
+        delete_documents(emulator_host, source.name, ["users/bob"])
+        write(source, {"users/ada": {"name": "Ada Lovelace"}, "users/cy": {"name": "Cy"}})
+        planned, done = (somebody.run(["bash", "-euo", "pipefail", "-c", line]) for line in block.lines)
+        assert (planned.code, done.code) == (0, 0), planned.err + done.err
+        assert "Nothing has been written to the target." in planned.out
+        with psycopg.connect(database_url) as connection:
+            assert connection.execute("SELECT id, name FROM users ORDER BY id").fetchall() == [("ada", "Ada Lovelace"), ("cy", "Cy")]
+            assert connection.execute("SELECT users_id, id FROM users_orders").fetchall() == [("bob", "1")]
+        before = versions_of_rows(database_url)
+        again = somebody.run(["bash", "-euo", "pipefail", "-c", block.lines[-1]])
+        assert again.code == 0, again.err
+        assert "nothing has changed" in again.out
+        report = json.loads((somebody.workspace / "final-migration-report.json").read_text())
+        assert report["increment"]["totals"] == {**report["increment"]["totals"], "new": 0, "changed": 0, "gone": 0, "unchanged": 4}
+        assert versions_of_rows(database_url) == before
+
+
+def versions_of_rows(database_url: str) -> list[tuple[str, str, str]]:
+    """Table, place and transaction of every row: other ones as soon as anybody has written it again, even with the same content."""
+    with psycopg.connect(database_url) as connection:
+        return [
+            (table, str(place), str(transaction))
+            for table in sorted(tables_of(database_url))
+            for place, transaction in connection.execute(sql.SQL("SELECT ctid, xmin FROM {} ORDER BY 1").format(sql.Identifier(table)))
+        ]
+
+
+def test_what_the_readme_says_for_a_trial(operator: Operator, database_url: str) -> None:
+    (block,) = those(is_trying)
+    somebody = Operator(operator.directory / "trying", {**operator.variables, "DATABASE_URL": database_url})
+    said = somebody.run(["bash", "-euo", "pipefail", "-c", block.text])
+    assert said.code == 0, said.err
+    assert schemas_of(database_url) == ["firelift", "public"]
+    assert tables_of(database_url) == {}
 
 
 def assert_working_directory_is_as_shown(workspace: Path) -> None:

@@ -68,7 +68,7 @@ class Arrival:
     @cached_property
     def documents(self) -> dict[str, Document]:
         """Firestore's own answer at the read time, read without any code of the engine."""
-        return {_below(document.name): document for document in _everything(self.source, self.validated.read_time)}
+        return {below(document.name): document for document in everything(self.source, self.validated.read_time)}
 
     @cached_property
     def rows(self) -> dict[str, dict[str, Any]]:
@@ -89,7 +89,7 @@ class Arrival:
         columns = [name for name, _ in table.target_columns()]
         for row in read_rows(connection, "public", table):
             document = decode(row)
-            yield _below(document.name), dict(zip(columns, row, strict=True)), document
+            yield below(document.name), dict(zip(columns, row, strict=True)), document
 
     @cached_property
     def rejects(self) -> dict[str, dict[str, Any]]:
@@ -241,7 +241,7 @@ def new_database(server: PostgresServer) -> Iterator[str]:
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _everything(source: Source, read_time: str) -> Iterator[Document]:
+def everything(source: Source, read_time: str) -> Iterator[Document]:
     """Every document at any depth, as the server sends it."""
     moment = Timestamp()
     moment.FromJsonString(read_time)
@@ -258,7 +258,7 @@ def _everything(source: Source, read_time: str) -> Iterator[Document]:
                 yield response.document
 
 
-def _below(name: str) -> str:
+def below(name: str) -> str:
     return name.split("/documents/", 1)[1]
 
 

@@ -1,0 +1,221 @@
+"""Rewriting: rows of a published table back into documents, so that they can be transformed by the plan that the table has now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from firelift.archive import RangeArchive, file_name, ranges
+from firelift.files import storage_errors, write_whole
+from firelift.firestore.values import Document
+from firelift.increment import gone_directory
+from firelift.paths import collection_of, ids_of
+from firelift.phases.extraction import ChunkWriter, Progress
+from firelift.plan import Frozen, TablePlan
+from firelift.postgres.connect import Connection
+from firelift.postgres.marked import read_marked
+from firelift.postgres.read import read_rows
+from firelift.postgres.reading import reading
+from firelift.profile import Profiler, profile_to_json
+from firelift.receipts import Rewritten
+from firelift.transform import compile_decoder
+from firelift.transform.decode import Row
+from firelift.verification.keys import Key, numbers_of, places_among
+from firelift.workers import Workers
+
+# Extraction's ranges count from 0 and are four a worker at most: theirs and ours are never the same.
+FIRST_RANGE = 5000
+
+A_BATCH = 1000
+
+
+def rewrite(
+    workers: Workers,
+    url: str,
+    session: str,
+    schema: str,
+    before: TablePlan,
+    database: str,
+    run: Path,
+    root: str,
+    batch_size: int,
+    progress: Progress,
+    *,
+    leave_out_gone: bool,
+) -> Rewritten:
+    """Archives, below its root collection, the document of every row that is not archived as new or changed; marked rows' too.
+
+    `before` is the plan by which the rows were written. `leave_out_gone`: the rows of documents that are gone will go, and need not be
+    rewritten. What a killed attempt left is made anew, what a finished one made stays. Raises UnreadableRow (table, key) for a row that
+    stands for no document.
+    """
+    arguments = (url, session, schema, before, database, run, root, batch_size, leave_out_gone)
+    return workers.call(rewrite_table, *arguments, report=lambda said: progress(*said))
+
+
+def rewrite_table(
+    url: str,
+    session: str,
+    schema: str,
+    before: TablePlan,
+    database: str,
+    run: Path,
+    root: str,
+    batch_size: int,
+    leave_out_gone: bool,
+    report: Callable[[Any], None],
+) -> Rewritten:
+    """`rewrite`, in a worker."""
+    directory = run / "archive" / file_name(root)
+    claim = _claimed(directory, before.collection)
+    if claim.done is not None:
+        report((claim.done.documents, claim.done.bytes))
+        return claim.done
+    present, departed = (RangeArchive(directory, number) for number in claim.ranges)
+    _clear(present)
+    _clear(departed)
+    writers = _Writers(present, departed, database, batch_size, report)
+    with reading(url, session) as connection:
+        fates = _Fates(connection, schema, before, run, directory, leave_out_gone)
+        decode = compile_decoder(before, database)
+        # Marked rows are rows of the table, whatever they stand for.
+        whole = before.model_copy(update={"marks_deleted": False})
+        for rows in _batches(read_rows(connection, schema, whole)):
+            for row, fate in zip(rows, fates.of(rows), strict=True):
+                writers.take(decode, row, fate)
+    writers.close()
+    done = _receipt(before.collection, present, departed, writers.left_out)
+    write_whole(_claim_file(directory, before.collection), _Claim(ranges=claim.ranges, done=done).model_dump_json())
+    return done
+
+
+class _Claim(Frozen):
+    """Which ranges of the archive are a table's, and what is in them once they are whole."""
+
+    ranges: tuple[int, int]
+    done: Rewritten | None = None
+
+
+def _claim_file(directory: Path, collection: str) -> Path:
+    return directory / f"rewritten-{file_name(collection)}.json"
+
+
+def _claimed(directory: Path, collection: str) -> _Claim:
+    """The claim that stands, or a new one."""
+    file = _claim_file(directory, collection)
+    if file.is_file():
+        return _Claim.model_validate_json(file.read_text())
+    with storage_errors(directory):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    claim = _Claim(ranges=(_new_range(directory), _new_range(directory)))
+    write_whole(file, claim.model_dump_json())
+    return claim
+
+
+def _new_range(directory: Path) -> int:
+    """A number that is nobody's, whoever looks for one at the same time."""
+    number = FIRST_RANGE
+    while True:
+        listing = RangeArchive(directory, number).listing
+        with storage_errors(listing):
+            try:
+                listing.touch(mode=0o600, exist_ok=False)
+            except FileExistsError:
+                number += 1
+            else:
+                return number
+
+
+def _clear(archive: RangeArchive) -> None:
+    with storage_errors(archive.listing):
+        # First the list: chunks that are not in it do not count.
+        archive.listing.write_bytes(b"")
+        for chunk in archive.directory.glob(f"{archive.number:04}-*.parquet"):
+            chunk.unlink()
+        archive.profile.unlink(missing_ok=True)
+
+
+class _Fates:
+    """Which rows are rewritten, by the numbers of their keys: 8 bytes for each that is new, changed, gone or marked."""
+
+    def __init__(self, connection: Connection, schema: str, before: TablePlan, run: Path, directory: Path, leave_out_gone: bool) -> None:
+        self._keys, self._leave_out_gone = len(before.keys), leave_out_gone
+        self._archived = numbers_of(_archived_keys(directory, before.collection))
+        self._gone = numbers_of(_gone_keys(run, before))
+        self._marked = numbers_of(read_marked(connection, schema, before))
+
+    def of(self, rows: list[Row]) -> Iterator[str]:
+        """`left out`, `departed` or `present`, a row each."""
+        keys: list[Key] = [tuple(row[: self._keys]) for row in rows]
+        known = (places_among(keys, numbers) for numbers in (self._archived, self._gone, self._marked))
+        for archived, gone, marked in zip(*known, strict=True):
+            if archived is not None or (gone is not None and self._leave_out_gone):
+                yield "left out"
+            else:
+                yield "present" if gone is None and marked is None else "departed"
+
+
+def _archived_keys(directory: Path, collection: str) -> Iterator[Key]:
+    for part in ranges(directory):
+        for chunk in part.chunks():
+            paths: list[str] = pq.read_table(part.path(chunk), columns=["path"])["path"].to_pylist()
+            yield from (tuple(ids_of(path)) for path in paths if collection_of(path) == collection)
+
+
+def _gone_keys(run: Path, table: TablePlan) -> Iterator[Key]:
+    for file in sorted(gone_directory(run, table.collection).glob("*.parquet")):
+        columns = pq.read_table(file, columns=list(table.keys))
+        yield from zip(*(columns[key].to_pylist() for key in table.keys), strict=True)
+
+
+def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while batch := list(islice(rows, A_BATCH)):
+        yield batch
+
+
+class _Writers:
+    """Documents into the two ranges of a table: those that Firestore has, and those that only rows stand for any more."""
+
+    def __init__(
+        self, present: RangeArchive, departed: RangeArchive, database: str, batch_size: int, report: Callable[[Any], None]
+    ) -> None:
+        self._below = len(f"{database}/documents/")
+        self._targets = {
+            fate: (ChunkWriter(archive, 0, batch_size, report), Profiler(database), archive)
+            for fate, archive in (("present", present), ("departed", departed))
+        }
+        self.left_out = 0
+
+    def take(self, decode: Callable[[Row], Document], row: Row, fate: str) -> None:
+        if fate == "left out":
+            self.left_out += 1
+            return
+        writer, profiler, _ = self._targets[fate]
+        document = decode(row)
+        path = document.name[self._below :]
+        profiler.see(collection_of(path), document)
+        writer.add(path, document.SerializeToString(), document)
+
+    def close(self) -> None:
+        for writer, profiler, archive in self._targets.values():
+            writer.close()
+            write_whole(archive.profile, json.dumps(profile_to_json(profiler.profile)))
+
+
+def _receipt(collection: str, present: RangeArchive, departed: RangeArchive, left_out: int) -> Rewritten:
+    gone = departed.chunks()
+    chunks = [*present.chunks(), *gone]
+    return Rewritten(
+        collection=collection,
+        documents=sum(chunk.documents for chunk in chunks),
+        bytes=sum(chunk.bytes for chunk in chunks),
+        chunks=len(chunks),
+        departed=sum(chunk.documents for chunk in gone),
+        departed_chunks=f"{departed.directory.name}/{departed.number:04}-",
+        left_out=left_out,
+    )

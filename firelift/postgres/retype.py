@@ -1,0 +1,111 @@
+"""Gives columns another type while every row is written anew, and takes that back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+
+from firelift.errors import FireliftError
+from firelift.plan import PgType, TablePlan
+from firelift.postgres.backups import Retyped
+from firelift.postgres.connect import Connection
+from firelift.postgres.queries import QUERY
+from firelift.postgres.touched import Touched, same_key
+
+
+class CannotRetype(FireliftError):
+    """A column must get another type, and something of yours that hangs on it does not allow that."""
+
+    mendable = True
+    remedy = (
+        "Drop what is named, go on with --resume, and make it anew for the new type; or start a run with --schema-changes freeze, "
+        "which leaves the columns as they are."
+    )
+
+
+class NotRewritten(FireliftError):
+    """A column must get another type, and the target has rows that this run has not written anew."""
+
+    remedy = "Nothing was changed. Start a new run: the target was written to while this one went on."
+
+
+def retype(connection: Connection, schema: str, plan: TablePlan, columns: Sequence[str], staged: Touched) -> tuple[Retyped, ...]:
+    """Gives the columns the plan's types; returns what is needed to take that back. Call it in a transaction that has locked the table.
+
+    What stands in the columns afterwards has the type and nothing more: all rows must be among the staged ones, which are to be written.
+    """
+    table = sql.Identifier(schema, plan.table)
+    others = sql.SQL("SELECT count(*) FROM {} AS target WHERE NOT EXISTS (SELECT FROM ({}) AS staged WHERE {})")
+    left = connection.execute(others.format(table, staged.all(), same_key(plan.keys, "target", "staged"))).fetchone()
+    if left and left[0]:
+        raise NotRewritten(table=f"{schema}.{plan.table}", rows=left[0], columns=", ".join(columns))
+    types = dict(plan.target_columns())
+    before = tuple(_retyped(connection, schema, plan.table, column) for column in columns)
+    for column in columns:
+        with hindered(f"{schema}.{plan.table}", column, types[column]):
+            _alter(connection, table, column, sql.SQL(types[column]), _converted(column, types[column]))
+    return before
+
+
+def retype_back(connection: Connection, schema: str, table: str, columns: Sequence[Retyped]) -> None:
+    """Gives the columns their old types, and NULL in every row: the old values come from the backup."""
+    name = sql.Identifier(schema, table)
+    for each in columns:
+        with hindered(f"{schema}.{table}", each.column, each.before):
+            column, spelled = sql.Identifier(each.column), sql.SQL(each.before)
+            if each.required:
+                connection.execute(sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL").format(name, column))
+            bare = sql.SQL(each.before.split(" COLLATE ")[0])
+            _alter(connection, name, each.column, spelled, sql.SQL("NULL::{}").format(bare))
+
+
+def require_again(connection: Connection, schema: str, table: str, columns: Sequence[Retyped]) -> None:
+    """Once the old values are back: what was NOT NULL is so again."""
+    for each in columns:
+        if each.required:
+            alter = sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL")
+            connection.execute(alter.format(sql.Identifier(schema, table), sql.Identifier(each.column)))
+
+
+@contextmanager
+def hindered(table: str, column: str, wanted: str) -> Iterator[None]:
+    """Turns what PostgreSQL says of views, policies, constraints and defaults that hang on a column into CannotRetype."""
+    try:
+        yield
+    except _HINDRANCES as error:
+        # The detail names the view or policy; that of a constraint quotes a row.
+        detail = error.diag.message_detail if isinstance(error, psycopg.errors.FeatureNotSupported) else None
+        said = "; ".join(filter(None, [error.diag.message_primary, detail]))
+        raise CannotRetype(table=table, column=column, type=wanted, hindrance=said) from error
+
+
+_HINDRANCES = (
+    psycopg.errors.FeatureNotSupported,
+    psycopg.errors.DatatypeMismatch,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.DependentObjectsStillExist,
+    psycopg.errors.InvalidForeignKey,
+    psycopg.errors.IndeterminateCollation,
+    psycopg.IntegrityError,
+    psycopg.DataError,
+)
+
+
+def _retyped(connection: Connection, schema: str, table: str, column: str) -> Retyped:
+    row = connection.execute(QUERY["column_type"], {"schema": schema, "table": table, "column": column}).fetchone()
+    assert row is not None, "the table was looked at under its lock"
+    return Retyped(column=column, before=row[0], required=row[1])
+
+
+def _converted(column: str, wanted: PgType) -> sql.Composed:
+    convert = sql.SQL("to_jsonb({})") if wanted == "jsonb" else sql.SQL("{}::" + wanted)
+    return convert.format(sql.Identifier(column))
+
+
+def _alter(connection: Connection, table: sql.Identifier, column: str, wanted: sql.SQL, using: sql.Composed) -> None:
+    alter = sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE {} USING {}")
+    connection.execute(alter.format(table, sql.Identifier(column), wanted, using))

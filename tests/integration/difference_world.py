@@ -1,0 +1,139 @@
+"""What an increment finds: the difference between Firestore and tables that a migration has published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from firelift.archive import file_name, ranges, read_chunk
+from firelift.firestore.changed import Since
+from firelift.firestore.channel import Source
+from firelift.firestore.query import root_range
+from firelift.firestore.values import Document
+from firelift.increment import gone_directory
+from firelift.paths import Selection, collection_of, ids_of
+from firelift.phases.difference import Standing, extract_difference
+from firelift.phases.extraction import read_profile
+from firelift.phases.pre_validation import survey
+from firelift.plan import TablePlan
+from firelift.postgres.connect import Connection, connect
+from firelift.postgres.control import saved_plans
+from firelift.profile import Profile
+from firelift.receipts import Extracted, RootFound, TableChanges
+from firelift.times import microseconds
+from firelift.workers import Workers
+from tests.integration.postgres_world import plan
+from tests.integration.refresh_world import FIRST, migrate
+from tests.integration.way import everything
+
+
+@dataclass(frozen=True)
+class There:
+    """A Firestore database, and a target whose tables hold the keys and times of its documents at `moment`."""
+
+    source: Source
+    url: str
+    moment: datetime
+
+    def connect(self) -> Connection:
+        return connect(self.url, "firelift-test")
+
+
+def published(source: Source, url: str) -> There:
+    """The tables of everything that is in Firestore: published as ever, but without the fields, which nothing here looks at."""
+    moment = survey(source, "now", print).read_time
+    rows: dict[str, list[list[object]]] = {}
+    for document in everything(source, moment):
+        path = document.name.split("/documents/", 1)[1]
+        times = [microseconds(stamp.seconds, stamp.nanos) for stamp in (document.create_time, document.update_time)]
+        rows.setdefault(collection_of(path), []).append([*ids_of(path), *times, None])
+    plans = [plan(collection) for collection in rows]
+    there = There(source, url, datetime.fromisoformat(moment))
+    with closing(there.connect()) as connection:
+        migrate(connection, FIRST, {table.table: rows[table.collection] for table in plans}, plans)
+    return there
+
+
+@dataclass(frozen=True)
+class Found:
+    """The difference of one root collection, read from the files that it left."""
+
+    extracted: Extracted
+    documents: dict[str, Document]
+    """By path, in the order of the archive."""
+    gone: dict[str, list[tuple[str, ...]]]
+    """Keys by collection."""
+    profile: Profile
+    heard: tuple[int, int]
+    """Documents and bytes that `progress` heard of."""
+
+    def counts(self) -> dict[str, tuple[int, int, int, int]]:
+        """Keys, new, changed and gone by collection."""
+        return {change.collection: (change.keys, change.new, change.changed, change.gone) for change in self.extracted.changes}
+
+    def change(self, collection: str) -> TableChanges:
+        return next(change for change in self.extracted.changes if change.collection == collection)
+
+
+def find(
+    there: There,
+    run: Path,
+    root: str = "users",
+    *,
+    since: Since | None = None,
+    selection: Selection | None = None,
+    host: str | None = None,
+    workers: int = 1,
+    batch_size: int = 5000,
+    range_documents: int = 25_000,
+    meanwhile: Callable[[], object] = lambda: None,
+    plans: Callable[[TablePlan], TablePlan] = lambda plan: plan,
+) -> Found:
+    """`meanwhile` is called once the snapshot is chosen and nothing is read yet."""
+    selection = selection or Selection()
+    snapshot = survey(there.source, "now", print)
+    found = next((one for one in snapshot.roots if one.collection_id == root), None)
+    keys = found.keys if found else root_range(root)
+    counted = RootFound(collection=root, start=keys.start, end=keys.end, documents=found.documents if found else 0)
+    with closing(there.connect()) as connection:
+        saved = saved_plans(connection, "public")
+    tables = tuple(plans(plan) for collection, plan in saved.items() if collection.split("/")[0] == root and selection.takes(collection))
+    standing = Standing(there.url, "firelift-test", "public", tables, since)
+    meanwhile()
+    heard: list[tuple[int, int]] = []
+    source = replace(there.source, emulator_host=host or there.source.emulator_host)
+    with Workers(workers) as pool:
+        extracted = extract_difference(
+            pool,
+            source,
+            counted,
+            run,
+            standing,
+            snapshot.read_time,
+            selection,
+            batch_size,
+            range_documents,
+            lambda *said: heard.append(said),
+        )
+    archive = run / "archive" / file_name(root)
+    return Found(
+        extracted,
+        {path: Document.FromString(said) for part in ranges(archive) for c in part.chunks() for path, said in read_chunk(part.path(c))},
+        {plan.collection: gone for plan in tables if (gone := _gone(run, plan))},
+        read_profile(run / "archive", [root]),
+        (sum(documents for documents, _ in heard), sum(size for _, size in heard)),
+    )
+
+
+def _gone(run: Path, plan: TablePlan) -> list[tuple[str, ...]]:
+    keys: list[tuple[str, ...]] = []
+    for file in sorted(gone_directory(run, plan.collection).glob("*.parquet")):
+        table = pq.read_table(file)
+        assert table.column_names == list(plan.keys)
+        keys += zip(*(column.to_pylist() for column in table.columns), strict=True)
+    return keys
