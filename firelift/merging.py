@@ -83,7 +83,7 @@ class KeyMerge:
         """What came of every collection that was met or stands."""
         return {
             collection: TableChanges(
-                collection=collection, keys=side.met + side.new, new=side.new, changed=side.met - side.same, gone=side.gone
+                collection=collection, documents=side.met + side.new, new=side.new, changed=side.met - side.same, gone=side.gone
             )
             for collection, side in self._sides.items()
             if side is not None

@@ -45,8 +45,8 @@ class TableChanges(Receipt):
     """What has changed in one collection since its table was published, as its keys and update times say."""
 
     collection: str
-    keys: int
-    """Documents at the read time; those that were met, where it was not `scanned`."""
+    documents: int
+    """At the read time; those that were met, where it was not `scanned`."""
     new: int
     changed: int
     gone: int

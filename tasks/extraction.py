@@ -64,7 +64,7 @@ def extraction(run: Run, extracted: list[Extracted]) -> PhaseReceipt:
     done = PhaseReceipt(totalRecords=sum(part.documents for part in extracted), collections=len(extracted))
     status.note(reads=sum(part.reads for part in extracted), documentsPassedOver=sum(part.passed for part in extracted))
     if here.is_increment:
-        status.note(keysCompared=sum(change.keys for part in extracted for change in part.changes if change.scanned))
+        status.note(keysCompared=sum(change.documents for part in extracted for change in part.changes if change.scanned))
         if here.settings.schema_changes == "freeze" and (passed := sum(part.passed for part in extracted)):
             told = "documents of collections without a table, or not chosen, were left out"
             status.warn(f"{told}: {passed} (--schema-changes freeze)", "extraction")

@@ -91,7 +91,7 @@ class _Part:
 
     @property
     def keys(self) -> int:
-        return sum(each.keys for each in self.changes)
+        return sum(each.documents for each in self.changes)
 
 
 def extract_difference(
@@ -149,7 +149,7 @@ def _summed(changes: Iterable[TableChanges]) -> tuple[TableChanges, ...]:
     total: dict[str, TableChanges] = {}
     for each in changes:
         known = total.get(each.collection)
-        counts = ("keys", "new", "changed", "gone")
+        counts = ("documents", "new", "changed", "gone")
         total[each.collection] = known.model_copy(update={n: getattr(known, n) + getattr(each, n) for n in counts}) if known else each
     return tuple(total[collection] for collection in sorted(total))
 
@@ -373,4 +373,4 @@ class _Look:
         return found
 
     def changes(self) -> TableChanges:
-        return TableChanges(collection=self._table.collection, keys=self._met, new=self._new, changed=self._changed, gone=0, scanned=False)
+        return TableChanges(collection=self._table.collection, documents=self._met, new=self._new, changed=self._changed, gone=0, scanned=False)

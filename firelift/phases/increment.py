@@ -89,8 +89,16 @@ def vanished_roots(found: Iterable[Root], tables: Collection[str], selection: Se
     """Root collections that have tables in the target and no document in Firestore any more."""
     known = {root.collection_id for root in found}
     gone = {collection.partition("/")[0] for collection in tables if selection.takes(collection)} - known
-    ranges = {root: root_range(root) for root in sorted(gone, key=str.encode)}
-    return [RootFound(collection=root, start=keys.start, end=keys.end, documents=0) for root, keys in ranges.items()]
+    return [
+        RootFound(collection=root, start=root_range(root).start, end=_start_of_next(root, known), documents=0)
+        for root in sorted(gone, key=str.encode)
+    ]
+
+
+def _start_of_next(root: str, known: Collection[str]) -> str | None:
+    """Up to there nothing lies that a list of root collections names."""
+    behind = min((other for other in known if other > root), default=None)
+    return root_range(behind).start if behind is not None else None
 
 
 def with_vanished(validated: Validated, vanished: Sequence[RootFound]) -> Validated:
@@ -157,7 +165,7 @@ def _difference(
         before=saved.plan,
         base=saved.migration_id,
         steps=evolved.steps,
-        keys=change.keys,
+        keys=change.documents,
         scanned=change.scanned,
         new=change.new,
         changed=change.changed,

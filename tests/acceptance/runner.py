@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -111,6 +112,7 @@ def serve(asked: IO[str], answers: IO[str]) -> None:
         try:
             found: dict[str, Any] = {"report": migration(**request["options"])}
         except BaseException as error:
+            traceback.print_exc()
             found = {"error": type(error).__name__, "message": str(error)}
         finally:
             os.environ.clear()

@@ -220,7 +220,7 @@ def test_a_field_tells_what_has_changed(there: There, run: Path) -> None:
 def test_what_a_field_tells_twice_is_read_and_left(there: There, run: Path) -> None:
     found = find(there, run, since=Since("at", LONG_AGO - timedelta(days=1)))
     assert (found.extracted.scan_reason, found.documents) == ("", {})
-    assert found.change(USERS).keys == MANY[USERS]
+    assert found.change(USERS).documents == MANY[USERS]
 
 
 def test_where_a_field_cannot_have_told_all_the_keys_are_compared(there: There, run: Path) -> None:

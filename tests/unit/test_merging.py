@@ -68,11 +68,11 @@ def test_merging_says_what_two_dictionaries_say(source: Keys, target: Keys) -> N
     differing, gone, merge = merged(keys(source), rows_of(target))
     assert differing == {path for path in source if target.get(path) != source[path]}
     assert gone == set(target) - set(source)
-    assert sum(change.keys for change in merge.changes().values()) == len(source)
+    assert sum(change.documents for change in merge.changes().values()) == len(source)
     assert merge.changes() == {
         collection: TableChanges(
             collection=collection,
-            keys=sum(collection_of(path) == collection for path in source),
+            documents=sum(collection_of(path) == collection for path in source),
             new=sum(collection_of(path) == collection for path in source.keys() - target.keys()),
             changed=sum(collection_of(path) == collection and source[path] != target[path] for path in source.keys() & target.keys()),
             gone=sum(collection_of(path) == collection for path in target.keys() - source.keys()),
