@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from firelift.increment import Increment
 from firelift.run.reports import html_report
 from firelift.run.text import count
 from tests.acceptance.browser import Browser, Seen, browser
+from tests.unit.increment_cases import difference, whole, wider
 from tests.unit.report_cases import EVIL, Differs, report_of, samples, tables_of, verified
 
 __all__ = ["browser"]
@@ -77,3 +79,15 @@ def test_what_the_data_say_stays_text(browser: Browser, tmp_path: Path) -> None:
 def test_any_number_of_tables_can_be_shown(browser: Browser, tmp_path: Path, names: list[str]) -> None:
     report = report_of(tmp_path, tables=tables_of(names))
     assert tiles(opened(browser, report, tmp_path))["documentsRead"] == count(report["statistics"]["documentsRead"])
+
+
+def test_the_figures_of_an_increment_are_those_of_the_report(browser: Browser, tmp_path: Path) -> None:
+    written = tables_of([EVIL, "users"])
+    found = Increment(tables=(difference(EVIL, new=12, changed=3, gone=1, steps=(wider(EVIL),)), difference("rooms"), whole("users", 40)))
+    report = report_of(tmp_path, tables=written, proof=verified(written), increment=found)
+    seen = opened(browser, report, tmp_path)
+    totals = report["increment"]["totals"]
+    assert tiles(seen).items() >= {name: count(totals[name]) for name in ("new", "changed", "gone", "unchanged")}.items()
+    for table in (report["increment"]["tables"][0], report["increment"]["tables"][2]):
+        assert cells(seen, "changed", table["table"]) == {name: count(table[name]) for name in ("new", "changed", "gone", "rewritten")}
+    assert report["increment"]["tables"][0]["steps"][0] in seen.text

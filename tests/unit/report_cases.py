@@ -217,7 +217,7 @@ def report_of(
             status.warn("users: the stream was read on after a break: UNAVAILABLE", "extraction")
             status.complete()
     found = material_of(workspace, status.data())
-    material = Material(reasons or found.reasons, throughput or found.throughput, found.proved, found.increment)
+    material = Material(reasons or found.reasons, throughput or found.throughput, found.proved, increment=found.increment)
     settings = SETTINGS | {"dry_run": dry_run, "migration_mode": status.data()["mode"]}
     return final_report(settings, status.data(), {"database": "d", "tables": []}, listed, "db.example/postgres", material)
 

@@ -11,7 +11,7 @@ from expectations.run import SUITES
 from expectations.saying import rows_of
 from firelift.plan import Plan
 from firelift.postgres.fit import StandingColumn, StandingTable
-from firelift.verification.proof import Level, RelationProved
+from firelift.verification.proof import Level, LiveRows, RelationProved
 from tests.integration.postgres_world import plan
 from tests.integration.proofs import column, proof_of, relation
 
@@ -80,6 +80,7 @@ def test_orphans_are_looked_for_only_where_there_were_none() -> None:
 
 def test_every_frame_that_a_level_asks_about_can_be_made_and_none_is_left_out() -> None:
     proof = proof_of(PLAN, ROWS, relations=(relation(0, 0, expected_foreign_key=True),))
+    proof = proof.model_copy(update={"merged": (LiveRows(table="users", expected=2, rows=2),)})
     assert {*frames_of(PLAN, proof, {})} == {*SUITES["comprehensive"].of_frames()}
 
 

@@ -73,13 +73,18 @@ def _target_after_failure(report: Mapping[str, Any]) -> str:
 def _headline_of_success(report: Mapping[str, Any]) -> str:
     if is_empty(report):
         return "Completed: the database held no documents, so there was nothing to move."
-    verified = report["verification"]
-    proof = proof_sentence(report) if verified and verified["passed"] else ""
     if report["increment"]:
-        return headline_of_increment(report, proof)
+        return headline_of_increment(report, _proof_of_increment(report))
     if report["dryRun"]:
         return "Planned: nothing has been written to the target."
-    return f"Completed: every document read is a row of the target or among the rejects.{' ' if proof else ''}{proof}"
+    verified = report["verification"]
+    proof = f" {proof_sentence(verified)}" if verified and verified["passed"] else ""
+    return f"Completed: every document read is a row of the target or among the rejects.{proof}"
+
+
+def _proof_of_increment(report: Mapping[str, Any]) -> str:
+    verified = report["verification"]
+    return proof_sentence(verified, of_increment=True) if verified and verified["passed"] else ""
 
 
 def what_is_wrong(report: Mapping[str, Any]) -> str:
@@ -112,16 +117,13 @@ def _quoted(text: str) -> str:
     return f"`{shown}`" if shown else "nothing"
 
 
-def proof_sentence(report: Mapping[str, Any]) -> str:
-    """What the passed verification showed, in a sentence."""
-    verified = report["verification"]
+def proof_sentence(verified: Mapping[str, Any], of_increment: bool = False) -> str:
+    """What the verification showed, in a sentence."""
     compared = f"{count(verified['documentsCompared'])} documents compared to the last bit"
     whole = all(table["whole"] for table in verified["tables"])
     found = f"{count(verified['differencesTotal'])} differences" if verified["differencesTotal"] else "no difference"
-    all_of_them = (
-        f", which is {'every one that was written' if report['increment'] else 'all of them'}" if whole and verified["tables"] else ""
-    )
-    return f"Verified ({verified['level']}): {compared}{all_of_them}, {found}."
+    all_of_them = "every one that was written" if of_increment else "all of them"
+    return f"Verified ({verified['level']}): {compared}{f', which is {all_of_them}' if whole and verified['tables'] else ''}, {found}."
 
 
 def _after_success(report: Mapping[str, Any]) -> list[str]:

@@ -146,7 +146,7 @@ def _verification(report: Mapping[str, Any]) -> str:
         return ""
     asked = _number(verified["expectations"], "expectation")
     said = [
-        proof_sentence(report) if verified["passed"] else f"Level {verified['level']}: not passed.",
+        proof_sentence(verified, bool(report["increment"])) if verified["passed"] else f"Level {verified['level']}: not passed.",
         *([tables] if verified["passed"] and (tables := proof_of_tables(report)) else []),
         f"{asked}, {count(verified['expectationsFailed'])} not met.",
         *([f"{_number(verified['documentsReread'], 'document')} read from Firestore again."] if verified["documentsReread"] else []),
