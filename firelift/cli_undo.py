@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from firelift.phases.stopping import Asked
     from firelift.postgres.cleanup import ExpiredBackup
-    from firelift.postgres.rollback import RolledBack
+    from firelift.postgres.rollback import Restored, RolledBack
 
 
 def stop_text(asked: Asked) -> str:
@@ -25,8 +25,7 @@ def rollback_text(done: RolledBack) -> str:
         return f"{done.migration_id} is rolled back: it had published nothing, and {staged}.\n"
     lines = [f"{done.migration_id} is rolled back."]
     for table in done.tables:
-        what = "removed, as the run had made it" if table.action == "created" else f"has its {table.rows} rows of before, digest equal"
-        lines.append(f"  {table.table}: {what}")
+        lines.append(f"  {table.table}: {_restored(table)}")
     for changed in done.overridden:
         lines.append(f"  {changed.table}: changes of others since were undone too (--force)")
     if done.app_config:
@@ -45,3 +44,11 @@ def cleanup_text(expired: Sequence[ExpiredBackup], dropped: Sequence[str]) -> st
     if not dropped:
         lines.append("Nothing has been dropped: run `firelift cleanup --yes` to drop these. They cannot be rolled back then.")
     return "\n".join(lines) + "\n"
+
+
+def _restored(table: Restored) -> str:
+    if table.action == "created":
+        return "removed, as the run had made it"
+    if table.action == "merged":
+        return f"what the run had changed is as before ({table.rows} rows it had touched are back, digest equal)"
+    return f"has its {table.rows} rows of before, digest equal"
