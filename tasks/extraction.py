@@ -60,6 +60,8 @@ def extraction(run: Run, extracted: list[Extracted]) -> PhaseReceipt:
         status.found("extraction", part.collection, **part.counts())
         for broken in part.breaks:
             status.warn(f"{part.collection}: the stream was read on after a break: {broken}", "extraction")
+        if part.scan_reason:
+            status.warn(f"{part.collection}: all keys were compared, because {part.scan_reason}", "extraction")
     _refuse_idle_patterns(run, extracted)
     done = PhaseReceipt(totalRecords=sum(part.documents for part in extracted), collections=len(extracted))
     status.note(reads=sum(part.reads for part in extracted), documentsPassedOver=sum(part.passed for part in extracted))

@@ -162,7 +162,8 @@ def _summed(changes: Iterable[TableChanges]) -> tuple[TableChanges, ...]:
 
 def _begin_anew(work: _Work) -> None:
     gone = [gone_directory(work.run, table.collection) for table in work.standing.tables]
-    for directory in (work.archive, *gone):
+    # What was made of the chunks goes with them: others will have their names.
+    for directory in (work.archive, *gone, work.run / "transformed" / work.archive.name):
         with storage_errors(directory):
             if directory.exists():
                 shutil.rmtree(directory)
