@@ -98,7 +98,7 @@ def extract_range(
     archived = sum(chunk.documents + chunk.passed for chunk in standing)
     breaks: list[str] = []
     after = standing[-1].last_key if standing else None
-    writer = _ChunkWriter(target, len(standing), batch_size, report)
+    writer = ChunkWriter(target, len(standing), batch_size, report)
     if archived < expected or not standing:
         firestore = open_firestore(source)
         takes: dict[str, bool] = {}
@@ -128,7 +128,7 @@ def extract_range(
     )
 
 
-class _ChunkWriter:
+class ChunkWriter:
     """Gathers documents and writes a chunk when there are enough."""
 
     def __init__(self, target: RangeArchive, number: int, batch_size: int, report: Callable[[Any], None]) -> None:
