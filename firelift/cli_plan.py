@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from firelift.plan import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, Column, Plan, TablePlan
+from firelift.run.reports.estimated import estimate_lines
 from firelift.run.text import count, plain
 
 
@@ -76,4 +77,13 @@ def _ending(report: Mapping[str, Any], plan: Plan) -> str:
     documents = sum(table["documents"] for table in report["tables"])
     rejected = sum(table["rejected"] for table in report["tables"])
     totals = f"{count(len(plan.tables))} tables, {count(documents)} documents, {count(rejected)} rejects expected"
-    return f"{totals}. Nothing has been written to the target.\n"
+    return f"{_sampled(report)}{totals}. Nothing has been written to the target.\n"
+
+
+def _sampled(report: Mapping[str, Any]) -> str:
+    """That a test run saw a sample only, and what it reckons of the whole."""
+    if not report.get("estimate"):
+        return ""
+    lines = _aligned(estimate_lines(report["estimate"]))
+    how = [f"  {line}" for line in report["estimate"]["how"]]
+    return "\n".join(["Estimate for the full run:", *lines, *how, "", "Of the sample: "])

@@ -26,7 +26,7 @@ class Staged(Receipt):
 def staging(run: Run, validated: Validated, transformed: TransformedAll) -> Staged:
     """Empty staging tables, or those in which an earlier attempt of this run left its rows."""
     here = world(run)
-    url, schema = here.database_url, here.settings.target_schema
+    url, schema = here.database_url, here.target_schema
     if is_published(url, run.migration_id, here.plan(), schema):
         return Staged(token="published", published=True)
     if here.settings.resume:
@@ -79,7 +79,7 @@ def publish(run: Run, validated: Validated) -> Published:
     """The tables become visible, all in one transaction."""
     here = world(run)
     here.check()
-    published = publish_tables(here.database_url, run.migration_id, here.plan(), here.settings.target_schema, validated.read_time)
+    published = publish_tables(here.database_url, run.migration_id, here.plan(), here.target_schema, validated.read_time)
     # From here on nothing is taken back by itself any more.
     here.begin("post_migration")
     return published

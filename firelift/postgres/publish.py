@@ -13,13 +13,13 @@ from firelift.plan import TablePlan
 from firelift.postgres.backups import Changes, back_up, keep, kept_tables
 from firelift.postgres.connect import Connection
 from firelift.postgres.control import record_progress, save_table, saved_tables, schema_exists
-from firelift.postgres.ddl import LONGEST_NAME, staging_schema
+from firelift.postgres.ddl import LONGEST_NAME, scratch_schema, staging_schema
 from firelift.postgres.digest import Digest, digest
 from firelift.postgres.errors import translated
 from firelift.postgres.fit import misfits, standing_tables
 from firelift.postgres.foreign_keys import foreign_keys_of
 from firelift.postgres.names import in_one_line, in_the_way
-from firelift.postgres.privileges import close_table, open_schema
+from firelift.postgres.privileges import close_schema, close_table, open_schema
 from firelift.postgres.queries import QUERY
 from firelift.postgres.refresh import Refresh, add_foreign_keys, lock, refresh
 
@@ -91,8 +91,9 @@ def publish(connection: Connection, migration_id: str, target_schema: str, table
             save_table(connection, migration_id, target_schema, table, read_time)
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(staging)))
         record_progress(connection, migration_id, status=PUBLISHED, read_time=read_time)
-        # PostgREST, if it listens, reads its schema anew when this transaction commits.
-        connection.execute("NOTIFY pgrst, 'reload schema'")
+        if target_schema != scratch_schema(migration_id):
+            # PostgREST, if it listens, reads its schema anew when this transaction commits.
+            connection.execute("NOTIFY pgrst, 'reload schema'")
 
 
 def _must_be_published(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan]) -> None:
@@ -118,7 +119,8 @@ def unpublished(connection: Connection, migration_id: str, target_schema: str, t
 def _prepare_schema(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan]) -> None:
     if not schema_exists(connection, target_schema):
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(target_schema)))
-        open_schema(connection, target_schema)
+        # A sample is for nobody but who drew it.
+        (close_schema if target_schema == scratch_schema(migration_id) else open_schema)(connection, target_schema)
         connection.execute(QUERY["record_made_schema"], {"migration_id": migration_id, "schema": target_schema})
     if taken := in_the_way(connection, target_schema, [table.table for table in tables]):
         raise NameTakenMeanwhile(schema=target_schema, taken=in_one_line(taken))

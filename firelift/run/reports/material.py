@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from firelift.run.throughput import THROUGHPUT
-from firelift.run.workspace import REASONS, Workspace
+from firelift.run.workspace import ESTIMATE, REASONS, Workspace
 
 VERIFICATION_RESULT: Final = "verification.json"
 _PACKAGES: Final = ("firelift", "prefect", "great-expectations", "pyarrow", "psycopg")
@@ -24,6 +24,10 @@ class Material:
     throughput: dict[str, Any] = field(default_factory=dict)
     proved: dict[str, Any] | None = None
     """`verification-results/verification.json`, where this attempt's verification failed; of one that passed the status has the receipt."""
+    sampled: dict[str, Any] | None = None
+    """The receipt of a test run's sample."""
+    estimate: dict[str, Any] | None = None
+    """What a test run reckons that a full run would take."""
 
 
 def material_of(workspace: Workspace, status: Mapping[str, Any]) -> Material:
@@ -31,6 +35,8 @@ def material_of(workspace: Workspace, status: Mapping[str, Any]) -> Material:
     return Material(
         reasons=_read(workspace, REASONS, list) or [],
         throughput=_read(workspace, THROUGHPUT, dict) or {},
+        sampled=_read(workspace, "receipts/sampling.json", dict),
+        estimate=_read(workspace, ESTIMATE, dict),
         proved=_proved(workspace, status),
     )
 

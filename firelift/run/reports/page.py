@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from firelift.run.reports.charts import MOST_BARS, bars, throughput
+from firelift.run.reports.estimated import estimate_lines
 from firelift.run.reports.state import headline, proof_sentence, what_is_wrong
 from firelift.run.text import count, duration, plain, shortened, size
 
@@ -29,6 +30,7 @@ def html_report(report: Mapping[str, Any], beside: Collection[str] = ()) -> str:
         headline=headline(report),
         wrong=what_is_wrong(report),
         proof=proof_sentence(verified) if verified else "",
+        estimate=estimate_lines(report["estimate"]) if report["estimate"] else [],
         throughput=throughput(report["throughput"]),
         phases=[{"name": name, **phase} for name, phase in report["phases"].items()],
         longest=max([phase["durationSeconds"] or 0 for phase in report["phases"].values()], default=0) or 1,

@@ -66,10 +66,19 @@ def _headline_of_success(report: Mapping[str, Any]) -> str:
     if is_empty(report):
         return "Completed: the database held no documents, so there was nothing to move."
     if report["dryRun"]:
-        return "Planned: nothing has been written to the target."
+        of_what = ", from a sample" if report["mode"] == "test" else ""
+        return f"Planned{of_what}: nothing has been written to the target."
     verified = report["verification"]
+    if report["mode"] == "test":
+        proof = proof_sentence(verified) if verified and verified["passed"] else "Nothing was verified."
+        return f"Tried out: a sample went the whole way. {proof} {_whereabouts(report)}"
     proof = f" {proof_sentence(verified)}" if verified and verified["passed"] else ""
     return f"Completed: every document read is a row of the target or among the rejects.{proof}"
+
+
+def _whereabouts(report: Mapping[str, Any]) -> str:
+    kept = (report["sample"] or {}).get("keptIn")
+    return f"Its tables are in the schema `{kept}`." if kept else "Nothing of it is left in the target."
 
 
 def what_is_wrong(report: Mapping[str, Any]) -> str:
@@ -113,6 +122,8 @@ def proof_sentence(verified: Mapping[str, Any]) -> str:
 def _after_success(report: Mapping[str, Any]) -> list[str]:
     if is_empty(report):
         return ["Check that project, database and `--collections` are the ones you meant; if so, all is well."]
+    if report["mode"] == "test":
+        return _after_test(report)
     if report["dryRun"]:
         return ["Read the plan (`firelift plan` prints it), then run `firelift migrate` with the same options."]
     steps = []
@@ -126,6 +137,17 @@ def _after_success(report: Mapping[str, Any]) -> list[str]:
         "Write policies for the new tables: row-level security is on, so that nobody but their owner and `service_role` reads them yet.",
         *_app_steps(done.get("app_config")),
         _clean_up({freed["what"] for freed in done.get("freed") or ()}),
+    ]
+
+
+def _after_test(report: Mapping[str, Any]) -> list[str]:
+    """A sample shows most of what a full run will meet, never all of it."""
+    kept = (report["sample"] or {}).get("keptIn")
+    removal = f"Look at the tables in `{kept}`; `firelift rollback --migration-id {report['migrationId']}` removes them."
+    return [
+        *([removal] if kept else []),
+        "Read the estimate and the warnings. Types are those of the sample: rarer values may make a column a wider one in the full run.",
+        "Then run `firelift migrate` with the same options, without `--migration-mode test`.",
     ]
 
 
