@@ -13,6 +13,12 @@ SCALED = ("extraction", "transformation", "import", "verification")
 """The phases that take longer with more documents."""
 
 
+_OWN_PACE = (
+    "this run's documents a second in every phase. A sample is mostly start-up, so this is an upper bound, often a high one; "
+    "a larger --sample-size or an earlier full run in the same working directory gives a better one."
+)
+
+
 class Reckoned(BaseModel):
     """A part of the report: its keys are written as all of the report's are."""
 
@@ -148,15 +154,12 @@ def _seconds(pace: Pace, phase: str, documents: int) -> float:
 def _how(collections: Sequence[CollectionEstimate], pace: Pace, weighed: bool) -> list[str]:
     counted = "Documents: Firestore's own COUNT of every root collection at the snapshot"
     shared = "; collections beneath large ones have the share of it that was met in the places that were looked into"
-    own = (
-        "Time: this run's documents a second in every phase. A sample is mostly start-up, so this is an upper bound, often a high one; "
-        "a larger --sample-size or an earlier full run in the same working directory gives a better one."
-    )
-    earlier = f"Time: the documents a second of {pace.run}, the last full run in this working directory."
+    time = f"the documents a second of {pace.run}, the last full run in this working directory." if pace.run else _OWN_PACE
+    room = "bytes a row of the scratch tables with their indexes; larger tables fill their pages better."
     return [
         counted + ("." if all(one.exact for one in collections) else shared + "."),
         f"Price: ${PER_100_000_READS:.2f} for 100,000 reads; regions differ, and so do days with free reads left.",
-        earlier if pace.run else own,
-        "Disk: bytes a document in this run's archive and tables; larger chunks compress better.",
-        "Target: bytes a row of the scratch tables with their indexes." if weighed else "Target: not known without loading rows.",
+        f"Time: {time}",
+        "Disk: bytes a document in this run's archive and tables; larger files pack better.",
+        f"Target: {room if weighed else 'not known without loading rows.'}",
     ]

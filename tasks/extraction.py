@@ -9,6 +9,7 @@ from firelift.phases.estimation import warnings_of
 from firelift.phases.extraction import extract_collection, read_profile
 from firelift.phases.sampling import Sampled, sample_database
 from firelift.receipts import Extracted, PhaseReceipt, RootFound, Validated
+from firelift.run.kept import receipt_file
 from firelift.verification.sample import new_seed
 from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
@@ -49,6 +50,10 @@ def sampling(run: Run, validated: Validated) -> Sampled:
     """In place of everything a sample of every collection, with what it needs."""
     here = world(run)
     status, settings = here.begin("extraction"), here.settings
+    standing = receipt_file(here.workspace, "sampling")
+    if standing.exists():
+        # Prefect's own receipt is gone; what has been made of this sample is of no other one.
+        return Sampled.model_validate_json(standing.read_text())
     moment, size = validated.read_time, settings.sample_size
     where = (validated.roots, here.directory, moment, here.selection)
     sampled = sample_database(here.workers, here.source, *where, size, new_seed(), settings.batch_size)

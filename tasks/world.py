@@ -348,8 +348,8 @@ def _takes_back(here: World, error: BaseException) -> bool:
     waits = (error.retry or error.mendable) if isinstance(error, FireliftError) else isinstance(error, OSError | MemoryError)
     foreign = not ours and type(error).__module__.partition(".")[0] in ("prefect", "httpx", "httpcore", "anyio", "pydantic_core")
     # A test run has nothing in the target that anybody could want.
-    phases = IN_TARGET if here.is_test else ("import", "verification")
-    return here.settings.auto_rollback and here.status.current_phase in phases and not waits and not foreign
+    wanted = here.is_test or here.status.current_phase in ("import", "verification")
+    return here.settings.auto_rollback and wanted and not waits and not foreign
 
 
 def _take_back(here: World) -> bool:

@@ -43,7 +43,7 @@ def estimate_full_run(
 def _seen(run: Path, sampled: Sampled, plan: Plan, transformed: TransformedAll, weights: Mapping[str, Weight]) -> Iterator[CollectionSeen]:
     tables = {table.collection: table for table in plan.tables}
     packed = {part.collection: _packed(run, part.collection, part.bytes) for part in sampled.parts}
-    for each in sampled.collections:
+    for each in (one for one in sampled.collections if one.documents):
         table, counts = tables.get(each.collection), transformed.tables.get(each.collection)
         weight = weights.get(table.table) if table else None
         rows = counts.rows if counts else 0

@@ -276,7 +276,7 @@ def _told(sample: _Sample, own: Mapping[str, int], drawn: Sequence[Drawn]) -> It
         held[collection_of(path)] += 1
         size[collection_of(path)] += len(document)
     # In a large root collection what the places missed may still have been found by its key.
-    for collection in sorted({*documents, *held, *sample.left_out}, key=lambda name: name.encode()):
+    for collection in sorted({*documents, *held, *sample.left_out, *sample.absent}, key=lambda name: name.encode()):
         yield CollectionSampled(
             collection=collection,
             drawn=own.get(collection, 0),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from firelift.plan import Frozen, TablePlan
 from firelift.postgres.connect import Connection
-from firelift.postgres.control import forget_run
+from firelift.postgres.control import forget_run, migration
 from firelift.postgres.ddl import scratch_schema
 from firelift.postgres.errors import translated
 from firelift.postgres.queries import QUERY
@@ -38,6 +38,15 @@ def drop_scratch(connection: Connection, migration_id: str) -> RolledBack:
 
     What somebody has changed in its tables since goes with them: they were made to be thrown away. Raises StillNeeded.
     """
-    done = rollback(connection, migration_id, force=True)
-    forget_run(connection, migration_id)
+    with translated("dropping the test run's tables"), connection.transaction():
+        done = rollback(connection, migration_id, force=True)
+        forget_test(connection, migration_id)
     return done
+
+
+def forget_test(connection: Connection, migration_id: str) -> None:
+    """After its rollback nobody needs to know of a test run, and the run before it is the latest again. Other runs stay as they are."""
+    if (migration(connection, migration_id) or {}).get("mode") == "test":
+        with translated("forgetting the test run"), connection.transaction():
+            connection.execute(QUERY["forget_chunks"], {"migration_id": migration_id})
+            forget_run(connection, migration_id)

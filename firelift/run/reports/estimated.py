@@ -16,6 +16,6 @@ def estimate_lines(estimate: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Firestore reads billed", count(estimate["reads"]["total"])),
         (f"Price, at ${price['perHundredThousandReads']:.2f} for 100,000 reads", f"${price['usd']:,.2f}"),
         ("Time" if seconds["earlierRun"] else "Time, at most", duration(seconds["total"])),
-        ("Disk for archive and tables", size(disk["total"])),
-        ("Room in the target", "?" if estimate["targetBytes"] is None else size(estimate["targetBytes"])),
+        ("Disk for archive and tables, at most", size(disk["total"])),
+        ("Room in the target, at most", "?" if estimate["targetBytes"] is None else size(estimate["targetBytes"])),
     ]

@@ -23,9 +23,9 @@ def executive_summary(report: Mapping[str, Any]) -> str:
         what_is_wrong(report),
         *_wrong(report),
         _section("Key figures", _figures(report)),
+        _section("Estimate for the full run", _estimate(report)),
         _section("Verification", _verification(report)),
         _section("Collections", _tables(report)),
-        _section("Estimate for the full run", _estimate(report)),
         _section("Warnings", _warnings(report)),
         _section("What to do next", "\n".join(f"- {step}" for step in report["nextSteps"])),
     ]
@@ -124,7 +124,7 @@ def _estimate(report: Mapping[str, Any]) -> str:
     columns = ("Collection", "Documents", "Archive and tables", "Target")
     rows = [_estimated(each) for each in largest[:MOST_TABLES]]
     more = [f"And {_number(len(largest) - MOST_TABLES, 'collection')} more in the report."] if len(largest) > MOST_TABLES else []
-    return "\n\n".join([_table(("", "Value"), "-r", estimate_lines(estimate)), _table(columns, "-rrr", rows), *more, *estimate["how"]])
+    return "\n\n".join([_table(("", "Value"), "-r", estimate_lines(estimate)), _table(columns, "-rrr", rows), *more, " ".join(estimate["how"])])
 
 
 def _estimated(each: Mapping[str, Any]) -> tuple[str, ...]:
