@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from firelift.firestore.channel import Source
+from firelift.local.emulator import clear
 from firelift.local.writer import Reference
 from firelift.postgres.ddl import scratch_schema
 from tests.acceptance.operator import Operator, is_untouched
@@ -123,6 +124,30 @@ def test_a_test_run_that_fails_leaves_nothing_behind(operator: Operator, source:
     assert "More documents were rejected than --max-rejects allows" in said.error
     assert is_untouched(database_url), schemas_of(database_url)
     assert report_of(operator)["rolledBack"]["by"] == "firelift"
+
+
+def test_a_test_run_that_failed_and_may_go_on_comes_to_its_end(operator: Operator, source: Source, database_url: str) -> None:
+    write(source, {f"heavy/{token_urlsafe(1050)}/deep/{token_urlsafe(1050)}": {"no": "row holds this key"}})
+    failed = operator.firelift(*TRY, "--no-auto-rollback")
+    assert failed.code == 4, failed.err
+    drawn = report_of(operator)["sample"]
+    assert len(schemas_of(database_url)) == 3
+    said = operator.firelift("migrate", "--migration-mode", "test", "--sample-size", "5", "--resume", "--max-rejects", "1")
+    assert said.code == 0, said.err
+    assert is_untouched(database_url), schemas_of(database_url)
+    assert report_of(operator)["sample"] == drawn
+    assert report_of(operator)["statistics"]["rowsRejected"] == 1
+
+
+def test_an_empty_database_and_a_plan_without_a_target_can_be_tried_too(operator: Operator, source: Source, database_url: str) -> None:
+    planned = operator.with_(DATABASE_URL=None).firelift("plan", "--migration-mode", "test", "--json")
+    assert planned.code == 0, planned.err
+    assert json.loads(planned.out)["estimate"]["documents"] == 121
+    clear(str(source.emulator_host), source.project)
+    said = operator.firelift(*TRY, "--no-auto-verification")
+    assert said.code == 0, said.err
+    assert is_untouched(database_url), schemas_of(database_url)
+    assert report_of(operator)["estimate"]["documents"] == 0
 
 
 def test_a_test_run_beside_a_migrated_target_takes_its_names_and_changes_nothing(

@@ -124,7 +124,8 @@ def _estimate(report: Mapping[str, Any]) -> str:
     columns = ("Collection", "Documents", "Archive and tables", "Target")
     rows = [_estimated(each) for each in largest[:MOST_TABLES]]
     more = [f"And {_number(len(largest) - MOST_TABLES, 'collection')} more in the report."] if len(largest) > MOST_TABLES else []
-    return "\n\n".join([_table(("", "Value"), "-r", estimate_lines(estimate)), _table(columns, "-rrr", rows), *more, " ".join(estimate["how"])])
+    whole = _table(("", "Value"), "-r", estimate_lines(estimate))
+    return "\n\n".join([whole, _table(columns, "-rrr", rows), *more, " ".join(estimate["how"])])
 
 
 def _estimated(each: Mapping[str, Any]) -> tuple[str, ...]:
