@@ -7,6 +7,7 @@ from typing import Any
 
 from firelift.plan import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, Column, Plan, TablePlan
 from firelift.run.reports.changed import foreseen, nothing_to_do
+from firelift.run.reports.estimated import estimate_lines
 from firelift.run.reports.increment import touched
 from firelift.run.text import count, counted, plain
 
@@ -83,7 +84,7 @@ def _ending(report: Mapping[str, Any], plan: Plan) -> str:
     documents = sum(table["documents"] for table in report["tables"])
     rejected = sum(table["rejected"] for table in report["tables"])
     totals = f"{count(len(plan.tables))} tables, {count(documents)} documents, {count(rejected)} rejects expected"
-    return f"{totals}. {_UNWRITTEN}\n"
+    return f"{_sampled(report)}{totals}. {_UNWRITTEN}\n"
 
 
 def _increment(report: Mapping[str, Any], plan: Plan | None) -> str:
@@ -115,3 +116,12 @@ def _changes(table: Mapping[str, Any], report: Mapping[str, Any], plan: Plan | N
     unscanned = "" if table["scanned"] else "; deletions are not looked for"
     lines = [f"{plain(table['collection'])} -> {plain(schema)}.{plain(table['table'])}: {rows}{unscanned}"]
     return "\n".join([*lines, *(f"  {plain(statement)};" for statement in table["ddl"])]) + "\n"
+
+
+def _sampled(report: Mapping[str, Any]) -> str:
+    """That a test run saw a sample only, and what it reckons of the whole."""
+    if not report.get("estimate"):
+        return ""
+    lines = _aligned(estimate_lines(report["estimate"]))
+    how = [f"  {line}" for line in report["estimate"]["how"]]
+    return "\n".join(["Estimate for the full run:", *lines, *how, "", "Of the sample: "])

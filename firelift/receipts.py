@@ -275,6 +275,8 @@ class Finished(Receipt):
     published: bool
     app_config: AppConfigUpdated | None = None
     freed: tuple[Freed, ...] = ()
+    scratch_schema: str | None = None
+    """Of a test run that keeps its tables: where they are."""
 
 
 class Loaded(Receipt):

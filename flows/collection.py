@@ -11,7 +11,7 @@ from prefect.transactions import CommitMode, transaction
 
 from firelift.receipts import Extracted, Loaded, RootFound, Transformed, Validated
 from tasks.checkpoint import PHASE
-from tasks.extraction import extract
+from tasks.extraction import extract, sampling
 from tasks.import_ import Staged, load
 from tasks.subflow import subflow
 from tasks.transformation import transform
@@ -57,6 +57,12 @@ def loading(run: Run, root: RootFound, transformed: Transformed, staged: Staged)
 
 def extract_all(run: Run, validated: Validated) -> list[Extracted]:
     return _settled(extracting.map(unmapped(run), list(validated.roots), unmapped(validated)))
+
+
+def sample_all(run: Run, validated: Validated) -> tuple[Validated, list[Extracted]]:
+    """A sample in place of everything: what the other phases are to take for the snapshot, and its root collections."""
+    sampled = sampling(run, validated)
+    return sampled.of(validated), list(sampled.parts)
 
 
 def transform_all(run: Run, validated: Validated) -> list[Transformed]:

@@ -13,7 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from firelift.errors import Stopped
 from firelift.receipts import Published, Transformed, TransformedAll, Validated
 from firelift.settings import Settings
-from flows.collection import extract_all, load_all, transform_all
+from flows.collection import extract_all, load_all, sample_all, transform_all
 from flows.parameters import takes_settings
 from tasks.checkpoint import checkpoints_in
 from tasks.extraction import extraction
@@ -52,7 +52,7 @@ def migrate(run: Run) -> dict[str, Any]:
             register(run, validated)
             if verifies(here.settings):
                 warm_up(run)
-        extracted = extract_all(run, validated)
+        validated, extracted = sample_all(run, validated) if here.is_test else (validated, extract_all(run, validated))
         here.settle("extraction", extraction(run, extracted), {part.collection: part.counts() for part in extracted})
         planning(run, extracted)
         parts = transform_all(run, validated)

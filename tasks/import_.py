@@ -40,7 +40,7 @@ class Staged(Receipt):
 def staging(run: Run, validated: Validated, transformed: TransformedAll) -> Staged:
     """Empty staging tables, or those in which an earlier attempt of this run left its rows."""
     here = world(run)
-    url, schema = here.database_url, here.settings.target_schema
+    url, schema = here.database_url, here.target_schema
     if is_published(url, run.migration_id, here.plan(), schema, here.increment()):
         return Staged(token="published", published=True)
     if here.settings.resume:
@@ -95,7 +95,7 @@ def publish(run: Run, validated: Validated, transformed: TransformedAll) -> Publ
     """The tables become visible, all in one transaction."""
     here = world(run)
     here.check()
-    what = (here.database_url, run.migration_id, here.plan(), here.settings.target_schema, validated.read_time)
+    what = (here.database_url, run.migration_id, here.plan(), here.target_schema, validated.read_time)
     increment = here.increment()
     if increment is None:
         published = publish_tables(*what)

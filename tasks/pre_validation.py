@@ -72,6 +72,18 @@ def target_of(here: World) -> Target | None:
         if here.settings.supabase_url and here.settings.supabase_key:
             check_api(here.settings.supabase_url, here.settings.supabase_key.get_secret_value())
         # Each worker has a connection, and so have the lock, the watch for a stop, and the phase itself.
-        return check_target(here.database_url, here.run.migration_id, here.settings.target_schema, foresight, here.settings.max_workers + 3)
+        where, connections = (here.database_url, here.run.migration_id), here.settings.max_workers + 3
+        found = check_target(*where, here.target_schema, foresight, connections)
+        if here.is_test:
+            warn_of_full_run(here, found, check_target(*where, here.settings.target_schema, foresight, connections))
+        return found
 
     return Target(problems)
+
+
+def warn_of_full_run(here: World, of_test: list[FireliftError], of_full: list[FireliftError]) -> None:
+    """A test run needs less of the target than the run that it tries out."""
+    known = {str(problem) for problem in of_test}
+    for problem in of_full:
+        if str(problem) not in known:
+            here.status.warn(f"A full run would be refused: {problem}")

@@ -21,9 +21,11 @@ from firelift.phases.import_ import forget_refused, record_failure
 from firelift.phases.increment import Base, base_of
 from firelift.phases.post_migration import app_config_of
 from firelift.phases.rollback import roll_back
+from firelift.phases.scratch import throw_away
 from firelift.phases.stopping import asked_in_target, cancel_statements, forget_stop_in_target
 from firelift.plan import Plan
 from firelift.planning import Rules
+from firelift.postgres.ddl import scratch_schema
 from firelift.postgres.lock import LockLost, TargetLock, target_lock
 from firelift.receipts import Receipt, TransformedAll
 from firelift.run.app_config import AppConfig
@@ -106,6 +108,16 @@ class World:
     @property
     def database_url(self) -> str:
         return self.settings.target_url()
+
+    @property
+    def is_test(self) -> bool:
+        """A sample is tried out, in a schema of its own."""
+        return self.settings.migration_mode == "test"
+
+    @property
+    def target_schema(self) -> str:
+        """Where the run publishes."""
+        return scratch_schema(self.run.migration_id) if self.is_test else self.settings.target_schema
 
     def rules(self) -> Rules:
         return Rules(naming=self.settings.naming, mapping=read_mapping(self.settings.mapping))
@@ -353,12 +365,14 @@ def _takes_back(here: World, error: BaseException) -> bool:
     ours = isinstance(error, FireliftError)
     waits = (error.retry or error.mendable) if isinstance(error, FireliftError) else isinstance(error, OSError | MemoryError)
     foreign = not ours and type(error).__module__.partition(".")[0] in ("prefect", "httpx", "httpcore", "anyio", "pydantic_core")
-    return here.settings.auto_rollback and here.status.current_phase in ("import", "verification") and not waits and not foreign
+    # A test run has nothing in the target that anybody could want.
+    wanted = here.is_test or here.status.current_phase in ("import", "verification")
+    return here.settings.auto_rollback and wanted and not waits and not foreign
 
 
 def _take_back(here: World) -> bool:
     try:
-        done = roll_back(here.database_url, here.run.migration_id)
+        done = (throw_away if here.is_test else roll_back)(here.database_url, here.run.migration_id)
     except FireliftError as problem:
         here.status.warn(f"the rollback did not succeed, run `firelift rollback`: {problem}")
         return False

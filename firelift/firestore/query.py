@@ -67,6 +67,11 @@ def count(firestore: Firestore, keys: KeyRange, read_time: str) -> int:
     return count_of(firestore, _kindless(firestore.source, keys, None), read_time)
 
 
+def count_collection(firestore: Firestore, collection_id: str, read_time: str) -> int:
+    """How many documents a root collection has itself, without what is beneath it."""
+    return count_of(firestore, {"from_": [{"collection_id": collection_id}]}, read_time)
+
+
 def count_of(firestore: Firestore, query: dict[str, Any], read_time: str) -> int:
     """How many documents a structured query finds at `read_time`."""
     request = types.RunAggregationQueryRequest(
@@ -77,6 +82,19 @@ def count_of(firestore: Firestore, query: dict[str, Any], read_time: str) -> int
     responses = firestore.collect("RunAggregationQuery", types.RunAggregationQueryRequest.serialize(request))
     results = [types.RunAggregationQueryResponse.deserialize(response).result for response in responses]
     return sum(result.aggregate_fields["n"].integer_value for result in results if "n" in result.aggregate_fields)
+
+
+def some_request(source: Source, keys: KeyRange, read_time: str, limit: int, after: str | None, collection_id: str | None) -> bytes:
+    """RunQuery for the first `limit` documents of a key range behind path `after`; only those of one root collection itself if named.
+
+    With `collection_id` the range's start must name a document of that collection, and its end is of no account.
+    """
+    query = _kindless(source, keys if collection_id is None else KeyRange(keys.start), after)
+    if collection_id is not None:
+        query["from_"] = [{"collection_id": collection_id}]
+    query["limit"] = {"value": limit}
+    request = types.RunQueryRequest(parent=source.root, structured_query=query, read_time=timestamp_of(read_time))
+    return bytes(types.RunQueryRequest.serialize(request))
 
 
 def server_time(firestore: Firestore) -> str:

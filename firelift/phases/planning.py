@@ -25,6 +25,7 @@ from firelift.reasons import reasons
 from firelift.run.workspace import REASONS
 
 PLAN = "plan.json"
+SAMPLED = "receipts/sampling.json"
 
 
 class PlanLost(FireliftError):
@@ -87,7 +88,8 @@ def last_plans(runs: Path) -> Mapping[str, TablePlan]:
     A run that finds a field's type changed says how to change the column. Whoever did that has a table that fits no plan in the target.
     """
     files = sorted(runs.glob(f"*/{PLAN}"), key=lambda file: file.stat().st_mtime, reverse=True)
-    plans = (plan for file in files if (plan := _read(file)))
+    # That of a sample says nothing of a table that holds everything.
+    plans = (plan for file in files if not (file.parent / SAMPLED).exists() and (plan := _read(file)))
     last = next(plans, None)
     return {table.collection: table for table in last.tables} if last else {}
 

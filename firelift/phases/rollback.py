@@ -12,6 +12,7 @@ from firelift.postgres.connect import connect
 from firelift.postgres.control import latest_migration
 from firelift.postgres.lock import signature, target_lock
 from firelift.postgres.rollback import RolledBack, rollback
+from firelift.postgres.scratch import forget_test
 
 
 class NothingToRollBack(ConfigurationError):
@@ -33,7 +34,9 @@ def roll_back_run(url: str, migration_id: str | None, force: bool) -> RolledBack
     if wanted is None:
         raise NothingToRollBack()
     with target_lock(url, wanted), closing(connect(url, signature(wanted))) as connection:
-        return rollback(connection, wanted, force=force)
+        done = rollback(connection, wanted, force=force)
+        forget_test(connection, wanted)
+        return done
 
 
 def what_expired(url: str, days: int) -> list[ExpiredBackup]:

@@ -11,6 +11,7 @@ from firelift.plan import TablePlan
 from firelift.planning import Foreseen, Foresight
 from firelift.postgres.connect import Connection, connect
 from firelift.postgres.control import CONTROL_SCHEMA, saved_plans
+from firelift.postgres.ddl import SCRATCH
 from firelift.postgres.errors import TargetReadOnly, TooManyConnections, translated
 from firelift.postgres.fit import misfits, misfits_foreseen
 from firelift.postgres.lock import signature
@@ -143,7 +144,8 @@ def server_problems(server: Server) -> list[FireliftError]:
 
 
 def _schema_problems(connection: Connection, server: Server, schema: str) -> list[FireliftError]:
-    if schema.startswith(("pg_", CONTROL_SCHEMA + "_")) or schema in (CONTROL_SCHEMA, "information_schema"):
+    ours = schema.startswith(CONTROL_SCHEMA + "_") and not schema.startswith(SCRATCH)
+    if ours or schema.startswith("pg_") or schema in (CONTROL_SCHEMA, "information_schema"):
         return [ReservedSchema(schema=schema)]
     rights = _rights(connection, schema)
     # A schema that is not there is made by publishing; the right to that is checked above.

@@ -12,6 +12,7 @@ from firelift.plan import DELETED_AT, PgType, TablePlan
 
 STAGING = "firelift_staging_"
 BACKUP = "firelift_backup_"
+SCRATCH = "firelift_test_"
 LONGEST_NAME = 63
 
 
@@ -21,6 +22,11 @@ def staging_schema(migration_id: str) -> str:
 
 def backup_schema(migration_id: str) -> str:
     return _schema_of(BACKUP, migration_id)
+
+
+def scratch_schema(migration_id: str) -> str:
+    """Where a test run publishes its sample, in place of the target schema."""
+    return _schema_of(SCRATCH, migration_id)
 
 
 def _schema_of(prefix: str, migration_id: str) -> str:

@@ -15,14 +15,14 @@ from firelift.postgres.backups import BackedUp, Changes, back_up, back_up_touche
 from firelift.postgres.connect import Connection
 from firelift.postgres.constraints import CheckedRelation, ForeignKeys, refuse_orphans, relations_of
 from firelift.postgres.control import record_progress, save_table, saved_plans, saved_tables, schema_exists
-from firelift.postgres.ddl import LONGEST_NAME, staging_schema
+from firelift.postgres.ddl import LONGEST_NAME, scratch_schema, staging_schema
 from firelift.postgres.digest import Digest, digest
 from firelift.postgres.errors import translated
 from firelift.postgres.fit import StandingTable, misfits, standing_tables, taken_columns
 from firelift.postgres.foreign_keys import ForeignKey, foreign_keys_of
 from firelift.postgres.merge import Merge, merge_of, refuse_other_counts, refuse_other_plans
 from firelift.postgres.names import in_one_line, in_the_way
-from firelift.postgres.privileges import close_table, open_schema
+from firelift.postgres.privileges import close_schema, close_table, open_schema
 from firelift.postgres.queries import QUERY
 from firelift.postgres.refresh import Refresh, Wanted, add_foreign_keys, lock, refresh
 from firelift.postgres.relations import checked_again
@@ -120,8 +120,9 @@ def publish(
             save_table(connection, migration_id, target_schema, plan, read_time, scanned=_scanned(increment, name))
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(staging)))
         record_progress(connection, migration_id, status=PUBLISHED, read_time=read_time)
-        # PostgREST, if it listens, reads its schema anew when this transaction commits.
-        connection.execute("NOTIFY pgrst, 'reload schema'")
+        if target_schema != scratch_schema(migration_id):
+            # PostgREST, if it listens, reads its schema anew when this transaction commits.
+            connection.execute("NOTIFY pgrst, 'reload schema'")
     return relations
 
 
@@ -237,7 +238,8 @@ def unpublished(
 def _prepare_schema(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan]) -> None:
     if not schema_exists(connection, target_schema):
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(target_schema)))
-        open_schema(connection, target_schema)
+        # A sample is for nobody but who drew it.
+        (close_schema if target_schema == scratch_schema(migration_id) else open_schema)(connection, target_schema)
         connection.execute(QUERY["record_made_schema"], {"migration_id": migration_id, "schema": target_schema})
     if taken := in_the_way(connection, target_schema, [table.table for table in tables]):
         raise NameTakenMeanwhile(schema=target_schema, taken=in_one_line(taken))

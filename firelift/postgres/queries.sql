@@ -257,3 +257,11 @@ WHERE nspname = %(schema)s AND relname = %(table)s
 
 -- name: staging_token
 SELECT coalesce(obj_description(oid, 'pg_namespace'), oid::text) FROM pg_catalog.pg_namespace WHERE nspname = %(schema)s
+
+-- name: table_weights
+-- What each table takes up with its indexes and what lies out of line, and what of that an empty one would: a page for each index.
+SELECT t.relname, pg_total_relation_size(t.oid), current_setting('block_size')::int * (
+    SELECT count(*) FROM pg_index AS i WHERE i.indrelid IN (t.oid, t.reltoastrelid)
+)
+FROM pg_class AS t
+WHERE t.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %(schema)s) AND t.relname = ANY (%(tables)s)

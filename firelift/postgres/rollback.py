@@ -13,7 +13,7 @@ from firelift.postgres.backups import Action, KeptTable, drop_backup_tables, kep
 from firelift.postgres.changed import ChangedTable, changed_tables
 from firelift.postgres.connect import Connection
 from firelift.postgres.control import CONTROL_SCHEMA, create_control, schema_exists
-from firelift.postgres.ddl import staging_schema
+from firelift.postgres.ddl import scratch_schema, staging_schema
 from firelift.postgres.digest import digest
 from firelift.postgres.errors import translated
 from firelift.postgres.fit import StandingTable, standing_tables
@@ -120,7 +120,8 @@ def rollback(connection: Connection, migration_id: str, *, force: bool = False) 
             migration_id=migration_id, tables=tables, staging_dropped=staged, overridden=tuple(overridden), app_config=app_config
         )
         connection.execute(QUERY["record_rolled_back"], {"migration_id": migration_id, "receipt": done.model_dump_json()})
-        connection.execute("NOTIFY pgrst, 'reload schema'")
+        if made_schema != scratch_schema(migration_id):
+            connection.execute("NOTIFY pgrst, 'reload schema'")
     return done
 
 

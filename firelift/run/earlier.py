@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from firelift.run.workspace import REPORT, VERIFICATION, Workspace
 
@@ -26,7 +27,10 @@ def earlier_verification(workspace: Workspace, target: str | None) -> Path | Non
         (
             file
             for file in latest
-            if _says(runs / file.relative_to(runs).parts[0] / REPORT, "target") == target and _says(file, "performance")
+            # How fast a sample is counted says nothing of the whole.
+            if _says(report := runs / file.relative_to(runs).parts[0] / REPORT, "target") == target
+            and _says(report, "mode") != "test"
+            and _says(file, "performance")
         ),
         None,
     )
@@ -35,4 +39,16 @@ def earlier_verification(workspace: Workspace, target: str | None) -> Path | Non
 def _says(file: Path, key: str) -> object:
     with suppress(OSError, ValueError):
         return json.loads(file.read_bytes()).get(key)
+    return None
+
+
+def earlier_full_run(workspace: Workspace, target: str | None) -> dict[str, Any] | None:
+    """The report of the latest full run in this working directory that came to its end in the same target; None where there is none."""
+    files = sorted((workspace.working_dir / "runs").glob(f"*/{REPORT}"), key=lambda file: file.stat().st_mtime, reverse=True)
+    for file in files[:MOST_RUNS]:
+        with suppress(OSError, ValueError):
+            report = json.loads(file.read_bytes())
+            said = (report.get("mode"), report.get("status"), report.get("dryRun"), report.get("target"))
+            if said == ("full", "completed", False, target):
+                return dict(report)
     return None

@@ -21,7 +21,7 @@ from firelift.files import storage_errors
 
 STATUS, LOG, CHECKPOINT = "migration-status.json", "migration-log.json", "migration-checkpoint.json"
 REPORT, SUMMARY, VERIFICATION = "final-migration-report.json", "migration-executive-summary.md", "verification-results"
-PAGE, REASONS = "migration-report.html", "reasons.json"
+PAGE, REASONS, ESTIMATE = "migration-report.html", "reasons.json", "estimate.json"
 LATEST = (STATUS, LOG, CHECKPOINT, REPORT, SUMMARY, VERIFICATION)
 
 # Room that is given back when the disk is full, so that status and reports can still say so.

@@ -16,6 +16,7 @@ from firelift.postgres import checks
 from firelift.postgres.checks import Server, check_target, server_problems
 from firelift.postgres.connect import connect
 from firelift.postgres.control import create_control
+from firelift.postgres.ddl import scratch_schema
 from firelift.postgres.errors import TargetReadOnly, TooManyConnections
 from firelift.postgres.names import NamesTaken, TakenName, taken_names
 from tests.integration.postgres_world import HOSTILE, RUN, as_role, named
@@ -77,6 +78,10 @@ def test_a_control_schema_of_another_role_is_named(poor_url: str, database_url: 
 @pytest.mark.parametrize("schema", ["pg_catalog", "pg_mine", "information_schema", "firelift", "firelift_staging_x"])
 def test_a_schema_that_is_not_the_users_cannot_be_the_target(database_url: str, schema: str) -> None:
     assert kinds(check_target(database_url, RUN, schema)) == [checks.ReservedSchema]
+
+
+def test_a_test_runs_own_schema_may_be_the_target(database_url: str) -> None:
+    assert check_target(database_url, RUN, scratch_schema(RUN)) == []
 
 
 def test_names_taken_are_listed_with_what_has_them_but_a_table_may_be_refilled(database_url: str, admin: psycopg.Connection) -> None:

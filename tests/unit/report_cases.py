@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from firelift.errors import FireliftError
+from firelift.estimate import CollectionSeen, Pace, estimate
 from firelift.increment import INCREMENT, Increment
 from firelift.receipts import Difference, FailedExpectation, TableCompared, Verified
 from firelift.run.clock import stamp
@@ -156,6 +157,17 @@ REASONS = [
 ]
 
 
+SAMPLED: dict[str, Any] = {
+    "size": 5,
+    "seed": "a seed",
+    "collections": [{"collection": EVIL, "drawn": 5, "needed": 1, "left_out": 2, "absent": 3}],
+}
+_SEEN = CollectionSeen(
+    collection=EVIL, table="script", documents=1000, exact=False, sampled=6, archive_bytes=600.0, tables_bytes=60, target_bytes=16_384
+)
+ESTIMATE = estimate([_SEEN], read=1000, counts=1, pace=Pace(run=None, seconds={"extraction": 2.0}, documents={"extraction": 10})).report()
+
+
 def report_of(
     directory: Path,
     tables: Sequence[TableReport] | None = None,
@@ -166,6 +178,7 @@ def report_of(
     rolled_back: bool = False,
     reasons: list[dict[str, Any]] | None = None,
     increment: Increment | None = None,
+    tried: bool = False,
 ) -> dict[str, Any]:
     """The report of a run with these tables that ended in this way; `proof` is what its verification found."""
     workspace = Workspace(directory, "migration-1").create()
@@ -173,7 +186,7 @@ def report_of(
     documents, rows = sum(each["documents"] for each in listed), sum(each["rows"] for each in listed)
     if increment is not None:
         (workspace.run / INCREMENT).write_text(increment.model_dump_json())
-    with Status.open(workspace, "incremental" if increment else "full") as status:
+    with Status.open(workspace, "test" if tried else "incremental" if increment else "full") as status:
         status.start_phase("pre_validation")
         roots = [{"collection": each["collection"], "start": None, "end": None, "documents": each["documents"]} for each in listed]
         status.finish_phase("pre_validation", {"roots": roots, "postgres_version": "15.8"})
@@ -217,7 +230,8 @@ def report_of(
             status.warn("users: the stream was read on after a break: UNAVAILABLE", "extraction")
             status.complete()
     found = material_of(workspace, status.data())
-    material = Material(reasons or found.reasons, throughput or found.throughput, found.proved, increment=found.increment)
+    drawn = (SAMPLED, ESTIMATE) if tried else (None, None)
+    material = Material(reasons or found.reasons, throughput or found.throughput, found.proved, found.increment, *drawn)
     settings = SETTINGS | {"dry_run": dry_run, "migration_mode": status.data()["mode"]}
     return final_report(settings, status.data(), {"database": "d", "tables": []}, listed, "db.example/postgres", material)
 

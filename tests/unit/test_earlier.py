@@ -6,18 +6,25 @@ import json
 import os
 from pathlib import Path
 
-from firelift.run.earlier import earlier_verification
+from firelift.run.earlier import earlier_full_run, earlier_verification
 from firelift.run.workspace import REPORT, Workspace
 
 FIGURES = [{"table": "users", "what": "count", "p50": 1.0}]
 
 
 def verified(
-    root: Path, run: str, moment: int, *, place: str = "verification-results", target: str = "db/x", performance: object = FIGURES
+    root: Path,
+    run: str,
+    moment: int,
+    *,
+    place: str = "verification-results",
+    target: str = "db/x",
+    performance: object = FIGURES,
+    **said: object,
 ) -> Path:
     directory = root / "runs" / run / place
     directory.mkdir(parents=True)
-    (root / "runs" / run / REPORT).write_text(json.dumps({"target": target}))
+    (root / "runs" / run / REPORT).write_text(json.dumps({"target": target} | said))
     file = directory / "verification.json"
     file.write_text(json.dumps({"performance": performance}))
     os.utime(file, (moment, moment))
@@ -42,3 +49,23 @@ def test_a_published_target_that_was_verified_again_counts_too(tmp_path: Path) -
     verified(tmp_path, "a", 10)
     later = verified(tmp_path, "mine", 20, place="verifications/2026")
     assert earlier_verification(Workspace(tmp_path, "mine"), "db/x") == later
+
+
+def test_how_fast_a_sample_was_counted_is_nothing_to_compare_with(tmp_path: Path) -> None:
+    full = verified(tmp_path, "a", 10, mode="full")
+    verified(tmp_path, "b", 20, mode="test")
+    assert earlier_verification(Workspace(tmp_path, "mine"), "db/x") == full
+
+
+def test_only_a_full_run_into_the_same_target_that_was_completed_says_how_long_one_takes(tmp_path: Path) -> None:
+    mine = Workspace(tmp_path, "mine")
+    verified(tmp_path, "a", 10, mode="full", status="completed", dryRun=False, migrationId="a")
+    verified(tmp_path, "plan", 20, mode="full", status="completed", dryRun=True)
+    verified(tmp_path, "test", 20, mode="test", status="completed", dryRun=False)
+    verified(tmp_path, "failed", 20, mode="full", status="failed", dryRun=False)
+    verified(tmp_path, "elsewhere", 30, target="db/y", mode="full", status="completed", dryRun=False)
+    (tmp_path / "runs" / "plan" / REPORT).write_text("{ cut")
+    found = earlier_full_run(mine, "db/x")
+    assert found is not None
+    assert found["migrationId"] == "a"
+    assert earlier_full_run(mine, "db/z") is None

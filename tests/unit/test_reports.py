@@ -97,6 +97,17 @@ def test_a_dry_run_says_that_nothing_was_written(status: Status) -> None:
     assert "row-level security" not in page
 
 
+def test_a_test_run_says_what_a_full_one_would_take_and_how_that_was_reckoned(tmp_path: Path) -> None:
+    report = report_of(tmp_path, tried=True)
+    page = executive_summary(report)
+    assert "**Tried out: a sample went the whole way." in page
+    assert "| Firestore reads billed | 1,001 |" in page
+    assert "| Time, at most | 3 min 20 s |" in page
+    assert "$0.06 for 100,000 reads; regions differ" in page
+    assert "row-level security" not in page
+    assert report["estimate"]["diskBytes"] == {"archive": 100_000, "tables": 10_000, "total": 110_000}
+
+
 def test_names_cannot_break_the_page(status: Status) -> None:
     ugly: list[TableReport] = [{**TABLES[0], "collection": "a|b`\n# <img src=x> [l](u) \x1b[31m"}]
     page = executive_summary(final_report(SETTINGS, finished(status), None, ugly))
@@ -121,6 +132,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "failed otherwise": {"error": OSError("no")},
     "stopped": {"error": KeyboardInterrupt()},
     "a plan": {"dry_run": True},
+    "a test run": {"tried": True, "proof": verified(tables_of())},
+    "a plan of a sample": {"tried": True, "dry_run": True},
     "empty": {"tables": []},
     "500 tables": {"tables": MANY, "proof": verified(MANY)},
     "ugly names": {

@@ -57,6 +57,8 @@ def final_report(
         "choices": found.reasons,
         "residue": _residue(results),
         "rejects": _rejects(results),
+        "sample": _sample(found.sampled, results),
+        "estimate": found.estimate,
         "readsBilled": reads_billed(status, settings, verified["documentsReread"] if verified else 0),
         "verification": verified,
         "throughput": found.throughput or {"everySeconds": 1.0, "samples": []},
@@ -92,6 +94,19 @@ def _rolled_back(figures: Mapping[str, Any]) -> dict[str, Any] | None:
     """A failed run that took itself back."""
     done = figures.get("rolledBack")
     return {"at": None, "was": "failed", "by": "firelift", "result": done} if done else None
+
+
+def _sample(sampled: Mapping[str, Any] | None, results: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a test run drew, and where its tables are if they were kept."""
+    if sampled is None:
+        return None
+    names = {"collection": "collection", "drawn": "drawn", "needed": "needed", "left_out": "leftOut", "absent": "absent"}
+    return {
+        "size": sampled["size"],
+        "seed": sampled["seed"],
+        "keptIn": (results.get("post_migration") or {}).get("scratch_schema"),
+        "collections": [{shown: each[name] for name, shown in names.items()} for each in sampled["collections"]],
+    }
 
 
 def _residue(results: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
 from firelift.run.throughput import THROUGHPUT
-from firelift.run.workspace import REASONS, Workspace
+from firelift.run.workspace import ESTIMATE, REASONS, Workspace
 
 if TYPE_CHECKING:
     from firelift.increment import Increment
@@ -29,6 +29,10 @@ class Material:
     """`verification-results/verification.json`, where this attempt's verification failed; of one that passed the status has the receipt."""
     increment: Increment | None = None
     """Of an incremental run, once it is planned."""
+    sampled: dict[str, Any] | None = None
+    """The receipt of a test run's sample."""
+    estimate: dict[str, Any] | None = None
+    """What a test run reckons that a full run would take."""
 
 
 def material_of(workspace: Workspace, status: Mapping[str, Any]) -> Material:
@@ -36,6 +40,8 @@ def material_of(workspace: Workspace, status: Mapping[str, Any]) -> Material:
     return Material(
         reasons=_read(workspace, REASONS, list) or [],
         throughput=_read(workspace, THROUGHPUT, dict) or {},
+        sampled=_read(workspace, "receipts/sampling.json", dict),
+        estimate=_read(workspace, ESTIMATE, dict),
         proved=_proved(workspace, status),
         increment=_increment(workspace) if status.get("mode") == "incremental" else None,
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 from firelift.run.reports.changed import GONE, proof_of_tables, title_of_changes, why_unverified
 from firelift.run.reports.charts import MOST_BARS, bars, throughput
+from firelift.run.reports.estimated import estimate_lines
 from firelift.run.reports.increment import SUMMED, changes, touched
 from firelift.run.reports.state import headline, proof_sentence, what_is_wrong
 from firelift.run.text import count, counted, duration, plain, shortened, size
@@ -33,6 +34,7 @@ def html_report(report: Mapping[str, Any], beside: Collection[str] = ()) -> str:
         proof=f"{proof_sentence(verified, bool(report['increment']))} {proof_of_tables(report)}".strip() if verified else "",
         unverified=why_unverified(report),
         changed=_changed(report) if report["increment"] else None,
+        estimate=estimate_lines(report["estimate"]) if report["estimate"] else [],
         throughput=throughput(report["throughput"]),
         phases=[{"name": name, **phase} for name, phase in report["phases"].items()],
         longest=max([phase["durationSeconds"] or 0 for phase in report["phases"].values()], default=0) or 1,

@@ -76,8 +76,12 @@ def _headline_of_success(report: Mapping[str, Any]) -> str:
     if report["increment"]:
         return headline_of_increment(report, _proof_of_increment(report))
     if report["dryRun"]:
-        return "Planned: nothing has been written to the target."
+        of_what = ", from a sample" if report["mode"] == "test" else ""
+        return f"Planned{of_what}: nothing has been written to the target."
     verified = report["verification"]
+    if report["mode"] == "test":
+        proof = proof_sentence(verified) if verified and verified["passed"] else "Nothing was verified."
+        return f"Tried out: a sample went the whole way. {proof} {_whereabouts(report)}"
     proof = f" {proof_sentence(verified)}" if verified and verified["passed"] else ""
     return f"Completed: every document read is a row of the target or among the rejects.{proof}"
 
@@ -85,6 +89,11 @@ def _headline_of_success(report: Mapping[str, Any]) -> str:
 def _proof_of_increment(report: Mapping[str, Any]) -> str:
     verified = report["verification"]
     return proof_sentence(verified, of_increment=True) if verified and verified["passed"] else ""
+
+
+def _whereabouts(report: Mapping[str, Any]) -> str:
+    kept = (report["sample"] or {}).get("keptIn")
+    return f"Its tables are in the schema `{kept}`." if kept else "Nothing of it is left in the target."
 
 
 def what_is_wrong(report: Mapping[str, Any]) -> str:
@@ -131,6 +140,8 @@ def _after_success(report: Mapping[str, Any]) -> list[str]:
         return ["Check that project, database and `--collections` are the ones you meant; if so, all is well."]
     if report["increment"]:
         return [*steps_after_increment(report), *_restart(report)]
+    if report["mode"] == "test":
+        return _after_test(report)
     if report["dryRun"]:
         return ["Read the plan (`firelift plan` prints it), then run `firelift migrate` with the same options."]
     steps = []
@@ -151,6 +162,17 @@ def _restart(report: Mapping[str, Any]) -> list[str]:
     """After an increment only a configuration that has changed is worth a word."""
     updated = (report["phases"].get("post_migration", {}).get("result") or {}).get("app_config")
     return _app_steps(updated) if updated and updated["changed"] else []
+
+
+def _after_test(report: Mapping[str, Any]) -> list[str]:
+    """A sample shows most of what a full run will meet, never all of it."""
+    kept = (report["sample"] or {}).get("keptIn")
+    removal = f"Look at the tables in `{kept}`; `firelift rollback --migration-id {report['migrationId']}` removes them."
+    return [
+        *([removal] if kept else []),
+        "Read the estimate and the warnings. Types are those of the sample: rarer values may make a column a wider one in the full run.",
+        "Then run `firelift migrate` with the same options, without `--migration-mode test`.",
+    ]
 
 
 def _app_steps(updated: Mapping[str, Any] | None) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from firelift.run.reports.changed import GONE, proof_of_tables, title_of_changes
+from firelift.run.reports.estimated import estimate_lines
 from firelift.run.reports.increment import SUMMED, touched
 from firelift.run.reports.state import headline, proof_sentence, what_is_wrong
 from firelift.run.text import count, counted, duration, plain, shortened, size
@@ -25,6 +26,7 @@ def executive_summary(report: Mapping[str, Any]) -> str:
         what_is_wrong(report),
         *_wrong(report),
         _section("Key figures", _figures_of_increment(report) if report["increment"] else _figures(report)),
+        _section("Estimate for the full run", _estimate(report)),
         _section("Verification", _verification(report)),
         *([_section("Collections", _tables(report))] if not report["increment"] else _changes(report)),
         _section("Warnings", _warnings(report)),
@@ -83,6 +85,7 @@ def _figures(report: Mapping[str, Any]) -> str:
     figures = report["statistics"]
     rows = [
         ("Documents read", count(figures.get("documentsRead"))),
+        *([("Documents a collection that were to be drawn", count(report["sample"]["size"]))] if report["sample"] else []),
         ("Rows loaded", "none (dry run)" if report["dryRun"] else count(figures.get("rowsLoaded"))),
         ("Documents rejected", count(figures.get("rowsRejected"))),
         ("Rows with a residue (exact, but not by their columns alone)", count(figures.get("residueRows"))),
@@ -158,6 +161,24 @@ def _verification(report: Mapping[str, Any]) -> str:
     columns = ("documents", "rows", "compared", "differing")
     rows = _listed(listed, columns, lambda table: (_name(table["table"]),))
     return " ".join(said) + "\n\n" + _table(("Table", "Documents", "Rows", "Compared", "Differing"), "-rrrr", rows)
+
+
+def _estimate(report: Mapping[str, Any]) -> str:
+    estimate = report["estimate"]
+    if estimate is None:
+        return ""
+    largest = sorted(estimate["collections"], key=lambda each: -each["documents"])
+    columns = ("Collection", "Documents", "Archive and tables", "Target")
+    rows = [_estimated(each) for each in largest[:MOST_TABLES]]
+    more = [f"And {_number(len(largest) - MOST_TABLES, 'collection')} more in the report."] if len(largest) > MOST_TABLES else []
+    whole = _table(("", "Value"), "-r", estimate_lines(estimate))
+    return "\n\n".join([whole, _table(columns, "-rrr", rows), *more, " ".join(estimate["how"])])
+
+
+def _estimated(each: Mapping[str, Any]) -> tuple[str, ...]:
+    documents = ("" if each["exact"] else "about ") + count(each["documents"])
+    target = "?" if each["targetBytes"] is None else size(each["targetBytes"])
+    return (_name(each["collection"]), documents, size(each["archiveBytes"] + each["tablesBytes"]), target)
 
 
 def _tables(report: Mapping[str, Any]) -> str:

@@ -1,0 +1,165 @@
+"""What a full run would take, reckoned from a sample: documents, reads and their price, time and room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+PER_100_000_READS = 0.06
+"""US dollars, in the regions with the lowest price, without the free reads of a day (2026)."""
+SCALED = ("extraction", "transformation", "import", "verification")
+"""The phases that take longer with more documents."""
+
+
+_OWN_PACE = (
+    "this run's documents a second in every phase. A sample is mostly start-up, so this is an upper bound, often a high one; "
+    "a larger --sample-size or an earlier full run in the same working directory gives a better one."
+)
+
+
+class Reckoned(BaseModel):
+    """A part of the report: its keys are written as all of the report's are."""
+
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class CollectionSeen(Reckoned):
+    """What a run found out about a collection from its sample."""
+
+    collection: str
+    table: str | None
+    """None where no table can hold it."""
+    documents: int
+    """In the whole database."""
+    exact: bool
+    sampled: int
+    archive_bytes: float
+    """Of the sampled documents, in the archive."""
+    tables_bytes: int
+    """Of their rows, in the working directory."""
+    target_bytes: int | None
+    """Of the whole table in the target; None where nothing was loaded."""
+
+
+class Pace(Reckoned):
+    """How long each phase took for so many documents, and whose pace it is."""
+
+    run: str | None
+    """The id of an earlier full run; None for the test run itself."""
+    seconds: Mapping[str, float]
+    documents: Mapping[str, int]
+
+
+class CollectionEstimate(Reckoned):
+    """One collection in a full run."""
+
+    collection: str
+    table: str | None
+    documents: int
+    exact: bool
+    """`documents` was counted, not reckoned from a sample."""
+    archive_bytes: int
+    tables_bytes: int
+    target_bytes: int | None
+
+
+class Reads(Reckoned):
+    """Document reads that Firestore would bill."""
+
+    documents: int
+    counts: int
+    total: int
+
+
+class Price(Reckoned):
+    """What the reads would cost."""
+
+    usd: float
+    per_hundred_thousand_reads: float = PER_100_000_READS
+
+
+class Time(Reckoned):
+    """How long a full run would take."""
+
+    total: float
+    phases: dict[str, float]
+    earlier_run: str | None
+    """Whose pace it is; None for the test run's own."""
+
+
+class Disk(Reckoned):
+    """Bytes in the working directory."""
+
+    archive: int
+    tables: int
+    total: int
+
+
+class Estimate(Reckoned):
+    """A full run, as far as a sample can tell."""
+
+    documents: int
+    reads: Reads
+    price: Price
+    seconds: Time
+    disk_bytes: Disk
+    target_bytes: int | None
+    collections: tuple[CollectionEstimate, ...]
+    how: tuple[str, ...]
+
+    def report(self) -> dict[str, object]:
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def estimate(collections: Sequence[CollectionSeen], read: int, counts: int, pace: Pace) -> Estimate:
+    """`read` documents would be streamed, also those that --collections passes over; `counts` reads are billed for counting."""
+    each = tuple(map(_whole, collections))
+    documents = sum(one.documents for one in each)
+    archive, tables = sum(one.archive_bytes for one in each), sum(one.tables_bytes for one in each)
+    weighed = [one.target_bytes for one in each if one.target_bytes is not None]
+    phases = {name: round(_seconds(pace, name, documents), 1) for name in pace.seconds}
+    return Estimate(
+        documents=documents,
+        reads=Reads(documents=read, counts=counts, total=read + counts),
+        price=Price(usd=round((read + counts) * PER_100_000_READS / 100_000, 4)),
+        seconds=Time(total=round(sum(phases.values()), 1), phases=phases, earlier_run=pace.run),
+        disk_bytes=Disk(archive=archive, tables=tables, total=archive + tables),
+        target_bytes=sum(weighed) if weighed else None,
+        collections=each,
+        how=tuple(_how(each, pace, bool(weighed))),
+    )
+
+
+def _whole(seen: CollectionSeen) -> CollectionEstimate:
+    factor = seen.documents / seen.sampled if seen.sampled else 0.0
+    return CollectionEstimate(
+        collection=seen.collection,
+        table=seen.table,
+        documents=seen.documents,
+        exact=seen.exact,
+        archive_bytes=round(seen.archive_bytes * factor),
+        tables_bytes=round(seen.tables_bytes * factor),
+        target_bytes=seen.target_bytes,
+    )
+
+
+def _seconds(pace: Pace, phase: str, documents: int) -> float:
+    """What does not grow with the documents is taken as it was."""
+    before = pace.documents.get(phase, 0)
+    return pace.seconds[phase] * (documents / before if phase in SCALED and before else 1.0)
+
+
+def _how(collections: Sequence[CollectionEstimate], pace: Pace, weighed: bool) -> list[str]:
+    counted = "Documents: Firestore's own COUNT of every root collection at the snapshot"
+    shared = "; collections beneath large ones have the share of it that was met in the places that were looked into"
+    time = f"the documents a second of {pace.run}, the last full run in this working directory." if pace.run else _OWN_PACE
+    room = "bytes a row of the scratch tables with their indexes; larger tables fill their pages better."
+    return [
+        counted + ("." if all(one.exact for one in collections) else shared + "."),
+        f"Price: ${PER_100_000_READS:.2f} for 100,000 reads; regions differ, and so do days with free reads left.",
+        f"Time: {time}",
+        "Disk: bytes a document in this run's archive and tables; larger files pack better.",
+        f"Target: {room if weighed else 'not known without loading rows.'}",
+    ]

@@ -1,0 +1,99 @@
+"""Estimation: what a test run found out, made into an estimate of the full run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from firelift.archive import file_name
+from firelift.estimate import CollectionSeen, Estimate, Pace, estimate
+from firelift.facts import rows_directory
+from firelift.phases.sampling import CollectionSampled, Sampled
+from firelift.plan import Plan
+from firelift.postgres.scratch import Weight
+from firelift.receipts import TransformedAll, Validated
+from firelift.run.clock import now, seconds_between
+from firelift.run.earlier import earlier_full_run
+from firelift.run.reports.reads import counts_billed
+from firelift.run.workspace import Workspace
+
+
+def estimate_full_run(
+    workspace: Workspace,
+    sampled: Sampled,
+    plan: Plan,
+    weights: Mapping[str, Weight],
+    status: Mapping[str, Any],
+    target: str | None,
+    range_documents: int,
+) -> Estimate:
+    """From the run's directory and its status; `weights` are those of the tables in the target, by name."""
+    validated = Validated.model_validate(status["results"]["pre_validation"])
+    transformed = TransformedAll.model_validate(status["results"]["transformation"])
+    seen = list(_seen(workspace.run, sampled, plan, transformed, weights))
+    return estimate(
+        seen,
+        read=validated.documents,
+        counts=sum(counts_billed(root.documents, range_documents) for root in validated.roots),
+        pace=_earlier_pace(workspace, target) or _own_pace(sampled, status),
+    )
+
+
+def _seen(run: Path, sampled: Sampled, plan: Plan, transformed: TransformedAll, weights: Mapping[str, Weight]) -> Iterator[CollectionSeen]:
+    tables = {table.collection: table for table in plan.tables}
+    packed = {part.collection: _packed(run, part.collection, part.bytes) for part in sampled.parts}
+    for each in (one for one in sampled.collections if one.documents):
+        table, counts = tables.get(each.collection), transformed.tables.get(each.collection)
+        weight = weights.get(table.table) if table else None
+        rows = counts.rows if counts else 0
+        held = each.drawn + each.needed
+        yield CollectionSeen(
+            collection=each.collection,
+            table=table.table if table else None,
+            documents=each.documents,
+            exact=each.exact,
+            sampled=held,
+            archive_bytes=each.bytes * packed.get(each.collection.split("/", 1)[0], 1.0),
+            tables_bytes=_size(rows_directory(run, table)) if table else 0,
+            target_bytes=weight.of(rows, round(each.documents * rows / held)) if weight and held else None,
+        )
+
+
+def _packed(run: Path, root: str, size: int) -> float:
+    """How much of a document's bytes the archive of its root collection takes."""
+    return _size(run / "archive" / file_name(root)) / size if size else 1.0
+
+
+def _size(directory: Path) -> int:
+    return sum(file.stat().st_size for file in directory.rglob("*.parquet"))
+
+
+def _own_pace(sampled: Sampled, status: Mapping[str, Any]) -> Pace:
+    phases = status["progress"]["phases"]
+    documents = sum(part.documents for part in sampled.parts)
+    seconds = {name: seconds_between(phase["startedAt"], phase["finishedAt"] or now()) for name, phase in phases.items()}
+    return Pace(
+        run=None,
+        seconds={name: took for name, took in seconds.items() if took is not None},
+        documents={name: documents for name in phases} | {"extraction": sampled.reads},
+    )
+
+
+def _earlier_pace(workspace: Workspace, target: str | None) -> Pace | None:
+    report = earlier_full_run(workspace, target)
+    if report is None or not report["statistics"]["documentsRead"]:
+        return None
+    phases = report["phases"]
+    return Pace(
+        run=report["migrationId"],
+        seconds={name: phase["durationSeconds"] for name, phase in phases.items() if phase["durationSeconds"] is not None},
+        documents={name: report["statistics"]["documentsRead"] for name in phases},
+    )
+
+
+def warnings_of(each: CollectionSampled) -> Iterator[str]:
+    """What a reader of the sample's tables must know of a collection."""
+    if each.left_out:
+        told = "more than a sample may have, so rows that refer to them lead nowhere here"
+        yield f"{each.collection}: {each.left_out} documents that others need are not in the sample, {told}"
