@@ -82,6 +82,9 @@ def extraction(run: Run, extracted: list[Extracted]) -> PhaseReceipt:
     status = here.begin("extraction")
     for part in extracted:
         status.found("extraction", part.collection, **part.counts())
+        if here.is_increment:
+            # All keys were compared; what was read of that is not the rest of something that is still to come.
+            status.expect("extraction", part.collection, documents=part.documents)
         for broken in part.breaks:
             status.warn(f"{part.collection}: the stream was read on after a break: {broken}", "extraction")
         if part.scan_reason:

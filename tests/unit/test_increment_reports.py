@@ -176,6 +176,13 @@ def test_the_summary_lists_tables_that_change_and_schema_changes(tmp_path: Path)
     assert "## Collections" not in summary
 
 
+def test_a_schema_change_is_told_once(tmp_path: Path) -> None:
+    found = report(tmp_path, some(), proof=verified(CLEAN))
+    step = found["increment"]["tables"][0]["steps"][0]
+    found["warnings"].append({**found["warnings"][0], "message": f"the schema changes: {step}"})
+    assert executive_summary(found).count(step) == 1
+
+
 def test_of_many_tables_those_with_most_changes_are_shown(tmp_path: Path) -> None:
     found = report(tmp_path, MANY, tables=[])
     summary, page = executive_summary(found), html_report(found)

@@ -206,7 +206,9 @@ def _listed(
 
 
 def _warnings(report: Mapping[str, Any]) -> str:
-    warnings = report["warnings"]
+    # Schema changes have a section of their own.
+    steps = tuple(step for table in (report["increment"] or {"tables": ()})["tables"] for step in table["steps"])
+    warnings = [warning for warning in report["warnings"] if not steps or not warning["message"].endswith(steps)]
     shown = [f"- {_cell(warning['message'])}" for warning in warnings[:MOST_WARNINGS]]
     more = [f"- and {count(len(warnings) - MOST_WARNINGS)} more in the report"] if len(warnings) > MOST_WARNINGS else []
     return "\n".join([*shown, *more])
