@@ -21,8 +21,9 @@ from firelift.archive import SCHEMA, RangeArchive, file_name, write_parquet
 from firelift.files import write_whole
 from firelift.firestore.batch import get_documents
 from firelift.firestore.channel import Firestore, Source, open_firestore
-from firelift.firestore.discovery import Root, key_ranges
+from firelift.firestore.discovery import Root
 from firelift.firestore.errors import CountMismatch
+from firelift.firestore.places import places
 from firelift.firestore.query import KeyRange, count_collection
 from firelift.firestore.some import first_documents
 from firelift.firestore.stream import read_documents
@@ -198,9 +199,9 @@ class _Draw:
 def _look_into_places(firestore: Firestore, root: RootFound, read_time: str, size: int, draw: _Draw) -> None:
     """Reads on from some places of a large root collection: everything there, and the root collection's own documents, which may be few."""
     whole = Root(root.collection, KeyRange(root.start, root.end), root.documents)
-    places = key_ranges(firestore, whole, PLACES, read_time)
-    everything, own = -(-SMALL * size // len(places)), -(-size // len(places))
-    for keys in places:
+    found = places(firestore, whole, PLACES, read_time)
+    everything, own = -(-SMALL * size // len(found)), -(-size // len(found))
+    for keys in found:
         met = set()
         for path, document in first_documents(firestore, keys, read_time, everything):
             met.add(path)

@@ -146,6 +146,17 @@ def test_a_large_collection_is_looked_into_at_places_and_costs_no_more_than_they
     assert len({path[4] for path in own}) > 1
 
 
+@pytest.mark.parametrize("shape", ["user_{:05}", "{}", "u{:032x}"])
+def test_a_large_collection_is_sampled_from_end_to_end(workers: Workers, source: Source, tmp_path: Path, shape: str) -> None:
+    step = 2**122 if "x" in shape else 1
+    ids = [shape.format(n * step // 600 if step > 1 else n) for n in range(600)]
+    found = drawn(workers, source, tmp_path, {f"big/{name}": {} for name in ids}, size=20)
+    rank = {name: place for place, name in enumerate(sorted(ids))}
+    thirds = {rank[path.split("/")[1]] // 200 for path in found.of("big")}
+    assert thirds == {0, 1, 2}
+    assert found.sampled.reads <= (SMALL + 1) * 20 + 20
+
+
 def test_an_attempt_that_died_leaves_nothing_of_its_own_in_the_sample(workers: Workers, source: Source, tmp_path: Path) -> None:
     drawn(workers, source, tmp_path, {f"a/{n}": {} for n in range(20)}, size=10)
     (tmp_path / "sample").mkdir()
