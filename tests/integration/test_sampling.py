@@ -10,9 +10,9 @@ import pytest
 from firelift.archive import file_name, ranges, read_chunk
 from firelift.firestore.channel import Source
 from firelift.local.writer import Reference
-from firelift.paths import Selection, collection_of
+from firelift.paths import Selection, collection_of, path_order
 from firelift.phases.pre_validation import survey
-from firelift.phases.sampling import MOST, SMALL, CollectionSampled, Sampled, key_order, sample_database
+from firelift.phases.sampling import MOST, SMALL, CollectionSampled, Sampled, sample_database
 from firelift.receipts import RootFound
 from firelift.workers import Workers
 from tests.integration.way import Things, new_source, write
@@ -178,4 +178,4 @@ def test_documents_lie_in_the_archive_in_firestores_order(workers: Workers, sour
 
 def test_keys_are_ordered_segment_by_segment() -> None:
     paths = ["a/b", "a/b/c/d", "a/b!/c/d", "a/b!", "a!/b"]
-    assert sorted(paths, key=key_order) == ["a/b", "a/b/c/d", "a/b!", "a/b!/c/d", "a!/b"]
+    assert sorted(paths, key=path_order) == ["a/b", "a/b/c/d", "a/b!", "a/b!/c/d", "a!/b"]
