@@ -54,6 +54,8 @@ class TableIncrement(Frozen):
     new: int = 0
     changed: int = 0
     gone: int = 0
+    gone_stay: bool = False
+    """Rows whose documents are gone are left as they are; they are counted in every run."""
     rewritten: int = 0
     """Rows whose documents have not changed and which are written anew because a column of theirs holds something else now."""
 
@@ -63,7 +65,8 @@ class TableIncrement(Frozen):
     @property
     def touched(self) -> bool:
         """Whether anything but the watermark changes."""
-        return self.before is None or bool(self.new or self.changed or self.gone or self.rewritten or self.steps)
+        goes = 0 if self.gone_stay else self.gone
+        return self.before is None or bool(self.new or self.changed or goes or self.rewritten or self.steps)
 
 
 class Increment(Frozen):

@@ -34,6 +34,15 @@ def key_order(ids: Iterable[str]) -> list[tuple[bool, int, str]]:
     return [id_order(document_id) for document_id in ids]
 
 
+def path_order(path: str) -> list[tuple[bool, int, str]]:
+    """Sorts document paths, at any depth, as Firestore does: segment by segment."""
+    return [id_order(segment) if place % 2 else _named(segment) for place, segment in enumerate(path.split("/"))]
+
+
+def _named(collection_id: str) -> tuple[bool, int, str]:
+    return True, 0, collection_id
+
+
 def parent_of(collection: str) -> str | None:
     """The collection of the parent documents; None for a root collection."""
     return collection[: collection.rindex("/*/")] if "/*/" in collection else None

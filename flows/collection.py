@@ -65,12 +65,12 @@ def sample_all(run: Run, validated: Validated) -> tuple[Validated, list[Extracte
     return sampled.of(validated), list(sampled.parts)
 
 
-def transform_all(run: Run, validated: Validated) -> list[Transformed]:
-    return _settled(transforming.map(unmapped(run), list(validated.roots)))
+def transform_all(run: Run, roots: Sequence[RootFound]) -> list[Transformed]:
+    return _settled(transforming.map(unmapped(run), list(roots)))
 
 
-def load_all(run: Run, validated: Validated, transformed: Sequence[Transformed], staged: Staged) -> list[Loaded]:
-    return _settled(loading.map(unmapped(run), list(validated.roots), list(transformed), unmapped(staged)))
+def load_all(run: Run, roots: Sequence[RootFound], transformed: Sequence[Transformed], staged: Staged) -> list[Loaded]:
+    return _settled(loading.map(unmapped(run), list(roots), list(transformed), unmapped(staged)))
 
 
 def _settled(futures: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from prefect import flow
@@ -11,7 +12,7 @@ from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from firelift.errors import Stopped
-from firelift.receipts import Published, Transformed, TransformedAll, Validated
+from firelift.receipts import Extracted, Published, RootFound, Transformed, TransformedAll, Validated
 from firelift.settings import Settings
 from flows.collection import extract_all, load_all, sample_all, transform_all
 from flows.parameters import takes_settings
@@ -20,7 +21,7 @@ from tasks.extraction import extraction
 from tasks.import_ import import_, publish, staging
 from tasks.post_migration import post_migration
 from tasks.pre_validation import pre_validation, register
-from tasks.transformation import planning, transformation
+from tasks.transformation import moved_roots, planning, transformation
 from tasks.verification import nothing_to_verify, skip_untouched, skip_verification, verification, warm_up
 from tasks.world import Run, named_run, opened, world
 
@@ -50,24 +51,27 @@ def migrate(run: Run) -> dict[str, Any]:
         here.settle("pre_validation", validated, {})
         if not here.settings.dry_run:
             register(run, validated)
-            if verifies(here.settings):
-                warm_up(run)
+            if verifies(here.settings) and not here.is_increment:
+                warm_up()
         validated, extracted = sample_all(run, validated) if here.is_test else (validated, extract_all(run, validated))
         here.settle("extraction", extraction(run, extracted), {part.collection: part.counts() for part in extracted})
+        if here.is_increment and has_changed(extracted) and verifies(here.settings):
+            warm_up()
         planning(run, extracted)
-        parts = transform_all(run, validated)
+        moved = moved_roots(run, validated, extracted)
+        parts = transform_all(run, moved)
         transformed = transformation(run, parts, extracted)
         here.settle("transformation", transformed, {part.collection: part.counts() for part in parts})
-        published = None if here.settings.dry_run else arrive(run, validated, parts, transformed)
+        published = None if here.settings.dry_run else arrive(run, validated, moved, parts, transformed)
         post_migration(run, published)
     return here.reported
 
 
-def arrive(run: Run, validated: Validated, parts: list[Transformed], transformed: TransformedAll) -> Published:
+def arrive(run: Run, validated: Validated, moved: Sequence[RootFound], parts: list[Transformed], transformed: TransformedAll) -> Published:
     """What a dry run leaves out: staging, verification and publishing."""
     staged = staging(run, validated, transformed)
     if not staged.published:
-        loaded = load_all(run, validated, parts, staged)
+        loaded = load_all(run, moved, parts, staged)
         imported = import_(run, loaded, staged)
         world(run).settle("import", imported, {part.collection: part.counts() for part in loaded})
         if nothing_to_verify(run):
@@ -80,4 +84,9 @@ def arrive(run: Run, validated: Validated, parts: list[Transformed], transformed
 
 
 def verifies(settings: Settings) -> bool:
-    return settings.auto_verification and "verification" not in settings.skip_phases
+    return settings.auto_verification and not settings.dry_run and "verification" not in settings.skip_phases
+
+
+def has_changed(extracted: Sequence[Extracted]) -> bool:
+    """Whether an increment has found any document or row that has something to be verified."""
+    return any(part.documents or any(change.gone for change in part.changes) for part in extracted)

@@ -17,7 +17,7 @@ from firelift.plan import Plan, TablePlan
 from firelift.planning import make_plan
 from firelift.postgres.lock import signature
 from firelift.profile import Profile
-from firelift.receipts import Extracted, Planned, Rewritten, RootFound, Transformed, TransformedAll, summed, tallied
+from firelift.receipts import Extracted, Planned, Rewritten, RootFound, Transformed, TransformedAll, Validated, summed, tallied
 from firelift.verification.columns import column_facts
 from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
@@ -84,6 +84,16 @@ def _rewrite(here: World, before: TablePlan) -> Rewritten:
         lambda documents, size: None,
         leave_out_gone=here.settings.deletes == "propagate",
     )
+
+
+def moved_roots(run: Run, validated: Validated, extracted: Sequence[Extracted]) -> tuple[RootFound, ...]:
+    """The root collections of which documents go on from here: all, or of an increment those in which it found something."""
+    increment = world(run).increment()
+    if increment is None:
+        return validated.roots
+    rewritten = increment.rewritten()
+    documents = {part.collection: part.documents + rewritten.get(part.collection, 0) for part in extracted}
+    return tuple(root for root in validated.roots if documents.get(root.collection))
 
 
 @task(**INNER, name="transform", task_run_name="transform {root.collection}")

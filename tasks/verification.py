@@ -22,10 +22,9 @@ from tasks.checkpoint import PHASE
 from tasks.world import Run, World, world
 
 
-def warm_up(run: Run) -> None:
-    """Loads Great Expectations, which takes seconds, while data still flows; an increment may have no use for it."""
-    if not world(run).is_increment:
-        threading.Thread(target=warm, name="firelift-warm", daemon=True).start()
+def warm_up() -> None:
+    """Loads Great Expectations, which takes seconds, while data still flows."""
+    threading.Thread(target=warm, name="firelift-warm", daemon=True).start()
 
 
 def nothing_to_verify(run: Run) -> bool:

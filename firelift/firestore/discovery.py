@@ -43,14 +43,14 @@ def key_ranges(firestore: Firestore, root: Root, parts: int, read_time: str) -> 
     """The root collection cut into at most `parts` key ranges without gap or overlap."""
     if parts <= 1 or root.documents < 2:
         return [root.keys]
-    cuts = _server_cuts(firestore, root, parts, read_time)
+    cuts = server_cuts(firestore, root, parts, read_time)
     if cuts is None:
         cuts = _counted_cuts(firestore, root, parts, read_time)
     edges = [root.keys.start, *cuts, root.keys.end]
     return [KeyRange(start, end) for start, end in itertools.pairwise(edges)]
 
 
-def _server_cuts(firestore: Firestore, root: Root, parts: int, read_time: str) -> list[str] | None:
+def server_cuts(firestore: Firestore, root: Root, parts: int, read_time: str) -> list[str] | None:
     """Cuts by PartitionQuery; None where the server has none (the emulator)."""
     try:
         cursors = partition_cursors(firestore, root.collection_id, parts, read_time)

@@ -142,7 +142,7 @@ def plan_increment(
     if policy == "fail":
         refuse([*(step for each in evolved.values() for step in each.steps), *map(_new_table, made)])
     tables = [
-        _difference(found.tables[collection], by_collection[collection], each, rewrite if each.rewrites else None)
+        _difference(found.tables[collection], by_collection[collection], each, deletes, rewrite if each.rewrites else None)
         for collection, each in evolved.items()
     ]
     touched = [evolved[table.collection].plan for table in tables if table.touched]
@@ -156,7 +156,7 @@ def plan_increment(
 
 
 def _difference(
-    saved: SavedTable, change: TableChanges, evolved: Evolved, rewrite: Callable[[TablePlan], Rewritten] | None
+    saved: SavedTable, change: TableChanges, evolved: Evolved, deletes: Deletes, rewrite: Callable[[TablePlan], Rewritten] | None
 ) -> TableIncrement:
     rewritten = rewrite(saved.plan) if rewrite else None
     return TableIncrement(
@@ -170,6 +170,7 @@ def _difference(
         new=change.new,
         changed=change.changed,
         gone=change.gone,
+        gone_stay=deletes == "ignore",
         rewritten=rewritten.documents if rewritten else 0,
         departed_chunks=rewritten.departed_chunks if rewritten and rewritten.departed else None,
     )

@@ -21,13 +21,14 @@ from firelift.archive import SCHEMA, RangeArchive, file_name, write_parquet
 from firelift.files import write_whole
 from firelift.firestore.batch import get_documents
 from firelift.firestore.channel import Firestore, Source, open_firestore
-from firelift.firestore.discovery import Root, key_ranges
+from firelift.firestore.discovery import Root
 from firelift.firestore.errors import CountMismatch
+from firelift.firestore.places import places
 from firelift.firestore.query import KeyRange, count_collection
 from firelift.firestore.some import first_documents
 from firelift.firestore.stream import read_documents
 from firelift.firestore.values import Document
-from firelift.paths import Selection, collection_of
+from firelift.paths import Selection, collection_of, path_order
 from firelift.phases.extraction import ChunkWriter
 from firelift.planning import why_no_table
 from firelift.profile import Profiler, profile_to_json
@@ -198,9 +199,9 @@ class _Draw:
 def _look_into_places(firestore: Firestore, root: RootFound, read_time: str, size: int, draw: _Draw) -> None:
     """Reads on from some places of a large root collection: everything there, and the root collection's own documents, which may be few."""
     whole = Root(root.collection, KeyRange(root.start, root.end), root.documents)
-    places = key_ranges(firestore, whole, PLACES, read_time)
-    everything, own = -(-SMALL * size // len(places)), -(-size // len(places))
-    for keys in places:
+    found = places(firestore, whole, PLACES, read_time)
+    everything, own = -(-SMALL * size // len(found)), -(-size // len(found))
+    for keys in found:
         met = set()
         for path, document in first_documents(firestore, keys, read_time, everything):
             met.add(path)
@@ -220,7 +221,7 @@ def _own_start(collection: str, start: str | None) -> str | None:
 
 
 def _is_behind(path: str, end: str | None) -> bool:
-    return end is not None and key_order(path) >= key_order(end)
+    return end is not None and path_order(path) >= path_order(end)
 
 
 def _reckoned(root: RootFound, draw: _Draw, own: int) -> dict[str, int]:
@@ -358,7 +359,7 @@ def _archived(sample: _Sample, drawn: Drawn, directory: Path, batch_size: int) -
     target = RangeArchive(directory, 0)
     profiler = Profiler(sample.database)
     writer = ChunkWriter(target, 0, batch_size, lambda _: None)
-    for path in sorted((path for path, (root, _) in sample.documents.items() if root == drawn.root), key=key_order):
+    for path in sorted((path for path, (root, _) in sample.documents.items() if root == drawn.root), key=path_order):
         document = sample.documents[path][1]
         parsed = Document.FromString(document)
         profiler.see(collection_of(path), parsed)
@@ -375,16 +376,3 @@ def _archived(sample: _Sample, drawn: Drawn, directory: Path, batch_size: int) -
         ranges=1,
         reads=drawn.reads + sample.reads[drawn.root],
     )
-
-
-def key_order(path: str) -> list[tuple[int, int, str]]:
-    """Sorts paths as Firestore does: segment by segment, ids of the form `__id7__` first and by number, the others by their UTF-8 bytes."""
-    segments = path.split("/")
-    return [_id_order(segment) if place % 2 else (1, 0, segment) for place, segment in enumerate(segments)]
-
-
-def _id_order(segment: str) -> tuple[int, int, str]:
-    number = segment[4:-2]
-    if segment.startswith("__id") and segment.endswith("__") and number.removeprefix("-").isdecimal():
-        return (0, int(number), "")
-    return (1, 0, segment)

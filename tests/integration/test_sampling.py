@@ -10,9 +10,9 @@ import pytest
 from firelift.archive import file_name, ranges, read_chunk
 from firelift.firestore.channel import Source
 from firelift.local.writer import Reference
-from firelift.paths import Selection, collection_of
+from firelift.paths import Selection, collection_of, path_order
 from firelift.phases.pre_validation import survey
-from firelift.phases.sampling import MOST, SMALL, CollectionSampled, Sampled, key_order, sample_database
+from firelift.phases.sampling import MOST, SMALL, CollectionSampled, Sampled, sample_database
 from firelift.receipts import RootFound
 from firelift.workers import Workers
 from tests.integration.way import Things, new_source, write
@@ -146,6 +146,17 @@ def test_a_large_collection_is_looked_into_at_places_and_costs_no_more_than_they
     assert len({path[4] for path in own}) > 1
 
 
+@pytest.mark.parametrize("shape", ["user_{:05}", "{}", "u{:032x}"])
+def test_a_large_collection_is_sampled_from_end_to_end(workers: Workers, source: Source, tmp_path: Path, shape: str) -> None:
+    step = 2**122 if "x" in shape else 1
+    ids = [shape.format(n * step // 600 if step > 1 else n) for n in range(600)]
+    found = drawn(workers, source, tmp_path, {f"big/{name}": {} for name in ids}, size=20)
+    rank = {name: place for place, name in enumerate(sorted(ids))}
+    thirds = {rank[path.split("/")[1]] // 200 for path in found.of("big")}
+    assert thirds == {0, 1, 2}
+    assert found.sampled.reads <= (SMALL + 1) * 20 + 20
+
+
 def test_an_attempt_that_died_leaves_nothing_of_its_own_in_the_sample(workers: Workers, source: Source, tmp_path: Path) -> None:
     drawn(workers, source, tmp_path, {f"a/{n}": {} for n in range(20)}, size=10)
     (tmp_path / "sample").mkdir()
@@ -167,4 +178,4 @@ def test_documents_lie_in_the_archive_in_firestores_order(workers: Workers, sour
 
 def test_keys_are_ordered_segment_by_segment() -> None:
     paths = ["a/b", "a/b/c/d", "a/b!/c/d", "a/b!", "a!/b"]
-    assert sorted(paths, key=key_order) == ["a/b", "a/b/c/d", "a/b!", "a/b!/c/d", "a!/b"]
+    assert sorted(paths, key=path_order) == ["a/b", "a/b/c/d", "a/b!", "a/b!/c/d", "a!/b"]

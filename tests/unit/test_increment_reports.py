@@ -122,7 +122,7 @@ def test_nothing_to_do_says_so_and_reproaches_nobody(tmp_path: Path) -> None:
     assert "| Documents compared by their keys | 5,000 |" in summary
     assert "## What has changed" not in summary
     assert "Nothing: 5,000 documents compared" in page
-    assert "Nothing has changed, so there were no rows to verify" in page
+    assert "No row was written, so there was none to verify" in page
     assert "switched off" not in page
 
 

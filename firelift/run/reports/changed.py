@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from firelift.run.reports.increment import touched
+from firelift.run.reports.increment import touched, writes
 from firelift.run.text import count, counted, plain
 
 GONE: Final[Mapping[str, str]] = {"propagate": "deleted", "mark": "marked as deleted", "ignore": "gone, but left in the target"}
@@ -60,8 +60,8 @@ def why_unverified(report: Mapping[str, Any]) -> str:
         return "A dry run has no rows to verify."
     if report["phases"]["verification"]["state"] != "skipped":
         return "The run did not come to a result of its verification."
-    if report["increment"] and not touched(report["increment"]):
-        return "Nothing has changed, so there were no rows to verify: key and update time of every document are those of its row."
+    if report["increment"] and not writes(report["increment"]):
+        return "No row was written, so there was none to verify: key and update time of every document are those of its row."
     return "Verification was switched off: nothing was compared."
 
 
@@ -79,7 +79,7 @@ def _of_rows(report: Mapping[str, Any]) -> Iterator[str]:
     increment = report["increment"]
     if report["statistics"].get("rowsRejected"):
         yield "Look at the rejected documents, kept whole under `rejects/` with their reasons; every run tries them again."
-    if report["phases"]["verification"]["state"] == "skipped":
+    if report["phases"]["verification"]["state"] == "skipped" and writes(report["increment"]):
         yield "Nothing was verified: compare some rows with Firestore before you rely on them."
     if increment["deletes"] == "ignore" and (gone := increment["totals"]["gone"]):
         yield f"Rows of documents that are gone stay in the target, as `--deletes ignore` says: {count(gone)}."

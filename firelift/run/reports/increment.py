@@ -28,6 +28,12 @@ def touched(increment: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda table: (-changes(table), table["collection"]))
 
 
+def writes(increment: Mapping[str, Any]) -> bool:
+    """Whether any table is written to: rows of documents that are gone may be left as they are."""
+    left = increment["deletes"] == "ignore"
+    return any(table["how"] == "whole" or table["steps"] or changes(table) > (table["gone"] if left else 0) for table in touched(increment))
+
+
 def changes(table: Mapping[str, Any]) -> int:
     """How many rows it is about."""
     return sum(table[name] for name in SUMMED)
