@@ -159,8 +159,8 @@ def copy(emulator_host: str, project: str, database_url: str) -> Copy:
 def test_scheduled_runs_keep_the_target_in_step_and_never_overlap(ready: str, api: Api, copy: Copy, workspace: Path) -> None:
     copy.write({f"users/{n}": {"name": f"user {n}"} for n in range(40)} | {"teams/red": {"size": 2}})
     with somebody_writing(copy):
-        with scheduled(api, "incremental", seconds=10):
-            eventually(70, lambda: len(runs_in(api, "COMPLETED")) >= 3)
+        with scheduled(api, "incremental", seconds=5):
+            eventually(240, lambda: len(runs_in(api, "COMPLETED")) >= 3)
         eventually(120, lambda: not runs_in(api, "PENDING", "RUNNING", "SCHEDULED"))
     ended = api.runs_of("incremental")
     assert {run["state_type"] for run in ended} <= {"COMPLETED", "CANCELLED"}
