@@ -72,7 +72,6 @@ def test_the_first_increment_into_an_empty_target_migrates_everything(
 ) -> None:
     with steps(runner, emulator_host, postgres, tmp_path) as stepping:
         stepping.write(FIRST)
-        stepping.in_step(stepping.increment(verified=True))
         stepping.in_step(stepping.increment())
 
 
@@ -112,16 +111,16 @@ def test_a_reference_that_begins_to_lead_elsewhere_keeps_every_path(target: Step
     assert target.ask("SELECT boss FROM users ORDER BY id") == [(None,), ("teams/red",), ("users/ada",)]
 
 
-@pytest.mark.parametrize("fields", [{"name": 5, "age": 1, "active": True}, {"name": "Cy", "age": 7, "active": True, "new": [1]}])
-def test_frozen_tables_keep_what_does_not_fit_in_the_residue(target: Steps, fields: dict[str, object]) -> None:
+def test_frozen_tables_keep_what_does_not_fit_in_the_residue(target: Steps) -> None:
     columns = target.content()["columns"]
-    target.write({"users/cy": fields, "cities/rome": {"people": 3}})
+    target.write({"users/cy": {"name": 5, "age": 1, "active": True}, "users/bob": {"name": "Bob", "age": 7, "active": True, "new": [1]}})
+    target.write({"cities/rome": {"people": 3}})
     done = target.increment(schema_changes="freeze")
     assert target.content()["columns"] == columns
     found = target.decoded()
     assert sorted(found) == sorted(path for path in FIRST)
     documents = target.documents(done.report["readTime"])
-    assert found["users/cy"].fields == documents["users/cy"].fields
+    assert all(found[path].fields == documents[path].fields for path in FIRST)
     assert any("freeze" in warning["message"] for warning in done.report["warnings"])
 
 
@@ -145,18 +144,18 @@ def test_rows_of_deleted_documents_can_be_marked(target: Steps) -> None:
         ("bob", "Bob", True),
         ("cy", "Cy", False),
     ]
-    again = target.increment(deletes="mark")
-    assert again.increment == {**again.increment, "gone": 0, "unchanged": 7}
     target.write({"users/bob": {"name": "Bob is back"}})
+    target.delete("users/cy")
     target.in_step(target.increment(deletes="mark"))
     assert target.ask("SELECT name, firestore_deleted_at FROM users WHERE id = 'bob'") == [("Bob is back", None)]
-    target.delete("users/bob")
-    target.increment(deletes="mark")
-    target.write({"users/cy": {"name": "Cy", "age": 0.5}})
-    target.in_step(target.increment(deletes="mark"))
-    assert target.ask("SELECT id, age FROM users WHERE firestore_deleted_at IS NOT NULL") == [("bob", None)]
+    # The rows of gone documents are written anew with all others, and stay marked.
+    target.write({"users/ada": {"name": "Ada", "age": 0.5}})
+    again = target.increment(deletes="mark")
+    target.in_step(again)
+    assert again.increment == {**again.increment, "gone": 0, "changed": 1}
+    assert target.ask("SELECT id, age FROM users WHERE firestore_deleted_at IS NOT NULL") == [("cy", 7.0)]
     target.in_step(target.full())
-    assert target.ask("SELECT id, firestore_deleted_at FROM users ORDER BY id") == [("ada", None), ("cy", None)]
+    assert target.ask("SELECT id, firestore_deleted_at FROM users ORDER BY id") == [("ada", None), ("bob", None)]
 
 
 def test_rows_of_deleted_documents_can_be_left(target: Steps) -> None:
@@ -195,7 +194,6 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(target: Steps) -> 
     planned = target.increment(dry_run=True)
     assert planned.increment == {**planned.increment, "new": 1, "changed": 1, "gone": 1, "rewritten": 1}
     assert target.content() == before
-    target.in_step(target.increment())
 
 
 def test_each_run_can_be_taken_back_and_the_one_before_it_too(target: Steps) -> None:
@@ -250,7 +248,7 @@ def test_somebody_who_writes_during_the_run_changes_nothing_about_it(target: Ste
 
     def keep_writing() -> None:
         number = 0
-        while not ended.is_set():
+        while not ended.wait(0.02):
             number += 1
             target.write({f"logs/{number % 300:04}": {"n": f"written {number}"}, f"logs/more-{number}": {"n": number}})
             target.delete(f"logs/{(number * 7) % 300:04}")
@@ -287,7 +285,7 @@ def test_an_increment_that_was_killed_goes_on_or_gives_way_to_a_new_one(target: 
     target.write({f"logs/{n:04}": {"n": n} for n in range(500)})
     target.delete("users/bob")
     for seconds in (1.0, 2.0):
+        target.runner.begin(target.unverified, migration_mode="incremental", batch_size=50)
         with target.runner.killing(seconds):
-            target.runner.begin({**target.variables, "MIGRATION_AUTO_VERIFICATION": "false"}, migration_mode="incremental", batch_size=50)
             target.runner.end()
     target.in_step(target.increment())

@@ -27,7 +27,7 @@ from tests.faults.migrating import SOAK
 
 SEED = int(os.environ["FIRELIFT_FAULT_SEED"])
 # So many databases, and so many times that one of them changes and is migrated.
-EXAMPLES, STEPS = (max(1, int(os.environ["FIRELIFT_KILLS"]) // 5), 12) if SOAK else (3, 6)
+EXAMPLES, STEPS = (max(1, int(os.environ["FIRELIFT_KILLS"]) // 5), 12) if SOAK else (3, 4)
 
 IDS = st.sampled_from(("a", "B", "ü", "__id5__", "__id-3__", "zz~"))
 PATHS = st.builds(
