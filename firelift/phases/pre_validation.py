@@ -71,9 +71,12 @@ def validate(
 
     `published`: collections that patterns may name although Firestore has none of their documents any more.
     """
-    taken = _selected(snapshot.roots, selection, {collection.partition("/")[0] for collection in published})
+    known = {collection.partition("/")[0] for collection in published}
+    taken = _selected(snapshot.roots, selection, known)
+    # Of a collection that has tables only the difference is archived.
+    whole = sum(root.documents for root in taken if root.collection_id not in known)
     foresight = foresight_of([root.collection_id for root in taken], selection, Rules(naming, mapping), run.parent)
-    refuse([*_disk_problems(run, sum(root.documents for root in taken)), *(target.problems(foresight) if target else [])])
+    refuse([*_disk_problems(run, whole), *(target.problems(foresight) if target else [])])
     return Validated(
         read_time=snapshot.read_time,
         roots=tuple(
