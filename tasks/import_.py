@@ -44,7 +44,7 @@ def staging(run: Run, validated: Validated, transformed: TransformedAll) -> Stag
     if is_published(url, run.migration_id, here.plan(), schema, here.increment()):
         return Staged(token="published", published=True)
     if here.settings.resume:
-        refuse_overtaken(url, run.migration_id, here.plan(), schema, validated.read_time)
+        refuse_overtaken(url, run.migration_id, here.plan(), schema, validated.read_time, here.increment())
     if "import" in here.settings.skip_phases:
         kept = Imported.model_validate_json(receipt_file(here.workspace, "import").read_text())
         return Staged(token=standing_staging(url, run.migration_id, kept.staged), published=False)

@@ -230,12 +230,19 @@ def world(run: Run) -> World:
 def named_run(options: dict[str, Any]) -> Run:
     """The run that these options mean, above environment, `.env` and defaults: a new one, or one to go on with."""
     flow_run = current_flow_run()
-    # A flow run that Prefect carries out again is the same migration.
-    new_id = new_migration_id(flow_run.created, flow_run.id.hex[:6]) if flow_run else new_migration_id()
+    new_id = migration_id_of(flow_run) if flow_run else new_migration_id()
     settings = meant(Settings.load(**options), new_id, source_label, _label(flow_run))
     public = settings.public()
     public["working_dir"] = os.path.abspath(str(settings.working_dir))
     return Run(migration_id=str(settings.migration_id), settings=public)
+
+
+def migration_id_of(flow_run: FlowRun) -> str:
+    """The name of what a flow run does, always the same: a flow run that Prefect carries out again is the same migration.
+
+    A schedule makes many at one time, hours before they are due, with ids (UUIDv7) that begin with that time and are random at their end.
+    """
+    return new_migration_id(flow_run.expected_start_time or flow_run.created, flow_run.id.hex[-6:])
 
 
 def _label(flow_run: FlowRun | None) -> str | None:

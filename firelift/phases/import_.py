@@ -66,11 +66,16 @@ def record_begin(url: str, migration_id: str, mode: str, settings: dict[str, Any
     return new
 
 
-def refuse_overtaken(url: str, migration_id: str, plan: Plan, target_schema: str, read_time: str) -> None:
+def refuse_overtaken(
+    url: str, migration_id: str, plan: Plan, target_schema: str, read_time: str, increment: Increment | None = None
+) -> None:
     """For a run that goes on: raises SnapshotOvertaken where a later snapshot, or this one already, has been published meanwhile."""
+    # An increment also moves on the tables in which nothing changes.
+    moved_on = {table.collection for table in increment.tables} if increment else set()
+    collections = moved_on | {table.collection for table in plan.tables}
     with closing(connect(url, signature(migration_id))) as connection:
         later = published_later(connection, migration_id, target_schema, datetime.fromisoformat(read_time))
-        by = {later[table.collection] for table in plan.tables if table.collection in later}
+        by = {later[collection] for collection in collections if collection in later}
         if by or has_published(connection, migration_id):
             raise SnapshotOvertaken(migration_id=migration_id, by=", ".join(sorted(by)) or "a later run")
 

@@ -8,6 +8,7 @@ from firelift.errors import ConfigurationError, FireliftError
 from firelift.plan import DELETED_AT, Frozen, PgType, TablePlan
 from firelift.planning import Foreseen
 from firelift.postgres.connect import Connection
+from firelift.postgres.control import saved_plans
 from firelift.postgres.queries import QUERY
 
 SPELLED: dict[PgType, str] = {"timestamptz": "timestamp with time zone", "timestamptz[]": "timestamp with time zone[]"}
@@ -102,11 +103,30 @@ def misfits(
     """Why the tables that stand under the plans' names cannot take their rows; reads only. A name that is free fits.
 
     `before` has the plan, by table, by which a table was published that only gets some rows: its columns must be there and have the
-    types of that plan, and the names of new ones must be free.
+    types of that plan, and the names of new ones must be free. A table all of whose rows are replaced may have the types by which it was
+    published last, whatever the plan says: they are changed along with the rows.
     """
     standing = standing_tables(connection, schema, [plan.table for plan in plans])
     there = [plan for plan in plans if plan.table in standing]
-    return [problem for plan in there for problem in _problems(schema, standing[plan.table], plan, (before or {}).get(plan.table))]
+    published = saved_plans(connection, schema) if there else {}
+    return [
+        problem
+        for plan in there
+        for problem in _problems(
+            schema, standing[plan.table], plan, (before or {}).get(plan.table), _published_types(plan, published.get(plan.collection))
+        )
+    ]
+
+
+def retyped_columns(table: StandingTable, plan: TablePlan) -> tuple[str, ...]:
+    """Columns of the plan that stand with another type than it has for them."""
+    types = {name: column.type for name, column in table.columns.items()}
+    wanted = {name: SPELLED.get(pg_type, pg_type) for name, pg_type in plan.target_columns()}
+    return tuple(name for name, needed in wanted.items() if types.get(name, needed) != needed)
+
+
+def _published_types(plan: TablePlan, published: TablePlan | None) -> dict[str, PgType]:
+    return dict(published.target_columns()) if published and published.table == plan.table else {}
 
 
 def taken_columns(schema: str, table: StandingTable, before: TablePlan, names: Iterable[str]) -> Iterator[FireliftError]:
@@ -130,12 +150,14 @@ def misfits_foreseen(connection: Connection, schema: str, foreseen: Foreseen) ->
     return found
 
 
-def _problems(schema: str, table: StandingTable, plan: TablePlan, before: TablePlan | None = None) -> Iterator[FireliftError]:
+def _problems(
+    schema: str, table: StandingTable, plan: TablePlan, before: TablePlan | None, published: Mapping[str, PgType]
+) -> Iterator[FireliftError]:
     if table.obstacle:
         yield CannotRefill(table=f"{schema}.{table.name}", why=table.obstacle)
         return
     yield from _key_problems(schema, table, plan)
-    yield from _column_problems(schema, table, before or plan)
+    yield from _column_problems(schema, table, before or plan, {} if before else published)
     if before:
         for name, _ in before.target_columns():
             if name not in table.columns:
@@ -156,12 +178,13 @@ def _key_problems(schema: str, table: StandingTable, plan: TablePlan) -> Iterato
             yield UnorderedKey(table=f"{schema}.{table.name}", column=key)
 
 
-def _column_problems(schema: str, table: StandingTable, plan: TablePlan) -> Iterator[FireliftError]:
+def _column_problems(schema: str, table: StandingTable, plan: TablePlan, published: Mapping[str, PgType]) -> Iterator[FireliftError]:
     for name, pg_type in plan.target_columns():
         column, needed = table.columns.get(name), SPELLED.get(pg_type, pg_type)
         if column is None:
             continue
-        if column.type != needed:
+        ours = published.get(name, pg_type)
+        if column.type not in (needed, SPELLED.get(ours, ours)):
             yield OtherColumnType(table=f"{schema}.{table.name}", column=name, has=column.type, needs=needed)
         if column.generated or column.always_identity:
             yield ComputedColumn(table=f"{schema}.{table.name}", column=name)

@@ -12,12 +12,12 @@ from firelift.postgres.backups import Changes
 from firelift.postgres.connect import Connection
 from firelift.postgres.control import saved_tables
 from firelift.postgres.ddl import add_columns, add_mark, columns_of
-from firelift.postgres.fit import StandingTable
+from firelift.postgres.fit import StandingTable, retyped_columns
 from firelift.postgres.foreign_keys import ForeignKey, add_foreign_key, drop, foreign_keys_of, is_ours, orphans, refuse_broken
 from firelift.postgres.merge import Merge
 from firelift.postgres.queries import QUERY
 from firelift.postgres.refill import Refill, refill
-from firelift.postgres.retype import retype
+from firelift.postgres.retype import empty_as, require_again, retype
 from firelift.postgres.touched import Touched
 
 
@@ -39,7 +39,8 @@ class Refresh(NamedTuple):
 
     @property
     def retyped(self) -> tuple[str, ...]:
-        return self.merge.retyped(self.plan) if self.merge else ()
+        """Columns that get another type, in which every row is written anew."""
+        return self.merge.retyped(self.plan) if self.merge else retyped_columns(self.standing, self.plan)
 
     @property
     def added(self) -> tuple[str, ...]:
@@ -100,7 +101,10 @@ def refresh(connection: Connection, staging: str, schema: str, refreshes: Sequen
     for each in refreshes:
         if each.retyped:
             dropped = _drop_hindering(connection, schema, each)
-            retyped = retype(connection, schema, each.plan, each.retyped, each.staged(staging))
+            if each.merge:
+                retyped = retype(connection, schema, each.plan, each.retyped, each.staged(staging))
+            else:
+                retyped = empty_as(connection, schema, each.plan, each.retyped)
             changes[each.plan.table] = _with(changes[each.plan.table], columns_retyped=retyped, foreign_keys_dropped=dropped)
     refills = {each.plan.table: _refill(staging, schema, each, published) for each in refreshes}
     after = {each.plan.table: refills[each.plan.table].image(_others(each)) for each in refreshes}
@@ -115,6 +119,8 @@ def refresh(connection: Connection, staging: str, schema: str, refreshes: Sequen
     refuse_broken(connection, others, schema, after)
     refill(connection, list(refills.values()))
     for each in refreshes:
+        if each.merge is None:
+            require_again(connection, schema, each.plan.table, changes[each.plan.table].columns_retyped)
         # A merge of a few rows leaves the statistics as good as they were.
         if each.merge is None or each.added or each.retyped:
             connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, each.plan.table)))

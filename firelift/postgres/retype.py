@@ -21,8 +21,8 @@ class CannotRetype(FireliftError):
 
     mendable = True
     remedy = (
-        "Drop what is named, go on with --resume, and make it anew for the new type; or start a run with --schema-changes freeze, "
-        "which leaves the columns as they are."
+        "Drop what is named, go on with --resume, and make it anew for the new type; an incremental run with --schema-changes freeze "
+        "leaves the columns as they are."
     )
 
 
@@ -50,24 +50,37 @@ def retype(connection: Connection, schema: str, plan: TablePlan, columns: Sequen
     return before
 
 
+def empty_as(connection: Connection, schema: str, plan: TablePlan, columns: Sequence[str]) -> tuple[Retyped, ...]:
+    """Gives the columns the plan's types, and NULL in every row: all rows are to be replaced. Returns what takes that back."""
+    types = dict(plan.target_columns())
+    before = tuple(_retyped(connection, schema, plan.table, column) for column in columns)
+    for each in before:
+        _empty(connection, schema, plan.table, each, types[each.column])
+    return before
+
+
 def retype_back(connection: Connection, schema: str, table: str, columns: Sequence[Retyped]) -> None:
     """Gives the columns their old types, and NULL in every row: the old values come from the backup."""
-    name = sql.Identifier(schema, table)
     for each in columns:
-        with hindered(f"{schema}.{table}", each.column, each.before):
-            column, spelled = sql.Identifier(each.column), sql.SQL(each.before)
-            if each.required:
-                connection.execute(sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL").format(name, column))
-            bare = sql.SQL(each.before.split(" COLLATE ")[0])
-            _alter(connection, name, each.column, spelled, sql.SQL("NULL::{}").format(bare))
+        _empty(connection, schema, table, each, each.before)
+
+
+def _empty(connection: Connection, schema: str, table: str, each: Retyped, wanted: str) -> None:
+    name = sql.Identifier(schema, table)
+    with hindered(f"{schema}.{table}", each.column, wanted):
+        if each.required:
+            connection.execute(sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL").format(name, sql.Identifier(each.column)))
+        bare = sql.SQL(wanted.split(" COLLATE ")[0])
+        _alter(connection, name, each.column, sql.SQL(wanted), sql.SQL("NULL::{}").format(bare))
 
 
 def require_again(connection: Connection, schema: str, table: str, columns: Sequence[Retyped]) -> None:
-    """Once the old values are back: what was NOT NULL is so again."""
+    """Once there are values: what was NOT NULL is so again."""
     for each in columns:
         if each.required:
             alter = sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL")
-            connection.execute(alter.format(sql.Identifier(schema, table), sql.Identifier(each.column)))
+            with hindered(f"{schema}.{table}", each.column, "NOT NULL"):
+                connection.execute(alter.format(sql.Identifier(schema, table), sql.Identifier(each.column)))
 
 
 @contextmanager

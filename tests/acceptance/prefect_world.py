@@ -117,7 +117,9 @@ def prefect_server(home: Path, database: str | None = None) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}/api"
     command = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     kept = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": database.replace("://", "+asyncpg://")} if database else {}
-    server = ServerProcess(command, log=home / "server.log", environment=environment(PREFECT_HOME=str(home), **kept))
+    # A new schedule has its first run within seconds, not within a minute.
+    own = {"PREFECT_HOME": str(home), "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
+    server = ServerProcess(command, log=home / "server.log", environment=environment(**own, **kept))
     try:
         server.wait_until(lambda: _healthy(url), timeout=180)
         yield url

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ import sys
 from tests.acceptance.runner import serve
 serve(sys.stdin, sys.stdout)
 """
+READY = "ready\n"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Runner:
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[str]:
+        self._is_ready = False
         with self._log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-c", MAIN],
@@ -68,9 +70,14 @@ class Runner:
         return found
 
     def begin(self, variables: Mapping[str, str], **options: Any) -> None:
+        """Returns as the run begins."""
         if self.process.poll() is not None:
             self.process = self._start()
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        if not self._is_ready:
+            assert self.process.stdout.readline() == READY, f"the process died: {self._log.read_text(errors='replace')[-3000:]}"
+            self._is_ready = True
         self.process.stdin.write(json.dumps({"variables": dict(variables), "options": options}) + "\n")
         self.process.stdin.flush()
 
@@ -82,7 +89,7 @@ class Runner:
 
     @contextmanager
     def killing(self, seconds: float) -> Iterator[None]:
-        """Inside, the process and all it started is killed (-9) after so many seconds."""
+        """Inside, the process with all it started is killed (-9) after so many seconds; begin the run before."""
         timer = threading.Timer(seconds, self.kill)
         timer.start()
         try:
@@ -103,8 +110,18 @@ class Runner:
 def serve(asked: IO[str], answers: IO[str]) -> None:
     """In the process: a migration for each line, an answer for each migration."""
     sys.stdout = sys.stderr
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
     from flows.migration import migration
 
+    answers.write(READY)
+    answers.flush()
+    # To end a flow's heartbeat costs up to a second.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        _serve(migration, asked, answers)
+
+
+def _serve(migration: Callable[..., Any], asked: IO[str], answers: IO[str]) -> None:
     for line in asked:
         request = json.loads(line)
         before = dict(os.environ)

@@ -36,25 +36,15 @@ KEPT = {
     "remembered": "SELECT collection, table_name, plan::text, watermark, migration_id FROM firelift.tables ORDER BY 1",
 }
 
+SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'firelift %'"
+
 
 @dataclass
-class Steps:
-    """Runs go into `public` of the target, one after the other."""
+class Copy:
+    """`public` of the target, and the Firestore database that it is to equal."""
 
-    runner: Runner
     source: Source
     url: str
-    directory: Path
-
-    @property
-    def variables(self) -> dict[str, str]:
-        return {
-            "FIRESTORE_EMULATOR_HOST": str(self.source.emulator_host),
-            "GOOGLE_CLOUD_PROJECT": self.source.project,
-            "SUPABASE_DB_URL": self.url,
-            "MIGRATION_WORKING_DIR": str(self.directory),
-            "MIGRATION_MAX_WORKERS": "2",
-        }
 
     def write(self, documents: Things) -> None:
         write(self.source, documents)
@@ -62,26 +52,16 @@ class Steps:
     def delete(self, *paths: str) -> None:
         delete_documents(str(self.source.emulator_host), self.source.name, paths)
 
-    def migrate(self, *, verified: bool = False, **options: Any) -> Outcome:
-        """A run to its end, whatever that is."""
-        return self.runner.migrate(self.variables if verified else self.variables | UNVERIFIED, **options)
-
-    def full(self, **options: Any) -> Outcome:
-        return self._succeeded(self.migrate(**options))
-
-    def increment(self, **options: Any) -> Outcome:
-        return self._succeeded(self.migrate(migration_mode="incremental", **options))
-
-    def in_step(self, outcome: Outcome, collections: Collection[str] | None = None) -> None:
-        """Asserts that the rows (of these collections) decode to the very documents that Firestore had at the run's read time."""
-        moment = outcome.report["readTime"]
+    def equal(self, moment: str, collections: Collection[str] | None = None) -> None:
+        """Asserts that of the target as of any time."""
         wanted, found = self.documents(moment), self.decoded()
         if collections is not None:
             found = {path: document for path, document in found.items() if collection_of(path) in collections}
         assert sorted(found) == sorted(wanted)
         assert [path for path in wanted if not same_document(found[path], wanted[path])] == []
         saved = self.saved()
-        assert {saved[collection].watermark for collection in collections or saved} <= {datetime.fromisoformat(moment)}
+        of_run = saved if collections is None else collections
+        assert {saved[collection].watermark for collection in of_run} <= {datetime.fromisoformat(moment)}
 
     def documents(self, read_time: str) -> dict[str, Document]:
         """Firestore's own answer, read without any code of the engine."""
@@ -101,6 +81,14 @@ class Steps:
         with closing(connect(self.url, "firelift-test")) as connection:
             return saved_tables(connection, "public")
 
+    def standing(self) -> bool:
+        """Whether a run has ever come as far as the target."""
+        return self.ask("SELECT to_regclass('firelift.tables') IS NOT NULL") == [(True,)]
+
+    def is_quiet(self) -> bool:
+        """Whether no run, not even one that was killed, has a session in the target."""
+        return self.ask(SESSIONS) == [(0,)]
+
     def ask(self, query: str) -> list[Any]:
         with psycopg.connect(self.url, autocommit=True) as connection:
             cursor = connection.execute(query.encode())
@@ -110,9 +98,47 @@ class Steps:
         """Every row of every table, with its columns' types, and what the target remembers of its tables."""
         with psycopg.connect(self.url) as connection:
             names = [name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")]
+            asked = KEPT if self.standing() else {what: query for what, query in KEPT.items() if what != "remembered"}
             return {name: _lines(connection, name) for name in names} | {
-                what: [str(row) for row in connection.execute(query.encode())] for what, query in KEPT.items()
+                what: [str(row) for row in connection.execute(query.encode())] for what, query in asked.items()
             }
+
+
+@dataclass
+class Steps(Copy):
+    """Runs go into the target, one after the other."""
+
+    runner: Runner
+    directory: Path
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {
+            "FIRESTORE_EMULATOR_HOST": str(self.source.emulator_host),
+            "GOOGLE_CLOUD_PROJECT": self.source.project,
+            "SUPABASE_DB_URL": self.url,
+            "MIGRATION_WORKING_DIR": str(self.directory),
+            # Each is an interpreter that has to start, a second of a run.
+            "MIGRATION_MAX_WORKERS": "1",
+        }
+
+    @property
+    def unverified(self) -> dict[str, str]:
+        return self.variables | UNVERIFIED
+
+    def migrate(self, *, verified: bool = False, **options: Any) -> Outcome:
+        """A run to its end, whatever that is."""
+        return self.runner.migrate(self.variables if verified else self.unverified, **options)
+
+    def full(self, **options: Any) -> Outcome:
+        return self._succeeded(self.migrate(**options))
+
+    def increment(self, **options: Any) -> Outcome:
+        return self._succeeded(self.migrate(migration_mode="incremental", **options))
+
+    def in_step(self, outcome: Outcome, collections: Collection[str] | None = None) -> None:
+        """Asserts that the rows (of these collections) decode to the very documents that Firestore had at the run's read time."""
+        self.equal(outcome.report["readTime"], collections)
 
     @staticmethod
     def _succeeded(outcome: Outcome) -> Outcome:
@@ -129,7 +155,7 @@ def _lines(connection: psycopg.Connection, table: str) -> list[str]:
 def steps(runner: Runner, host: str, server: PostgresServer, directory: Path) -> Iterator[Steps]:
     """A database and a target of their own."""
     with new_source(host) as source, new_database(server) as url:
-        yield Steps(runner, source, url, directory)
+        yield Steps(source, url, runner, directory)
 
 
 def moment(second: int) -> datetime:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from firelift.increment import SchemaStep
-from firelift.plan import Column, Link, TablePlan
+from firelift.phases.import_ import SnapshotOvertaken, refuse_overtaken
+from firelift.plan import Column, Link, Plan, TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.constraints import OrphanedRows
 from firelift.postgres.control import saved_tables
@@ -27,6 +29,7 @@ from tests.integration.refresh_world import (
     NEW,
     OLD,
     ORDERS,
+    READ_TIME,
     SECOND,
     TABLES,
     THIRD,
@@ -50,6 +53,17 @@ GONE: Keys = {"users": [("cat",)], "users_orders": [("cat", "1")]}
 
 def rows_of(connection: Connection, table: TablePlan) -> Any:
     return [bits(found) for found in read_rows(connection, "public", table)]
+
+
+def test_a_run_that_goes_on_moves_no_table_back_not_even_one_in_which_it_changes_nothing(database_url: str) -> None:
+    with target(database_url) as connection:
+        migrate(connection, FIRST, OLD)
+        increment = planned(connection, {}, {})
+        assert not increment.touched
+        earlier, nothing = (READ_TIME - timedelta(seconds=1)).isoformat(), Plan(database="projects/p/databases/(default)", tables=())
+        refuse_overtaken(database_url, SECOND, nothing, "public", READ_TIME.isoformat(), increment)
+        with pytest.raises(SnapshotOvertaken, match=FIRST):
+            refuse_overtaken(database_url, SECOND, nothing, "public", earlier, increment)
 
 
 def ids(connection: Connection, where: str = "true") -> list[str]:

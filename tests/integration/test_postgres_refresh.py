@@ -17,6 +17,8 @@ from firelift.postgres.foreign_keys import ForeignKeyBroken
 from firelift.postgres.publish import TableChangedMeanwhile, publish
 from firelift.postgres.read import read_rows
 from firelift.postgres.refill import NotReplaced, RefusedByConstraint
+from firelift.postgres.retype import CannotRetype
+from firelift.postgres.rollback import rollback
 from tests.integration.postgres_world import HOSTILE, as_role, bits, plan, row, values
 from tests.integration.refresh_world import (
     FIRST,
@@ -282,6 +284,39 @@ def test_a_table_that_changed_after_the_checks_stops_publishing(database_url: st
         connection.execute("ALTER TABLE public.users ALTER COLUMN name TYPE varchar(20)")
         with pytest.raises(TableChangedMeanwhile, match=r"public\.users, column: name, has: character varying\(20\), needs: text"):
             publish(connection, SECOND, "public", TABLES, READ_TIME)
+
+
+OTHER = plan("users", name="integer", score="json", boss="json")
+
+
+def test_columns_that_were_published_get_the_types_of_the_new_plan_and_their_old_ones_back(database_url: str) -> None:
+    with target(database_url) as connection:
+        migrate(connection, FIRST, OLD)
+        connection.execute("ALTER TABLE public.users ADD COLUMN note text; UPDATE public.users SET note = 'mine', name = id")
+        connection.execute("ALTER TABLE public.users ALTER COLUMN name SET NOT NULL")
+        before, catalog_before = contents(connection), catalog(connection)
+        rows = [row(OTHER, "ann", 7, '"seven"', '"users/ann"'), row(OTHER, "dan", 8, "{}", None)]
+        migrate(connection, SECOND, {"users": rows, "users_orders": NEW["users_orders"][:1]}, [OTHER, ORDERS])
+        assert rows_of(connection, OTHER) == [bits(found) for found in rows]
+        assert values(connection, "SELECT note FROM public.users ORDER BY id") == ["mine", None]
+        assert "public.users name biginttrue" in catalog(connection)["columns"]
+        rollback(connection, SECOND)
+        assert contents(connection) == before
+        after = catalog(connection)
+        assert {what: after[what] for what in after if what != "schemas"} == {
+            what: catalog_before[what] for what in after if what != "schemas"
+        }
+
+
+def test_a_value_that_a_column_must_have_is_missed_with_its_new_type_too(database_url: str) -> None:
+    with target(database_url) as connection:
+        migrate(connection, FIRST, {"users": [user("ann", "Ann")]}, [USERS])
+        connection.execute("ALTER TABLE public.users ALTER COLUMN name SET NOT NULL")
+        before = contents(connection)
+        stage(connection, SECOND, {"users": [row(OTHER, "ann", None, None, None)]}, [OTHER])
+        with pytest.raises(CannotRetype, match="name"):
+            publish(connection, SECOND, "public", [OTHER], READ_TIME)
+        assert contents(connection) == before
 
 
 def test_hostile_names_are_refreshed(database_url: str) -> None:
