@@ -6,13 +6,14 @@ from prefect import task
 
 from firelift.errors import FireliftError
 from firelift.phases.import_ import record_begin
-from firelift.phases.increment import vanished_roots, with_vanished
+from firelift.phases.increment import refuse_behind, vanished_roots, with_vanished
 from firelift.phases.pre_validation import Target, survey, validate
 from firelift.planning import Foresight
 from firelift.postgres.checks import check_target, server_version
 from firelift.postgres.supabase import check_api
 from firelift.receipts import Validated
 from firelift.run.kept import receipt_file
+from firelift.sources import source_label
 from tasks.checkpoint import PHASE
 from tasks.receipted import receipted
 from tasks.world import Run, World, world
@@ -39,9 +40,11 @@ def chosen(here: World) -> Validated:
     rules = here.rules()
     snapshot = here.workers.call(survey, here.source, here.settings.read_time)
     target = target_of(here)
-    validated = validate(snapshot, here.selection, rules.naming, rules.mapping, here.directory, target)
+    published = here.base(anew=True).tables if here.is_increment else {}
+    validated = validate(snapshot, here.selection, rules.naming, rules.mapping, here.directory, target, published)
     if here.is_increment:
-        validated = with_vanished(validated, vanished_roots(snapshot.roots, here.base().tables, here.selection))
+        refuse_behind(here.base(), here.selection, validated.read_time)
+        validated = with_vanished(validated, vanished_roots(snapshot.roots, published, here.selection), empty=not snapshot.roots)
     version = server_version(here.database_url, here.run.migration_id) if target else None
     return validated.model_copy(update={"postgres_version": version})
 
@@ -57,9 +60,9 @@ def register(run: Run, validated: Validated) -> None:
     """The target knows the run from here on: what it is, that it runs, and whether somebody wants it to stop."""
     here = world(run)
     settings = here.settings
-    here.is_new = record_begin(
-        here.database_url, run.migration_id, settings.migration_mode, settings.public(), validated.read_time, here.token
-    )
+    # An increment asks whether the tables are of its own database.
+    public = settings.public() | {"firestore": source_label(settings)}
+    here.is_new = record_begin(here.database_url, run.migration_id, settings.migration_mode, public, validated.read_time, here.token)
     here.is_registered = True
 
 

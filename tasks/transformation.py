@@ -8,7 +8,7 @@ from functools import partial
 from prefect import task
 
 from firelift.phases.extraction import read_profile
-from firelift.phases.increment import plan_increment, write_increment
+from firelift.phases.increment import known_fields, plan_increment, write_increment
 from firelift.phases.planning import PLAN, misfits, published_plans, standing_plan, vanished, write_plan
 from firelift.phases.pre_validation import refuse
 from firelift.phases.rewriting import rewrite
@@ -32,7 +32,8 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
     here = world(run)
     status = here.begin("transformation")
     profile = read_profile(here.workspace.archive, [part.collection for part in extracted])
-    for unknown in here.rules().mapping.idle({collection: seen.fields for collection, seen in profile.items()}):
+    fields = known_fields(here.base(), profile) if here.is_increment else {collection: seen.fields for collection, seen in profile.items()}
+    for unknown in here.rules().mapping.idle(fields):
         place = "sample, which need not mean the database" if here.is_test else "database"
         status.warn(f"--mapping names what is not in the {place}: {unknown}", "transformation")
     target = (here.database_url, run.migration_id) if here.settings.database_url is not None else None
@@ -60,6 +61,12 @@ def planned_increment(here: World, extracted: Sequence[Extracted], profile: Prof
     planned = plan_increment(database, here.base(), profile, changes, here.rules(), settings.schema_changes, settings.deletes, rewriting)
     write_increment(here.directory, planned.increment)
     here.status.note(**{name: sum(getattr(table, name) for table in planned.increment.tables) for name in ("new", "changed", "gone")})
+    for table in planned.increment.tables:
+        if table.scanned and table.gone and not table.keys:
+            what = {"propagate": "are deleted", "mark": "are marked as deleted", "ignore": "are left as they are"}[settings.deletes]
+            here.status.warn(
+                f"{table.collection}: Firestore has no document of it any more; the {table.gone} rows {what}", "transformation"
+            )
     for step in (step for table in planned.increment.tables for step in table.steps):
         here.status.warn(f"the schema changes: {step}", "transformation")
     for step in planned.frozen:

@@ -18,7 +18,7 @@ from firelift.increment import Increment, read_increment
 from firelift.mapping import read_mapping
 from firelift.paths import Selection
 from firelift.phases.import_ import forget_refused, record_failure
-from firelift.phases.increment import Base, base_of
+from firelift.phases.increment import BASE, Base, base_of, hold_to
 from firelift.phases.post_migration import app_config_of
 from firelift.phases.rollback import roll_back
 from firelift.phases.scratch import throw_away
@@ -129,11 +129,15 @@ class World:
     def is_increment(self) -> bool:
         return self.settings.migration_mode == "incremental"
 
-    def base(self) -> Base:
-        """What the target holds of earlier runs, as this attempt found it."""
+    def base(self, *, anew: bool = False) -> Base:
+        """What the target holds of earlier runs. It must be what this run's first attempt found, unless nothing was read yet (`anew`)."""
         with self._lock:
             if self._base is None:
-                self._base = base_of(self.database_url, self.run.migration_id, self.settings.target_schema)
+                if anew:
+                    (self.directory / BASE).unlink(missing_ok=True)
+                where = (self.database_url, self.run.migration_id, self.settings.target_schema)
+                self._base = base_of(*where, self.selection, source_label(self.settings))
+                hold_to(self._base, self.directory, self.run.migration_id)
         return self._base
 
     def increment(self) -> Increment | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +24,7 @@ from firelift.paths import Exactly, Selection
 from firelift.plan import DELETED_AT, Plan, TablePlan
 from firelift.planning import Rules, make_plan, why_no_table
 from firelift.postgres.connect import Connection, connect
-from firelift.postgres.control import SavedTable, saved_tables
+from firelift.postgres.control import SavedTable, saved_tables, sources_of_tables
 from firelift.postgres.fit import standing_tables
 from firelift.postgres.lock import signature
 from firelift.profile import Profile
@@ -35,10 +37,30 @@ class ColumnsGone(ConfigurationError):
     remedy = "Run a full migration, which fills the table anew; or put the columns back with what they held."
 
 
+class OtherSource(ConfigurationError):
+    """Tables of the target hold the documents of another Firestore database, all of which an incremental run would take for deleted."""
+
+    remedy = (
+        "Give the database that they came from, or another --target-schema; --exclude-collections leaves tables alone. "
+        "A full run puts this database's documents in place of the others."
+    )
+
+
+class ReadTimeBehind(ConfigurationError):
+    """The tables hold a later snapshot than the one that is to be read, and an incremental run only goes forward."""
+
+    remedy = "Use a later --read-time; `firelift rollback` takes back what later runs have brought."
+
+
 class BaseMoved(FireliftError):
     """Since this run compared Firestore with the target, another run, or a rollback, has changed what the tables hold."""
 
     remedy = "Start a new run: the difference is one from rows that are no longer there."
+
+
+BASE: Final = "base.json"
+OVERLAP: Final = timedelta(minutes=5)
+"""A field is given its time before its document is committed, which a transaction may put off for 270 s."""
 
 
 @dataclass(frozen=True)
@@ -61,23 +83,62 @@ class Base:
         return Exactly(filter(selection.takes, self.tables)) if policy == "freeze" else selection
 
     def since(self, tables: Sequence[SavedTable], field: str | None, full_scan_every: int) -> Since | None:
-        """The field that tells what has changed since these tables were published; None where it is time to compare all keys."""
+        """The field that tells what has changed since these tables were published; None where it is time to compare all keys.
+
+        It begins a little earlier: what is found for the second time has no other update time than its row.
+        """
         if field is None or any(saved.runs_since_scan + 1 >= full_scan_every for saved in tables):
             return None
-        return Since(field, min(saved.watermark for saved in tables if saved.watermark is not None))
+        return Since(field, min(saved.watermark for saved in tables if saved.watermark is not None) - OVERLAP)
 
 
-def base_of(url: str, migration_id: str, target_schema: str) -> Base:
-    """What the target holds of earlier runs; a published table that was dropped since is as if it had never been. Raises ColumnsGone."""
+def base_of(url: str, migration_id: str, target_schema: str, selection: Selection, source: str) -> Base:
+    """What the target holds of earlier runs; a published table that was dropped since is as if it had never been.
+
+    Raises OtherSource and ColumnsGone where that is so of tables that the selection takes. `source` says which Firestore database is read.
+    """
     with closing(connect(url, signature(migration_id))) as connection:
         saved = saved_tables(connection, target_schema)
         found = standing_tables(connection, target_schema, [each.plan.table for each in saved.values()])
+        sources = sources_of_tables(connection, target_schema)
     there = {collection: each for collection, each in saved.items() if each.plan.table in found and each.watermark is not None}
     columns = {name: frozenset(table.columns) for name, table in found.items()}
-    for each in there.values():
-        if lacking := [name for name in _own_columns(each.plan) if name not in columns[each.plan.table]]:
-            raise ColumnsGone(table=f"{target_schema}.{each.plan.table}", columns=", ".join(lacking))
+    taken = {collection: each.plan for collection, each in there.items() if selection.takes(collection)}
+    if others := {plan.table: sources[name] for name, plan in taken.items() if sources.get(name, source) != source}:
+        raise OtherSource(tables=", ".join(others), came_from=", ".join(sorted({*others.values()})), to_be_read=source)
+    for plan in taken.values():
+        if lacking := [name for name in _own_columns(plan) if name not in columns[plan.table]]:
+            raise ColumnsGone(table=f"{target_schema}.{plan.table}", columns=", ".join(lacking))
     return Base(there, columns)
+
+
+def hold_to(base: Base, run: Path, migration_id: str) -> None:
+    """Raises BaseMoved unless the target holds what the first attempt of this run found there, or what the run itself has published.
+
+    Else what one attempt has compared with one state of a table would be merged into another, or make up a whole new table.
+    """
+    file, now = run / BASE, {collection: saved.migration_id for collection, saved in base.tables.items()}
+    if not file.is_file():
+        write_whole(file, json.dumps(now))
+    before: dict[str, str] = json.loads(file.read_text())
+    for collection in before.keys() | now.keys():
+        compared, holds = before.get(collection), now.get(collection)
+        if holds not in (compared, migration_id):
+            raise BaseMoved(collection=collection, compared_with=compared or "no published rows", holds=holds or "no published rows")
+
+
+def refuse_behind(base: Base, selection: Selection, read_time: str) -> None:
+    """Raises ReadTimeBehind where a table that the selection takes holds a later snapshot."""
+    moment = datetime.fromisoformat(read_time)
+    later = [saved for name, saved in base.tables.items() if selection.takes(name) and saved.watermark and saved.watermark > moment]
+    if later:
+        raise ReadTimeBehind(read_time=read_time, tables=", ".join(f"{each.plan.table} ({each.watermark})" for each in later))
+
+
+def known_fields(base: Base, profile: Profile) -> dict[str, Collection[str]]:
+    """By collection the fields that have a column, and those that the new and changed documents have."""
+    known: dict[str, set[str]] = {name: {column.field for column in saved.plan.columns} for name, saved in base.tables.items()}
+    return {name: known.get(name, set()) | set(profile[name].fields if name in profile else ()) for name in known.keys() | profile.keys()}
 
 
 def left_out(root: RootFound) -> Extracted:
@@ -101,10 +162,10 @@ def _start_of_next(root: str, known: Collection[str]) -> str | None:
     return root_range(behind).start if behind is not None else None
 
 
-def with_vanished(validated: Validated, vanished: Sequence[RootFound]) -> Validated:
-    """Root collections in key order, those without a document among them; an empty database has something to say then."""
+def with_vanished(validated: Validated, vanished: Sequence[RootFound], *, empty: bool) -> Validated:
+    """Root collections in key order, those without a document among them. That the whole database is `empty` is still said."""
     roots = sorted([*validated.roots, *vanished], key=lambda root: root.collection.encode())
-    return validated.model_copy(update={"roots": tuple(roots), "warnings": () if roots else validated.warnings})
+    return validated.model_copy(update={"roots": tuple(roots), "warnings": () if roots and not empty else validated.warnings})
 
 
 class Planned(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,11 +58,25 @@ class Target:
     problems: Callable[[Foresight], list[FireliftError]]
 
 
-def validate(snapshot: Snapshot, selection: Selection, naming: Naming, mapping: Mapping, run: Path, target: Target | None) -> Validated:
-    """Looks at the target, the disk and the names to come. Raises the one error, or NotReady with all of them."""
-    taken = _selected(snapshot.roots, selection)
+def validate(
+    snapshot: Snapshot,
+    selection: Selection,
+    naming: Naming,
+    mapping: Mapping,
+    run: Path,
+    target: Target | None,
+    published: Collection[str] = (),
+) -> Validated:
+    """Looks at the target, the disk and the names to come. Raises the one error, or NotReady with all of them.
+
+    `published`: collections that patterns may name although Firestore has none of their documents any more.
+    """
+    known = {collection.partition("/")[0] for collection in published}
+    taken = _selected(snapshot.roots, selection, known)
+    # Of a collection that has tables only the difference is archived.
+    whole = sum(root.documents for root in taken if root.collection_id not in known)
     foresight = foresight_of([root.collection_id for root in taken], selection, Rules(naming, mapping), run.parent)
-    refuse([*_disk_problems(run, sum(root.documents for root in taken)), *(target.problems(foresight) if target else [])])
+    refuse([*_disk_problems(run, whole), *(target.problems(foresight) if target else [])])
     return Validated(
         read_time=snapshot.read_time,
         roots=tuple(
@@ -103,10 +117,11 @@ def snapshot_time(wanted: str, now: str) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _selected(found: list[Root], selection: Selection) -> list[Root]:
+def _selected(found: list[Root], selection: Selection, published: Collection[str]) -> list[Root]:
     taken = [root for root in found if selection.may_take_below(root.collection_id)]
     patterns = (*selection.include, *selection.exclude)
-    unmatched = [pattern for pattern in patterns if not any(Selection([pattern]).may_take_below(root.collection_id) for root in found)]
+    known = {*(root.collection_id for root in found), *published}
+    unmatched = [pattern for pattern in patterns if not any(map(Selection([pattern]).may_take_below, known))]
     if unmatched and found:
         raise NothingMatches(patterns=", ".join(unmatched), root_collections=", ".join(root.collection_id for root in found[:20]))
     return taken

@@ -23,7 +23,7 @@ from firelift.postgres.read import read_rows
 from firelift.postgres.reading import reading
 from firelift.profile import Profiler, profile_to_json
 from firelift.receipts import Rewritten
-from firelift.transform import compile_decoder
+from firelift.transform import UnreadableRow, compile_decoder
 from firelift.transform.decode import Row
 from firelift.verification.keys import Key, numbers_of, places_among
 from firelift.workers import Workers
@@ -79,7 +79,7 @@ def rewrite_table(
     present, departed = (RangeArchive(directory, number) for number in claim.ranges)
     _clear(present)
     _clear(departed)
-    writers = _Writers(present, departed, database, batch_size, report)
+    writers = _Writers(before, present, departed, database, batch_size, report)
     with reading(url, session) as connection:
         fates = _Fates(connection, schema, before, run, directory, leave_out_gone)
         decode = compile_decoder(before, database)
@@ -182,9 +182,15 @@ class _Writers:
     """Documents into the two ranges of a table: those that Firestore has, and those that only rows stand for any more."""
 
     def __init__(
-        self, present: RangeArchive, departed: RangeArchive, database: str, batch_size: int, report: Callable[[Any], None]
+        self,
+        table: TablePlan,
+        present: RangeArchive,
+        departed: RangeArchive,
+        database: str,
+        batch_size: int,
+        report: Callable[[Any], None],
     ) -> None:
-        self._below = len(f"{database}/documents/")
+        self._table, self._below = table, len(f"{database}/documents/")
         self._targets = {
             fate: (ChunkWriter(archive, 0, batch_size, report), Profiler(database), archive)
             for fate, archive in (("present", present), ("departed", departed))
@@ -198,7 +204,10 @@ class _Writers:
         writer, profiler, _ = self._targets[fate]
         document = decode(row)
         path = document.name[self._below :]
-        profiler.see(collection_of(path), document)
+        if collection_of(path) != self._table.collection:
+            # No document has a slash in its id: somebody has made a row of their own.
+            raise UnreadableRow(table=self._table.table, key=row[: len(self._table.keys)])
+        profiler.see(self._table.collection, document)
         writer.add(path, document.SerializeToString(), document)
 
     def close(self) -> None:

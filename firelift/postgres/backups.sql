@@ -76,6 +76,7 @@ WHERE migration_id = %(migration_id)s
 ORDER BY relname COLLATE "C"
 
 -- name: record_dropped
-UPDATE firelift.backups SET dropped_at = clock_timestamp()
+-- The plan goes too: a run in which nothing changes keeps one of every table.
+UPDATE firelift.backups SET dropped_at = clock_timestamp(), previous_plan = NULL
 WHERE migration_id = %(migration_id)s AND dropped_at IS NULL
 RETURNING migration_id

@@ -161,6 +161,15 @@ def saved_tables(connection: Connection, target_schema: str) -> dict[str, SavedT
     return {table.plan.collection: table for table in saved}
 
 
+def sources_of_tables(connection: Connection, target_schema: str) -> dict[str, str]:
+    """Which Firestore database the rows of each published table came from, by collection, as far as the runs' records say."""
+    with translated("looking where published tables came from"):
+        if not schema_exists(connection, CONTROL_SCHEMA):
+            return {}
+        rows = connection.execute(QUERY["sources_of_tables"], {"target_schema": target_schema}).fetchall()
+    return {TablePlan.model_validate_json(plan).collection: source for plan, source in rows}
+
+
 def saved_plans(connection: Connection, target_schema: str) -> dict[str, TablePlan]:
     """The plans of the published tables of a schema by collection."""
     return {collection: saved.plan for collection, saved in saved_tables(connection, target_schema).items()}

@@ -120,7 +120,7 @@ def publish(
             save_table(connection, migration_id, target_schema, plan, read_time, scanned=_scanned(increment, name))
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(staging)))
         record_progress(connection, migration_id, status=PUBLISHED, read_time=read_time)
-        if target_schema != scratch_schema(migration_id):
+        if target_schema != scratch_schema(migration_id) and _looks_other(increment, changes):
             # PostgREST, if it listens, reads its schema anew when this transaction commits.
             connection.execute("NOTIFY pgrst, 'reload schema'")
     return relations
@@ -202,6 +202,13 @@ def _relations(
 
 def _wanted(key: ForeignKey) -> Wanted:
     return Wanted(key.source, key.columns, key.references, key.referenced)
+
+
+def _looks_other(increment: Increment | None, changes: Mapping[str, Changes]) -> bool:
+    """Whether the API's readers see other tables or columns than before, or other relations between them."""
+    if increment is None or any(each.before is None or each.steps for each in increment.tables):
+        return True
+    return any(each.columns_added or each.foreign_keys_added or each.foreign_keys_dropped for each in changes.values())
 
 
 def _scanned(increment: Increment | None, table: str) -> bool:

@@ -108,6 +108,19 @@ ON CONFLICT (target_schema, collection) DO UPDATE
 SET table_name = excluded.table_name, plan = excluded.plan, watermark = excluded.watermark, migration_id = excluded.migration_id,
     runs_since_scan = CASE WHEN %(scanned)s THEN 0 ELSE saved.runs_since_scan + 1 END
 
+-- name: sources_of_tables
+-- What an earlier version recorded says it only where the project was given.
+SELECT plan::text, source
+FROM firelift.tables JOIN firelift.migrations USING (migration_id)
+CROSS JOIN LATERAL (
+    SELECT coalesce(
+        settings ->> 'firestore',
+        'projects/' || (settings ->> 'project_id') || '/databases/' || (settings ->> 'firestore_database')
+            || CASE WHEN settings ->> 'firestore_emulator_host' IS NULL THEN '' ELSE ' of an emulator' END
+    )
+) AS recorded (source)
+WHERE target_schema = %(target_schema)s AND source IS NOT NULL
+
 -- name: saved_tables
 -- A table in an older control schema has no such count; then the name means the 0 outside.
 SELECT plan::text, watermark, migration_id, (

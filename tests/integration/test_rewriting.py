@@ -170,6 +170,15 @@ def test_what_a_failed_attempt_left_is_made_anew(arrival: Arrival, workers: Work
     check(arrival, found(run), *GONE)
 
 
+def test_a_row_that_no_document_can_have_is_named(arrival: Arrival, workers: Workers, run: Path) -> None:
+    execute(arrival, "INSERT INTO public.users (id) VALUES ('mine/too')")
+    try:
+        with pytest.raises(UnreadableRow, match=r"table: users, key: \['mine/too'\]"):
+            rewritten(arrival, workers, run)
+    finally:
+        execute(arrival, "DELETE FROM public.users WHERE id = 'mine/too'")
+
+
 def test_what_a_finished_attempt_made_stays(arrival: Arrival, workers: Workers, run: Path) -> None:
     once = rewritten(arrival, workers, run)
     files = {file: file.stat().st_mtime_ns for file in run.rglob("*.parquet")}

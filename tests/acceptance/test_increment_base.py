@@ -1,0 +1,146 @@
+"""What an incremental run goes by: the tables of its own database, as its first attempt found them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from firelift.local.postgres import PostgresServer
+from firelift.phases.rollback import roll_back
+from tests.acceptance.operator import UNVERIFIED
+from tests.acceptance.runner import Outcome, Runner
+from tests.acceptance.steps import Steps, steps
+from tests.integration.way import Things, new_source
+
+FIRST: Things = {
+    "users/ada": {"name": "Ada"},
+    "users/bob": {"name": "Bob"},
+    "users/ada/orders/1": {"total": 10},
+    "teams/red": {"size": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def runner(prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    started = Runner(prefect_api, tmp_path_factory.mktemp("runner") / "log")
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def target(runner: Runner, emulator_host: str, postgres: PostgresServer, tmp_path: Path) -> Iterator[Steps]:
+    """A target that is in step with the first documents."""
+    with steps(runner, emulator_host, postgres, tmp_path) as stepping:
+        stepping.write(FIRST)
+        stepping.in_step(stepping.full())
+        yield stepping
+
+
+def test_another_firestore_database_would_empty_the_tables_and_is_refused(target: Steps, emulator_host: str) -> None:
+    before = target.content()
+    with new_source(emulator_host) as other:
+        elsewhere = target.variables | UNVERIFIED | {"GOOGLE_CLOUD_PROJECT": other.project}
+        for dry_run in (True, False):
+            refused = target.runner.migrate(elsewhere, migration_mode="incremental", dry_run=dry_run)
+            assert refused.error == "OtherSource"
+            assert target.source.name in refused.message
+            assert other.project in refused.message
+        assert target.content() == before
+        apart = target.runner.migrate(elsewhere, migration_mode="incremental", target_schema="apart")
+        assert apart.error is None, apart.message
+    target.in_step(target.increment())
+
+
+def test_rows_of_an_emulator_are_not_those_of_the_real_database_of_that_name(target: Steps) -> None:
+    # As an earlier version has recorded it.
+    target.ask("UPDATE firelift.migrations SET settings = settings - 'firestore' || '{\"firestore_emulator_host\": null}'")
+    assert target.migrate(migration_mode="incremental").error == "OtherSource"
+
+
+def test_a_record_that_does_not_say_where_rows_came_from_refuses_nothing(target: Steps) -> None:
+    target.ask("UPDATE firelift.migrations SET settings = settings - 'firestore' - 'project_id'")
+    target.in_step(target.increment())
+
+
+def test_an_earlier_snapshot_than_the_tables_hold_is_refused(target: Steps) -> None:
+    first = target.saved()["users"].watermark
+    assert first is not None
+    target.write({"users/cy": {"name": "Cy"}})
+    target.increment()
+    before = target.content()
+    assert target.migrate(migration_mode="incremental", read_time=first.isoformat()).error == "ReadTimeBehind"
+    assert target.content() == before
+
+
+def test_a_collection_without_any_document_may_still_be_named_and_that_its_rows_go_is_said(target: Steps) -> None:
+    target.delete("teams/red")
+    left = target.increment(exclude_collections="teams")
+    assert left.increment["gone"] == 0
+    done = target.increment(collections="users,teams")
+    target.in_step(done)
+    assert "teams: Firestore has no document of it any more; the 1 rows are deleted" in said(done)
+    again = target.increment(collections="teams")
+    assert not any("no document" in warning for warning in said(again))
+    assert target.migrate(migration_mode="incremental", collections="nothing").error == "NothingMatches"
+
+
+def test_an_empty_database_empties_the_tables_and_that_is_said(target: Steps) -> None:
+    target.delete(*FIRST)
+    done = target.increment(deletes="mark")
+    target.in_step(done)
+    assert {
+        "The Firestore database holds no document.",
+        "users: Firestore has no document of it any more; the 2 rows are marked as deleted",
+    } <= said(done)
+
+
+def test_a_table_that_is_left_out_does_not_hinder_the_others(target: Steps) -> None:
+    target.ask("ALTER TABLE teams DROP COLUMN size")
+    assert target.migrate(migration_mode="incremental").error == "ColumnsGone"
+    target.increment(exclude_collections="teams")
+
+
+def test_a_mapping_of_fields_that_stand_is_not_idle_because_they_have_not_changed(target: Steps, tmp_path: Path) -> None:
+    file = tmp_path / "mapping.json"
+    file.write_text(json.dumps({"collections": {"users": {"columns": {"name": "name", "nickname": "nick"}}}}))
+    assert {warning for warning in said(target.increment(mapping=str(file))) if "mapping" in warning} == {
+        "--mapping names what is not in the database: users: nickname"
+    }
+
+
+def interrupted(target: Steps) -> None:
+    """A run that has compared everything and could not go on, as something is in the way of a new table."""
+    target.ask("CREATE TABLE users_pets (id text PRIMARY KEY)")
+    target.write({"users/bob": {"name": "Bob the second"}, "users/ada/pets/1": {"legs": 4}})
+    assert target.migrate(migration_mode="incremental", migration_id="interrupted").error == "OtherPrimaryKey"
+    target.ask("DROP TABLE users_pets")
+
+
+def test_a_run_that_was_interrupted_goes_on_with_what_it_has_compared(target: Steps) -> None:
+    interrupted(target)
+    resumed = target.migrate(migration_id="interrupted", resume=True)
+    assert resumed.error is None
+    target.in_step(resumed)
+
+
+def test_what_was_compared_with_rows_that_are_taken_back_since_is_not_merged_into_others(target: Steps) -> None:
+    target.write({"users/ada": {"name": "Ada the second"}})
+    later = target.increment().report["migrationId"]
+    interrupted(target)
+    roll_back(target.url, later)
+    assert target.migrate(migration_id="interrupted", resume=True).error == "BaseMoved"
+    target.in_step(target.increment())
+
+
+def test_what_was_compared_with_a_table_that_is_dropped_since_does_not_pass_for_the_whole_collection(target: Steps) -> None:
+    interrupted(target)
+    target.ask("DROP TABLE users CASCADE")
+    assert target.migrate(migration_id="interrupted", resume=True).error == "BaseMoved"
+    target.in_step(target.increment())
+
+
+def said(outcome: Outcome) -> set[str]:
+    return {warning["message"] for warning in outcome.report["warnings"]}
