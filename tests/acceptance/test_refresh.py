@@ -201,9 +201,9 @@ def test_who_changes_a_column_as_he_was_told_can_go_on(holding: Database, databa
     done(holding({"users/a": {"zip": 8000}}).firelift("migrate"))
     ask(database_url, "ALTER TABLE users ALTER COLUMN zip TYPE numeric")
     operator = holding({"users/a": {"zip": "08000"}})
-    refused(operator.firelift("migrate"), 2, "public.users", "column: zip", "has: numeric", "needs: text", "ALTER COLUMN")
+    refused(operator.firelift("migrate"), 2, "public.users", "column: zip", "has: numeric", "needs: bigint", "ALTER COLUMN")
     assert ask(database_url, "SELECT zip FROM users") == [(8000,)]
-    ask(database_url, "ALTER TABLE users ALTER COLUMN zip TYPE text")
+    ask(database_url, "ALTER TABLE users ALTER COLUMN zip TYPE bigint")
     done(operator.firelift("migrate"))
     assert ask(database_url, "SELECT zip FROM users") == [("08000",)]
 
