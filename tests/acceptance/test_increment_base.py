@@ -23,13 +23,6 @@ FIRST: Things = {
 }
 
 
-@pytest.fixture(scope="module")
-def runner(prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    started = Runner(prefect_api, tmp_path_factory.mktemp("runner") / "log")
-    yield started
-    started.close()
-
-
 @pytest.fixture
 def target(runner: Runner, emulator_host: str, postgres: PostgresServer, tmp_path: Path) -> Iterator[Steps]:
     """A target that is in step with the first documents."""
