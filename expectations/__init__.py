@@ -5,8 +5,10 @@ Great Expectations takes seconds to import, so nothing of it is imported before 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import LazyLoader, find_spec, module_from_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,21 @@ if TYPE_CHECKING:
 
 def warm() -> None:
     """Imports Great Expectations, in a thread while data still flows."""
+    _import_when_used("scipy.stats")
     import_module("expectations.run")
+
+
+def _import_when_used(name: str) -> None:
+    """Great Expectations imports scipy.stats for expectations that we do not have: a quarter of its five seconds."""
+    # Asked for its spec, a module that is not used yet would be loaded.
+    spec = None if name in sys.modules else find_spec(name)
+    if spec is None or spec.loader is None:
+        return
+    spec.loader = LazyLoader(spec.loader)
+    module = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    package, _, last = name.rpartition(".")
+    setattr(sys.modules[package], last, module)
 
 
 def judge(
@@ -29,6 +45,7 @@ def judge(
     `session` is the application_name of its connections. Data that is wrong is said in what is returned; errors are raised where
     nobody could look, such as ConnectionLost. `check` is called before every suite, and may raise.
     """
+    warm()
     from expectations.run import judge
 
     return judge(url, session, plan, proof, results, migration_id, check)

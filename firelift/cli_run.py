@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -60,7 +60,7 @@ def run_migration(settings: Settings) -> dict[str, Any]:
     _begin(workspace, settings)
     print(f"{workspace.migration_id}: status, log and reports in {workspace.working_dir}", file=sys.stderr)
     try:
-        with _interruptible(), _progress(workspace, plain=settings.verbose), redirect_stdout(sys.stderr):
+        with _interruptible(), _progress(workspace, plain=settings.verbose), redirect_stdout(sys.stderr), _begun_ahead(settings):
             return _flow(settings)
     except BaseException as error:
         _record_end(workspace, settings, error)
@@ -118,12 +118,22 @@ def _refuse_app_config(settings: Settings) -> None:
     app_config_of(settings, str(settings.migration_id)).check()
 
 
+def _begun_ahead(settings: Settings) -> AbstractContextManager[None]:
+    from firelift.phases.ahead import begun_ahead
+    from firelift.sources import source_of
+
+    # A run that goes on has its snapshot.
+    return begun_ahead(settings.max_workers, source_of(settings), None if settings.resume else settings.read_time)
+
+
 def _flow(settings: Settings) -> dict[str, Any]:
     # Prefect takes two seconds to import: not for --help.
     from flows.migration import migration
+    from tasks.heartbeat import own_heartbeat
 
-    # A stop, for which the flow returns a state, is raised here as CancelledRun.
-    return cast(dict[str, Any], migration(**settings.public()))
+    with own_heartbeat():
+        # A stop, for which the flow returns a state, is raised here as CancelledRun.
+        return cast(dict[str, Any], migration(**settings.public()))
 
 
 def _begin(workspace: Workspace, settings: Settings) -> None:

@@ -1,7 +1,8 @@
 """Worker processes that run the engine's functions, so that Python's one interpreter lock does not bound the speed.
 
 Each worker is a fresh interpreter that imports the engine only (neither Prefect nor the main program), takes one call
-at a time over a pipe, and ends when the pipe closes: a killed parent leaves no worker behind.
+at a time over a pipe, and ends when the pipe closes: a killed parent leaves no worker behind. To import what it needs
+takes it a second, which it begins before it is asked for anything.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from importlib import import_module
 from importlib.abc import MetaPathFinder
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -48,12 +50,12 @@ class WorkerFailed(FireliftError):
 
 
 class Worker:
-    """One process. Not for use by two threads at a time."""
+    """One process, which imports `modules` while nothing is asked of it. Not for use by two threads at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, modules: Sequence[str] = ()) -> None:
         self.pipe, theirs = Pipe()
         # Not `-m firelift.workers`: what is pickled there would call its module __main__.
-        command = [sys.executable, "-c", f"from firelift.workers import serve; serve({theirs.fileno()})"]
+        command = [sys.executable, "-c", f"from firelift.workers import serve; serve({theirs.fileno()}, {list(modules)})"]
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=os.environ | THRIFTY)
         theirs.close()
         self.busy = False
@@ -76,11 +78,8 @@ class Worker:
             self.busy = False
 
     def end(self) -> None:
-        """Has the process end: an idle one by itself, a busy one at once, which whoever waits for it sees."""
-        if self.busy:
-            self.process.kill()
-        else:
-            self.pipe.close()
+        """Has the process end at once, which whoever waits for a call sees; an idle one holds nothing that could be lost."""
+        self.process.kill()
 
     def wait(self) -> None:
         """Until it has ended."""
@@ -92,10 +91,15 @@ class Worker:
 
 
 class Workers:
-    """A fixed number of worker processes, started together and used by any number of threads."""
+    """A fixed number of worker processes, started together and used by any number of threads.
 
-    def __init__(self, number: int) -> None:
+    `modules` are those of the functions that will be called.
+    """
+
+    def __init__(self, number: int, modules: Sequence[str] = ()) -> None:
         self.number = number
+        self._modules = modules
+        self._begun: list[tuple[Callable[..., Any], tuple[Any, ...], Future[Any]]] = []
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._all: list[Worker] = []
         self._lock = threading.Lock()
@@ -104,13 +108,39 @@ class Workers:
             self._idle.put(self._start())
 
     def _start(self) -> Worker:
-        worker = Worker()
+        worker = Worker(self._modules)
         with self._lock:
             self._all.append(worker)
         return worker
 
+    def begin(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Begins a call of which nobody needs the result yet: the next `call` that is just the same gets what came of this one."""
+        future: Future[Any] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(self._call(function, arguments))
+            except BaseException as error:
+                future.set_exception(error)
+
+        with self._lock:
+            self._begun.append((function, arguments, future))
+        threading.Thread(target=work, name="firelift-begun", daemon=True).start()
+
     def call(self, function: Callable[..., Result], *arguments: Any, report: Report = lambda said: None) -> Result:
         """Runs `function(*arguments, report)` in the next idle worker. It must be importable from the engine."""
+        begun = self._take_begun(function, arguments)
+        return begun.result() if begun else self._call(function, arguments, report)
+
+    def _take_begun(self, function: Callable[..., Result], arguments: tuple[Any, ...]) -> Future[Result] | None:
+        with self._lock:
+            for place, (begun, given, future) in enumerate(self._begun):
+                if begun is function and given == arguments:
+                    del self._begun[place]
+                    return future
+        return None
+
+    def _call(self, function: Callable[..., Result], arguments: tuple[Any, ...], report: Report = lambda said: None) -> Result:
         worker = self._idle.get()
         if self._stopped:
             self._idle.put(worker)
@@ -168,14 +198,18 @@ class WithoutPandas(MetaPathFinder):
             raise ModuleNotFoundError("workers do without pandas", name=fullname)
 
 
-def serve(descriptor: int) -> None:
-    """Runs calls that come over the pipe until its other end is closed."""
+def serve(descriptor: int, modules: Sequence[str]) -> None:
+    """Runs calls that come over the pipe until its other end is closed; until the first one comes it imports the modules."""
     # Ctrl-C reaches every process of the terminal; what becomes of this one is the main process's to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.meta_path.insert(0, WithoutPandas())
     # Rows are lists without cycles, thousands at a time: looking for garbage among them took a sixth of the time.
     gc.set_threshold(100_000, 20, 20)
     pipe = Connection(descriptor)
+    for module in modules:
+        if pipe.poll():
+            break
+        import_module(module)
     while True:
         try:
             function, arguments = pipe.recv()

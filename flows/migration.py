@@ -12,17 +12,18 @@ from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from firelift.errors import Stopped
-from firelift.receipts import Extracted, Published, RootFound, Transformed, TransformedAll, Validated
-from firelift.settings import Settings
+from firelift.receipts import Published, RootFound, Transformed, TransformedAll, Validated
 from flows.collection import extract_all, load_all, sample_all, transform_all
 from flows.parameters import takes_settings
 from tasks.checkpoint import checkpoints_in
 from tasks.extraction import extraction
+from tasks.heartbeat import heartbeat
 from tasks.import_ import import_, publish, staging
 from tasks.post_migration import post_migration
 from tasks.pre_validation import pre_validation, register
 from tasks.transformation import moved_roots, planning, transformation
-from tasks.verification import nothing_to_verify, skip_untouched, skip_verification, verification, warm_up
+from tasks.verification import nothing_to_verify, skip_untouched, skip_verification, verification
+from tasks.warm import warm_up
 from tasks.world import Run, named_run, opened, world
 
 
@@ -46,17 +47,14 @@ def migration(**options: Any) -> dict[str, Any] | State[Any]:
 
 def migrate(run: Run) -> dict[str, Any]:
     """The six phases in order."""
-    with opened(run) as here, checkpoints_in(here.directory):
+    with heartbeat(), opened(run) as here, checkpoints_in(here.directory):
         validated = pre_validation(run)
         here.settle("pre_validation", validated, {})
         if not here.settings.dry_run:
             register(run, validated)
-            if verifies(here.settings) and not here.is_increment:
-                warm_up()
+        warm_up(here)
         validated, extracted = sample_all(run, validated) if here.is_test else (validated, extract_all(run, validated))
         here.settle("extraction", extraction(run, extracted), {part.collection: part.counts() for part in extracted})
-        if here.is_increment and has_changed(extracted) and verifies(here.settings):
-            warm_up()
         planning(run, extracted)
         moved = moved_roots(run, validated, extracted)
         parts = transform_all(run, moved)
@@ -76,17 +74,8 @@ def arrive(run: Run, validated: Validated, moved: Sequence[RootFound], parts: li
         world(run).settle("import", imported, {part.collection: part.counts() for part in loaded})
         if nothing_to_verify(run):
             skip_untouched(run)
-        elif verifies(world(run).settings):
+        elif world(run).verifies:
             verification(run, validated, transformed, imported)
         else:
             skip_verification(run)
     return publish(run, validated, transformed)
-
-
-def verifies(settings: Settings) -> bool:
-    return settings.auto_verification and not settings.dry_run and "verification" not in settings.skip_phases
-
-
-def has_changed(extracted: Sequence[Extracted]) -> bool:
-    """Whether an increment has found any document or row that has something to be verified."""
-    return any(part.documents or any(change.gone for change in part.changes) for part in extracted)

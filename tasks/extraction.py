@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prefect import task
 
 from firelift.firestore.errors import NothingMatches
@@ -17,6 +19,7 @@ from firelift.verification.sample import new_seed
 from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
 from tasks.receipted import receipted
+from tasks.warm import warm_up_verification
 from tasks.world import Run, World, world
 
 
@@ -50,7 +53,9 @@ def _extracted(here: World, root: RootFound, read_time: str, progress: Progress)
             since = base.since(tables, settings.changed_since_field, settings.full_scan_every)
             session = signature(here.run.migration_id)
             standing = Standing(here.database_url, session, settings.target_schema, tuple(table.plan for table in tables), since)
-            return extract_difference(here.workers, here.source, root, here.directory, standing, read_time, selection, *how)
+            where = (here.workers, here.source, root, here.directory)
+            return extract_difference(*where, standing, read_time, selection, *how, differs=partial(warm_up_verification, here))
+        warm_up_verification(here)
     return extract_collection(here.workers, here.source, root, here.workspace.archive, read_time, here.selection, *how)
 
 

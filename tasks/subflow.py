@@ -15,7 +15,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.context import TaskRunContext
 from prefect.exceptions import CancelledRun, ObjectNotFound
 from prefect.flow_engine import run_flow
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Cancelled, Pending
 from prefect.utilities.callables import get_call_parameters
 
@@ -39,19 +39,23 @@ def subflow(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     assert context is not None
     parent = context.task_run.id
     parameters = get_call_parameters(flow.fn, args, kwargs)
-    with get_client(httpx_settings={"event_hooks": {"response": [_again_soon]}}, sync_client=True) as client:
-        if not _known(client, parent):
-            return flow(*args, **kwargs)
-        with _turn:
-            child = client.create_flow_run(
-                flow, parameters=flow.serialize_parameters(parameters), parent_task_run_id=parent, state=Pending()
-            )
-            # The migration itself has a heartbeat; to end a child's costs a second, in its turn.
-            with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-                try:
-                    return cast(R, run_flow(_out_of_turn(flow), flow_run=child, parameters=parameters))
-                except CancelledRun as error:
-                    raise Stopped() from error
+    client = _client(PREFECT_API_URL.value())
+    if not _known(client, parent):
+        return flow(*args, **kwargs)
+    with _turn:
+        child = client.create_flow_run(flow, parameters=flow.serialize_parameters(parameters), parent_task_run_id=parent, state=Pending())
+        # The migration itself has a heartbeat; to end a child's costs a second, in its turn.
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            try:
+                return cast(R, run_flow(_out_of_turn(flow), flow_run=child, parameters=parameters))
+            except CancelledRun as error:
+                raise Stopped() from error
+
+
+@functools.cache  # one takes 0.1 s to make
+def _client(api: str | None) -> SyncPrefectClient:
+    """A client of the server that is `api` in the settings now. It stays open as long as the process."""
+    return get_client(httpx_settings={"event_hooks": {"response": [_again_soon]}}, sync_client=True).__enter__()
 
 
 def _out_of_turn(flow: Flow[P, R]) -> Flow[P, R]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from expectations import judge, warm
+from expectations import judge
 from firelift.phases.import_ import foreseen_rows
 from firelift.phases.increment import expected_rows
 from firelift.phases.verification import Tables, TooManyRejects, VerificationFailed, prove
@@ -20,11 +19,6 @@ from firelift.verification.proof import Limits, LiveRows, Proof
 from firelift.verification.sample import new_seed
 from tasks.checkpoint import PHASE
 from tasks.world import Run, World, world
-
-
-def warm_up() -> None:
-    """Loads Great Expectations, which takes seconds, while data still flows."""
-    threading.Thread(target=warm, name="firelift-warm", daemon=True).start()
 
 
 def nothing_to_verify(run: Run) -> bool:

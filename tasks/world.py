@@ -17,6 +17,7 @@ from firelift.errors import ConfigurationError, FireliftError, Stopped
 from firelift.increment import Increment, read_increment
 from firelift.mapping import read_mapping
 from firelift.paths import Selection
+from firelift.phases.ahead import workers_of_run
 from firelift.phases.import_ import forget_refused, record_failure
 from firelift.phases.increment import BASE, Base, base_of, hold_to
 from firelift.phases.post_migration import app_config_of
@@ -113,6 +114,11 @@ class World:
     def is_test(self) -> bool:
         """A sample is tried out, in a schema of its own."""
         return self.settings.migration_mode == "test"
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the rows are to be verified, if there are any."""
+        return self.settings.auto_verification and not self.settings.dry_run and "verification" not in self.settings.skip_phases
 
     @property
     def target_schema(self) -> str:
@@ -223,7 +229,7 @@ def world(run: Run) -> World:
         if run.migration_id in _ended:
             raise Stopped(migration=run.migration_id)
         settings = Settings.load(**run.settings)
-        _worlds[run.migration_id] = World(run, settings, Workers(settings.max_workers))
+        _worlds[run.migration_id] = World(run, settings, workers_of_run(settings.max_workers))
     return _worlds[run.migration_id]
 
 
@@ -266,7 +272,7 @@ def opened(run: Run) -> Iterator[World]:
     workspace = Workspace(settings.working_dir, run.migration_id)
     refuse_unskippable(workspace, settings.skip_phases)
     with ExitStack() as stack:
-        workers = Workers(settings.max_workers)
+        workers = workers_of_run(settings.max_workers)
         stack.callback(workers.stop)
         # A run that goes on may be at work in another process: until the locks say no, its files are that one's.
         lock = stack.enter_context(_target_held(settings, run)) if resumes(settings) else None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
@@ -42,7 +42,10 @@ from firelift.workers import Workers
 GONE_A_FILE: Final = 5000
 KEYS_A_REPORT: Final = 5000
 REQUESTS_AT_ONCE: Final = 3
+DIFFERS: Final = "differs"
+"""What a worker reports beside its counts, once, as soon as it has found anything new, changed or gone."""
 
+Thing = TypeVar("Thing")
 Fetched = tuple[str, bytes, Document]
 """A document: its path, as Firestore serialized it, and parsed."""
 
@@ -111,25 +114,31 @@ def extract_difference(
     batch_size: int,
     range_documents: int,
     progress: Progress,
+    differs: Callable[[], object] = lambda: None,
 ) -> Extracted:
     """Archives the new and changed documents of a root collection with everything beneath it, and keeps the keys of those that are gone.
 
     All keys at the read time are compared with those of the tables, or, with `standing.since`, only documents are read that a field says
     have changed; where that cannot be all, everything is compared after all and `scan_reason` says why. Always begins anew: what
-    another attempt has left is removed. `progress` hears of documents that were compared and of bytes that were archived.
+    another attempt has left is removed. `progress` hears of documents that were compared and of bytes that were archived, `differs` is
+    called (once or more) as soon as there is anything that differs.
     """
+
+    def heard(said: Any) -> None:
+        differs() if said == DIFFERS else progress(*said)
+
     work = _Work(source, root, run, standing, read_time, selection, batch_size)
     looked, why = _Part(), ""
     if standing.since is not None:
         _begin_anew(work)
-        looked, why = workers.call(look_since, work)
+        looked, why = workers.call(look_since, work, report=heard)
         if not why:
             progress(root.documents, looked.bytes)
             return _extracted(root, [looked])
     _begin_anew(work)
     ranges = workers.call(cut_at_documents, source, root, work.archive, read_time, range_documents, workers.number)
     calls = [(work, number, keys, between, expected) for number, (keys, between, expected) in enumerate(ranges)]
-    done = list(workers.each(compare_range, calls, report=lambda said: progress(*said)))
+    done = list(workers.each(compare_range, calls, report=heard))
     read = sum(part.keys + part.passed for part in done)
     if read != root.documents:
         raise CountMismatch(collection=root.collection, read=read, counted=root.documents, read_time=read_time)
@@ -197,20 +206,44 @@ def compare_range(work: _Work, number: int, keys: KeyRange, between: Between, ex
     tables = {table.collection: table for table in work.standing.tables}
     standing, breaks = work.standing, list[str]()
     gone = _Gone(work, number)
+    found = _Once(partial(report, DIFFERS))
     with (
         closing(open_firestore(work.source)) as firestore,
         _archiving(work, number, report) as archive,
         standing_keys(standing.url, standing.session, standing.schema, len(tables), between) as rows_of,
     ):
-        merge = KeyMerge(tables, partial(_keys_of, tables, rows_of), work.selection.takes, gone.add)
+
+        def departed(collection: str, key: Key) -> None:
+            found()
+            gone.add(collection, key)
+
+        merge = KeyMerge(tables, partial(_keys_of, tables, rows_of), work.selection.takes, departed)
         stream = _told(read_keys(firestore, keys, work.read_time, expected, breaks.append), report)
         fetch = partial(fetch_documents, firestore, work.read_time, breaks.append)
-        for documents in _in_turn(fetch, _batches(merge.differing(stream))):
+        for documents in _in_turn(fetch, _batches(found.at_first(merge.differing(stream)))):
             archive.add(documents)
     gone.write()
     changes = merge.changes()
     part = archive.part(tuple(changes.values()), merge.passed, breaks)
     return replace(part, reads=part.keys + part.passed + part.documents)
+
+
+class _Once:
+    """Calls a function the first time that it is called itself."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function, self._called = function, False
+
+    def __call__(self) -> None:
+        if not self._called:
+            self._called = True
+            self._function()
+
+    def at_first(self, things: Iterable[Thing]) -> Iterator[Thing]:
+        """The same things; called as the first comes."""
+        for thing in things:
+            self()
+            yield thing
 
 
 def _keys_of(tables: dict[str, TablePlan], rows_of: Callable[[TablePlan], StandingKeys], collection: str) -> StandingKeys:
@@ -334,6 +367,7 @@ def look_since(work: _Work, report: Callable[[Any], None]) -> tuple[_Part, str]:
     since, standing, breaks = work.standing.since, work.standing, list[str]()
     assert since is not None, "it is only called where a field is to tell"
     changes, reads, why = list[TableChanges](), 0, ""
+    found = _Once(partial(report, DIFFERS))
     with (
         closing(open_firestore(work.source)) as firestore,
         reading(standing.url, standing.session) as connection,
@@ -343,7 +377,7 @@ def look_since(work: _Work, report: Callable[[Any], None]) -> tuple[_Part, str]:
             for table in standing.tables:
                 look = _Look(connection, standing.schema, table)
                 for batch in look.batches(read_changed(firestore, table.collection, since, work.read_time, breaks.append)):
-                    archive.add(batch)
+                    archive.add(found.at_first(batch))
                 reads += look.reads
                 changes.append(look.changes())
         except QueryRefused as refused:

@@ -10,7 +10,7 @@ from tests.faults.holding import held_in, kill_in
 from tests.faults.migrating import BATCH, WORKERS, Content, Ground, Undisturbed, content, differences, files_below
 
 # The heartbeat of the run that goes on.
-CHANGING = ("migration-status.json", "migration-checkpoint.json", "migration-log.json")
+CHANGING = ("migration-status.json", "migration-checkpoint.json", "migration-log.json", "throughput.json")
 
 
 def test_a_second_run_refuses_and_names_the_first(ground: Ground, front: Gateway, undisturbed: Undisturbed) -> None:
