@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +29,7 @@ from firelift.settings import Settings
 if TYPE_CHECKING:
     from firelift.receipts import Verified
     from firelift.verification.proof import Against
+    from firelift.workers import Workers
 
 PREFECT: Mapping[str, str] = {
     "DO_NOT_TRACK": "1",
@@ -45,22 +46,30 @@ QUIET: Mapping[str, str] = {
 
 def run_migration(settings: Settings) -> dict[str, Any]:
     """Carry the migration out and return its final report; raises what ended it."""
+    from firelift.phases.ahead import begun_ahead
+
     os.environ[BEGAN] = str(time.time())
     if not settings.dry_run:
         settings.require_target()
+    prepare_environment(settings)
+    # Everything below, also what workers and libraries write, is for the owner's eyes.
+    os.umask(0o077)
+    with begun_ahead(settings.max_workers) as workers:
+        return _run_migration(settings, workers)
+
+
+def _run_migration(settings: Settings, workers: Workers) -> dict[str, Any]:
     source_label = _refuse_unusable(settings)
     settings = meant(settings, new_migration_id(), source_label)
     workspace = Workspace(settings.working_dir, str(settings.migration_id))
     refuse_unskippable(workspace, settings.skip_phases)
     _refuse_app_config(settings)
-    prepare_environment(settings)
-    # Everything below, also what libraries write, is for the owner's eyes.
-    os.umask(0o077)
     workspace.create()
     _begin(workspace, settings)
     print(f"{workspace.migration_id}: status, log and reports in {workspace.working_dir}", file=sys.stderr)
     try:
-        with _interruptible(), _progress(workspace, plain=settings.verbose), redirect_stdout(sys.stderr), _begun_ahead(settings):
+        with _interruptible(), _progress(workspace, plain=settings.verbose), redirect_stdout(sys.stderr):
+            _look_ahead(settings, workers)
             return _flow(settings)
     except BaseException as error:
         _record_end(workspace, settings, error)
@@ -118,12 +127,13 @@ def _refuse_app_config(settings: Settings) -> None:
     app_config_of(settings, str(settings.migration_id)).check()
 
 
-def _begun_ahead(settings: Settings) -> AbstractContextManager[None]:
-    from firelift.phases.ahead import begun_ahead
+def _look_ahead(settings: Settings, workers: Workers) -> None:
+    from firelift.phases.ahead import survey_ahead
     from firelift.sources import source_of
 
     # A run that goes on has its snapshot.
-    return begun_ahead(settings.max_workers, source_of(settings), None if settings.resume else settings.read_time)
+    if not settings.resume:
+        survey_ahead(workers, source_of(settings), settings.read_time)
 
 
 def _flow(settings: Settings) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from prefect import flow, task, unmapped
+from prefect import Task, flow, task, unmapped
 from prefect.futures import wait
 from prefect.transactions import CommitMode, transaction
 
@@ -56,7 +56,7 @@ def loading(run: Run, root: RootFound, transformed: Transformed, staged: Staged)
 
 
 def extract_all(run: Run, validated: Validated) -> list[Extracted]:
-    return _settled(extracting.map(unmapped(run), list(validated.roots), unmapped(validated)))
+    return _each(extracting, run, validated.roots, validated=validated)
 
 
 def sample_all(run: Run, validated: Validated) -> tuple[Validated, list[Extracted]]:
@@ -66,14 +66,22 @@ def sample_all(run: Run, validated: Validated) -> tuple[Validated, list[Extracte
 
 
 def transform_all(run: Run, roots: Sequence[RootFound]) -> list[Transformed]:
-    return _settled(transforming.map(unmapped(run), list(roots)))
+    return _each(transforming, run, roots)
 
 
 def load_all(run: Run, roots: Sequence[RootFound], transformed: Sequence[Transformed], staged: Staged) -> list[Loaded]:
-    return _settled(loading.map(unmapped(run), list(roots), list(transformed), unmapped(staged)))
+    return _each(loading, run, roots, transformed, staged=staged)
 
 
-def _settled(futures: Any) -> list[Any]:
-    """All results, once every collection has come to its end; one that failed does not cut the others short."""
+def _each(work: Task[..., Any], run: Run, roots: Sequence[RootFound], *each: Sequence[Any], **shared: Any) -> list[Any]:
+    """What the task returns for each root collection, in their order; the largest begins first, as it ends last.
+
+    All come to their end before any error is raised: a collection that failed does not cut the others short.
+    """
+    order = sorted(range(len(roots)), key=lambda place: -roots[place].documents)
+    lists = ([given[place] for place in order] for given in (roots, *each))
+    alike: Any = {name: unmapped(value) for name, value in shared.items()}
+    futures = work.map(unmapped(run), *lists, **alike)
     wait(futures)
-    return [future.result() for future in futures]
+    found = {place: future.result() for place, future in zip(order, futures, strict=True)}
+    return [found[place] for place in range(len(roots))]

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import grpc
-from google.cloud.firestore_v1 import types
 
 from firelift.firestore import errors
 from firelift.firestore.channel import Firestore, Patience
 from firelift.firestore.query import timestamp_of
 from firelift.firestore.stream import document_in, name_of
 from firelift.firestore.values import Document
+from firelift.firestore.wire import types
 
 _Request: Any = types.BatchGetDocumentsRequest.pb()
 _Response: Any = types.BatchGetDocumentsResponse.pb()

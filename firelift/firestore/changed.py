@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 import grpc
-from google.cloud.firestore_v1 import types
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from firelift.firestore import errors
@@ -17,6 +16,7 @@ from firelift.firestore.channel import Firestore
 from firelift.firestore.query import count_of, timestamp_of
 from firelift.firestore.stream import Broken, document_in, name_of, resumed
 from firelift.firestore.values import Document, Value
+from firelift.firestore.wire import types
 
 Place = tuple[bytes, str]
 """Where a query stands: the field's value, serialized, and the document's path."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from google.cloud.firestore_v1 import types
-
 from firelift.firestore.channel import Firestore
 from firelift.firestore.query import KeyRange, keys_request
 from firelift.firestore.stream import Broken, resumed
+from firelift.firestore.wire import types
 from firelift.times import microseconds
 
 _Response: Any = types.RunQueryResponse.pb()

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from google.cloud.firestore_v1 import types
-
 from firelift.firestore.channel import Firestore, Source
+from firelift.firestore.wire import types
 
 # The smallest document id Firestore can hold; with it a cursor can stand before every document of a collection.
 # (The Node.js client's recursiveDelete selects a collection and all beneath it in the same way.)

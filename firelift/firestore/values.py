@@ -11,9 +11,8 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from google.cloud.firestore_v1 import types
-
 from firelift.errors import FireliftError
+from firelift.firestore.wire import types
 from firelift.times import read_rfc3339, rfc3339
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import grpc
-from google.cloud.firestore_v1 import types
 from google.protobuf.message import Message
 
 from firelift.firestore.values import Value
+from firelift.firestore.wire import types
 
 Write: Any = types.Write.pb()
 CommitRequest: Any = types.CommitRequest.pb()

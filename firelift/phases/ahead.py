@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from firelift.firestore.channel import Source
-from firelift.phases.pre_validation import survey
 from firelift.workers import Workers
+
+if TYPE_CHECKING:
+    from firelift.firestore.channel import Source
 
 # In the order in which a run needs them.
 MODULES = tuple(f"firelift.phases.{phase}" for phase in ("pre_validation", "extraction", "difference", "transformation", "import_"))
@@ -19,16 +21,21 @@ _waiting: list[Workers] = []
 
 
 @contextmanager
-def begun_ahead(number: int, source: Source, read_time: str | None) -> Iterator[None]:
-    """Workers for the run that is begun inside; with a `read_time` (see `survey`) they look at Firestore already."""
+def begun_ahead(number: int) -> Iterator[Workers]:
+    """Workers for the run that is begun inside."""
     with Workers(number, MODULES) as workers:
-        if read_time is not None:
-            workers.begin(survey, source, read_time)
         _waiting.append(workers)
         try:
-            yield
+            yield workers
         finally:
             _waiting.clear()
+
+
+def survey_ahead(workers: Workers, source: Source, read_time: str) -> None:
+    """Has them look at Firestore already, as the run will ask them to."""
+    from firelift.phases.pre_validation import survey  # the workers shall not wait for what it imports
+
+    workers.begin(survey, source, read_time)
 
 
 def workers_of_run(number: int) -> Workers:

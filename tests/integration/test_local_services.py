@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import grpc
 import psycopg
 import pytest
-from google.cloud.firestore_v1 import types
 
+from firelift.firestore.wire import types
 from firelift.local.emulator import Emulator, EmulatorNotFound, PortTaken, answers, clear, emulator, find_jar
 from firelift.local.postgres import DirectoryOutOfReach, PostgresServer, stop_server
 from firelift.local.sample import load_sample, sample_documents

@@ -14,7 +14,6 @@ from typing import Any
 
 import grpc
 import psycopg
-from google.cloud.firestore_v1 import types
 from google.protobuf.timestamp_pb2 import Timestamp
 from psycopg import sql
 
@@ -22,6 +21,7 @@ from expectations import judge
 from firelift.files import write_whole
 from firelift.firestore.channel import Source
 from firelift.firestore.values import Document, same_document
+from firelift.firestore.wire import types
 from firelift.local.emulator import clear
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import values, write_documents

@@ -7,11 +7,11 @@ from typing import Any
 
 import grpc
 import pytest
-from google.cloud.firestore_v1 import types
 
 from firelift.firestore.batch import A_REQUEST, AnswerIncomplete, get_documents
 from firelift.firestore.channel import Firestore, Patience, Source
 from firelift.firestore.errors import FirestoreDenied, SnapshotExpired
+from firelift.firestore.wire import types
 
 SOURCE = Source("lab")
 NAMES = [f"{SOURCE.root}/users/{number}" for number in range(A_REQUEST + 20)]

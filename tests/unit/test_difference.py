@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from google.cloud.firestore_v1 import types
 
 from firelift.firestore.channel import Firestore, Source
+from firelift.firestore.wire import types
 from firelift.merging import Differs
 from firelift.phases.difference import SnapshotInconsistent, fetch_documents
 

@@ -6,7 +6,6 @@ import struct
 
 import orjson
 import pytest
-from google.cloud.firestore_v1 import types
 
 from firelift.firestore.values import (
     Document,
@@ -20,6 +19,7 @@ from firelift.firestore.values import (
     tagged,
     untag,
 )
+from firelift.firestore.wire import types
 from firelift.times import MomentOutOfRange, from_microseconds, microseconds, read_rfc3339, rfc3339
 from tests.strategies import BELOW, array, document, geopoint, mapping, null, timestamp, value_of, vector
 

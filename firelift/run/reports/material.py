@@ -6,6 +6,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,6 +53,7 @@ def versions(postgres: str | None) -> dict[str, str | None]:
     return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}, "postgres": postgres}
 
 
+@cache  # to look for them all takes 60 ms, which a run would spend at the end of each phase
 def _version(package: str) -> str | None:
     try:
         return version(package)
