@@ -57,6 +57,15 @@ class ColumnTaken(ConfigurationError):
     remedy = "Rename your column, or give the field another name with --mapping."
 
 
+class ColumnHeld(ConfigurationError):
+    """A column must get another type, and something of yours that names it does not allow that."""
+
+    remedy = (
+        "Drop what is named and make it anew for the new type afterwards; an incremental run with --schema-changes freeze "
+        "leaves the columns as they are."
+    )
+
+
 class UnorderedKey(ConfigurationError):
     """A key column in the target has a nondeterministic collation, to which different document ids may be equal."""
 
@@ -109,12 +118,24 @@ def misfits(
     standing = standing_tables(connection, schema, [plan.table for plan in plans])
     there = [plan for plan in plans if plan.table in standing]
     published = saved_plans(connection, schema) if there else {}
+    found: list[FireliftError] = []
+    for plan in there:
+        table, types = standing[plan.table], _published_types(plan, published.get(plan.collection))
+        problems = list(_problems(schema, table, plan, (before or {}).get(plan.table), types))
+        found += problems or _held(connection, schema, table, plan)
+    return found
+
+
+def _held(connection: Connection, schema: str, table: StandingTable, plan: TablePlan) -> list[FireliftError]:
+    """The columns that are to get another type and cannot."""
+    wanted = {"schema": schema, "table": table.name, "columns": list(retyped_columns(table, plan))}
+    by: dict[str, list[str]] = {}
+    for column, holder in connection.execute(QUERY["held_columns"], wanted) if wanted["columns"] else ():
+        by.setdefault(column, []).append(holder)
+    types = dict(plan.target_columns())
     return [
-        problem
-        for plan in there
-        for problem in _problems(
-            schema, standing[plan.table], plan, (before or {}).get(plan.table), _published_types(plan, published.get(plan.collection))
-        )
+        ColumnHeld(table=f"{schema}.{table.name}", column=column, needs=types[column], held_by="; ".join(holders))
+        for column, holders in by.items()
     ]
 
 

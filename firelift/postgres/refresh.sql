@@ -34,6 +34,21 @@ LEFT JOIN pg_collation AS sorting ON sorting.oid = attcollation
 WHERE nspname = %(schema)s AND relname = ANY (%(tables)s) AND relkind IN ('r', 'p') AND attnum > 0 AND NOT attisdropped
 ORDER BY relname, attnum
 
+-- name: held_columns
+-- What PostgreSQL keeps a column's type for: views, rules, policies, triggers and generated columns that name it.
+SELECT att.attname, pg_describe_object(dep.classid, dep.objid, dep.objsubid)
+FROM pg_depend AS dep
+JOIN pg_attribute AS att ON att.attrelid = dep.refobjid AND att.attnum = dep.refobjsubid
+JOIN pg_class AS class ON class.oid = att.attrelid
+JOIN pg_namespace AS space ON space.oid = relnamespace
+LEFT JOIN pg_attrdef AS def ON dep.classid = 'pg_attrdef'::regclass AND def.oid = dep.objid
+LEFT JOIN pg_attribute AS made ON made.attrelid = def.adrelid AND made.attnum = def.adnum
+WHERE dep.refclassid = 'pg_class'::regclass AND nspname = %(schema)s AND relname = %(table)s AND att.attname = ANY (%(columns)s)
+    AND (dep.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_trigger'::regclass)
+        OR made.attgenerated <> '' AND made.attnum <> att.attnum)
+GROUP BY 1, 2
+ORDER BY 1, 2
+
 -- name: columns_without_binary_form
 -- Types, or elements of arrays, for which there is no send function.
 SELECT attname

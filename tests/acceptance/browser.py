@@ -76,13 +76,13 @@ class Browser:
 
 
 def find_browser() -> str:
-    """A Chromium or Chrome on PATH; where CI has none and we may, Debian's; else the test is skipped."""
-    found = _on_path()
-    if found is None and os.environ.get("CI") and os.geteuid() == 0 and shutil.which("apt-get"):
+    """A Chromium or Chrome on PATH; CI gets Debian's where it has none, and fails without one. Elsewhere the test is skipped."""
+    found, in_ci = _on_path(), bool(os.environ.get("CI"))
+    if found is None and in_ci and os.geteuid() == 0 and shutil.which("apt-get"):
         _install()
         found = _on_path()
     if found is None:
-        pytest.skip(f"no browser: none of {', '.join(PROGRAMS)} is on PATH")
+        (pytest.fail if in_ci else pytest.skip)(f"no browser: none of {', '.join(PROGRAMS)} is on PATH")
     return found
 
 

@@ -7,6 +7,7 @@ import re
 import shlex
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,6 +95,28 @@ def test_a_killed_migration_becomes_crashed_and_one_that_ended_stays_as_it_is(
     eventually(120, lambda: state(api, "killed")["type"] == "CRASHED")
     assert "firelift migrate --resume" in state(api, "killed")["message"]
     assert state(api, "ended")["type"] == "FAILED"
+
+
+def test_a_run_of_the_command_beats_as_long_as_it_lives_and_its_end_waits_for_no_heartbeat(
+    prefect_api: str, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect import flow
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from tasks import heartbeat
+
+    beats: list[int] = []
+
+    @flow(name="migration", flow_run_name="full beating")
+    def beating() -> None:
+        with heartbeat.heartbeat():
+            beats.append(eventually(60, lambda: heartbeats(api, "beating") >= 3 and heartbeats(api, "beating")))
+
+    with temporary_settings({PREFECT_API_URL: prefect_api}), heartbeat.own_heartbeat():
+        monkeypatch.setattr(heartbeat, "_seconds", [0.2])
+        beating()
+    assert beats[0] >= 3
+    eventually(10, lambda: "firelift-heartbeat" not in [thread.name for thread in threading.enumerate()])
 
 
 def test_its_patience_is_three_heartbeats_of_a_run_with_the_default_settings() -> None:

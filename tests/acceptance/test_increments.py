@@ -6,10 +6,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import Reference
+from firelift.phases.rollback import roll_back_run
+from tests.acceptance.prefect_world import eventually
 from tests.acceptance.runner import Runner
 from tests.acceptance.steps import Steps, moment, steps
 from tests.integration.way import Things
@@ -58,6 +61,46 @@ def test_whatever_happened_meanwhile_the_target_is_equal_to_firestore_afterwards
     target.in_step(again)
     assert again.increment == {**again.increment, "new": 0, "changed": 0, "gone": 0, "rewritten": 0, "unchanged": 11}
     assert again.report["phases"]["verification"]["state"] == "skipped"
+
+
+WAITING = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND locktype = 'relation'"
+
+
+@pytest.mark.parametrize("table", ["teams", "users"])
+def test_killed_while_it_publishes_an_increment_has_changed_nothing_and_is_gone_on_with(target: Steps, table: str) -> None:
+    before = target.content()
+    target.write({"users/dee": {"name": "Dee", "age": 5.5, "active": True}, "users/ada/orders/3": {"total": 5, "at": moment(9)}})
+    target.delete("users/bob", "teams/red")
+    options = {"migration_mode": "incremental", "migration_id": "the-increment"}
+    with psycopg.connect(target.url) as reader:
+        # With it the transaction waits at this table, whatever it has done to the others.
+        reader.execute(f"LOCK TABLE public.{table} IN SHARE MODE".encode())
+        target.runner.begin(target.unverified, **options)
+        eventually(60, lambda: target.ask(WAITING) == [(True,)])
+        target.runner.kill()
+    assert target.runner.end() is None
+    eventually(60, target.is_quiet)
+    assert target.content() == before
+    done = target.migrate(**options, resume=True)
+    assert done.error is None, done.message
+    target.in_step(done)
+    assert done.increment == {**done.increment, "new": 2, "gone": 2, "rewritten": 2}
+    roll_back_run(target.url, "the-increment", force=False)
+    assert target.content() == before
+
+
+def test_a_view_that_keeps_a_column_from_another_type_is_named_before_anything_is_loaded(target: Steps) -> None:
+    target.ask("CREATE VIEW ages AS SELECT age FROM users")
+    target.write({"users/dee": {"name": "Dee", "age": 5.5, "active": True}})
+    before = target.content()
+    refused = target.migrate(migration_mode="incremental")
+    assert refused.error == "ColumnHeld"
+    assert "rule _RETURN on view public.ages" in refused.message
+    assert target.content() == before
+    target.in_step(target.increment(schema_changes="freeze"))
+    target.ask("DROP VIEW ages")
+    target.write({"users/eve": {"name": "Eve", "age": 6.5, "active": True}})
+    target.in_step(target.increment())
 
 
 def test_the_first_increment_into_an_empty_target_migrates_everything(

@@ -10,14 +10,14 @@ import pytest
 
 from firelift.errors import FireliftError
 from firelift.paths import Selection
-from firelift.plan import Link, TablePlan
+from firelift.plan import Column, Link, TablePlan
 from firelift.planning import Foresight, Rules, foresee
 from firelift.postgres import fit
 from firelift.postgres.checks import check_tables, check_target
 from firelift.postgres.connect import Connection
 from firelift.postgres.names import NamesTaken
 from tests.integration.postgres_world import as_role, named, plan
-from tests.integration.refresh_world import FIRST, OLD, SECOND, migrate, target
+from tests.integration.refresh_world import FIRST, OLD, SECOND, TABLES, migrate, target
 
 PLAN = plan("users/*/orders", name="string", seen="timestamps", price="double")
 FITS = "users_id text, id text, PRIMARY KEY (users_id, id)"
@@ -63,6 +63,46 @@ COLUMNS = [
 def test_a_column_that_does_not_fit_is_named(database_url: str, column: str, kind: type[FireliftError], facts: dict[str, str]) -> None:
     with target(database_url) as connection:
         assert found(connection, f"TABLE {TABLE} ({FITS}, {column})") == [(kind, {"table": TABLE, **facts})]
+
+
+HOLDERS = [
+    ("VIEW public.names AS SELECT name FROM public.users", "rule _RETURN on view public.names"),
+    ("MATERIALIZED VIEW public.names AS SELECT upper(name) FROM public.users", "rule _RETURN on materialized view public.names"),
+    ("POLICY mine ON public.users USING (name <> '')", "policy mine on table public.users"),
+    (
+        "TRIGGER renamed BEFORE UPDATE OF name ON public.users FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        "trigger renamed on table public.users",
+    ),
+]
+
+
+@pytest.mark.parametrize(("holder", "named"), HOLDERS, ids=[named for _, named in HOLDERS])
+def test_what_keeps_a_column_from_another_type_is_found_before_anything_is_written(database_url: str, holder: str, named: str) -> None:
+    users = next(table for table in TABLES if table.table == "users")
+    other = users.model_copy(update={"columns": tuple(_numbered(column) for column in users.columns)})
+    with target(database_url) as connection:
+        migrate(connection, FIRST, OLD)
+        assert check_tables(connection, "public", [other]) == []
+        connection.execute(f"CREATE {holder}".encode())
+        (problem,) = check_tables(connection, "public", [other])
+        assert isinstance(problem, fit.ColumnHeld)
+        assert (problem.facts["column"], problem.facts["needs"], problem.facts["held_by"]) == ("name", "bigint", named)
+        # A column that stays as it is may be named by whatever there is.
+        assert check_tables(connection, "public", [users]) == []
+
+
+def test_a_generated_column_keeps_the_one_it_is_made_of(database_url: str) -> None:
+    users = next(table for table in TABLES if table.table == "users")
+    other = users.model_copy(update={"columns": tuple(_numbered(column) for column in users.columns)})
+    with target(database_url) as connection:
+        migrate(connection, FIRST, OLD)
+        connection.execute("ALTER TABLE public.users ADD COLUMN loud text GENERATED ALWAYS AS (upper(name)) STORED")
+        (problem,) = check_tables(connection, "public", [other])
+        assert "column loud of table public.users" in str(problem)
+
+
+def _numbered(column: Column) -> Column:
+    return column.model_copy(update={"holds": "integer"}) if column.name == "name" else column
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from sqlalchemy import text
 
@@ -123,3 +127,15 @@ def test_a_query_arrives_as_it_was_written() -> None:
 
 def test_nothing_asked_is_nothing_to_tell() -> None:
     assert entries_of([]) == []
+
+
+def test_great_expectations_is_loaded_without_the_statistics_that_nobody_asks_for() -> None:
+    asked = "import sys, expectations; expectations.warm(); expectations.warm(); print('scipy.stats._stats_py' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.split() == ["False"]
+
+
+def test_the_statistics_are_there_when_they_are_used() -> None:
+    asked = "import expectations; expectations.warm(); from scipy import stats; print(stats.norm.cdf(0))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.split() == ["0.5"]

@@ -1,0 +1,79 @@
+"""Worker processes: they are ready early, and a call that was begun early is not made twice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firelift.errors import Stopped
+from firelift.phases.ahead import begun_ahead, workers_of_run
+from firelift.workers import WorkerFailed, Workers
+from tests.acceptance.prefect_world import eventually
+from tests.unit import marking
+from tests.unit.marking import MARK
+from tests.unit.worked import died_or, numbered, slept
+
+
+@pytest.fixture
+def workers() -> Iterator[Workers]:
+    with Workers(1) as one:
+        yield one
+
+
+def test_a_call_that_was_begun_is_taken_up_by_the_same_call_and_by_no_other(workers: Workers) -> None:
+    workers.begin(numbered, "a")
+    assert workers.call(numbered, "b") == ("b", 2)
+    assert workers.call(numbered, "a") == ("a", 1)
+    assert workers.call(numbered, "a") == ("a", 3)
+
+
+def test_what_a_begun_call_raised_is_raised_where_it_is_taken_up_and_not_again(workers: Workers) -> None:
+    workers.begin(died_or, os.devnull)
+    with pytest.raises(WorkerFailed, match="cannot be"):
+        workers.call(died_or, os.devnull)
+    with pytest.raises(WorkerFailed):
+        workers.call(died_or, os.devnull)
+    assert workers.call(numbered, "a") == ("a", 1)
+
+
+def test_a_stop_ends_a_call_that_was_begun(workers: Workers) -> None:
+    workers.begin(slept, 600.0)
+    workers.stop()
+    with pytest.raises(Stopped):
+        workers.call(slept, 600.0)
+
+
+def test_a_worker_imports_what_it_will_need_before_it_is_asked_for_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = tmp_path / "mark"
+    monkeypatch.setenv(MARK, str(mark))
+    with Workers(1, [marking.__name__]):
+        eventually(60, mark.exists)
+    mark.unlink()
+    with Workers(1) as bare:
+        assert bare.call(numbered, "a") == ("a", 1)
+    assert not mark.exists()
+
+
+def test_a_run_takes_the_workers_that_were_begun_ahead_and_only_once() -> None:
+    with begun_ahead(1) as ahead:
+        assert workers_of_run(1) is ahead
+        with workers_of_run(1) as others:
+            assert others is not ahead
+    with pytest.raises(Stopped):
+        ahead.call(numbered, "a")
+
+
+def test_workers_of_another_number_are_left_where_they_are() -> None:
+    with begun_ahead(1) as ahead, workers_of_run(2) as taken:
+        assert taken is not ahead
+        assert taken.number == 2
+
+
+def test_whoever_does_not_begin_ahead_gets_new_ones() -> None:
+    with workers_of_run(1) as taken:
+        found: Any = taken.call(numbered, "a")
+        assert found == ("a", 1)
