@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
@@ -75,8 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _leave(codes: Sequence[int]) -> None:
     """Registered first, so called last: to take an interpreter with all these libraries apart takes half a second, for nothing."""
     if codes:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
         os._exit(codes[0])
 
 

@@ -19,8 +19,9 @@ WORKSPACE = "migration-workspace"
 # Part of every password and key that the tests use, so that it can be searched for.
 CANARY = "canary-5e1f"
 
-# Great Expectations takes each run five seconds: for tests of something else.
-UNVERIFIED = {"MIGRATION_AUTO_VERIFICATION": "false"}
+# Each worker is an interpreter that has to start, Great Expectations takes three seconds: for tests of something else.
+ONE_WORKER = {"MIGRATION_MAX_WORKERS": "1"}
+QUICKLY = {**ONE_WORKER, "MIGRATION_AUTO_VERIFICATION": "false"}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from firelift.postgres.connect import connect
 from firelift.postgres.control import SavedTable, saved_tables
 from firelift.postgres.read import read_rows
 from firelift.transform import compile_decoder
-from tests.acceptance.operator import UNVERIFIED
+from tests.acceptance.operator import ONE_WORKER, QUICKLY
 from tests.acceptance.runner import Outcome, Runner
 from tests.integration.way import Things, below, everything, new_database, new_source, write
 
@@ -118,13 +118,12 @@ class Steps(Copy):
             "GOOGLE_CLOUD_PROJECT": self.source.project,
             "SUPABASE_DB_URL": self.url,
             "MIGRATION_WORKING_DIR": str(self.directory),
-            # Each is an interpreter that has to start, a second of a run.
-            "MIGRATION_MAX_WORKERS": "1",
+            **ONE_WORKER,
         }
 
     @property
     def unverified(self) -> dict[str, str]:
-        return self.variables | UNVERIFIED
+        return self.variables | QUICKLY
 
     def migrate(self, *, verified: bool = False, **options: Any) -> Outcome:
         """A run to its end, whatever that is."""

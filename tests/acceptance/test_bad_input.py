@@ -31,7 +31,7 @@ from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.errors import CredentialsRefused, FirestoreUnreachable
 from firelift.firestore.values import Document
 from firelift.local.postgres import PostgresServer
-from tests.acceptance.operator import CANARY, FIRELIFT, UNVERIFIED, Operator, Said, holds_nothing, is_untouched
+from tests.acceptance.operator import CANARY, FIRELIFT, QUICKLY, Operator, Said, holds_nothing, is_untouched
 from tests.acceptance.prefect_world import eventually, schemas_of, tables_of, text_of
 from tests.integration.way import Things, new_source, write
 
@@ -57,7 +57,7 @@ def app(emulator_host: str) -> Iterator[str]:
 @pytest.fixture
 def shell(tmp_path: Path, prefect_api: str) -> Operator:
     """An operator who has set nothing but Prefect's address."""
-    return Operator(tmp_path, {"PREFECT_API_URL": prefect_api, **UNVERIFIED})
+    return Operator(tmp_path, {"PREFECT_API_URL": prefect_api, **QUICKLY})
 
 
 @pytest.fixture

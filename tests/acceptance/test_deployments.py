@@ -20,7 +20,7 @@ from firelift.local.sample import load_sample
 from firelift.local.writer import values, write_documents
 from firelift.run.workspace import REPORT
 from firelift.settings import PUBLIC_FIELDS, SECRETS, Settings
-from tests.acceptance.operator import UNVERIFIED
+from tests.acceptance.operator import QUICKLY
 from tests.acceptance.prefect_world import (
     CHECKOUT,
     Api,
@@ -68,7 +68,7 @@ def ready(deployed: str, emulator_host: str, project: str, database_url: str, tm
         SUPABASE_DB_URL=database_url,
         MIGRATION_WORKING_DIR=str(workspace),
         **source(emulator_host, project),
-        **UNVERIFIED,
+        **QUICKLY,
     ):
         yield deployed
 

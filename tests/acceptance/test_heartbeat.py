@@ -18,7 +18,7 @@ import pytest
 
 from firelift.local.postgres import PostgresServer
 from firelift.local.server import free_port
-from tests.acceptance.operator import FIRELIFT, UNVERIFIED
+from tests.acceptance.operator import FIRELIFT, QUICKLY
 from tests.acceptance.prefect_world import CHECKOUT, Api, environment, eventually, prefect
 
 AUTOMATION = CHECKOUT / "deployments" / "heartbeat.yaml"
@@ -56,7 +56,7 @@ def silence() -> Iterator[str]:
 
 
 def start(api: str, name: str, workspace: Path, emulator_host: str, database_url: str) -> subprocess.Popen[bytes]:
-    own = {"PREFECT_API_URL": api, "FIRESTORE_EMULATOR_HOST": emulator_host, "SUPABASE_DB_URL": database_url, **UNVERIFIED}
+    own = {"PREFECT_API_URL": api, "FIRESTORE_EMULATOR_HOST": emulator_host, "SUPABASE_DB_URL": database_url, **QUICKLY}
     command = [FIRELIFT, "migrate", "--project-id", "test-heartbeat", "--migration-id", name, "--working-dir", str(workspace)]
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command, env=environment(**own), stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)

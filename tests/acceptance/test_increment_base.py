@@ -10,7 +10,7 @@ import pytest
 
 from firelift.local.postgres import PostgresServer
 from firelift.phases.rollback import roll_back
-from tests.acceptance.operator import UNVERIFIED
+from tests.acceptance.operator import QUICKLY
 from tests.acceptance.runner import Outcome, Runner
 from tests.acceptance.steps import Steps, steps
 from tests.integration.way import Things, new_source
@@ -35,7 +35,7 @@ def target(runner: Runner, emulator_host: str, postgres: PostgresServer, tmp_pat
 def test_another_firestore_database_would_empty_the_tables_and_is_refused(target: Steps, emulator_host: str) -> None:
     before = target.content()
     with new_source(emulator_host) as other:
-        elsewhere = target.variables | UNVERIFIED | {"GOOGLE_CLOUD_PROJECT": other.project}
+        elsewhere = target.variables | QUICKLY | {"GOOGLE_CLOUD_PROJECT": other.project}
         for dry_run in (True, False):
             refused = target.runner.migrate(elsewhere, migration_mode="incremental", dry_run=dry_run)
             assert refused.error == "OtherSource"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -71,7 +72,7 @@ def test_killed_while_it_publishes_an_increment_has_changed_nothing_and_is_gone_
     before = target.content()
     target.write({"users/dee": {"name": "Dee", "age": 5.5, "active": True}, "users/ada/orders/3": {"total": 5, "at": moment(9)}})
     target.delete("users/bob", "teams/red")
-    options = {"migration_mode": "incremental", "migration_id": "the-increment"}
+    options: dict[str, Any] = {"migration_mode": "incremental", "migration_id": "the-increment"}
     with psycopg.connect(target.url) as reader:
         # With it the transaction waits at this table, whatever it has done to the others.
         reader.execute(f"LOCK TABLE public.{table} IN SHARE MODE".encode())

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.acceptance.operator import CANARY, Operator, Said, is_untouched
+from tests.acceptance.operator import CANARY, ONE_WORKER, Operator, Said, is_untouched
 from tests.integration.way import new_source, write
 
 OLD = """# the app
@@ -32,7 +32,7 @@ def ready(tmp_path: Path, emulator_host: str, prefect_api: str, database_url: st
     """An operator with an app of three documents and everything a migration needs."""
     with new_source(emulator_host) as source:
         write(source, {"users/ada": {"name": "Ada"}, "users/ada/orders/1": {"total": 3}, "teams/red": {"size": 2}})
-        given = {"PREFECT_API_URL": prefect_api, "FIRESTORE_EMULATOR_HOST": emulator_host}
+        given = {**ONE_WORKER, "PREFECT_API_URL": prefect_api, "FIRESTORE_EMULATOR_HOST": emulator_host}
         operator = Operator(tmp_path, {**given, "GOOGLE_CLOUD_PROJECT": source.project, "DATABASE_URL": database_url})
         operator.here.mkdir()
         yield operator

@@ -17,7 +17,7 @@ import pytest
 from firelift.firestore.channel import Source
 from firelift.local.emulator import clear
 from firelift.postgres.ddl import backup_schema
-from tests.acceptance.operator import FIRELIFT, UNVERIFIED, Operator, Said
+from tests.acceptance.operator import FIRELIFT, QUICKLY, Operator, Said
 from tests.acceptance.prefect_world import eventually, schemas_of, tables_of, text_of
 from tests.integration import refresh_world
 from tests.integration.refresh_world import FIRST, SECOND, catalog, contents, live_in, target
@@ -36,7 +36,7 @@ def source(emulator_host: str) -> Iterator[Source]:
 def holding(source: Source, tmp_path: Path, prefect_api: str, database_url: str) -> Database:
     """Has the Firestore database hold these documents and no others; returns the operator."""
     assert source.emulator_host
-    host, variables = source.emulator_host, {"PREFECT_API_URL": prefect_api, "DATABASE_URL": database_url, **UNVERIFIED}
+    host, variables = source.emulator_host, {"PREFECT_API_URL": prefect_api, "DATABASE_URL": database_url, **QUICKLY}
 
     def hold(documents: Things) -> Operator:
         clear(host, source.project)

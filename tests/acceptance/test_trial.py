@@ -17,7 +17,7 @@ from firelift.firestore.channel import Source
 from firelift.local.emulator import clear
 from firelift.local.writer import Reference
 from firelift.postgres.ddl import scratch_schema
-from tests.acceptance.operator import Operator, is_untouched
+from tests.acceptance.operator import ONE_WORKER, Operator, is_untouched
 from tests.acceptance.prefect_world import schemas_of, tables_of, text_of
 from tests.integration.way import Things, new_source, write
 
@@ -62,7 +62,7 @@ def poor(database_url: str) -> Iterator[Poor]:
 
 @pytest.fixture
 def operator(source: Source, tmp_path: Path, prefect_api: str, poor: Poor) -> Operator:
-    variables = {"PREFECT_API_URL": prefect_api, "DATABASE_URL": poor.url}
+    variables = {**ONE_WORKER, "PREFECT_API_URL": prefect_api, "DATABASE_URL": poor.url}
     return Operator(tmp_path, {"FIRESTORE_EMULATOR_HOST": str(source.emulator_host), "GOOGLE_CLOUD_PROJECT": source.project, **variables})
 
 

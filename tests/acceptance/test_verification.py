@@ -22,7 +22,7 @@ from firelift.phases.published import NoArchive
 from firelift.receipts import Verified
 from firelift.settings import Settings
 from firelift.verification.proof import SAMPLE, Against, Level
-from tests.acceptance.operator import CANARY, Operator, Said, holds_nothing
+from tests.acceptance.operator import CANARY, ONE_WORKER, Operator, Said, holds_nothing
 from tests.acceptance.prefect_world import database, tables_of, text_below, text_of
 from tests.integration.way import Things, new_source, write
 
@@ -42,7 +42,7 @@ def source(emulator_host: str) -> Iterator[Source]:
 def somebody(source: Source, url: str, api: str, directory: Path) -> Operator:
     assert source.emulator_host
     given = {"FIRESTORE_EMULATOR_HOST": source.emulator_host, "GOOGLE_CLOUD_PROJECT": source.project}
-    return Operator(directory, {**given, "PREFECT_API_URL": api, "SUPABASE_DB_URL": url})
+    return Operator(directory, {**ONE_WORKER, **given, "PREFECT_API_URL": api, "SUPABASE_DB_URL": url})
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from tests.faults.gateway import Gateway
 from tests.faults.migrating import VERIFIED, WORKERS, Ground, Place, Started, Undisturbed, differences
 
-KILLS = int(os.environ.get("FIRELIFT_KILLS") or 15)
+KILLS = int(os.environ.get("FIRELIFT_KILLS") or 9)
 SEED = int(os.environ["FIRELIFT_FAULT_SEED"])
 KILLS_A_RUN = 2, 4
 

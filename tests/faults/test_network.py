@@ -78,17 +78,15 @@ def place(ground: Ground) -> Iterator[Place]:
 SHORT = [
     ("chunk's commit answered", Strike("cut", at=POINTS["chunk's commit"], answered=True)),
     ("verification", Strike("cut", at=POINTS["verification"])),
-    ("publishing's commit", Strike("cut", at=POINTS["publishing's commit"])),
     ("publishing's commit answered", Strike("cut", at=POINTS["publishing's commit"], answered=True)),
-    ("all at a chunk", Strike("cut", at=POINTS["chunk"], everywhere=True)),
     ("every chunk", Strike("cut", at=POINTS["chunk"], times=8)),
-    ("chunk", Strike("half_open", at=POINTS["chunk"])),
     ("all at publishing", Strike("half_open", at=POINTS["publishing"], everywhere=True)),
     ("publishing's commit answered", Strike("half_open", at=POINTS["publishing's commit"], answered=True)),
     ("chunk", Strike("slow", at=POINTS["chunk"], everywhere=True)),
     ("all at a chunk", Strike("refuse", at=POINTS["chunk"], everywhere=True, seconds=5)),
 ]
 LONG = [
+    ("all at a chunk", Strike("cut", at=POINTS["chunk"], everywhere=True)),
     ("all at a chunk", Strike("refuse", at=POINTS["chunk"], everywhere=True, seconds=60)),
     *((point, Strike("cut", at=words)) for point, words in POINTS.items()),
     *((point, Strike("half_open", at=words)) for point, words in POINTS.items()),
