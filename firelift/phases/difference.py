@@ -127,11 +127,16 @@ def extract_difference(
     def heard(said: Any) -> None:
         differs() if said == DIFFERS else progress(*said)
 
+    def heard_of_look(said: Any) -> None:
+        # Whether what it found counts is only known at its end.
+        if said == DIFFERS:
+            differs()
+
     work = _Work(source, root, run, standing, read_time, selection, batch_size)
     looked, why = _Part(), ""
     if standing.since is not None:
         _begin_anew(work)
-        looked, why = workers.call(look_since, work, report=heard)
+        looked, why = workers.call(look_since, work, report=heard_of_look)
         if not why:
             progress(root.documents, looked.bytes)
             return _extracted(root, [looked])
