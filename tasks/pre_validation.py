@@ -37,15 +37,15 @@ def pre_validation(run: Run) -> Validated:
 
 def chosen(here: World) -> Validated:
     """A new snapshot, with everything about it found to be in order."""
-    rules = here.rules()
-    snapshot = here.workers.call(survey, here.source, here.settings.read_time)
-    target = target_of(here)
+    rules, target = here.rules(), target_of(here)
+    # While Firestore is still counting.
     published = here.base(anew=True).tables if here.is_increment else {}
+    version = server_version(here.database_url, here.run.migration_id) if target else None
+    snapshot = here.workers.call(survey, here.source, here.settings.read_time)
     validated = validate(snapshot, here.selection, rules.naming, rules.mapping, here.directory, target, published)
     if here.is_increment:
         refuse_behind(here.base(), here.selection, validated.read_time)
         validated = with_vanished(validated, vanished_roots(snapshot.roots, published, here.selection), empty=not snapshot.roots)
-    version = server_version(here.database_url, here.run.migration_id) if target else None
     return validated.model_copy(update={"postgres_version": version})
 
 

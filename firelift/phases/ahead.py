@@ -14,8 +14,8 @@ from firelift.workers import Workers
 if TYPE_CHECKING:
     from firelift.firestore.channel import Source
 
-# In the order in which a run needs them.
-MODULES = tuple(f"firelift.phases.{phase}" for phase in ("pre_validation", "extraction", "difference", "transformation", "import_"))
+# In the order in which a run needs them; of those behind them little is left to import.
+MODULES = tuple(f"firelift.phases.{phase}" for phase in ("pre_validation", "extraction", "difference"))
 
 _waiting: list[Workers] = []
 
