@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from firelift.run.text import counted
+
 if TYPE_CHECKING:
     from firelift.phases.stopping import Asked
     from firelift.postgres.cleanup import ExpiredBackup
@@ -50,5 +52,5 @@ def _restored(table: Restored) -> str:
     if table.action == "created":
         return "removed, as the run had made it"
     if table.action == "merged":
-        return f"what the run had changed is as before ({table.rows} rows it had touched are back, digest equal)"
+        return f"what the run had changed is as before ({counted(table.rows or 0, 'row')} it had touched are back, digest equal)"
     return f"has its {table.rows} rows of before, digest equal"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from firelift.receipts import Verified
+from firelift.run.text import counted
 
 MOST = 20
 AGAINST = {"archive": "the archive", "firestore": "Firestore"}
@@ -33,7 +34,7 @@ def _differences(done: Verified) -> list[str]:
         f"  {' '.join(filter(None, (found.table, found.key, found.field)))}: {found.what}: expected {found.expected}, found {found.found}"
         for found in done.differences[:MOST]
     ]
-    return [f"{done.differences_total:,} differences:", *listed, *_more(done.differences_total, "differences.csv")]
+    return [f"{counted(done.differences_total, 'difference')}:", *listed, *_more(done.differences_total, "differences.csv")]
 
 
 def _failed(done: Verified) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from firelift.run.reports.changed import headline_of_increment, steps_after_increment
-from firelift.run.text import count, plain, shortened
+from firelift.run.text import count, counted, plain, shortened
 
 _RESUME = "`firelift migrate --resume`"
 
@@ -130,7 +130,7 @@ def proof_sentence(verified: Mapping[str, Any], of_increment: bool = False) -> s
     """What the verification showed, in a sentence."""
     compared = f"{count(verified['documentsCompared'])} documents compared to the last bit"
     whole = all(table["whole"] for table in verified["tables"])
-    found = f"{count(verified['differencesTotal'])} differences" if verified["differencesTotal"] else "no difference"
+    found = counted(verified["differencesTotal"], "difference") if verified["differencesTotal"] else "no difference"
     all_of_them = "every one that was written" if of_increment else "all of them"
     return f"Verified ({verified['level']}): {compared}{f', which is {all_of_them}' if whole and verified['tables'] else ''}, {found}."
 
