@@ -58,10 +58,8 @@ class Worker:
         command = [sys.executable, "-c", f"from firelift.workers import serve; serve({theirs.fileno()}, {list(modules)})"]
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=os.environ | THRIFTY)
         theirs.close()
-        self.busy = False
 
     def call(self, function: Callable[..., Result], arguments: tuple[Any, ...], report: Report) -> Result:
-        self.busy = True
         try:
             self.pipe.send((function, arguments))
             while True:
@@ -74,20 +72,10 @@ class Worker:
                     return content  # type: ignore[no-any-return]
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
             raise WorkerDied(exit_status=self.process.wait(), doing=function.__name__) from error
-        finally:
-            self.busy = False
 
     def end(self) -> None:
         """Has the process end at once, which whoever waits for a call sees; an idle one holds nothing that could be lost."""
         self.process.kill()
-
-    def wait(self) -> None:
-        """Until it has ended."""
-        try:
-            self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
 
 
 class Workers:
@@ -181,7 +169,7 @@ class Workers:
         for worker in self._all:
             worker.end()
         for worker in self._all:
-            worker.wait()
+            worker.process.wait()
 
     def __enter__(self) -> Workers:
         return self

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 
 from expectations import warm
-from firelift.run.reports.page import load_template
+from firelift.run.reports.page import template
 from tasks.world import World
 
-_begun: set[Callable[[], None]] = set()
+_begun: set[Callable[[], object]] = set()
 _lock = threading.Lock()
 
 
@@ -17,7 +17,7 @@ def warm_up(here: World) -> None:
     """What every run needs; an increment has something to verify only where it finds that something differs."""
     if not (here.settings.dry_run or here.is_increment):
         warm_up_verification(here)
-    _load(load_template)
+    _load(template)
 
 
 def warm_up_verification(here: World) -> None:
@@ -26,7 +26,7 @@ def warm_up_verification(here: World) -> None:
         _load(warm)
 
 
-def _load(load: Callable[[], None]) -> None:
+def _load(load: Callable[[], object]) -> None:
     """In a thread, once a process."""
     with _lock:
         if load not in _begun:

@@ -40,8 +40,4 @@ def survey_ahead(workers: Workers, source: Source, read_time: str) -> None:
 
 def workers_of_run(number: int) -> Workers:
     """Those that were begun ahead, or new ones."""
-    while _waiting:
-        workers = _waiting.pop()
-        if workers.number == number:
-            return workers
-    return Workers(number, MODULES)
+    return _waiting.pop() if _waiting and _waiting[-1].number == number else Workers(number, MODULES)

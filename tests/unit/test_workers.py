@@ -15,7 +15,7 @@ from firelift.workers import WorkerFailed, Workers
 from tests.acceptance.prefect_world import eventually
 from tests.unit import marking
 from tests.unit.marking import MARK
-from tests.unit.worked import died_or, numbered, slept
+from tests.unit.worked import failed, numbered, slept
 
 
 @pytest.fixture
@@ -26,17 +26,18 @@ def workers() -> Iterator[Workers]:
 
 def test_a_call_that_was_begun_is_taken_up_by_the_same_call_and_by_no_other(workers: Workers) -> None:
     workers.begin(numbered, "a")
-    assert workers.call(numbered, "b") == ("b", 2)
-    assert workers.call(numbered, "a") == ("a", 1)
+    other, begun = workers.call(numbered, "b"), workers.call(numbered, "a")
+    # Which of them the worker gets first is the system's to say; a third call would have shown in the numbers.
+    assert {other, begun} in ({("a", 1), ("b", 2)}, {("a", 2), ("b", 1)})
     assert workers.call(numbered, "a") == ("a", 3)
 
 
 def test_what_a_begun_call_raised_is_raised_where_it_is_taken_up_and_not_again(workers: Workers) -> None:
-    workers.begin(died_or, os.devnull)
+    workers.begin(failed, os.devnull)
     with pytest.raises(WorkerFailed, match="cannot be"):
-        workers.call(died_or, os.devnull)
+        workers.call(failed, os.devnull)
     with pytest.raises(WorkerFailed):
-        workers.call(died_or, os.devnull)
+        workers.call(failed, os.devnull)
     assert workers.call(numbered, "a") == ("a", 1)
 
 

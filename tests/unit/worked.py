@@ -15,7 +15,7 @@ def numbered(said: str, report: Callable[[Any], None]) -> tuple[str, int]:
     return said, next(_calls)
 
 
-def died_or(path: str, report: Callable[[Any], None]) -> None:
+def failed(path: str, report: Callable[[Any], None]) -> None:
     raise ValueError(f"{path} cannot be")
 
 

@@ -27,7 +27,7 @@ def html_report(report: Mapping[str, Any], beside: Collection[str] = ()) -> str:
     verified = report["verification"]
     largest = {table["collection"]: table["documents"] for table in report["tables"]}
     choices = sorted(report["choices"], key=lambda table: -largest.get(table["collection"], 0))
-    html: str = _template().render(
+    html: str = template().render(
         report=report,
         headline=headline(report),
         wrong=what_is_wrong(report),
@@ -67,13 +67,8 @@ def _changed(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def load_template() -> None:
-    """Takes a third of a second, which a run has to spare before its end."""
-    _template()
-
-
-@cache
-def _template() -> Any:
+@cache  # to make it takes a third of a second, which a run has to spare before its end
+def template() -> Any:
     import jinja2  # not for --help
 
     environment = jinja2.Environment(
