@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-
-import grpc
 
 from firelift.firestore import errors
 from firelift.firestore.channel import Firestore
 from firelift.firestore.query import KeyRange, count, partition_cursors, root_collection_ids, root_range
+from firelift.paths import path_order
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,21 @@ def key_ranges(firestore: Firestore, root: Root, parts: int, read_time: str) -> 
 
 
 def server_cuts(firestore: Firestore, root: Root, parts: int, read_time: str) -> list[str] | None:
-    """Cuts by PartitionQuery; None where the server has none (the emulator)."""
+    """Cuts by PartitionQuery; None where the server has none (the emulator), or does not answer."""
     try:
         cursors = partition_cursors(firestore, root.collection_id, parts, read_time)
-    except errors.FirestoreError as error:
-        if error.facts.get("status") == grpc.StatusCode.UNIMPLEMENTED.name:
-            return None
-        raise
+    except (errors.FirestoreError, errors.FirestoreDenied, errors.FirestoreUnreachable):
+        # Cuts are only a help: what else is wrong will be said by what is asked next.
+        return None
     # A collection group's cursors also lie in collections of that name below other roots.
-    return [path for path in cursors if path.startswith(root.collection_id + "/")]
+    return ascending(root.keys, [path for path in cursors if path.startswith(root.collection_id + "/")])
+
+
+def ascending(keys: KeyRange, cuts: Iterable[str]) -> list[str]:
+    """These paths as cuts of a key range: in Firestore's key order, each once, and only those inside of it."""
+    low, high = (path_order(edge) if edge is not None else None for edge in (keys.start, keys.end))
+    placed = sorted((path_order(path), path) for path in {*cuts})
+    return [path for place, path in placed if (low is None or low < place) and (high is None or place < high)]
 
 
 def _counted_cuts(firestore: Firestore, root: Root, parts: int, read_time: str) -> list[str]:
@@ -67,9 +73,9 @@ def _counted_cuts(firestore: Firestore, root: Root, parts: int, read_time: str) 
     cuts: list[str] = []
     for part in range(1, parts):
         cut = _counted_cut(firestore, root, root.documents * part // parts, root.documents // (4 * parts), read_time)
-        if cut is not None and cut not in cuts:
+        if cut is not None:
             cuts.append(cut)
-    return cuts
+    return ascending(root.keys, cuts)
 
 
 # Two printable ASCII characters: fine enough for ids that are spread, and where they are not one range does the work.

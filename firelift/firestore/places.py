@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from firelift.firestore.channel import Firestore
-from firelift.firestore.discovery import Root, server_cuts
+from firelift.firestore.discovery import Root, ascending, server_cuts
 from firelift.firestore.query import KeyRange
 from firelift.firestore.some import first_documents
 
@@ -28,7 +28,7 @@ def places(firestore: Firestore, root: Root, parts: int, read_time: str) -> list
     if cuts is None:
         least = _least(firestore, root, read_time)
         ids = [*least, _greatest(firestore, root, read_time, least[0])] if least else []
-        cuts = [f"{root.collection_id}/{name}" for name in between(ids, parts)]
+        cuts = ascending(root.keys, [f"{root.collection_id}/{name}" for name in between(ids, parts)])
     edges = [root.keys.start, *cuts, root.keys.end]
     return [KeyRange(start, end) for start, end in itertools.pairwise(edges)]
 

@@ -122,9 +122,12 @@ def root_collection_ids(firestore: Firestore, read_time: str) -> list[str]:
 
 
 def partition_cursors(firestore: Firestore, collection_id: str, parts: int, read_time: str) -> list[str]:
-    """Paths at which Firestore itself would cut the collection group `collection_id` into `parts`."""
+    """Paths at which Firestore itself would cut the collection group `collection_id` into `parts`, in any order.
+
+    It promises no order among its pages, and may name fewer than were asked for; a page may be empty and not be the last.
+    """
     found: list[str] = []
-    token = ""
+    token, tokens = "", set[str]()
     while True:
         request = types.PartitionQueryRequest(
             parent=firestore.source.root,
@@ -138,10 +141,12 @@ def partition_cursors(firestore: Firestore, collection_id: str, parts: int, read
         )
         answer = types.PartitionQueryResponse.deserialize(firestore.call("PartitionQuery", types.PartitionQueryRequest.serialize(request)))
         prefix = firestore.source.root + "/"
-        found.extend(cursor.values[0].reference_value.removeprefix(prefix) for cursor in answer.partitions)
+        found.extend(cursor.values[0].reference_value.removeprefix(prefix) for cursor in answer.partitions if cursor.values)
         token = answer.next_page_token
-        if not token:
+        # Cuts are only a help, so pages that go round in a circle are left.
+        if not token or token in tokens:
             return found
+        tokens.add(token)
 
 
 def timestamp_of(text: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,12 +20,18 @@ class Passed:
     documents: int = 0
 
 
+Answer = Callable[[bytes, grpc.ServicerContext], Iterator[bytes]]
+"""Answers a request in the emulator's place."""
+
+
 @dataclass
 class Gateway:
-    """Everything passes, unless something is held or refused."""
+    """Everything passes, unless something is held or refused, or one of `answers` has another answer."""
 
     upstream: str
     address: str = ""
+    answers: dict[str, Answer] = field(default_factory=dict)
+    """By method: `PartitionQuery`, ..."""
     passed: Passed = field(default_factory=Passed)
     _too_old: bool = False
     _held: str | None = None
@@ -65,6 +71,9 @@ class Gateway:
         name = method.rpartition("/")[2]
         if self._too_old and name in ("RunQuery", "RunAggregationQuery"):
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, "The requested snapshot version is too old.")
+        if name in self.answers:
+            yield from self.answers[name](request, context)
+            return
         counted = self.passed
         with grpc.insecure_channel(self.upstream, options=[("grpc.enable_http_proxy", 0)]) as channel:
             stream = channel.unary_stream(method, request_serializer=None, response_deserializer=None)
@@ -101,8 +110,8 @@ class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 @contextmanager
-def gateway(upstream: str) -> Iterator[Gateway]:
-    made = Gateway(upstream)
+def gateway(upstream: str, answers: dict[str, Answer] | None = None) -> Iterator[Gateway]:
+    made = Gateway(upstream, answers=answers or {})
     server = grpc.server(ThreadPoolExecutor(32), options=[("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)])
     server.add_generic_rpc_handlers((_Handler(made),))
     made.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
