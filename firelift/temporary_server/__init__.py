@@ -1,0 +1,1 @@
+"""Prefect's own server for the length of one command, where none is named."""
