@@ -16,6 +16,7 @@ from rich.console import Console
 
 from firelift.errors import FireliftError, Stopped
 from firelift.mapping import read_mapping
+from firelift.proxies import spare_this_machine
 from firelift.run.display import follow, screen_for
 from firelift.run.identity import meant
 from firelift.run.kept import refuse_unskippable
@@ -105,6 +106,9 @@ def prepare_environment(settings: Settings) -> None:
     """What Prefect reads when it is imported, and the secrets, which flow parameters would show to everybody."""
     for name, value in {**PREFECT, **({} if settings.verbose else QUIET)}.items():
         os.environ.setdefault(name, value)
+    for name in spare_this_machine(os.environ):
+        beyond = f"{name} names a proxy of a kind that Firelift cannot use, and is passed over"
+        print(f"warning: {beyond} (`pip install socksio` adds socks5://)", file=sys.stderr)
     os.environ.update(settings.secret_environment())
 
 

@@ -74,6 +74,21 @@ def _http_url(value: str) -> str:
     return url
 
 
+def emulator_address(value: str) -> str:
+    """`HOST:PORT` of an emulator, also where it was written as an http:// address; raises ValueError."""
+    text = value.strip()
+    if "@" in text:
+        raise ValueError("must be HOST:PORT, without user or password")
+    scheme, separator, rest = text.rpartition("://")
+    if separator and scheme.lower() != "http":
+        raise ValueError("must be HOST:PORT, such as 127.0.0.1:8080, or http://HOST:PORT: an emulator speaks nothing else")
+    address = rest.removesuffix("/")
+    found = re.fullmatch(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]):([0-9]{1,5})", address)
+    if found is None or not 1 <= int(found[2]) <= 65_535:
+        raise ValueError("must be HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080")
+    return address
+
+
 def _run_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value) or set(value) == {"."}:
         raise ValueError("must be 1 to 100 letters, digits, dots, dashes or underscores")
@@ -141,6 +156,7 @@ ResourceId = Annotated[str, AfterValidator(_resource_id)]
 RunName = Annotated[str, AfterValidator(_run_name)]
 WorkingDir = Annotated[Path, AfterValidator(_working_dir)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_postgres_url)]
+EmulatorAddress = Annotated[str, AfterValidator(emulator_address)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 SchemaName = Annotated[str, AfterValidator(_schema_name)]
 Moment = Annotated[str, AfterValidator(_moment)]

@@ -16,6 +16,7 @@ from firelift.errors import ConfigurationError
 from firelift.setting_types import (
     AppConfigValues,
     DatabaseUrl,
+    EmulatorAddress,
     ExistingFile,
     Globs,
     HttpUrl,
@@ -153,7 +154,7 @@ class Settings(BaseSettings):
         None, "Supabase service role key; better in the environment", "SUPABASE_SERVICE_ROLE_KEY", own="SUPABASE_KEY"
     )
     # Before firebase_service_account: whether that file must exist depends on it.
-    firestore_emulator_host: str | None = _setting(
+    firestore_emulator_host: EmulatorAddress | None = _setting(
         None, "Read from a Firestore emulator at HOST:PORT", "FIRESTORE_EMULATOR_HOST", own="FIRESTORE_EMULATOR_HOST"
     )
     firebase_service_account: ExistingFile = _setting(

@@ -17,6 +17,8 @@ from urllib.parse import quote
 
 from firelift.errors import FireliftError
 from firelift.local.server import ServerProcess, free_port
+from firelift.setting_types import emulator_address
+from firelift.settings import InvalidSetting
 
 MAIN_CLASS = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
 OLDEST_JAVA = 11
@@ -54,10 +56,17 @@ def emulator(heap_mb: int = 2048) -> Iterator[str]:
     """Yields `host:port` of the emulator that FIRESTORE_EMULATOR_HOST names, else of one started for the length of the block."""
     given = os.environ.get("FIRESTORE_EMULATOR_HOST")
     if given:
-        yield given
+        yield _address(given)
         return
     with Emulator(heap_mb) as started:
         yield started.host
+
+
+def _address(given: str) -> str:
+    try:
+        return emulator_address(given)
+    except ValueError as error:
+        raise InvalidSetting(setting="FIRESTORE_EMULATOR_HOST", problem=str(error)) from None
 
 
 class Emulator:

@@ -580,3 +580,23 @@ def test_no_secret_is_printed_written_or_stored(ready: Operator, postgres: Postg
     assert ready.variables["GOOGLE_CLOUD_PROJECT"] in stored
     for place in (said.out, said.err, shown.out, shown.err, stored, told.left_behind()):
         assert CANARY not in place
+
+
+# --- a proxy in the environment, as in many companies ---
+
+
+def test_what_stands_on_this_machine_is_reached_without_the_proxy(ready: Operator, emulator_host: str, database_url: str) -> None:
+    proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "https_proxy", "grpc_proxy"), f"http://{NOBODY}")
+    behind = ready.with_(**proxies, ALL_PROXY=f"socks://{CANARY}@{NOBODY}/", FIRESTORE_EMULATOR_HOST=f"http://{emulator_host}/")
+    said = behind.firelift("migrate")
+    assert said.code == 0, said.err
+    assert tables_of(database_url) == {"teams": 1, "users": 1, "users_orders": 1}
+    assert "warning: ALL_PROXY names a proxy" in said.err
+    assert CANARY not in said.err
+
+
+@pytest.mark.parametrize("address", ["https://127.0.0.1:8080", "127.0.0.1"])
+def test_an_emulator_s_address_that_is_none_is_said_at_once(ready: Operator, address: str) -> None:
+    said = ready.with_(FIRESTORE_EMULATOR_HOST=address).firelift("migrate")
+    assert_refused(said, 2, "FIRESTORE_EMULATOR_HOST", "HOST:PORT", address)
+    assert not ready.workspace.exists()

@@ -23,6 +23,7 @@ from firelift.local.postgres import DirectoryOutOfReach, PostgresServer, stop_se
 from firelift.local.sample import load_sample, sample_documents
 from firelift.local.server import ServerDidNotStart
 from firelift.local.writer import delete_documents, values, write_documents
+from firelift.settings import InvalidSetting
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -75,6 +76,15 @@ def test_an_emulator_that_is_given_is_used_and_left_running(own_emulator: Emulat
     with emulator() as host:
         assert host == own_emulator.host
     assert answers(own_emulator.host)
+
+
+def test_an_emulator_may_be_given_as_a_url(own_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f" http://{own_emulator.host}/")
+    with emulator() as host:
+        assert host == own_emulator.host
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1")
+    with pytest.raises(InvalidSetting, match="HOST:PORT"), emulator():
+        pass
 
 
 def test_an_emulator_stops_by_its_own_pid_and_starts_again_on_the_same_port() -> None:

@@ -71,6 +71,7 @@ def test_every_setting_is_read_from_its_own_variable(name: str, monkeypatch: pyt
         "supabase_url": "https://x.supabase.co",
         "supabase_key": KEY,
         "database_url": URL,
+        "firestore_emulator_host": "http://127.0.0.1:8080",
         "firebase_service_account": "file.json",
         "mapping": "file.json",
         "checkpoint_file": "file.json",
@@ -145,6 +146,51 @@ def test_values_for_the_app_are_a_list_of_names_and_texts_or_any_json_object() -
 def test_what_cannot_be_meant_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(InvalidSetting, match=name.replace("_", "-")):
         Settings.load(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8080", "127.0.0.1:8080"),
+        ("http://127.0.0.1:8080", "127.0.0.1:8080"),
+        ("HTTP://localhost:8080/", "localhost:8080"),
+        (" firestore_emulator:8080\t", "firestore_emulator:8080"),
+        ("[::1]:8080", "[::1]:8080"),
+        ("http://[::1]:8080/", "[::1]:8080"),
+        ("[fe80::1%eth0]:8080", "[fe80::1%eth0]:8080"),
+    ],
+)
+def test_an_emulator_s_address_may_be_written_as_a_url(text: str, address: str) -> None:
+    assert Settings.load(firestore_emulator_host=text).firestore_emulator_host == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://127.0.0.1:8080",
+        "grpc://127.0.0.1:8080",
+        "://127.0.0.1:8080",
+        "127.0.0.1",
+        "http://127.0.0.1/",
+        "127.0.0.1:",
+        ":8080",
+        "::1:8080",
+        "[::1]",
+        "127.0.0.1:0",
+        "127.0.0.1:65536",
+        "127.0.0.1:8080/v1",
+        "127.0.0.1:8080//",
+        "127.0.0.1: 8080",
+        "one:8080,two:8080",
+        "   ",
+        "8080",
+    ],
+)
+def test_what_is_no_emulator_s_address_is_refused_at_once(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", text)
+    with pytest.raises(InvalidSetting, match=r"FIRESTORE_EMULATOR_HOST.*must be HOST:PORT") as caught:
+        Settings.load()
+    assert caught.value.exit_code == 2
 
 
 def test_an_empty_variable_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
