@@ -27,6 +27,7 @@ from firelift.run.display import follow, screen_for, status_lines
 from firelift.run.redact import RedactedStream
 from firelift.run.workspace import SUMMARY, Workspace
 from firelift.settings import RETENTION, Settings, Target, Whereabouts, unknown_variables
+from firelift.workflow_path import workflow_directory
 
 if TYPE_CHECKING:
     from firelift.verification.proof import Against
@@ -233,6 +234,16 @@ def demo(session: Session, /, keep: bool, verbose: bool, as_json: bool) -> int:
 
     session.verbose = verbose
     run_demo(keep, verbose, lambda report: _show(report, as_json, _summary_of(report)))
+    return DONE
+
+
+@firelift.command(cls=OneLineCommand)
+@_as_json
+def deployments(as_json: bool) -> int:
+    """Print the directory that holds prefect.yaml, for `prefect deploy`."""
+    directory = workflow_directory()
+    found = {"directory": directory, "prefect_yaml": directory / "prefect.yaml", "heartbeat": directory / "deployments" / "heartbeat.yaml"}
+    _show({name: str(path) for name, path in found.items()}, as_json, f"{directory}\n")
     return DONE
 
 

@@ -26,6 +26,7 @@ from firelift.run.status import Status, is_stop, this_process
 from firelift.run.stop import BEGAN
 from firelift.run.workspace import REPORT, STATUS, Workspace, new_migration_id
 from firelift.settings import Settings
+from firelift.workflow_path import put_workflow_first
 
 if TYPE_CHECKING:
     from firelift.receipts import Verified
@@ -37,6 +38,8 @@ PREFECT: Mapping[str, str] = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     # The default of 20 s is what a new database takes on a machine with two cores.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    # Its server is started by `python -m`, which would import what lies in the user's directory by the name of a library.
+    "PYTHONSAFEPATH": "1",
 }
 QUIET: Mapping[str, str] = {
     "PREFECT_LOGGING_LEVEL": "WARNING",
@@ -81,6 +84,7 @@ def _run_migration(settings: Settings, workers: Workers) -> dict[str, Any]:
 
 def run_verification(settings: Settings, against: Against, seed: str | None) -> Verified:
     """Verifies a published target, without Prefect; raises what kept it from being verified."""
+    put_workflow_first()
     from expectations.published import verify_published
 
     prepare_environment(settings)
@@ -141,6 +145,7 @@ def _look_ahead(settings: Settings, workers: Workers) -> None:
 
 
 def _flow(settings: Settings) -> dict[str, Any]:
+    put_workflow_first()
     # Prefect takes two seconds to import: not for --help.
     from flows.migration import migration
     from tasks.heartbeat import own_heartbeat

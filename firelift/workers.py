@@ -54,8 +54,10 @@ class Worker:
 
     def __init__(self, modules: Sequence[str] = ()) -> None:
         self.pipe, theirs = Pipe()
-        # Not `-m firelift.workers`: what is pickled there would call its module __main__.
-        command = [sys.executable, "-c", f"from firelift.workers import serve; serve({theirs.fileno()}, {list(modules)})"]
+        # Not `-m firelift.workers`: what is pickled there would call its module __main__. It imports from where we do, and with -P not
+        # first from the directory in which it stands: a `queue.py` of the user's would end it.
+        serve_calls = f"import sys; sys.path[:] = {sys.path}; from firelift.workers import serve; serve({theirs.fileno()}, {list(modules)})"
+        command = [sys.executable, "-P", "-c", serve_calls]
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=os.environ | THRIFTY)
         theirs.close()
 

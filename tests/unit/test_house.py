@@ -79,8 +79,8 @@ def test_the_engine_knows_prefect_only_where_prefect_itself_imports_it() -> None
     assert offences(without(files("firelift"), "firelift.temporary_server.steady"), "prefect") == []
 
 
-def test_only_the_command_starts_what_stands_above_the_engine() -> None:
-    assert offences(without(files("firelift"), "firelift.cli_run"), "flows", "tasks", "expectations") == []
+def test_only_the_command_and_deployments_start_what_stands_above_the_engine() -> None:
+    assert offences(without(files("firelift"), "firelift.cli_run", "firelift.deployed"), "flows", "tasks", "expectations") == []
 
 
 @pytest.mark.parametrize("room", ["run", "postgres", "firestore"])
