@@ -79,6 +79,7 @@ def verify_published(settings: Settings, against: Against, seed: str | None, say
             settings.verification_level,
             seed or new_seed(),
             against=against,
+            completeness=documents.completeness,
             source=source,
             read_time=published.read_time,
             relations=documents.relations,

@@ -62,6 +62,7 @@ def verified(proof: Proof, entries: Sequence[Entry], results: str) -> Verified:
     return Verified(
         level=proof.level,
         against=proof.against,
+        completeness=proof.completeness,
         seed=proof.seed,
         passed=not failed,
         tables=proof.tables,
@@ -87,6 +88,7 @@ def as_json(migration_id: str, proof: Proof, entries: Sequence[Entry], done: Ver
         "migrationId": migration_id,
         "level": proof.level,
         "against": proof.against,
+        "completeness": proof.completeness,
         "schema": proof.schema_name,
         "seed": proof.seed,
         "readTime": proof.read_time,

@@ -93,6 +93,14 @@ class RangeArchive:
             os.fsync(listing.fileno())
         return chunk
 
+    def discard(self) -> None:
+        """Takes back the whole range: it will be read anew."""
+        with storage_errors(self.listing):
+            self.listing.unlink(missing_ok=True)
+            self.profile.unlink(missing_ok=True)
+            for chunk in self.directory.glob(f"{self.number:04}-*.parquet"):
+                chunk.unlink()
+
     def repair(self) -> None:
         """Cuts off a list's unfinished last line, so that the next chunk's line starts on its own."""
         if self.listing.exists():
@@ -131,3 +139,9 @@ def read_chunk(path: Path) -> Iterator[tuple[str, bytes]]:
     """Path and serialized Document of each document of a chunk, in key order."""
     table = pq.read_table(path, columns=["path", "document"])
     return zip(table["path"].to_pylist(), table["document"].to_pylist(), strict=True)
+
+
+def read_chunk_keys(path: Path) -> Iterator[tuple[str, int]]:
+    """Path and update time (microseconds since 1970) of each document of a chunk, in key order."""
+    table = pq.read_table(path, columns=["path", "update_time"])
+    return zip(table["path"].to_pylist(), table["update_time"].cast(pa.int64()).to_pylist(), strict=True)

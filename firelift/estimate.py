@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -13,6 +14,12 @@ SCALED = ("extraction", "transformation", "import", "verification")
 """The phases that take longer with more documents."""
 
 
+Number = TypeVar("Number", int, float)
+
+_UNCOUNTED = (
+    "Firestore does not count the documents here, so what depends on their number is not known. "
+    "A full run would read every key a second time, to prove that nothing is missing, and each key is billed as a document."
+)
 _OWN_PACE = (
     "this run's documents a second in every phase. A sample is mostly start-up, so this is an upper bound, often a high one; "
     "a larger --sample-size or an earlier full run in the same working directory gives a better one."
@@ -31,8 +38,8 @@ class CollectionSeen(Reckoned):
     collection: str
     table: str | None
     """None where no table can hold it."""
-    documents: int
-    """In the whole database."""
+    documents: int | None
+    """In the whole database; None where nobody knows."""
     exact: bool
     sampled: int
     archive_bytes: float
@@ -57,34 +64,34 @@ class CollectionEstimate(Reckoned):
 
     collection: str
     table: str | None
-    documents: int
+    documents: int | None
     exact: bool
     """`documents` was counted, not reckoned from a sample."""
-    archive_bytes: int
-    tables_bytes: int
+    archive_bytes: int | None
+    tables_bytes: int | None
     target_bytes: int | None
 
 
 class Reads(Reckoned):
     """Document reads that Firestore would bill."""
 
-    documents: int
+    documents: int | None
     counts: int
-    total: int
+    total: int | None
 
 
 class Price(Reckoned):
     """What the reads would cost."""
 
-    usd: float
+    usd: float | None
     per_hundred_thousand_reads: float = PER_100_000_READS
 
 
 class Time(Reckoned):
     """How long a full run would take."""
 
-    total: float
-    phases: dict[str, float]
+    total: float | None
+    phases: dict[str, float | None]
     earlier_run: str | None
     """Whose pace it is; None for the test run's own."""
 
@@ -92,15 +99,15 @@ class Time(Reckoned):
 class Disk(Reckoned):
     """Bytes in the working directory."""
 
-    archive: int
-    tables: int
-    total: int
+    archive: int | None
+    tables: int | None
+    total: int | None
 
 
 class Estimate(Reckoned):
-    """A full run, as far as a sample can tell."""
+    """A full run, as far as a sample can tell; None is what it cannot, above all where Firestore does not count."""
 
-    documents: int
+    documents: int | None
     reads: Reads
     price: Price
     seconds: Time
@@ -113,42 +120,58 @@ class Estimate(Reckoned):
         return self.model_dump(mode="json", by_alias=True)
 
 
-def estimate(collections: Sequence[CollectionSeen], read: int, counts: int, pace: Pace) -> Estimate:
-    """`read` documents would be streamed, also those that --collections passes over; `counts` reads are billed for counting."""
+def estimate(collections: Sequence[CollectionSeen], read: int | None, counts: int, pace: Pace) -> Estimate:
+    """`read` documents would be streamed, also those that --collections passes over; `counts` reads are billed for counting.
+
+    Where `read` is None because Firestore does not count, all keys would be read a second time, which nobody can reckon either.
+    """
     each = tuple(map(_whole, collections))
-    documents = sum(one.documents for one in each)
-    archive, tables = sum(one.archive_bytes for one in each), sum(one.tables_bytes for one in each)
+    documents = total(one.documents for one in each)
+    archive, tables = total(one.archive_bytes for one in each), total(one.tables_bytes for one in each)
     weighed = [one.target_bytes for one in each if one.target_bytes is not None]
-    phases = {name: round(_seconds(pace, name, documents), 1) for name in pace.seconds}
+    phases = {name: _seconds(pace, name, documents) for name in pace.seconds}
+    reads = total([read, counts])
     return Estimate(
         documents=documents,
-        reads=Reads(documents=read, counts=counts, total=read + counts),
-        price=Price(usd=round((read + counts) * PER_100_000_READS / 100_000, 4)),
-        seconds=Time(total=round(sum(phases.values()), 1), phases=phases, earlier_run=pace.run),
-        disk_bytes=Disk(archive=archive, tables=tables, total=archive + tables),
-        target_bytes=sum(weighed) if weighed else None,
+        reads=Reads(documents=read, counts=counts, total=reads),
+        price=Price(usd=None if reads is None else round(reads * PER_100_000_READS / 100_000, 4)),
+        seconds=Time(total=_rounded(total(phases.values())), phases=phases, earlier_run=pace.run),
+        disk_bytes=Disk(archive=archive, tables=tables, total=total([archive, tables])),
+        target_bytes=sum(weighed) if weighed and documents is not None else None,
         collections=each,
         how=tuple(_how(each, pace, bool(weighed))),
     )
 
 
+def total(numbers: Iterable[Number | None]) -> Number | None:
+    """Their sum; None where one of them is not known."""
+    known = list(numbers)
+    return None if None in known else sum(number for number in known if number is not None)
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 1)
+
+
 def _whole(seen: CollectionSeen) -> CollectionEstimate:
-    factor = seen.documents / seen.sampled if seen.sampled else 0.0
+    factor = None if seen.documents is None else seen.documents / seen.sampled if seen.sampled else 0.0
     return CollectionEstimate(
         collection=seen.collection,
         table=seen.table,
         documents=seen.documents,
         exact=seen.exact,
-        archive_bytes=round(seen.archive_bytes * factor),
-        tables_bytes=round(seen.tables_bytes * factor),
+        archive_bytes=None if factor is None else round(seen.archive_bytes * factor),
+        tables_bytes=None if factor is None else round(seen.tables_bytes * factor),
         target_bytes=seen.target_bytes,
     )
 
 
-def _seconds(pace: Pace, phase: str, documents: int) -> float:
+def _seconds(pace: Pace, phase: str, documents: int | None) -> float | None:
     """What does not grow with the documents is taken as it was."""
     before = pace.documents.get(phase, 0)
-    return pace.seconds[phase] * (documents / before if phase in SCALED and before else 1.0)
+    if phase not in SCALED or not before:
+        return round(pace.seconds[phase], 1)
+    return None if documents is None else round(pace.seconds[phase] * documents / before, 1)
 
 
 def _how(collections: Sequence[CollectionEstimate], pace: Pace, weighed: bool) -> list[str]:
@@ -156,8 +179,9 @@ def _how(collections: Sequence[CollectionEstimate], pace: Pace, weighed: bool) -
     shared = "; collections beneath large ones have the share of it that was met in the places that were looked into"
     time = f"the documents a second of {pace.run}, the last full run in this working directory." if pace.run else _OWN_PACE
     room = "bytes a row of the scratch tables with their indexes; larger tables fill their pages better."
+    exact, known = all(one.exact for one in collections), all(one.documents is not None for one in collections)
     return [
-        counted + ("." if all(one.exact for one in collections) else shared + "."),
+        counted + ("." if exact else shared + ".") if known else _UNCOUNTED,
         f"Price: ${PER_100_000_READS:.2f} for 100,000 reads; regions differ, and so do days with free reads left.",
         f"Time: {time}",
         "Disk: bytes a document in this run's archive and tables; larger files pack better.",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -15,7 +18,8 @@ class RootFound(Receipt):
     collection: str
     start: str | None
     end: str | None
-    documents: int
+    documents: int | None
+    """None where Firestore does not count them."""
 
 
 class Validated(Receipt):
@@ -24,7 +28,8 @@ class Validated(Receipt):
     connections_valid: bool = True
     read_time: str
     roots: tuple[RootFound, ...]
-    documents: int
+    documents: int | None
+    """None where Firestore does not count those of every root collection."""
     postgres_version: str | None = None
     warnings: tuple[str, ...] = ()
 
@@ -55,7 +60,7 @@ class TableChanges(Receipt):
 
 
 class Extracted(Receipt):
-    """One root collection, with everything beneath it, in the archive; its count equals Firestore's."""
+    """One root collection, with everything beneath it, in the archive, proven to be complete."""
 
     collection: str
     documents: int
@@ -69,10 +74,45 @@ class Extracted(Receipt):
     """Of an increment, by collection: only new and changed documents are in the archive then."""
     scan_reason: str = ""
     """Of an increment: why all keys were compared although a field was to tell what has changed."""
+    counted: int | None = None
+    """Documents as many as which Firestore's COUNT says there are; None where it does not count them."""
+    scanned: int | None = None
+    """Keys of a second scan at the same read time, which were those of the documents read; None where there was none."""
 
     def counts(self) -> dict[str, int]:
         """What a status counts of it."""
         return {"documents": self.documents, "bytes": self.bytes}
+
+
+class Completeness(Receipt):
+    """How it was shown that no document is missing from what was read."""
+
+    counted: int = 0
+    """Documents as many as which Firestore's COUNT says there are."""
+    scanned: int = 0
+    """Documents whose keys a second scan at the same read time found again, and no others."""
+    unproven: int = 0
+
+    @classmethod
+    def of(cls, extracted: Iterable[Extracted]) -> Completeness:
+        read = [part for part in extracted if part.ranges]
+        return cls(
+            counted=sum(part.counted or 0 for part in read),
+            scanned=sum(part.scanned or 0 for part in read),
+            unproven=sum(part.documents + part.passed for part in read if part.counted is None and part.scanned is None),
+        )
+
+    @classmethod
+    def noted(cls, statistics: Mapping[str, Any]) -> Completeness:
+        """As a run's status has it; that of a sample, and of older versions, has none."""
+        return cls.model_validate(statistics.get("completeness") or {})
+
+    @property
+    def said(self) -> str:
+        """How many of how many; empty where nothing was read."""
+        whole = self.counted + self.scanned + self.unproven
+        ways = {"Firestore's COUNT": self.counted, "a second scan of keys": self.scanned}
+        return ", ".join(f"{way} ({number:,} of {whole:,} documents)" for way, number in ways.items() if number)
 
 
 class Rewritten(Receipt):
@@ -224,6 +264,8 @@ class Verified(Receipt):
 
     level: str
     against: str
+    completeness: str = ""
+    """How it was shown that no document is missing from what the tables were compared with."""
     seed: str
     passed: bool
     tables: tuple[TableCompared, ...]

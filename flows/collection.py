@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,12 +74,17 @@ def load_all(run: Run, roots: Sequence[RootFound], transformed: Sequence[Transfo
     return _each(loading, run, roots, transformed, staged=staged)
 
 
+def _weight(root: RootFound) -> float:
+    """A root collection that Firestore does not count may be the largest."""
+    return math.inf if root.documents is None else root.documents
+
+
 def _each(work: Task[..., Any], run: Run, roots: Sequence[RootFound], *each: Sequence[Any], **shared: Any) -> list[Any]:
     """What the task returns for each root collection, in their order; the largest begins first, as it ends last.
 
     All come to their end before any error is raised: a collection that failed does not cut the others short.
     """
-    order = sorted(range(len(roots)), key=lambda place: -roots[place].documents)
+    order = sorted(range(len(roots)), key=lambda place: -_weight(roots[place]))
     lists = ([given[place] for place in order] for given in (roots, *each))
     alike: Any = {name: unmapped(value) for name, value in shared.items()}
     futures = work.map(unmapped(run), *lists, **alike)

@@ -13,7 +13,7 @@ from firelift.phases.extraction import Progress, extract_collection, read_profil
 from firelift.phases.increment import left_out
 from firelift.phases.sampling import Sampled, sample_database
 from firelift.postgres.lock import signature
-from firelift.receipts import Extracted, PhaseReceipt, RootFound, Validated
+from firelift.receipts import Completeness, Extracted, PhaseReceipt, RootFound, Validated
 from firelift.run.kept import receipt_file
 from firelift.verification.sample import new_seed
 from tasks.checkpoint import INNER, PHASE
@@ -30,6 +30,8 @@ def extract(run: Run, root: RootFound, validated: Validated) -> Extracted:
     here = world(run)
     status = here.begin("extraction")
     status.restart_collection("extraction", root.collection)
+    if root.documents is None:
+        status.expect_unknown("extraction", root.collection)
     status.expect("extraction", root.collection, documents=root.documents)
     with Pulse("extraction", root.collection, root.documents) as pulse:
 
@@ -37,7 +39,10 @@ def extract(run: Run, root: RootFound, validated: Validated) -> Extracted:
             status.advance("extraction", root.collection, documents=documents, bytes=size)
             pulse.advance(documents)
 
-        return _extracted(here, root, validated.read_time, progress)
+        extracted = _extracted(here, root, validated.read_time, progress)
+    if root.documents is None:
+        status.expect("extraction", root.collection, documents=extracted.scanned)
+    return extracted
 
 
 def _extracted(here: World, root: RootFound, read_time: str, progress: Progress) -> Extracted:
@@ -97,6 +102,8 @@ def extraction(run: Run, extracted: list[Extracted]) -> PhaseReceipt:
     _refuse_idle_patterns(run, extracted)
     done = PhaseReceipt(totalRecords=sum(part.documents for part in extracted), collections=len(extracted))
     status.note(reads=sum(part.reads for part in extracted), documentsPassedOver=sum(part.passed for part in extracted))
+    if not here.is_test:
+        status.note(completeness=Completeness.of(extracted).model_dump())
     if here.is_increment:
         status.note(keysCompared=sum(change.documents for part in extracted for change in part.changes if change.scanned))
         if here.settings.schema_changes == "freeze" and (passed := sum(part.passed for part in extracted)):

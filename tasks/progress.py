@@ -16,7 +16,7 @@ EVERY = 2.0
 class Pulse:
     """The artifact of one collection in one phase. Artifacts show progress and decide nothing: their errors are let go."""
 
-    def __init__(self, phase: str, collection: str, expected: int) -> None:
+    def __init__(self, phase: str, collection: str, expected: int | None) -> None:
         self.phase, self.collection, self.expected = phase, collection, expected
         self._done, self._told, self._artifact = 0, 0.0, None
         self._lock = threading.Lock()
@@ -30,14 +30,15 @@ class Pulse:
     def advance(self, count: int) -> None:
         with self._lock:
             self._done += count
-            if time.monotonic() - self._told < EVERY:
+            # A bar needs to know where it ends.
+            if self.expected is None or time.monotonic() - self._told < EVERY:
                 return
             self._told = time.monotonic()
             self._tell(100 * self._done / max(self.expected, 1))
 
     def _tell(self, percent: float) -> None:
         percent = min(100.0, percent)
-        description = f"{self.phase} of {self.collection}: {self._done:,} of {self.expected:,}"
+        description = f"{self.phase} of {self.collection}: {self._done:,} of {self.expected or 0:,}"
         try:
             if self._artifact is None:
                 created = create_progress_artifact(progress=percent, key=_slug(f"{self.phase}-{self.collection}"), description=description)

@@ -13,7 +13,7 @@ from firelift.phases.increment import expected_rows
 from firelift.phases.verification import Tables, TooManyRejects, VerificationFailed, prove
 from firelift.postgres.ddl import staging_schema
 from firelift.postgres.lock import signature
-from firelift.receipts import Imported, RootFound, TransformedAll, Validated, Verified
+from firelift.receipts import Completeness, Imported, RootFound, TransformedAll, Validated, Verified
 from firelift.run.earlier import earlier_verification
 from firelift.verification.proof import Limits, LiveRows, Proof
 from firelift.verification.sample import new_seed
@@ -88,6 +88,7 @@ def proven(here: World, roots: Sequence[RootFound], read_time: str, transformed:
         limits=Limits(settings.max_lookup_ms, settings.max_count_ms),
         earlier=earlier_verification(here.workspace, settings.target()),
         results=here.workspace.verification_results,
+        completeness=Completeness.noted(here.status.data()["statistics"]).said,
         progress=lambda documents: here.status.advance("verification", documents=documents),
     )
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from firelift.firestore import errors
 from firelift.firestore.channel import Firestore
+from firelift.firestore.counting import REFUSALS, is_refusal
 from firelift.firestore.query import count_of, timestamp_of
 from firelift.firestore.stream import Broken, document_in, name_of, resumed
 from firelift.firestore.values import Document, Value
@@ -21,7 +21,6 @@ from firelift.firestore.wire import types
 Place = tuple[bytes, str]
 """Where a query stands: the field's value, serialized, and the document's path."""
 
-_REFUSED = {grpc.StatusCode.FAILED_PRECONDITION.name, grpc.StatusCode.INVALID_ARGUMENT.name}
 _SIMPLE = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*")
 
 
@@ -70,8 +69,8 @@ def read_changed(firestore: Firestore, collection: str, since: Since, read_time:
 def _counted(firestore: Firestore, query: dict[str, Any], read_time: str) -> int:
     try:
         return count_of(firestore, query, read_time)
-    except errors.FirestoreError as error:
-        if error.facts.get("status") in _REFUSED:
+    except REFUSALS as error:
+        if is_refusal(error):
             raise QueryRefused(**error.facts) from error
         raise
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 from firelift.firestore import errors
 from firelift.firestore.channel import Firestore
-from firelift.firestore.query import KeyRange, count, partition_cursors, root_collection_ids, root_range
+from firelift.firestore.counting import counted
+from firelift.firestore.query import KeyRange, partition_cursors, root_collection_ids, root_range
 from firelift.paths import path_order
 
 
 @dataclass(frozen=True)
 class Root:
-    """A root collection with everything beneath it, and how many documents Firestore counts there.
+    """A root collection with everything beneath it, and how many documents Firestore counts there; None where it does not.
 
     `keys` reaches to the start of the next root collection, so that the ranges of all roots tile the database:
     what the list of collection ids does not name is read, and counted, with its neighbour.
@@ -23,7 +24,8 @@ class Root:
 
     collection_id: str
     keys: KeyRange
-    documents: int
+    documents: int | None
+    why_uncounted: str = ""
 
 
 def roots(firestore: Firestore, read_time: str) -> list[Root]:
@@ -35,17 +37,17 @@ def roots(firestore: Firestore, read_time: str) -> list[Root]:
     edges = [None, *starts[1:], None]
     ranges = [KeyRange(start, end) for start, end in itertools.pairwise(edges)]
     with ThreadPoolExecutor(max_workers=4) as threads:
-        counts = list(threads.map(lambda keys: count(firestore, keys, read_time), ranges))
-    return [Root(*found) for found in zip(ids, ranges, counts, strict=True)]
+        counts = list(threads.map(lambda keys: counted(firestore, keys, read_time), ranges))
+    return [Root(name, keys, found.documents, found.why_not) for name, keys, found in zip(ids, ranges, counts, strict=True)]
 
 
 def key_ranges(firestore: Firestore, root: Root, parts: int, read_time: str) -> list[KeyRange]:
     """The root collection cut into at most `parts` key ranges without gap or overlap."""
-    if parts <= 1 or root.documents < 2:
+    if parts <= 1 or (root.documents is not None and root.documents < 2):
         return [root.keys]
     cuts = server_cuts(firestore, root, parts, read_time)
     if cuts is None:
-        cuts = _counted_cuts(firestore, root, parts, read_time)
+        cuts = [] if root.documents is None else _counted_cuts(firestore, root, root.documents, parts, read_time)
     edges = [root.keys.start, *cuts, root.keys.end]
     return [KeyRange(start, end) for start, end in itertools.pairwise(edges)]
 
@@ -68,11 +70,11 @@ def ascending(keys: KeyRange, cuts: Iterable[str]) -> list[str]:
     return [path for place, path in placed if (low is None or low < place) and (high is None or place < high)]
 
 
-def _counted_cuts(firestore: Firestore, root: Root, parts: int, read_time: str) -> list[str]:
+def _counted_cuts(firestore: Firestore, root: Root, documents: int, parts: int, read_time: str) -> list[str]:
     """Cuts found by COUNT: each halves the ids it may lie between until it is near enough to its share."""
     cuts: list[str] = []
     for part in range(1, parts):
-        cut = _counted_cut(firestore, root, root.documents * part // parts, root.documents // (4 * parts), read_time)
+        cut = _counted_cut(firestore, root, documents * part // parts, documents // (4 * parts), read_time)
         if cut is not None:
             cuts.append(cut)
     return ascending(root.keys, cuts)
@@ -87,7 +89,9 @@ def _counted_cut(firestore: Firestore, root: Root, wanted: int, tolerance: int, 
     while high - low > 1:
         middle = (low + high) // 2
         path = f"{root.collection_id}/{_ALPHABET[middle // len(_ALPHABET)]}{_ALPHABET[middle % len(_ALPHABET)]}"
-        before = count(firestore, KeyRange(root.keys.start, path), read_time)
+        before = counted(firestore, KeyRange(root.keys.start, path), read_time).documents
+        if before is None:
+            return None
         if abs(before - wanted) <= tolerance:
             return path
         low, high = (middle, high) if before < wanted else (low, middle)

@@ -104,6 +104,16 @@ class CountMismatch(FireliftError):
     remedy = "Run again; if it happens again, the database is served inconsistently: report it with the migration log."
 
 
+class ScansDiffer(FireliftError):
+    """A second scan of the keys finds other documents at the same read time than were read before."""
+
+    retry = True
+    remedy = (
+        "Go on with --resume, which reads the range again; if it happens again, the database is served inconsistently: "
+        "report it with the migration log."
+    )
+
+
 class NothingMatches(ConfigurationError):
     """A collection pattern matches no collection of the database."""
 

@@ -14,7 +14,7 @@ from firelift.times import microseconds
 _Response: Any = types.RunQueryResponse.pb()
 
 
-def read_keys(firestore: Firestore, keys: KeyRange, read_time: str, expected: int, broken: Broken) -> Iterator[tuple[str, int]]:
+def read_keys(firestore: Firestore, keys: KeyRange, read_time: str, expected: int | None, broken: Broken) -> Iterator[tuple[str, int]]:
     """Path and update time (microseconds since 1970) of each document of `keys`, in key order, as of `read_time`.
 
     As patient and as complete as `read_documents`; Firestore bills a read for each.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from firelift.firestore.channel import Firestore, Source
+from firelift.firestore.errors import FirestoreError
 from firelift.firestore.wire import types
 
 # The smallest document id Firestore can hold; with it a cursor can stand before every document of a collection.
@@ -80,7 +81,10 @@ def count_of(firestore: Firestore, query: dict[str, Any], read_time: str) -> int
     )
     responses = firestore.collect("RunAggregationQuery", types.RunAggregationQueryRequest.serialize(request))
     results = [types.RunAggregationQueryResponse.deserialize(response).result for response in responses]
-    return sum(result.aggregate_fields["n"].integer_value for result in results if "n" in result.aggregate_fields)
+    counts = [result.aggregate_fields["n"].integer_value for result in results if "n" in result.aggregate_fields]
+    if not counts:
+        raise FirestoreError(database=firestore.source.name, status="UNKNOWN", message="the answer to COUNT has no number")
+    return int(sum(counts))
 
 
 def some_request(source: Source, keys: KeyRange, read_time: str, limit: int, after: str | None, collection_id: str | None) -> bytes:

@@ -17,11 +17,11 @@ Thing = TypeVar("Thing")
 
 
 def read_documents(
-    firestore: Firestore, keys: KeyRange, read_time: str, after: str | None, expected: int, broken: Broken
+    firestore: Firestore, keys: KeyRange, read_time: str, after: str | None, expected: int | None, broken: Broken
 ) -> Iterator[tuple[str, bytes]]:
     """Path and serialized Document of each document of `keys` behind `after`, in key order, as of `read_time`.
 
-    `expected` is how many there are to come; see `resumed`.
+    `expected` is how many there are to come, None where nobody knows; see `resumed`.
     """
     prefix = len(firestore.source.root) + 1
 
@@ -40,17 +40,18 @@ def resumed(
     request: Callable[[Place | None], bytes],
     read: Callable[[bytes], tuple[Place, Thing] | None],
     after: Place | None,
-    expected: int,
+    expected: int | None,
     broken: Broken,
 ) -> Iterator[tuple[Place, Thing]]:
     """What `read` finds in the responses of a RunQuery that `request` makes for what comes behind a place, each once.
 
     A stream that just ends before the `expected` number is continued from the last place, and what is still missing then is the
-    caller's to judge. `broken` hears the reason of every new attempt.
+    caller's to judge; so is every stream where that number is not known. `broken` hears the reason of every new attempt, and of
+    every end that was none.
     """
     patience, last, seen = Patience(), after, 0
-    broke_behind: object = object()
-    ended_behind: object = object()
+    nowhere: object = object()
+    broke_behind = ended_behind = nowhere
     while True:
         try:
             for response in firestore.stream("RunQuery", request(last)):
@@ -67,11 +68,12 @@ def resumed(
                 raise errors.translate(error, firestore.source.name, firestore.source.emulator_host) from error
             broken(f"{error.code().name}: {error.details()}")
             continue
-        if seen >= expected or last == ended_behind:
+        if last == ended_behind or (expected is not None and seen >= expected):
             return
+        if expected is not None or ended_behind is not nowhere:
+            broken("the stream ended early")
         # Asked once more behind the same place, a stream that ends again has really come to its end.
         ended_behind = last
-        broken("the stream ended early")
 
 
 def document_in(response: bytes) -> bytes | None:

@@ -22,13 +22,13 @@ from firelift.files import storage_errors, write_whole
 from firelift.firestore.batch import A_REQUEST, get_serialized
 from firelift.firestore.changed import QueryRefused, Since, read_changed
 from firelift.firestore.channel import Firestore, Source, open_firestore
-from firelift.firestore.errors import CountMismatch
 from firelift.firestore.keys import read_keys
 from firelift.firestore.query import KeyRange
 from firelift.firestore.values import Document
 from firelift.increment import gone_directory
 from firelift.merging import Differs, Key, KeyMerge, StandingKeys
 from firelift.paths import Selection, collection_of, ids_of
+from firelift.phases.completeness import Digest, Scan, Seen, prove_count, prove_digests
 from firelift.phases.extraction import ChunkWriter, Progress, cut
 from firelift.plan import TablePlan
 from firelift.postgres.connect import Connection
@@ -97,6 +97,8 @@ class _Part:
     chunks: int = 0
     reads: int = 0
     breaks: tuple[str, ...] = ()
+    seen: Seen | None = None
+    """Set where a second scan must find the same keys."""
 
     @property
     def keys(self) -> int:
@@ -134,24 +136,28 @@ def extract_difference(
 
     work = _Work(source, root, run, standing, read_time, selection, batch_size)
     looked, why = _Part(), ""
-    if standing.since is not None:
+    if standing.since is not None and root.documents is None:
+        why = f"Firestore does not count its documents, and only their number shows whether {standing.since.field} has told of all"
+    elif standing.since is not None:
         _begin_anew(work)
         looked, why = workers.call(look_since, work, report=heard_of_look)
         if not why:
-            progress(root.documents, looked.bytes)
+            progress(root.documents or 0, looked.bytes)
             return _extracted(root, [looked])
     _begin_anew(work)
     ranges = workers.call(cut_at_documents, source, root, work.archive, read_time, range_documents, workers.number)
     calls = [(work, number, keys, between, expected) for number, (keys, between, expected) in enumerate(ranges)]
     done = list(workers.each(compare_range, calls, report=heard))
-    read = sum(part.keys + part.passed for part in done)
-    if read != root.documents:
-        raise CountMismatch(collection=root.collection, read=read, counted=root.documents, read_time=read_time)
-    extracted = _extracted(root, done)
+    scans: list[Scan] = []
+    if root.documents is None:
+        scans = prove_digests(workers, source, [part.seen for part in done if part.seen], read_time)
+    else:
+        prove_count(root, sum(part.keys + part.passed for part in done), read_time)
+    extracted = _extracted(root, done, scans)
     return extracted.model_copy(update={"scan_reason": why, "reads": extracted.reads + looked.reads})
 
 
-def _extracted(root: RootFound, parts: Sequence[_Part]) -> Extracted:
+def _extracted(root: RootFound, parts: Sequence[_Part], scans: Sequence[Scan] = ()) -> Extracted:
     return Extracted(
         collection=root.collection,
         documents=sum(part.documents for part in parts),
@@ -160,7 +166,9 @@ def _extracted(root: RootFound, parts: Sequence[_Part]) -> Extracted:
         chunks=sum(part.chunks for part in parts),
         ranges=len(parts),
         reads=sum(part.reads for part in parts),
-        breaks=tuple(broken for part in parts for broken in part.breaks),
+        breaks=(*(broken for part in parts for broken in part.breaks), *(broken for scan in scans for broken in scan.breaks)),
+        counted=root.documents,
+        scanned=sum(scan.keys for scan in scans) if root.documents is None else None,
         changes=_summed(each for part in parts for each in part.changes),
     )
 
@@ -187,13 +195,14 @@ def _begin_anew(work: _Work) -> None:
 
 def cut_at_documents(
     source: Source, root: RootFound, directory: Path, read_time: str, range_documents: int, most: int, report: Callable[[Any], None]
-) -> list[tuple[KeyRange, Between, int]]:
+) -> list[tuple[KeyRange, Between, int | None]]:
     """The key ranges of a root with their counts, cut at documents of the root collection only: there the tables can be cut as well."""
-    ranges: list[tuple[KeyRange, int]] = []
+    ranges: list[tuple[KeyRange, int | None]] = []
     for keys, documents in cut(source, root, directory, read_time, range_documents, most, report):
         if ranges and _border(root, keys.start) is None:
             before, counted = ranges.pop()
-            keys, documents = KeyRange(before.start, keys.end), counted + documents
+            documents = None if counted is None or documents is None else counted + documents
+            keys = KeyRange(before.start, keys.end)
         ranges.append((keys, documents))
     lows = [None, *(_border(root, keys.start) for keys, _ in ranges[1:])]
     return [(keys, Between(low, high), documents) for (keys, documents), low, high in zip(ranges, lows, [*lows[1:], None], strict=True)]
@@ -206,11 +215,12 @@ def _border(root: RootFound, path: str | None) -> str | None:
     return document_id if cuts_tables else None
 
 
-def compare_range(work: _Work, number: int, keys: KeyRange, between: Between, expected: int, report: Callable[[Any], None]) -> _Part:
+def compare_range(work: _Work, number: int, keys: KeyRange, between: Between, expected: int | None, report: Callable[[Any], None]) -> _Part:
     """Merges the keys of one range with the tables' and archives what differs, while they are read."""
     tables = {table.collection: table for table in work.standing.tables}
     standing, breaks = work.standing, list[str]()
     gone = _Gone(work, number)
+    digest = Digest() if work.root.documents is None else None
     found = _Once(partial(report, DIFFERS))
     with (
         closing(open_firestore(work.source)) as firestore,
@@ -223,14 +233,16 @@ def compare_range(work: _Work, number: int, keys: KeyRange, between: Between, ex
             gone.add(collection, key)
 
         merge = KeyMerge(tables, partial(_keys_of, tables, rows_of), work.selection.takes, departed)
-        stream = _told(read_keys(firestore, keys, work.read_time, expected, breaks.append), report)
+        read = read_keys(firestore, keys, work.read_time, expected, breaks.append)
+        stream = _told(digest.of(read) if digest else read, report)
         fetch = partial(fetch_documents, firestore, work.read_time, breaks.append)
         for documents in _in_turn(fetch, _batches(found.at_first(merge.differing(stream)))):
             archive.add(documents)
     gone.write()
     changes = merge.changes()
     part = archive.part(tuple(changes.values()), merge.passed, breaks)
-    return replace(part, reads=part.keys + part.passed + part.documents)
+    seen = Seen(keys, digest.keys, digest.hexdigest()) if digest else None
+    return replace(part, reads=part.keys + part.passed + part.documents, seen=seen)
 
 
 class _Once:
@@ -371,6 +383,7 @@ def look_since(work: _Work, report: Callable[[Any], None]) -> tuple[_Part, str]:
     """Archives the documents that a field says have changed; and in words why these cannot be all, if so."""
     since, standing, breaks = work.standing.since, work.standing, list[str]()
     assert since is not None, "it is only called where a field is to tell"
+    assert work.root.documents is not None, "and where Firestore counts"
     changes, reads, why = list[TableChanges](), 0, ""
     found = _Once(partial(report, DIFFERS))
     with (

@@ -43,7 +43,7 @@ def estimate_full_run(
 def _seen(run: Path, sampled: Sampled, plan: Plan, transformed: TransformedAll, weights: Mapping[str, Weight]) -> Iterator[CollectionSeen]:
     tables = {table.collection: table for table in plan.tables}
     packed = {part.collection: _packed(run, part.collection, part.bytes) for part in sampled.parts}
-    for each in (one for one in sampled.collections if one.documents):
+    for each in (one for one in sampled.collections if one.documents != 0):
         table, counts = tables.get(each.collection), transformed.tables.get(each.collection)
         weight = weights.get(table.table) if table else None
         rows = counts.rows if counts else 0
@@ -56,8 +56,13 @@ def _seen(run: Path, sampled: Sampled, plan: Plan, transformed: TransformedAll, 
             sampled=held,
             archive_bytes=each.bytes * packed.get(each.collection.split("/", 1)[0], 1.0),
             tables_bytes=_size(rows_directory(run, table)) if table else 0,
-            target_bytes=weight.of(rows, round(each.documents * rows / held)) if weight and held else None,
+            target_bytes=_weighed(weight, rows, each.documents, held),
         )
+
+
+def _weighed(weight: Weight | None, rows: int, documents: int | None, held: int) -> int | None:
+    """Of the whole table; None where nothing was loaded, or where nobody knows how many documents there are."""
+    return weight.of(rows, round(documents * rows / held)) if weight and held and documents is not None else None
 
 
 def _packed(run: Path, root: str, size: int) -> float:

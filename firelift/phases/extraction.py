@@ -11,12 +11,13 @@ from typing import Any
 from firelift.archive import CHUNK_BYTES, RangeArchive, file_name, read_chunk
 from firelift.files import write_whole
 from firelift.firestore.channel import Source, open_firestore
+from firelift.firestore.counting import counted
 from firelift.firestore.discovery import Root, key_ranges
-from firelift.firestore.errors import CountMismatch
-from firelift.firestore.query import KeyRange, count
+from firelift.firestore.query import KeyRange
 from firelift.firestore.stream import read_documents
 from firelift.firestore.values import Document
 from firelift.paths import Selection, collection_of
+from firelift.phases.completeness import Scan, prove_archive, prove_count
 from firelift.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
 from firelift.receipts import Extracted, RangeExtracted, RootFound
 from firelift.workers import Workers
@@ -36,7 +37,7 @@ def extract_collection(
     range_documents: int,
     progress: Progress,
 ) -> Extracted:
-    """Archives a root collection with everything beneath it, and proves by COUNT that it is complete."""
+    """Archives a root collection with everything beneath it, and proves by COUNT, or a second scan of keys, that it is complete."""
     directory = archive / file_name(root.collection)
     directory.mkdir(mode=0o700, exist_ok=True)
     ranges = workers.call(cut, source, root, directory, read_time, range_documents, workers.number)
@@ -44,9 +45,11 @@ def extract_collection(
         (source, directory, number, keys, read_time, selection, batch_size, expected) for number, (keys, expected) in enumerate(ranges)
     ]
     done = list(workers.each(extract_range, calls, report=lambda said: progress(*said)))
-    read = sum(part.documents + part.passed for part in done)
-    if read != root.documents:
-        raise CountMismatch(collection=root.collection, read=read, counted=root.documents, read_time=read_time)
+    scans: list[Scan] = []
+    if root.documents is None:
+        scans = prove_archive(workers, source, directory, [keys for keys, _ in ranges], read_time, selection)
+    else:
+        prove_count(root, sum(part.documents + part.passed for part in done), read_time)
     return Extracted(
         collection=root.collection,
         documents=sum(part.documents for part in done),
@@ -55,22 +58,29 @@ def extract_collection(
         chunks=sum(part.chunks for part in done),
         ranges=len(done),
         reads=sum(part.reads for part in done),
-        breaks=tuple(broken for part in done for broken in part.breaks),
+        breaks=(*(broken for part in done for broken in part.breaks), *(broken for scan in scans for broken in scan.breaks)),
+        counted=root.documents,
+        scanned=sum(scan.keys for scan in scans) if root.documents is None else None,
     )
 
 
 def cut(
     source: Source, root: RootFound, directory: Path, read_time: str, range_documents: int, most: int, report: Callable[[Any], None]
-) -> list[tuple[KeyRange, int]]:
-    """The key ranges of a root with their counts; kept in a file, because chunks are only valid with the same cuts."""
+) -> list[tuple[KeyRange, int | None]]:
+    """The key ranges of a root with their counts, None where Firestore does not count.
+
+    Kept in a file, because chunks are only valid with the same cuts.
+    """
     kept = directory / "ranges.json"
     if kept.exists():
         return [(KeyRange(**cut["keys"]), cut["documents"]) for cut in json.loads(kept.read_text())]
     whole = Root(root.collection, KeyRange(root.start, root.end), root.documents)
-    parts = min(-(-root.documents // range_documents), 4 * most)
+    # Firestore itself makes fewer cuts where there are few documents.
+    parts = 4 * most if root.documents is None else min(-(-root.documents // range_documents), 4 * most)
     firestore = open_firestore(source)
     ranges = key_ranges(firestore, whole, parts, read_time)
-    counts = [root.documents] if len(ranges) == 1 else [count(firestore, keys, read_time) for keys in ranges]
+    known = len(ranges) == 1 or root.documents is None
+    counts = [root.documents if known else counted(firestore, keys, read_time).documents for keys in ranges]
     firestore.close()
     write_whole(kept, json.dumps([{"keys": asdict(keys), "documents": documents} for keys, documents in zip(ranges, counts, strict=True)]))
     return list(zip(ranges, counts, strict=True))
@@ -84,7 +94,7 @@ def extract_range(
     read_time: str,
     selection: Selection,
     batch_size: int,
-    expected: int,
+    expected: int | None,
     report: Callable[[Any], None],
 ) -> RangeExtracted:
     """Archives one key range, going on behind the last chunk that stands; profiles every document."""
@@ -99,10 +109,11 @@ def extract_range(
     breaks: list[str] = []
     after = standing[-1].last_key if standing else None
     writer = ChunkWriter(target, len(standing), batch_size, report)
-    if archived < expected or not standing:
+    if expected is None or archived < expected or not standing:
         firestore = open_firestore(source)
+        missing = None if expected is None else expected - archived
         takes: dict[str, bool] = {}
-        for path, document in read_documents(firestore, keys, read_time, after, expected - archived, breaks.append):
+        for path, document in read_documents(firestore, keys, read_time, after, missing, breaks.append):
             collection = collection_of(path)
             if collection not in takes:
                 takes[collection] = selection.takes(collection)

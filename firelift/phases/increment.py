@@ -143,15 +143,17 @@ def known_fields(base: Base, profile: Profile) -> dict[str, Collection[str]]:
 
 def left_out(root: RootFound) -> Extracted:
     """The receipt of a root collection that is not looked at."""
-    return Extracted(collection=root.collection, documents=0, passed=root.documents, bytes=0, chunks=0, ranges=0, reads=0)
+    return Extracted(collection=root.collection, documents=0, passed=root.documents or 0, bytes=0, chunks=0, ranges=0, reads=0)
 
 
 def vanished_roots(found: Iterable[Root], tables: Collection[str], selection: Selection) -> list[RootFound]:
     """Root collections that have tables in the target and no document in Firestore any more."""
     known = {root.collection_id for root in found}
     gone = {collection.partition("/")[0] for collection in tables if selection.takes(collection)} - known
+    # Where Firestore counts, the neighbours' counts say that there is nothing.
+    documents = None if any(root.documents is None for root in found) else 0
     return [
-        RootFound(collection=root, start=root_range(root).start, end=_start_of_next(root, known), documents=0)
+        RootFound(collection=root, start=root_range(root).start, end=_start_of_next(root, known), documents=documents)
         for root in sorted(gone, key=str.encode)
     ]
 
@@ -165,7 +167,9 @@ def _start_of_next(root: str, known: Collection[str]) -> str | None:
 def with_vanished(validated: Validated, vanished: Sequence[RootFound], *, empty: bool) -> Validated:
     """Root collections in key order, those without a document among them. That the whole database is `empty` is still said."""
     roots = sorted([*validated.roots, *vanished], key=lambda root: root.collection.encode())
-    return validated.model_copy(update={"roots": tuple(roots), "warnings": () if roots and not empty else validated.warnings})
+    return validated.model_copy(
+        update={"roots": tuple(roots), "warnings": () if roots and not empty and not validated.roots else validated.warnings}
+    )
 
 
 class Planned(NamedTuple):

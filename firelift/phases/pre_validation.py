@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from firelift.errors import ConfigurationError, FireliftError
+from firelift.estimate import total
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.discovery import Root, roots
 from firelift.firestore.errors import NothingMatches
@@ -17,6 +18,7 @@ from firelift.firestore.query import server_time
 from firelift.mapping import Mapping
 from firelift.naming import Naming
 from firelift.paths import Selection
+from firelift.phases.completeness import UNCOUNTED
 from firelift.phases.planning import foresight_of
 from firelift.planning import Foresight, Rules
 from firelift.receipts import RootFound, Validated
@@ -74,7 +76,7 @@ def validate(
     known = {collection.partition("/")[0] for collection in published}
     taken = _selected(snapshot.roots, selection, known)
     # Of a collection that has tables only the difference is archived.
-    whole = sum(root.documents for root in taken if root.collection_id not in known)
+    whole = sum(root.documents or 0 for root in taken if root.collection_id not in known)
     foresight = foresight_of([root.collection_id for root in taken], selection, Rules(naming, mapping), run.parent)
     refuse([*_disk_problems(run, whole), *(target.problems(foresight) if target else [])])
     return Validated(
@@ -82,9 +84,16 @@ def validate(
         roots=tuple(
             RootFound(collection=root.collection_id, start=root.keys.start, end=root.keys.end, documents=root.documents) for root in taken
         ),
-        documents=sum(root.documents for root in taken),
-        warnings=() if taken else (_nothing(snapshot.roots),),
+        documents=total(root.documents for root in taken),
+        warnings=tuple(_warnings(snapshot.roots, taken)),
     )
+
+
+def _warnings(found: list[Root], taken: list[Root]) -> Iterator[str]:
+    if not taken:
+        yield _nothing(found)
+    if uncounted := [root for root in taken if root.documents is None]:
+        yield UNCOUNTED.format(number=len(uncounted), of=len(taken), why=uncounted[0].why_uncounted)
 
 
 def survey(source: Source, read_time: str, report: Callable[[Any], None]) -> Snapshot:

@@ -22,9 +22,9 @@ from firelift.plan import Plan, TablePlan
 from firelift.postgres.connect import connect
 from firelift.postgres.control import SavedTable, migration, saved_tables
 from firelift.postgres.lock import signature
-from firelift.receipts import Imported, RelationChecked, RootFound, Validated
+from firelift.receipts import Completeness, Imported, RelationChecked, RootFound, Validated
 from firelift.run.kept import receipt_file
-from firelift.run.workspace import Workspace
+from firelift.run.workspace import STATUS, Workspace
 from firelift.workers import Workers
 
 # As a migration has them by default: how the documents are cut changes nothing about what they say.
@@ -66,6 +66,8 @@ class Documents:
     roots: tuple[str, ...]
     relations: tuple[RelationChecked, ...] | None
     """What the run found when it loaded the rows; None where nobody knows."""
+    completeness: str = ""
+    """How it was shown that they are all; empty where nobody knows."""
 
 
 def published_run(url: str, migration_id: str | None, target_schema: str) -> PublishedRun:
@@ -108,7 +110,8 @@ def archived(workspace: Workspace, published: PublishedRun) -> Documents:
         raise NoArchive(directory=str(workspace.run), incomplete=", ".join(lacking))
     whole = Plan.model_validate_json(plan.read_text())
     kept = tuple(table for table in whole.tables if table.collection in published.tables)
-    return Documents(workspace.run, whole.model_copy(update={"tables": kept}), roots, recorded_relations(workspace))
+    completeness = Completeness.noted((workspace.read_json(STATUS) or {}).get("statistics") or {}).said
+    return Documents(workspace.run, whole.model_copy(update={"tables": kept}), roots, recorded_relations(workspace), completeness)
 
 
 def read_again(
@@ -129,11 +132,14 @@ def read_again(
     plan = Plan(database=source.name, tables=tuple(published.tables.values()))
     (scratch / "archive").mkdir(mode=0o700, parents=True)
     write_whole(scratch / PLAN, plan.model_dump_json(indent=1))
+    extracted = []
     for root in roots:
         archive, moment = scratch / "archive", snapshot.read_time
-        extract_collection(workers, source, root, archive, moment, selection, BATCH, RANGE, lambda documents, _: progress(documents))
+        where, how = (source, root, archive, moment), (selection, BATCH, RANGE)
+        extracted.append(extract_collection(workers, *where, *how, lambda documents, _: progress(documents)))
         transform_collection(workers, scratch, root.collection, lambda _: None)
-    return Documents(scratch, plan, tuple(root.collection for root in roots), recorded_relations(workspace))
+    names = tuple(root.collection for root in roots)
+    return Documents(scratch, plan, names, recorded_relations(workspace), Completeness.of(extracted).said)
 
 
 def recorded_relations(workspace: Workspace) -> tuple[RelationChecked, ...] | None:

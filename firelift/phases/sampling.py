@@ -21,14 +21,15 @@ from firelift.archive import SCHEMA, RangeArchive, file_name, write_parquet
 from firelift.files import write_whole
 from firelift.firestore.batch import get_documents
 from firelift.firestore.channel import Firestore, Source, open_firestore
+from firelift.firestore.counting import REFUSALS, is_refusal
 from firelift.firestore.discovery import Root
-from firelift.firestore.errors import CountMismatch
 from firelift.firestore.places import places
 from firelift.firestore.query import KeyRange, count_collection
 from firelift.firestore.some import first_documents
 from firelift.firestore.stream import read_documents
 from firelift.firestore.values import Document
 from firelift.paths import Selection, collection_of, path_order
+from firelift.phases.completeness import prove_count
 from firelift.phases.extraction import ChunkWriter
 from firelift.planning import why_no_table
 from firelift.profile import Profiler, profile_to_json
@@ -56,8 +57,8 @@ class CollectionSampled(Receipt):
     """Needed as well, but more than a sample may have."""
     absent: int
     """Looked for because others name them; Firestore has none."""
-    documents: int
-    """In the whole database."""
+    documents: int | None
+    """In the whole database; None where nobody knows."""
     exact: bool
     """`documents` was counted, not reckoned from what was seen."""
     bytes: int
@@ -92,8 +93,8 @@ class Drawn(NamedTuple):
     reads: int
     passed: int
     counted: int
-    documents: dict[str, int]
-    """In the whole database, by collection that the selection takes."""
+    documents: dict[str, int | None]
+    """In the whole database, by collection that the selection takes; None where Firestore does not count."""
     exact: frozenset[str]
 
 
@@ -152,16 +153,17 @@ def draw_root(
     """Draws from one root collection and all beneath it: at most `SMALL` + 1 samples and a few documents are read."""
     firestore = open_firestore(source)
     draw = _Draw(selection, size, Random(f"{seed}:{root.collection}"))
-    if root.documents <= SMALL * size:
+    documents: dict[str, int | None]
+    if _is_small(firestore, root, read_time, size):
         for path, document in read_documents(firestore, KeyRange(root.start, root.end), read_time, None, root.documents, lambda _: None):
             draw.see(path, document)
-        if draw.reads != root.documents:
-            raise CountMismatch(collection=root.collection, read=draw.reads, counted=root.documents, read_time=read_time)
-        documents, exact, counted = dict(draw.met), frozenset(draw.met), 0
+        if root.documents is not None:
+            prove_count(root, draw.reads, read_time)
+        documents, exact, counted = {**draw.met}, frozenset(draw.met), 0
     else:
         _look_into_places(firestore, root, read_time, size, draw)
-        own = count_collection(firestore, root.collection, read_time)
-        documents, exact, counted = _reckoned(root, draw, own), frozenset({root.collection}), own
+        own = _own(firestore, root, read_time)
+        documents, exact, counted = _reckoned(root, draw, own), frozenset({root.collection} if own is not None else ()), own or 0
     firestore.close()
     file = directory / f"{file_name(root.collection)}.parquet"
     kept = [each for reservoir in draw.reservoirs.values() for each in reservoir.kept]
@@ -169,6 +171,23 @@ def draw_root(
     write_parquet(pa.table([pa.array(paths, pa.string()), pa.array(documents_drawn, pa.binary())], schema=DRAWN), file)
     taken = {collection: number for collection, number in documents.items() if selection.takes(collection)}
     return Drawn(root.collection, file, draw.reads, draw.passed, counted, taken, exact)
+
+
+def _is_small(firestore: Firestore, root: RootFound, read_time: str, size: int) -> bool:
+    if root.documents is not None:
+        return root.documents <= SMALL * size
+    keys = KeyRange(root.start, root.end)
+    return sum(1 for _ in first_documents(firestore, keys, read_time, SMALL * size + 1)) <= SMALL * size
+
+
+def _own(firestore: Firestore, root: RootFound, read_time: str) -> int | None:
+    """The root collection's own documents: a COUNT of one collection may be answered although all beneath it is not counted."""
+    try:
+        return count_collection(firestore, root.collection, read_time)
+    except REFUSALS as error:
+        if not is_refusal(error):
+            raise
+        return None
 
 
 class _Draw:
@@ -224,9 +243,11 @@ def _is_behind(path: str, end: str | None) -> bool:
     return end is not None and path_order(path) >= path_order(end)
 
 
-def _reckoned(root: RootFound, draw: _Draw, own: int) -> dict[str, int]:
+def _reckoned(root: RootFound, draw: _Draw, own: int | None) -> dict[str, int | None]:
     """Documents by collection: the root collection's as counted, the rest shared out as the collections beneath it were met."""
     beneath = {collection: number for collection, number in draw.met.items() if collection != root.collection}
+    if root.documents is None or own is None:
+        return {root.collection: own, **dict.fromkeys(beneath)}
     rest, met = max(0, root.documents - own), sum(beneath.values())
     shares = {collection: max(number, round(rest * number / met)) for collection, number in beneath.items()}
     return {root.collection: own, **shares}
@@ -284,10 +305,14 @@ def _told(sample: _Sample, own: Mapping[str, int], drawn: Sequence[Drawn]) -> It
             needed=held[collection] - own.get(collection, 0),
             left_out=len(sample.left_out.get(collection, ())),
             absent=sample.absent[collection],
-            documents=max(documents.get(collection, 0), held[collection]),
+            documents=_at_least(documents.get(collection, 0), held[collection]),
             exact=collection in exact,
             bytes=size[collection],
         )
+
+
+def _at_least(counted: int | None, held: int) -> int | None:
+    return None if counted is None else max(counted, held)
 
 
 class _Sample:

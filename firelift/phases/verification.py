@@ -109,9 +109,11 @@ def prove(
     results: Path,
     progress: Progress = lambda _: None,
     warnings: Sequence[str] = (),
+    completeness: str = "",
 ) -> Proof:
     """Finds out everything that the level asks for about the tables; judges nothing.
 
+    `completeness` says how it was shown that the archive lacks no document.
     `relations` are those that import recorded, `earlier` is an older verification.json, `warnings` are the caller's, to stand with those
     found here. With `merged` the tables are those of an increment: every row is compared at any level, while relations and response
     times are not looked at, as most of what the rows refer to lies outside of them. With `source`, the comprehensive level reads some
@@ -136,6 +138,7 @@ def prove(
         against=against,
         schema_name=tables.schema,
         read_time=read_time,
+        completeness=completeness,
         seed=seed,
         tables=compared.tables,
         merged=merged or (),

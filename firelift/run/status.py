@@ -56,6 +56,8 @@ class PhaseStatus:
     finished_at: str | None = None
     total: Progress = field(default_factory=Progress)
     collections: dict[str, Progress] = field(default_factory=dict)
+    uncounted: set[str] = field(default_factory=set)
+    """Collections of which nobody knows how many documents they have."""
     is_total_expected: bool = False
     """The expectation of the whole was given; else it is the sum of the collections'."""
 
@@ -141,8 +143,18 @@ class Status:
             status = self._phases[phase]
             progress = self._progress(status, collection)
             progress.expected_documents = progress.expected_documents if documents is None else documents
+            status.uncounted -= {collection} if documents is not None else set()
             progress.expected_rows = progress.expected_rows if rows is None else rows
             status.is_total_expected = status.is_total_expected or collection is None
+            self._sum_expected(status)
+        self._ticker.soon()
+
+    def expect_unknown(self, phase: Phase, collection: str) -> None:
+        """Nobody knows how many documents the collection has, nor therefore the phase."""
+        with self._lock:
+            status = self._phases[phase]
+            self._progress(status, collection).expected_documents = None
+            status.uncounted.add(collection)
             self._sum_expected(status)
         self._ticker.soon()
 
@@ -331,7 +343,8 @@ class Status:
             return
         documents = [progress.expected_documents for progress in status.collections.values()]
         rows = [progress.expected_rows for progress in status.collections.values()]
-        status.total.expected_documents = sum(known for known in documents if known is not None) if any_known(documents) else None
+        is_known = any_known(documents) and not status.uncounted
+        status.total.expected_documents = sum(known for known in documents if known is not None) if is_known else None
         status.total.expected_rows = sum(known for known in rows if known is not None) if any_known(rows) else None
 
     def _close_phase(self, name: Phase, state: State) -> None:

@@ -121,6 +121,8 @@ class Proof(Receipt):
     against: Against
     schema_name: str
     read_time: str
+    completeness: str = ""
+    """How it was shown that no document is missing from what the tables are compared with; empty where nobody noted it, and of a sample."""
     seed: str
     tables: tuple[TableCompared, ...]
     merged: tuple[LiveRows, ...] = ()

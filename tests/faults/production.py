@@ -51,6 +51,21 @@ def _names(upstream: str, request: Any) -> list[str]:
         return [name for each in answers if (name := _RunResponse.FromString(each).document.name)]
 
 
+def without(upstream: str, path: str) -> Answer:
+    """Answers RunQuery as the emulator does, but for the fields of one document, whose keys come with the others: a stream that lost it."""
+
+    def answer(given: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+        request = _RunRequest.FromString(given)
+        with grpc.insecure_channel(upstream, options=[("grpc.enable_http_proxy", 0)]) as channel:
+            ask = channel.unary_stream("/google.firestore.v1.Firestore/RunQuery", request_serializer=None, response_deserializer=None)
+            for each in ask(given, metadata=[("authorization", "Bearer owner")]):
+                is_lost = _RunResponse.FromString(each).document.name.endswith(f"/documents/{path}")
+                if request.structured_query.select.fields or not is_lost:
+                    yield each
+
+    return answer
+
+
 def refusing(code: grpc.StatusCode) -> Answer:
     def answer(given: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         context.abort(code, "refused on purpose")

@@ -14,14 +14,16 @@ import pytest
 from firelift.archive import file_name, ranges, read_chunk
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.discovery import key_ranges
+from firelift.firestore.errors import FirestoreDenied, ScansDiffer
 from firelift.firestore.places import places
 from firelift.paths import Selection, path_order
 from firelift.phases.extraction import extract_collection
 from firelift.phases.pre_validation import survey
-from firelift.receipts import Extracted, RootFound
+from firelift.phases.sampling import sample_database
+from firelift.receipts import Completeness, Extracted, RootFound
 from firelift.workers import Workers
-from tests.faults.gateway import Gateway, gateway
-from tests.faults.production import Bent, partitions, refusing
+from tests.faults.gateway import Answer, gateway
+from tests.faults.production import Bent, partitions, refusing, without
 from tests.integration.way import new_source, write
 
 USERS = 1500
@@ -39,19 +41,22 @@ def source(emulator_host: str) -> Iterator[Source]:
 
 
 @contextmanager
-def production(source: Source, bend: Bent = lambda _, cursors: cursors) -> Iterator[tuple[Gateway, Source]]:
+def production(source: Source, bend: Bent = lambda _, cursors: cursors, **answers: Answer) -> Iterator[Source]:
+    """The same database as production may serve it; `answers` by method."""
     assert source.emulator_host
-    with gateway(source.emulator_host, {"PartitionQuery": partitions(source.emulator_host, bend)}) as through:
-        yield through, replace(source, emulator_host=through.address)
+    with gateway(source.emulator_host, {"PartitionQuery": partitions(source.emulator_host, bend), **answers}) as through:
+        yield replace(source, emulator_host=through.address)
 
 
-def extract(source: Source, root: str, archive: Path, *, range_documents: int = 300) -> tuple[Extracted, list[str]]:
+def extract(
+    source: Source, root: str, archive: Path, *, selection: Selection | None = None, read_time: str = "now"
+) -> tuple[Extracted, list[str]]:
     """What was said of the root collection's extraction, and the paths in its archive."""
-    snapshot = survey(source, "now", print)
+    snapshot = survey(source, read_time, print)
     found = next(each for each in snapshot.roots if each.collection_id == root)
     told = RootFound(collection=root, start=found.keys.start, end=found.keys.end, documents=found.documents)
     with Workers(2) as pool:
-        done = extract_collection(pool, source, told, archive, snapshot.read_time, Selection(), 200, range_documents, lambda *_: None)
+        done = extract_collection(pool, source, told, archive, snapshot.read_time, selection or Selection(), 200, 300, lambda *_: None)
     parts = ranges(archive / file_name(root))
     return done, [path for part in parts for chunk in part.chunks() for path, _ in read_chunk(part.path(chunk))]
 
@@ -73,7 +78,7 @@ BENT: dict[str, Bent] = {
 
 @pytest.mark.parametrize("bend", BENT.values(), ids=BENT)
 def test_a_collection_is_cut_in_key_order_wherever_and_in_whichever_order_firestore_cuts(source: Source, bend: Bent) -> None:
-    with production(source, bend) as (_, through):
+    with production(source, bend) as through:
         firestore = open_firestore(through)
         snapshot = survey(through, "now", print)
         root = next(each for each in snapshot.roots if each.collection_id == "users")
@@ -87,7 +92,7 @@ def test_a_collection_is_cut_in_key_order_wherever_and_in_whichever_order_firest
 
 
 def test_a_large_collection_arrives_whole_though_firestores_cuts_come_in_no_order(source: Source, tmp_path: Path) -> None:
-    with production(source) as (_, through):
+    with production(source) as through:
         done, paths = extract(through, "users", tmp_path)
     assert done.ranges > 4
     assert done.documents == len(paths) == len({*paths})
@@ -96,10 +101,66 @@ def test_a_large_collection_arrives_whole_though_firestores_cuts_come_in_no_orde
 
 
 def test_a_collection_that_firestore_refuses_to_cut_is_cut_by_its_counts(source: Source) -> None:
-    assert source.emulator_host
-    with gateway(source.emulator_host, {"PartitionQuery": refusing(grpc.StatusCode.INVALID_ARGUMENT)}) as gate:
-        through = replace(source, emulator_host=gate.address)
+    with production(source, PartitionQuery=refusing(grpc.StatusCode.INVALID_ARGUMENT)) as through:
         snapshot = survey(through, "now", print)
         firestore = open_firestore(through)
         assert len(key_ranges(firestore, next(each for each in snapshot.roots if each.collection_id == "users"), 3, snapshot.read_time)) > 1
         firestore.close()
+
+
+REFUSED = [
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+]
+
+
+@pytest.mark.parametrize("code", REFUSED, ids=lambda code: code.name)
+def test_a_database_that_firestore_does_not_count_is_found_all_the_same(source: Source, code: grpc.StatusCode) -> None:
+    with production(source, RunAggregationQuery=refusing(code)) as through:
+        snapshot = survey(through, "now", print)
+    assert [(root.documents, code.name in root.why_uncounted) for root in snapshot.roots] == [(None, True)] * 2
+
+
+def test_where_firestore_does_not_count_a_second_scan_of_keys_shows_that_nothing_is_missing(source: Source, tmp_path: Path) -> None:
+    with production(source, RunAggregationQuery=refusing(grpc.StatusCode.INVALID_ARGUMENT)) as through:
+        done, paths = extract(through, "users", tmp_path, selection=Selection(exclude=["users/*/orders"]))
+    assert len(paths) == USERS == done.documents
+    assert (done.counted, done.scanned) == (None, USERS + done.passed)
+    assert done.passed > 0
+    assert done.ranges > 4
+    assert done.breaks == ()
+    assert Completeness.of([done]).said == f"a second scan of keys ({done.scanned:,} of {done.scanned:,} documents)"
+
+
+def test_a_document_that_the_stream_lost_is_found_by_the_second_scan_and_its_range_is_read_again(source: Source, tmp_path: Path) -> None:
+    lost = "users/00700"
+    assert source.emulator_host
+    refused = refusing(grpc.StatusCode.UNIMPLEMENTED)
+    with production(source, RunAggregationQuery=refused, RunQuery=without(source.emulator_host, lost)) as through:
+        moment = survey(through, "now", print).read_time
+        with pytest.raises(ScansDiffer, match="found again: users/00700"):
+            extract(through, "users", tmp_path, read_time=moment)
+    with production(source, RunAggregationQuery=refused) as through:
+        done, paths = extract(through, "users", tmp_path, read_time=moment)
+    assert lost in paths
+    assert done.documents == len(paths)
+
+
+def test_an_account_that_may_not_read_is_told_so_although_counting_may_fail(source: Source) -> None:
+    denied = refusing(grpc.StatusCode.PERMISSION_DENIED)
+    with production(source, RunAggregationQuery=denied, RunQuery=denied) as through, pytest.raises(FirestoreDenied):
+        survey(through, "now", print)
+
+
+def test_a_sample_of_what_firestore_does_not_count_makes_up_no_number(source: Source, tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    with production(source, RunAggregationQuery=refusing(grpc.StatusCode.INVALID_ARGUMENT)) as through, Workers(1) as pool:
+        snapshot = survey(through, "now", print)
+        roots = [RootFound(collection=r.collection_id, start=r.keys.start, end=r.keys.end, documents=None) for r in snapshot.roots]
+        sampled = sample_database(pool, through, roots, tmp_path, snapshot.read_time, Selection(), 5, "s", 100)
+    told = {each.collection: (each.documents, each.exact) for each in sampled.collections}
+    unknown = (None, False)
+    assert told == {"orgs": (1, True), "orgs/*/users": (1, True), "users": unknown, "users/*/orders": unknown}

@@ -88,18 +88,20 @@ def find(
     since: Since | None = None,
     selection: Selection | None = None,
     host: str | None = None,
+    counts: bool = True,
     workers: int = 1,
     batch_size: int = 5000,
     range_documents: int = 25_000,
     meanwhile: Callable[[], object] = lambda: None,
     plans: Callable[[TablePlan], TablePlan] = lambda plan: plan,
 ) -> Found:
-    """`meanwhile` is called once the snapshot is chosen and nothing is read yet."""
+    """`meanwhile` is called once the snapshot is chosen and nothing is read yet; without `counts` Firestore did not count the documents."""
     selection = selection or Selection()
     snapshot = survey(there.source, "now", print)
     found = next((one for one in snapshot.roots if one.collection_id == root), None)
     keys = found.keys if found else root_range(root)
-    counted = RootFound(collection=root, start=keys.start, end=keys.end, documents=found.documents if found else 0)
+    known = found.documents if found else 0
+    counted = RootFound(collection=root, start=keys.start, end=keys.end, documents=known if counts else None)
     with closing(there.connect()) as connection:
         saved = saved_plans(connection, "public")
     tables = tuple(plans(plan) for collection, plan in saved.items() if collection.split("/")[0] == root and selection.takes(collection))

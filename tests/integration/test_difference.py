@@ -13,16 +13,21 @@ import pytest
 from firelift.firestore.batch import A_REQUEST
 from firelift.firestore.changed import Since
 from firelift.firestore.channel import Source
-from firelift.firestore.errors import CountMismatch
+from firelift.firestore.errors import CountMismatch, ScansDiffer
 from firelift.firestore.query import KeyRange
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import delete_documents
 from firelift.merging import KeysOutOfOrder
 from firelift.paths import Selection, collection_of, ids_of
+from firelift.phases.completeness import Seen, prove_digests
 from firelift.phases.difference import cut_at_documents
+from firelift.phases.pre_validation import survey
 from firelift.plan import DELETED_AT
 from firelift.receipts import RootFound
+from firelift.workers import Workers
 from tests.faults.breaking import breaking
+from tests.faults.gateway import gateway
+from tests.faults.production import partitions, refusing
 from tests.integration.difference_world import There, find, published
 from tests.integration.way import arrived, write
 
@@ -109,6 +114,27 @@ def test_what_is_new_changed_and_gone_is_found_at_every_depth(there: There, run:
     assert {collection: seen.documents for collection, seen in found.profile.items()} == {
         collection: sum(collection_of(path) == collection for path in CHANGED | NEW) for collection in COUNTS
     }
+
+
+def test_where_firestore_does_not_count_the_same_is_found_and_its_keys_are_scanned_again(there: There, run: Path) -> None:
+    live_on(there)
+    host = str(there.source.emulator_host)
+    with gateway(host, {"RunAggregationQuery": refusing(grpc.StatusCode.UNIMPLEMENTED), "PartitionQuery": partitions(host)}) as gate:
+        found = find(there, run, host=gate.address, counts=False, since=Since("at", there.moment))
+    keys = sum(number for number, *_ in COUNTS.values())
+    assert found.counts() == COUNTS
+    assert set(found.documents) == CHANGED | NEW
+    assert {collection: sorted(gone) for collection, gone in found.gone.items()} == GONE
+    assert (found.extracted.counted, found.extracted.scanned) == (None, keys)
+    assert found.extracted.ranges > 1
+    assert "only their number shows whether at has told of all" in found.extracted.scan_reason
+
+
+def test_keys_that_a_second_scan_does_not_find_again_are_an_error(there: There) -> None:
+    moment = survey(there.source, "now", print).read_time
+    seen = Seen(KeyRange("users/u000", "users/u010"), 10, "another digest")
+    with Workers(1) as pool, pytest.raises(ScansDiffer, match="range: users/u000 to users/u010"):
+        prove_digests(pool, there.source, [seen], moment)
 
 
 def test_a_second_attempt_leaves_nothing_of_the_first(there: There, run: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from firelift.errors import FireliftError
 from firelift.estimate import CollectionSeen, Pace, estimate
 from firelift.increment import INCREMENT, Increment
-from firelift.receipts import Difference, FailedExpectation, TableCompared, Verified
+from firelift.receipts import Completeness, Difference, FailedExpectation, TableCompared, Verified
 from firelift.run.clock import stamp
 from firelift.run.reports import TableReport
 from firelift.run.reports.final import final_report
@@ -179,6 +179,7 @@ def report_of(
     reasons: list[dict[str, Any]] | None = None,
     increment: Increment | None = None,
     tried: bool = False,
+    completeness: Completeness | None = None,
 ) -> dict[str, Any]:
     """The report of a run with these tables that ended in this way; `proof` is what its verification found."""
     workspace = Workspace(directory, "migration-1").create()
@@ -194,6 +195,8 @@ def report_of(
         status.start_phase("extraction")
         status.advance("extraction", documents=documents, bytes=570 * documents)
         status.finish_phase("extraction", {})
+        if completeness is not None:
+            status.note(completeness=completeness.model_dump())
         if increment is not None:
             status.note(keysCompared=sum(each.keys for each in increment.tables if each.before and each.scanned))
         status.start_phase("transformation")

@@ -8,11 +8,12 @@ import pytest
 
 from firelift.estimate import CollectionSeen, Estimate, Pace, estimate
 from firelift.postgres.scratch import Weight
+from firelift.run.reports.estimated import estimate_lines
 
 OWN = Pace(run=None, seconds={"pre_validation": 1.0, "extraction": 2.0, "import": 0.5}, documents={"extraction": 20, "import": 10})
 
 
-def seen(documents: int, sampled: int, target: int | None = 100_000) -> CollectionSeen:
+def seen(documents: int | None, sampled: int, target: int | None = 100_000) -> CollectionSeen:
     return CollectionSeen(
         collection="users",
         table="users",
@@ -25,7 +26,7 @@ def seen(documents: int, sampled: int, target: int | None = 100_000) -> Collecti
     )
 
 
-def reckoned(*collections: CollectionSeen, read: int = 0, counts: int = 0, pace: Pace = OWN) -> Estimate:
+def reckoned(*collections: CollectionSeen, read: int | None = 0, counts: int = 0, pace: Pace = OWN) -> Estimate:
     return estimate(collections, read, counts, pace)
 
 
@@ -34,6 +35,15 @@ def test_bytes_grow_with_the_documents() -> None:
     assert (found.documents, found.disk_bytes.archive, found.disk_bytes.tables) == (1007, 100_700, 50_350)
     assert found.disk_bytes.total == 151_050
     assert found.target_bytes == 200_000
+
+
+def test_where_firestore_does_not_count_no_number_is_made_up() -> None:
+    found = reckoned(seen(None, 10), seen(7, 7), read=None)
+    assert (found.documents, found.disk_bytes.total, found.target_bytes) == (None, None, None)
+    assert (found.reads.total, found.price.usd, found.seconds.total) == (None, None, None)
+    assert found.seconds.phases == {"pre_validation": 1.0, "extraction": None, "import": None}
+    assert found.how[0].startswith("Firestore does not count the documents here")
+    assert dict(estimate_lines(found.report()))["Documents"] == "?"
 
 
 def test_a_collection_without_a_sample_takes_nothing() -> None:

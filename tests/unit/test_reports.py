@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from firelift.receipts import Completeness
 from firelift.run.reports import TableReport, executive_summary, final_report, html_report, note_rollback, write_reports
 from firelift.run.status import Status
 from firelift.run.workspace import CHECKPOINT, PAGE, REPORT, STATUS, SUMMARY, Workspace
@@ -201,6 +202,16 @@ def test_reads_are_computed_by_firestores_price_list(tmp_path: Path) -> None:
     assert billed["counts"] == 1 + 3 + 120 + 120
     assert billed["rereads"] == 200
     assert billed["total"] == 122_501 + 244 + 200
+
+
+def test_it_is_said_how_it_was_shown_that_no_document_is_missing(tmp_path: Path) -> None:
+    report = report_of(tmp_path, tables=[table("small", 12), table("large", 30_000)], completeness=Completeness(counted=12, scanned=30_000))
+    said = "Firestore's COUNT (12 of 30,012 documents), a second scan of keys (30,000 of 30,012 documents)"
+    assert report["completeness"] == {"byCount": 12, "bySecondScan": 30_000, "unproven": 0, "said": said}
+    assert f"| None is missing, as shown by | {said} |" in executive_summary(report)
+    assert report["readsBilled"]["scans"] == 30_000
+    assert report["readsBilled"]["total"] == 30_012 + report["readsBilled"]["counts"] + 30_000
+    assert undocumented(report) == []
 
 
 def test_the_page_appears_when_the_run_is_over_and_goes_when_it_goes_on(workspace: Workspace, status: Status) -> None:

@@ -80,6 +80,19 @@ def test_counts_show_done_expected_percent_and_rate(status: Status, workspace: W
     assert phase["collections"]["users"]["documents"] == {"done": 50, "expected": 100}
 
 
+def test_a_whole_of_which_a_part_is_not_known_is_not_known(status: Status) -> None:
+    status.start_phase("extraction")
+    status.expect("extraction", "users", documents=100)
+    status.expect_unknown("extraction", "orders")
+    status.advance("extraction", "users", documents=100)
+    phase = extraction_of(status.data())
+    assert phase["documents"] == {"done": 100, "expected": None}
+    assert phase["etaSeconds"] is None
+    assert phase["collections"]["orders"]["percent"] is None
+    status.expect("extraction", "orders", documents=300)
+    assert extraction_of(status.data())["documents"]["expected"] == 400
+
+
 def test_rows_count_where_there_are_no_documents(status: Status) -> None:
     status.start_phase("import")
     status.expect("import", "users", rows=10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+from firelift.receipts import Completeness
 from firelift.run.clock import seconds_between
 from firelift.run.reports.increment import increment_report
 from firelift.run.reports.material import Material, versions
@@ -50,7 +51,7 @@ def final_report(
         "currentPhase": status["currentPhase"],
         "lastCompletedPhase": status["lastCompletedPhase"],
         "rolledBack": status.get("rolledBack") or _rolled_back(figures),
-        "statistics": dict(figures),
+        "statistics": {name: figure for name, figure in figures.items() if name != "completeness"},
         "phases": {name: _phase(phase, results.get(name)) for name, phase in status["progress"]["phases"].items()},
         "tables": [dict(table) for table in tables or ()],
         "increment": increment_report(found.increment, settings.get("target_schema") or "public"),
@@ -59,6 +60,7 @@ def final_report(
         "rejects": _rejects(results),
         "sample": _sample(found.sampled, results),
         "estimate": found.estimate,
+        "completeness": _completeness(figures),
         "readsBilled": reads_billed(status, settings, verified["documentsReread"] if verified else 0),
         "verification": verified,
         "throughput": found.throughput or {"everySeconds": 1.0, "samples": []},
@@ -94,6 +96,14 @@ def _rolled_back(figures: Mapping[str, Any]) -> dict[str, Any] | None:
     """A failed run that took itself back."""
     done = figures.get("rolledBack")
     return {"at": None, "was": "failed", "by": "firelift", "result": done} if done else None
+
+
+def _completeness(figures: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How it was shown that no document is missing; None of a sample, and before everything is read."""
+    if "completeness" not in figures:
+        return None
+    found = Completeness.model_validate(figures["completeness"])
+    return {"byCount": found.counted, "bySecondScan": found.scanned, "unproven": found.unproven, "said": found.said}
 
 
 def _sample(sampled: Mapping[str, Any] | None, results: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -13,7 +13,9 @@ HOW: Final = (
     "Keys: every key that an incremental run compared, or document that it looked into and found unchanged. "
     "In a test run: also those from which the sample was drawn. "
     f"Counts: one read for every {ENTRIES_A_READ} documents that a COUNT went over, at least one each; "
-    "collections that are read in several ranges are counted twice. Rereads: documents that the verification read again. "
+    "collections that are read in several ranges are counted twice. "
+    "Scans: keys that were read a second time, because Firestore did not count them. "
+    "Rereads: documents that the verification read again. "
     "What a stream that broke or a run that was killed had read and not kept is billed once more; emulators bill nothing."
 )
 
@@ -27,14 +29,17 @@ def reads_billed(status: Mapping[str, Any], settings: Mapping[str, Any], rereads
         # A sample is drawn from more documents than it has.
         documents = figures.get("reads", 0)
     roots = (results.get("pre_validation") or {}).get("roots") or ()
-    counts = sum(counts_billed(root.get("documents") or 0, settings.get("range_documents") or 0) for root in roots)
+    counts = sum(counts_billed(root.get("documents"), settings.get("range_documents") or 0) for root in roots)
     counts += -(-figures.get("documentsCounted", 0) // ENTRIES_A_READ)
-    total = documents + keys + counts + rereads
-    return {"documents": documents, "keys": keys, "counts": counts, "rereads": rereads, "total": total, "how": HOW}
+    scans = (figures.get("completeness") or {}).get("scanned", 0)
+    total = documents + keys + counts + scans + rereads
+    return {"documents": documents, "keys": keys, "counts": counts, "scans": scans, "rereads": rereads, "total": total, "how": HOW}
 
 
-def counts_billed(documents: int, range_documents: int) -> int:
-    """Reads for the counts of a root collection of so many documents."""
+def counts_billed(documents: int | None, range_documents: int) -> int:
+    """Reads for the counts of a root collection of so many documents; none where Firestore does not count them."""
+    if documents is None:
+        return 0
     once = max(1, -(-documents // ENTRIES_A_READ))
     # A root collection that is cut into ranges is counted once more, range by range.
     ranges = -(-documents // range_documents) if range_documents else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -85,6 +86,7 @@ def _figures(report: Mapping[str, Any]) -> str:
     figures = report["statistics"]
     rows = [
         ("Documents read", count(figures.get("documentsRead"))),
+        *_completeness(report),
         *([("Documents a collection that were to be drawn", count(report["sample"]["size"]))] if report["sample"] else []),
         ("Rows loaded", "none (dry run)" if report["dryRun"] else count(figures.get("rowsLoaded"))),
         ("Documents rejected", count(figures.get("rowsRejected"))),
@@ -105,6 +107,7 @@ def _figures_of_increment(report: Mapping[str, Any]) -> str:
     totals = increment["totals"]
     rows = [
         ("Documents compared by their keys", count(totals["keys"])),
+        *_completeness(report),
         ("New", count(totals["new"])),
         ("Changed", count(totals["changed"])),
         (GONE[increment["deletes"]].capitalize(), count(totals["gone"])),
@@ -118,6 +121,11 @@ def _figures_of_increment(report: Mapping[str, Any]) -> str:
         ("Target", _name(report["target"]) if report["target"] else "?"),
     ]
     return _table(("Key figure", "Value"), "-r", rows)
+
+
+def _completeness(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = report["completeness"]
+    return [("None is missing, as shown by", found["said"])] if found else []
 
 
 def _changes(report: Mapping[str, Any]) -> list[str]:
@@ -167,7 +175,7 @@ def _estimate(report: Mapping[str, Any]) -> str:
     estimate = report["estimate"]
     if estimate is None:
         return ""
-    largest = sorted(estimate["collections"], key=lambda each: -each["documents"])
+    largest = sorted(estimate["collections"], key=lambda each: -(math.inf if each["documents"] is None else each["documents"]))
     columns = ("Collection", "Documents", "Archive and tables", "Target")
     rows = [_estimated(each) for each in largest[:MOST_TABLES]]
     more = [f"And {_number(len(largest) - MOST_TABLES, 'collection')} more in the report."] if len(largest) > MOST_TABLES else []
@@ -176,9 +184,10 @@ def _estimate(report: Mapping[str, Any]) -> str:
 
 
 def _estimated(each: Mapping[str, Any]) -> tuple[str, ...]:
-    documents = ("" if each["exact"] else "about ") + count(each["documents"])
+    documents = ("" if each["exact"] or each["documents"] is None else "about ") + count(each["documents"])
     target = "?" if each["targetBytes"] is None else size(each["targetBytes"])
-    return (_name(each["collection"]), documents, size(each["archiveBytes"] + each["tablesBytes"]), target)
+    disk = "?" if each["archiveBytes"] is None else size(each["archiveBytes"] + each["tablesBytes"])
+    return (_name(each["collection"]), documents, disk, target)
 
 
 def _tables(report: Mapping[str, Any]) -> str:

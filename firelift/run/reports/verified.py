@@ -20,6 +20,7 @@ def _of_receipt(result: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "level": result.get("level"),
         "against": result.get("against"),
+        "completeness": _text(result.get("completeness")),
         "seed": _text(result.get("seed")),
         "passed": bool(result.get("passed")),
         "documentsCompared": result.get("compared", 0),
@@ -42,6 +43,7 @@ def _of_file(proved: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "level": proved.get("level"),
         "against": proved.get("against"),
+        "completeness": _text(proved.get("completeness")),
         "seed": _text(proved.get("seed")),
         "passed": bool(proved.get("passed")),
         "documentsCompared": sum(table["compared"] for table in tables),
