@@ -14,7 +14,10 @@ from firelift.settings import PREFIX, Settings, environment_names, option_name
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_METAVARS = {"url": "URL", "key": "KEY", "id": "ID", "database": "ID", "host": "HOST:PORT", "time": "TIME", "schema": "NAME"}
+_METAVARS = {
+    **{"url": "URL", "key": "KEY", "id": "ID", "database": "ID", "host": "HOST:PORT", "time": "TIME", "schema": "NAME"},
+    "deletes": "ROWS|SHARE%",
+}
 
 
 class OneLineCommand(click.Command):

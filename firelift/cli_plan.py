@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from firelift.deletions import WOULD_STOP
 from firelift.plan import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, Column, Plan, TablePlan
 from firelift.run.reports.changed import foreseen, nothing_to_do
 from firelift.run.reports.estimated import estimate_lines
@@ -17,6 +18,11 @@ _GONE = {"propagate": "delete {}", "mark": "mark {} as deleted", "ignore": "leav
 
 def plan_text(report: Mapping[str, Any]) -> str:
     """What `firelift plan` prints, from the report of a dry run."""
+    stops = [f"{warning['message']}\n" for warning in report.get("warnings", []) if warning["message"].startswith(WOULD_STOP)]
+    return "\n".join([_planned(report), *stops])
+
+
+def _planned(report: Mapping[str, Any]) -> str:
     plan = Plan.model_validate(report["plan"]) if report.get("plan") else None
     if report.get("increment") and report["increment"]["tables"]:
         return _increment(report, plan)

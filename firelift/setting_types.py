@@ -109,6 +109,19 @@ def _resource_id(value: str) -> str:
     return value
 
 
+def _number_as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _rows_or_share(value: str) -> str:
+    text = value.replace(" ", "")
+    if not re.fullmatch(r"[0-9]{1,15}|[0-9]{1,3}(\.[0-9]+)?%", text):
+        raise ValueError("must be a number of rows such as 5000, or a share such as 20%")
+    if text.endswith("%") and float(text[:-1]) > 100:
+        raise ValueError("is more than 100%")
+    return text
+
+
 def _moment(value: str) -> str:
     if value in ("now", "minute"):
         return value
@@ -160,3 +173,4 @@ EmulatorAddress = Annotated[str, AfterValidator(emulator_address)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 SchemaName = Annotated[str, AfterValidator(_schema_name)]
 Moment = Annotated[str, AfterValidator(_moment)]
+MaxDeletes = Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_rows_or_share)]

@@ -20,6 +20,7 @@ from firelift.setting_types import (
     ExistingFile,
     Globs,
     HttpUrl,
+    MaxDeletes,
     Moment,
     Phases,
     ResourceId,
@@ -181,6 +182,9 @@ class Settings(BaseSettings):
     )
     deletes: Literal["propagate", "mark", "ignore"] = _setting(
         "propagate", "Incremental: rows of deleted documents are deleted, marked in firestore_deleted_at, or left", own="DELETES"
+    )
+    max_deletes: MaxDeletes | None = _setting(
+        None, "Most rows a run may take out: 5000 or 20%; when not given 100 or 20% a table, and never all", own="MAX_DELETES"
     )
     schema_changes: Literal["evolve", "freeze", "fail"] = _setting(
         "evolve", "Incremental: new fields and types change the tables, stay in the residue, or fail", own="SCHEMA_CHANGES"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from prefect import task
 
+from firelift.deletions import WOULD_STOP, too_many
+from firelift.increment import Increment
+from firelift.phases.deletions import losses_of, rows_from_elsewhere
 from firelift.phases.extraction import read_profile
 from firelift.phases.increment import known_fields, plan_increment, write_increment
 from firelift.phases.planning import PLAN, misfits, published_plans, standing_plan, vanished, write_plan
@@ -18,6 +21,7 @@ from firelift.planning import make_plan
 from firelift.postgres.lock import signature
 from firelift.profile import Profile
 from firelift.receipts import Extracted, Planned, Rewritten, RootFound, Transformed, TransformedAll, Validated, summed, tallied
+from firelift.sources import source_label
 from firelift.verification.columns import column_facts
 from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
@@ -50,7 +54,22 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
     # Only now tables and columns are known; still nothing has been written to the target.
     before = increment.before() if increment else None
     refuse(misfits(*target, plan, here.target_schema, before) if target else [])
+    if target and not here.is_test:
+        hold_back(here, plan, {collection: seen.documents for collection, seen in profile.items()}, increment)
     return Planned(tables=len(plan.tables), columns=sum(len(table.columns) for table in plan.tables), plan=PLAN)
+
+
+def hold_back(here: World, plan: Plan, documents: Mapping[str, int], increment: Increment | None) -> None:
+    """Raises TooManyDeletions where the run would take out more rows than it may; a dry run only says so."""
+    target = (here.database_url, here.run.migration_id, here.settings.target_schema)
+    refused = too_many(losses_of(*target, plan, documents, increment), here.settings.max_deletes)
+    if refused and here.settings.dry_run:
+        here.status.warn(f"{WOULD_STOP}: {refused}", "transformation")
+    elif refused:
+        raise refused
+    others = rows_from_elsewhere(*target, plan, source_label(here.settings)) if increment is None else {}
+    for table, source in others.items():
+        here.status.warn(f"{table}: this run replaces the rows that came from {source} with those of its own database", "transformation")
 
 
 def planned_increment(here: World, extracted: Sequence[Extracted], profile: Profile) -> Plan:

@@ -4,11 +4,13 @@
 INSERT INTO firelift.backups (
     migration_id, target_schema, table_name, collection, action, backup_schema, columns, changes,
     rows_before, digest_before, rows_after, digest_after,
-    previous_table, previous_plan, previous_watermark, previous_migration_id, previous_runs_since_scan
+    previous_table, previous_plan, previous_watermark, previous_migration_id, previous_runs_since_scan,
+    previous_source
 )
 SELECT %(migration_id)s, %(target_schema)s, %(table_name)s, %(collection)s, %(action)s, %(backup_schema)s, %(columns)s, %(changes)s,
     %(rows_before)s, %(digest_before)s, %(rows_after)s, %(digest_after)s,
-    previous.table_name, previous.plan, previous.watermark, previous.migration_id, previous.runs_since_scan
+    previous.table_name, previous.plan, previous.watermark, previous.migration_id, previous.runs_since_scan,
+    previous.source
 FROM (SELECT) AS once
 LEFT JOIN firelift.tables AS previous ON previous.target_schema = %(target_schema)s AND previous.collection = %(collection)s
 
@@ -34,9 +36,9 @@ DELETE FROM firelift.tables WHERE migration_id = %(migration_id)s
 
 -- name: restore_published
 -- The plan is json and passed on as it is: it may hold \u0000.
-INSERT INTO firelift.tables (collection, target_schema, table_name, plan, watermark, migration_id, runs_since_scan)
+INSERT INTO firelift.tables (collection, target_schema, table_name, plan, watermark, migration_id, runs_since_scan, source)
 SELECT collection, target_schema, previous_table, previous_plan, previous_watermark, previous_migration_id,
-    coalesce(previous_runs_since_scan, 0)
+    coalesce(previous_runs_since_scan, 0), previous_source
 FROM firelift.backups
 WHERE migration_id = %(migration_id)s AND previous_migration_id IS NOT NULL
 

@@ -13,7 +13,7 @@ from firelift.postgres.connect import Connection, connect
 from firelift.postgres.control import CONTROL_SCHEMA, saved_plans
 from firelift.postgres.ddl import SCRATCH
 from firelift.postgres.errors import TargetReadOnly, TooManyConnections, translated
-from firelift.postgres.fit import misfits, misfits_foreseen
+from firelift.postgres.fit import misfits, misfits_foreseen, unrecorded
 from firelift.postgres.lock import signature
 from firelift.postgres.names import NamesTaken, in_one_line, in_the_way
 from firelift.postgres.queries import QUERY
@@ -120,7 +120,11 @@ def check_tables(
     """
     with translated("checking the target's tables"), connection.transaction():
         names = [plan.table for plan in plans]
-        return [*_name_problems(connection, target_schema, names), *misfits(connection, target_schema, plans, before)]
+        return [
+            *_name_problems(connection, target_schema, names),
+            *(unrecorded(connection, target_schema, plans, before) if before is not None else ()),
+            *misfits(connection, target_schema, plans, before),
+        ]
 
 
 def _name_problems(connection: Connection, target_schema: str, names: Sequence[str]) -> list[FireliftError]:

@@ -13,7 +13,8 @@ CREATE TABLE IF NOT EXISTS firelift.migrations (
     counts jsonb NOT NULL DEFAULT '{}'
 );
 
--- One row a published table. runs_since_scan: how many runs have passed since all its keys were compared. The plan is json, not jsonb: a field's name may hold \u0000, which jsonb refuses.
+-- One row a published table. runs_since_scan: how many runs have passed since all its keys were compared. source: the Firestore
+-- database that its rows came from, here because the row of the run may be deleted. The plan is json, not jsonb: a field's name may hold \u0000, which jsonb refuses.
 CREATE TABLE IF NOT EXISTS firelift.tables (
     collection text NOT NULL,
     target_schema text NOT NULL,
@@ -22,6 +23,7 @@ CREATE TABLE IF NOT EXISTS firelift.tables (
     watermark timestamptz,
     migration_id text NOT NULL,
     runs_since_scan int NOT NULL DEFAULT 0,
+    source text,
     PRIMARY KEY (target_schema, collection)
 );
 
@@ -75,6 +77,7 @@ CREATE TABLE IF NOT EXISTS firelift.backups (
     previous_watermark timestamptz,
     previous_migration_id text,
     previous_runs_since_scan int,
+    previous_source text,
     made_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     dropped_at timestamptz,
     PRIMARY KEY (migration_id, target_schema, table_name)
@@ -97,6 +100,25 @@ BEGIN
             ADD COLUMN previous_runs_since_scan int,
             DROP CONSTRAINT IF EXISTS backups_action_check,
             ADD CONSTRAINT backups_action_check CHECK (action IN ('created', 'replaced', 'merged'));
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM pg_catalog.pg_attribute
+        WHERE attrelid = 'firelift.tables'::pg_catalog.regclass AND NOT attisdropped AND attname = 'source'
+    ) THEN
+        ALTER TABLE firelift.tables ADD COLUMN source text;
+        -- What an earlier version recorded says it only where the project was given.
+        UPDATE firelift.tables SET source = coalesce(
+            settings ->> 'firestore',
+            'projects/' || (settings ->> 'project_id') || '/databases/' || (settings ->> 'firestore_database')
+                || CASE WHEN settings ->> 'firestore_emulator_host' IS NULL THEN '' ELSE ' of an emulator' END
+        )
+        FROM firelift.migrations WHERE migrations.migration_id = tables.migration_id;
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM pg_catalog.pg_attribute
+        WHERE attrelid = 'firelift.backups'::pg_catalog.regclass AND NOT attisdropped AND attname = 'previous_source'
+    ) THEN
+        ALTER TABLE firelift.backups ADD COLUMN previous_source text;
     END IF;
 END
 $$;

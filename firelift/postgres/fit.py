@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from firelift.errors import ConfigurationError, FireliftError
-from firelift.plan import DELETED_AT, Frozen, PgType, TablePlan
+from firelift.plan import DELETED_AT, UPDATED_AT, Frozen, PgType, TablePlan
 from firelift.planning import Foreseen
 from firelift.postgres.connect import Connection
 from firelift.postgres.control import saved_plans
@@ -63,6 +63,15 @@ class ColumnHeld(ConfigurationError):
     remedy = (
         "Drop what is named and make it anew for the new type afterwards; an incremental run with --schema-changes freeze "
         "leaves the columns as they are."
+    )
+
+
+class RowsOfUnknownOrigin(ConfigurationError):
+    """Tables of the target have Firelift's columns, and nothing says any more which Firestore database their rows came from."""
+
+    remedy = (
+        "An incremental run would replace all of these rows. If they are this database's, run a full migration, which fills the tables "
+        "anew and writes that down; or choose another schema with --target-schema."
     )
 
 
@@ -124,6 +133,17 @@ def misfits(
         problems = list(_problems(schema, table, plan, (before or {}).get(plan.table), types))
         found += problems or _held(connection, schema, table, plan)
     return found
+
+
+def unrecorded(
+    connection: Connection, schema: str, plans: Sequence[TablePlan], before: Mapping[str, TablePlan]
+) -> list[RowsOfUnknownOrigin]:
+    """For an increment: tables all of whose rows it would replace, although they look as if Firelift had filled them."""
+    standing = standing_tables(connection, schema, [plan.table for plan in plans if plan.table not in before])
+    looking_ours = [name for name, table in standing.items() if UPDATED_AT in table.columns]
+    recorded = {plan.table for plan in saved_plans(connection, schema).values()} if looking_ours else set()
+    unknown = [f"{schema}.{name}" for name in looking_ours if name not in recorded]
+    return [RowsOfUnknownOrigin(tables=", ".join(unknown))] if unknown else []
 
 
 def _held(connection: Connection, schema: str, table: StandingTable, plan: TablePlan) -> list[FireliftError]:

@@ -101,25 +101,30 @@ SELECT migration_id, mode, status, phase, read_time, started_at, finished_at, se
 FROM firelift.migrations WHERE migration_id = %(migration_id)s
 
 -- name: save_table
--- A run that did not compare all keys is one more since the last that did.
-INSERT INTO firelift.tables AS saved (collection, target_schema, table_name, plan, watermark, migration_id, runs_since_scan)
-VALUES (%(collection)s, %(target_schema)s, %(table_name)s, %(plan)s, %(watermark)s, %(migration_id)s, 0)
+-- A run that did not compare all keys is one more since the last that did. Where the rows came from is known from the run's record.
+INSERT INTO firelift.tables AS saved (collection, target_schema, table_name, plan, watermark, migration_id, runs_since_scan, source)
+VALUES (%(collection)s, %(target_schema)s, %(table_name)s, %(plan)s, %(watermark)s, %(migration_id)s, 0,
+    (SELECT settings ->> 'firestore' FROM firelift.migrations AS run WHERE run.migration_id = %(migration_id)s))
 ON CONFLICT (target_schema, collection) DO UPDATE
 SET table_name = excluded.table_name, plan = excluded.plan, watermark = excluded.watermark, migration_id = excluded.migration_id,
+    source = excluded.source,
     runs_since_scan = CASE WHEN %(scanned)s THEN 0 ELSE saved.runs_since_scan + 1 END
 
 -- name: sources_of_tables
--- What an earlier version recorded says it only where the project was given.
-SELECT plan::text, source
-FROM firelift.tables JOIN firelift.migrations USING (migration_id)
+-- The table's own word first; in an older control schema it has none, and the run's record is asked. What an earlier version
+-- recorded says it only where the project was given.
+SELECT plan::text, known
+FROM firelift.tables AS saved LEFT JOIN firelift.migrations USING (migration_id)
+CROSS JOIN (VALUES (NULL::text)) AS older (source)
 CROSS JOIN LATERAL (
     SELECT coalesce(
+        (SELECT source FROM firelift.tables AS same WHERE same.target_schema = saved.target_schema AND same.collection = saved.collection),
         settings ->> 'firestore',
         'projects/' || (settings ->> 'project_id') || '/databases/' || (settings ->> 'firestore_database')
             || CASE WHEN settings ->> 'firestore_emulator_host' IS NULL THEN '' ELSE ' of an emulator' END
     )
-) AS recorded (source)
-WHERE target_schema = %(target_schema)s AND source IS NOT NULL
+) AS recorded (known)
+WHERE target_schema = %(target_schema)s AND known IS NOT NULL
 
 -- name: saved_tables
 -- A table in an older control schema has no such count; then the name means the 0 outside.

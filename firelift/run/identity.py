@@ -20,7 +20,7 @@ IDENTITY = "run.json"
 # Nor whether it is a plan: one that was meant as the other must be refused, not made into it.
 KEPT = (
     *(name for name in DECIDING if name != "dry_run"),
-    *("max_rejects", "batch_size", "auto_verification", "auto_rollback", "verification_level"),
+    *("max_rejects", "max_deletes", "batch_size", "auto_verification", "auto_rollback", "verification_level"),
     *("keep_archive", "keep_tables", "app_config", "app_config_values"),
     *("full_scan_every", "keep"),
 )

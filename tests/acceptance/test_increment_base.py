@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from firelift.cli_plan import plan_text
+from firelift.deletions import WOULD_STOP
 from firelift.local.postgres import PostgresServer
 from firelift.phases.rollback import roll_back
 from tests.acceptance.operator import QUICKLY
@@ -42,6 +44,10 @@ def test_another_firestore_database_would_empty_the_tables_and_is_refused(target
             assert target.source.name in refused.message
             assert other.project in refused.message
         assert target.content() == before
+        # The runs' own rows may have been pruned since.
+        target.ask("DELETE FROM firelift.migrations")
+        assert target.runner.migrate(elsewhere, migration_mode="incremental").error == "OtherSource"
+        assert target.content() == before
         apart = target.runner.migrate(elsewhere, migration_mode="incremental", target_schema="apart")
         assert apart.error is None, apart.message
     target.in_step(target.increment())
@@ -49,12 +55,29 @@ def test_another_firestore_database_would_empty_the_tables_and_is_refused(target
 
 def test_rows_of_an_emulator_are_not_those_of_the_real_database_of_that_name(target: Steps) -> None:
     # As an earlier version has recorded it.
+    target.ask("ALTER TABLE firelift.tables DROP COLUMN source")
     target.ask("UPDATE firelift.migrations SET settings = settings - 'firestore' || '{\"firestore_emulator_host\": null}'")
     assert target.migrate(migration_mode="incremental").error == "OtherSource"
 
 
 def test_a_record_that_does_not_say_where_rows_came_from_refuses_nothing(target: Steps) -> None:
+    target.ask("ALTER TABLE firelift.tables DROP COLUMN source")
     target.ask("UPDATE firelift.migrations SET settings = settings - 'firestore' - 'project_id'")
+    target.in_step(target.increment())
+    target.ask("DELETE FROM firelift.migrations")
+    target.in_step(target.increment())
+
+
+def test_tables_that_nothing_is_recorded_of_any_more_are_not_filled_by_an_increment(target: Steps) -> None:
+    before = target.content()
+    target.ask("DELETE FROM firelift.migrations; DELETE FROM firelift.tables")
+    refused = target.migrate(migration_mode="incremental")
+    assert refused.error == "RowsOfUnknownOrigin"
+    assert "public.users" in refused.message
+    assert {name: target.content()[name] for name in ("users", "teams", "users_orders")} == {
+        name: before[name] for name in ("users", "teams", "users_orders")
+    }
+    target.full()
     target.in_step(target.increment())
 
 
@@ -80,14 +103,45 @@ def test_a_collection_without_any_document_may_still_be_named_and_that_its_rows_
     assert target.migrate(migration_mode="incremental", collections="nothing").error == "NothingMatches"
 
 
-def test_an_empty_database_empties_the_tables_and_that_is_said(target: Steps) -> None:
+@pytest.mark.parametrize("deletes", ["propagate", "mark"])
+def test_an_empty_database_stops_the_run_until_somebody_allows_that_all_rows_go(target: Steps, deletes: str) -> None:
     target.delete(*FIRST)
-    done = target.increment(deletes="mark")
+    before = target.content()
+    planned = target.increment(deletes=deletes, dry_run=True)
+    assert [message for message in said(planned) if message.startswith(WOULD_STOP) and "in all: 4 of 4 rows" in message]
+    assert WOULD_STOP in plan_text(planned.report)
+    stopped = target.migrate(migration_mode="incremental", deletes=deletes, migration_id="emptied")
+    assert stopped.error == "TooManyDeletions"
+    assert "users 2 of 2 rows" in stopped.message
+    assert "--max-deletes 4" in stopped.message
+    assert target.migrate(migration_id="emptied", resume=True, max_deletes="3").error == "TooManyDeletions"
+    assert target.content() == before
+    done = target.migrate(migration_id="emptied", resume=True, max_deletes="4")
     target.in_step(done)
+    verb = {"propagate": "deleted", "mark": "marked as deleted"}[deletes]
     assert {
         "The Firestore database holds no document.",
-        "users: Firestore has no document of it any more; the 2 rows are marked as deleted",
+        f"users: Firestore has no document of it any more; the 2 rows are {verb}",
     } <= said(done)
+
+
+def test_rows_that_are_left_are_not_lost(target: Steps) -> None:
+    target.delete(*FIRST)
+    assert target.increment(deletes="ignore").increment["gone"] == 4
+
+
+def test_a_full_run_that_would_shrink_a_table_is_held_back_too(target: Steps) -> None:
+    many: Things = {f"users/ada/visits/{number:03}": {"n": number} for number in range(130)}
+    target.write(many)
+    target.in_step(target.full())
+    target.delete(*list(many)[:105])
+    before = target.content()
+    for mode in ("full", "incremental"):
+        stopped = target.migrate(migration_mode=mode, migration_id=mode)
+        assert stopped.error == "TooManyDeletions"
+        assert "users_visits 105 of 130 rows, in all: 105 of 134 rows" in stopped.message
+    assert target.content() == before
+    target.in_step(target.migrate(migration_id="full", resume=True, max_deletes="81%"))
 
 
 def test_a_table_that_is_left_out_does_not_hinder_the_others(target: Steps) -> None:

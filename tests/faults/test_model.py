@@ -83,6 +83,8 @@ CHANGES = st.lists(
     max_size=4,
 )
 FIRST = st.dictionaries(PATHS, FIELDS, min_size=1, max_size=8)
+ANY = "100%"
+"""Chance may well delete everything."""
 MODES = st.sampled_from(("incremental", "incremental", "incremental", "full"))
 DELETES = st.sampled_from(("propagate", "propagate", "mark"))
 
@@ -166,7 +168,7 @@ class Keeping(RuleBasedStateMachine):
     def killed(self, changes: list[Any], meanwhile: list[Any], mode: str, deletes: str, at: float, resumed: bool) -> None:
         """A run dies on the way, or just after; it is resumed, or another one takes its place and it comes too late."""
         self._change(changes)
-        options = {"migration_mode": mode, "deletes": deletes, "max_workers": 2, "migration_id": _new_id()}
+        options = {"migration_mode": mode, "deletes": deletes, "max_deletes": ANY, "max_workers": 2, "migration_id": _new_id()}
         before = self.steps.content()
         ended = self._kill(at, options)
         self._change(meanwhile)
@@ -220,7 +222,7 @@ class Keeping(RuleBasedStateMachine):
 
     def _run(self, mode: str, meanwhile: list[Any] | None = None, **options: Any) -> Outcome:
         """A run to its end, with changes on its way; the target is equal to Firestore as of its moment."""
-        options = {"migration_mode": mode, "migration_id": _new_id(), **options}
+        options = {"migration_mode": mode, "max_deletes": ANY, "migration_id": _new_id(), **options}
         before = self.steps.content()
         began = time.monotonic()
         self.steps.runner.begin(self.steps.unverified, **options)

@@ -79,6 +79,7 @@ def test_every_setting_is_read_from_its_own_variable(name: str, monkeypatch: pyt
         "foreign_keys": "strict",
         "migration_mode": "test",
         "deletes": "mark",
+        "max_deletes": "20%",
         "schema_changes": "freeze",
         "keep": "true",
         "read_time": "minute",
@@ -133,6 +134,10 @@ def test_values_for_the_app_are_a_list_of_names_and_texts_or_any_json_object() -
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("max_deletes", "0.2"),
+        ("max_deletes", "-1"),
+        ("max_deletes", "101%"),
+        ("max_deletes", "some"),
         ("app_config_values", "A"),
         ("app_config_values", "=1"),
         ("app_config_values", "{"),

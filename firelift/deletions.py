@@ -1,0 +1,75 @@
+"""How many rows a run takes out of the target, and whether that is more than it may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from firelift.errors import FireliftError
+
+USUAL_ROWS: Final = 100
+USUAL_SHARE: Final = 20.0
+"""Of the rows, in per cent. A run may take out what exceeds only one of both."""
+SHOWN: Final = 5
+WOULD_STOP: Final = "This run would stop before it writes anything"
+"""How the plan of such a run begins to say so."""
+
+
+class TooManyDeletions(FireliftError):
+    """This run would take more rows out of the target than --max-deletes allows, as if the source had lost them."""
+
+    mendable = True
+    remedy = (
+        "Nothing was written to the tables. See whether this is the Firestore database that you mean and holds what it should; "
+        "if the documents are really gone, go on with --resume and the number named above, or with --max-deletes 100%."
+    )
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The rows of one table that stand for documents, and how many of them a run takes out."""
+
+    table: str
+    rows: int
+    gone: int
+
+    def __str__(self) -> str:
+        return f"{self.table} {self.gone} of {self.rows} rows"
+
+    @property
+    def share(self) -> float:
+        """In per cent."""
+        return 100 * self.gone / self.rows if self.rows else 0.0
+
+
+def too_many(losses: Iterable[Loss], limit: str | None) -> TooManyDeletions | None:
+    """What is to be said where the losses, one a table, exceed the setting `max_deletes`."""
+    found = sorted((loss for loss in losses if loss.rows), key=lambda loss: (-loss.gone, loss.table))
+    total = Loss("of all", sum(loss.rows for loss in found), sum(loss.gone for loss in found))
+    if not _exceed([*found, total], total, limit):
+        return None
+    lost = [loss for loss in found if loss.gone]
+    more = [f"and {len(lost) - SHOWN} tables more"] if len(lost) > SHOWN else []
+    return TooManyDeletions(
+        tables="; ".join([*map(str, lost[:SHOWN]), *more]),
+        in_all=f"{total.gone} of {total.rows} rows",
+        allowed=_words(limit),
+        to_allow_these=f"--max-deletes {total.gone}",
+    )
+
+
+def _exceed(each: Sequence[Loss], total: Loss, limit: str | None) -> bool:
+    if limit is None:
+        # Of few rows nobody misses a fifth; all of them are another matter.
+        everything = 0 < total.gone == total.rows
+        return everything or any(loss.gone > USUAL_ROWS and loss.share > USUAL_SHARE for loss in each)
+    if limit.endswith("%"):
+        return any(loss.share > float(limit[:-1]) for loss in each)
+    return total.gone > int(limit)
+
+
+def _words(limit: str | None) -> str:
+    if limit is None:
+        return f"by default {USUAL_ROWS} rows or {USUAL_SHARE:g}% of a table and of all, whichever is more, but never all rows"
+    return f"{limit} of a table and of all" if limit.endswith("%") else f"{limit} rows in all"
