@@ -18,10 +18,9 @@ from great_expectations.expectations import Expectation
 from firelift.errors import FireliftError
 from firelift.plan import TablePlan
 from firelift.postgres.alchemy import to_the_letter, watch
-from firelift.postgres.connect import Connection
-from firelift.postgres.questions import reading
+from firelift.postgres.connect import Connection, connect_to_read
 
-# Never used: connections come from `reading`, so that no password is in Great Expectations' configuration, results or documents.
+# Never used: connections come from `connect_to_read`, so that no password is in Great Expectations' configuration, results or documents.
 NO_ADDRESS = "postgresql+psycopg://firelift@target/target"
 # Of each expectation; differences.csv has all there are.
 MOST_PLACES = 100
@@ -40,12 +39,14 @@ class Judged(NamedTuple):
 class Court:
     """One context for one verification; suites bear the names of what they are asked about."""
 
-    def __init__(self, context: Any, target: Any, migration_id: str, errors: Sequence[FireliftError], check: Callable[[], None]) -> None:
+    def __init__(
+        self, context: Any, target: Any, schema: str, migration_id: str, errors: Sequence[FireliftError], check: Callable[[], None]
+    ) -> None:
         self.context = context
         self._check = check
         self.errors = errors
         """What PostgreSQL refused or broke off, in our words: Great Expectations keeps only text of it."""
-        self._target = target
+        self._target, self._schema = target, schema
         self._frames = context.data_sources.add_pandas("proof")
         self._run = RunIdentifier(run_name=migration_id, run_time=datetime.now(UTC))
         self._names: set[str] = set()
@@ -56,7 +57,7 @@ class Court:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # The asset bears a plain name, as a file is named after it; the table's own name is taken to the letter.
-            asset = self._target.add_table_asset(suite, table_name=to_the_letter(table.table))
+            asset = self._target.add_table_asset(suite, table_name=to_the_letter(table.table), schema_name=to_the_letter(self._schema))
         batch = asset.add_batch_definition_whole_table("all")
         return Judged(suite, table.table, None, self._validated(suite, batch, expectations, {"result_format": "COMPLETE"}))
 
@@ -100,7 +101,7 @@ def opened(url: str, session: str, schema: str, migration_id: str, check: Callab
 
     def connection() -> Connection:
         try:
-            return reading(url, session, schema)
+            return connect_to_read(url, session)
         except FireliftError as error:
             refused.append(error)
             raise
@@ -114,7 +115,7 @@ def opened(url: str, session: str, schema: str, migration_id: str, check: Callab
     for engine in engines:
         # Great Expectations goes on with the next question: on a stop, or without a server, that would be one too many.
         watch(engine, lambda: court.raise_if_waiting_helps(), refused.append, "verifying the tables")
-    court = Court(context, target, migration_id, refused, check)
+    court = Court(context, target, schema, migration_id, refused, check)
     try:
         yield court
     except FireliftError:

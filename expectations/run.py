@@ -18,7 +18,7 @@ from firelift.files import write_whole
 from firelift.plan import Plan, TablePlan
 from firelift.postgres.connect import connect
 from firelift.postgres.errors import translated
-from firelift.postgres.fit import StandingTable, standing_tables
+from firelift.postgres.fit import StandingTable, described_tables
 from firelift.receipts import Verified
 from firelift.verification.proof import Level, Proof
 
@@ -62,7 +62,7 @@ def judge(url: str, session: str, plan: Plan, proof: Proof, results: Path, migra
 
 def _standing(url: str, session: str, schema: str, plan: Plan) -> dict[str, StandingTable]:
     with closing(connect(url, session)) as connection, translated("looking at the tables"):
-        return standing_tables(connection, schema, [table.table for table in plan.tables])
+        return described_tables(connection, schema, [table.table for table in plan.tables])
 
 
 def _tables(court: Court, plan: Plan, proof: Proof, standing: Mapping[str, StandingTable]) -> list[Judged]:

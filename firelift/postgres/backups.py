@@ -11,11 +11,12 @@ from psycopg.types.json import Jsonb
 
 from firelift.plan import Frozen, TablePlan
 from firelift.postgres.connect import Connection
-from firelift.postgres.control import label_of, schema_exists
+from firelift.postgres.control import label_of
 from firelift.postgres.ddl import backup_schema, beside, columns_of
 from firelift.postgres.digest import Digest, digest
 from firelift.postgres.fit import StandingTable
 from firelift.postgres.foreign_keys import ForeignKey
+from firelift.postgres.ownership import own_schema_exists
 from firelift.postgres.privileges import close_schema
 from firelift.postgres.queries import QUERY
 from firelift.postgres.touched import Touched, columns_in, same_key
@@ -151,7 +152,7 @@ def not_touched(table: StandingTable, keys: tuple[str, ...]) -> BackedUp:
 
 def _backup_schema(connection: Connection, migration_id: str) -> str:
     backup = backup_schema(migration_id)
-    if not schema_exists(connection, backup):
+    if not own_schema_exists(connection, backup):
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(backup)))
     return backup
 
@@ -202,10 +203,11 @@ def kept_tables(connection: Connection, migration_id: str) -> list[KeptTable]:
 
 def drop_backup_tables(connection: Connection, migration_id: str) -> None:
     """Drops the run's backup schema, but nothing of a user's that depends on it."""
+    backup = backup_schema(migration_id)
+    there = own_schema_exists(connection, backup)
     tables = connection.execute(QUERY["backup_tables"], {"migration_id": migration_id}).fetchall()
     if tables:
         listed = sql.SQL(", ").join(sql.Identifier(schema, table) for schema, table in tables)
         connection.execute(sql.SQL("DROP TABLE {}").format(listed))
-    backup = backup_schema(migration_id)
-    if schema_exists(connection, backup):
+    if there:
         connection.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(backup)))

@@ -11,11 +11,12 @@ from firelift.plan import TablePlan
 from firelift.planning import Foreseen, Foresight
 from firelift.postgres.connect import Connection, connect
 from firelift.postgres.control import CONTROL_SCHEMA, saved_plans
-from firelift.postgres.ddl import SCRATCH
+from firelift.postgres.ddl import SCRATCH, backup_schema, scratch_schema, staging_schema
 from firelift.postgres.errors import TargetReadOnly, TooManyConnections, translated
 from firelift.postgres.fit import misfits, misfits_foreseen, unrecorded
 from firelift.postgres.lock import signature
 from firelift.postgres.names import NamesTaken, in_one_line, in_the_way
+from firelift.postgres.ownership import BelongsToAnother, SchemaOfAnother, belongs_to_another, foreign_objects, refuse_foreign_schema
 from firelift.postgres.queries import QUERY
 
 OLDEST_SERVER = 130000
@@ -84,7 +85,23 @@ def check_target(
     with closing(connect(url, signature(migration_id))) as connection, translated("checking the target"):
         connection.read_only = True
         with connection.transaction():
-            return problems(connection, target_schema, foresight, connections)
+            if foreign := foreign_problems(connection, migration_id, target_schema):
+                return foreign
+            try:
+                return problems(connection, target_schema, foresight, connections)
+            except BelongsToAnother as problem:
+                return [problem]
+
+
+def foreign_problems(connection: Connection, migration_id: str, target_schema: str) -> list[FireliftError]:
+    """What belongs to somebody else among the schemas that the run will use."""
+    own = [CONTROL_SCHEMA, staging_schema(migration_id), backup_schema(migration_id), scratch_schema(migration_id)]
+    found = foreign_objects(connection, own=own)
+    try:
+        refuse_foreign_schema(connection, target_schema)
+    except SchemaOfAnother as problem:
+        return [problem]
+    return [belongs_to_another(connection, found)] if found else []
 
 
 def server_version(url: str, migration_id: str) -> str | None:

@@ -10,7 +10,7 @@ from psycopg import sql
 from firelift.plan import Frozen, PgType, TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.errors import translated
-from firelift.postgres.fit import SPELLED, standing_tables
+from firelift.postgres.fit import SPELLED, described_tables
 from firelift.postgres.read import Microseconds, live
 
 A_STATEMENT: Final = 250
@@ -34,7 +34,7 @@ def columns_hold(connection: Connection, schema: str, table: TablePlan, longest:
     A column that is not there holds nothing, and one of another type than planned has no range.
     """
     with translated(f"looking at the columns of {table.table}"):
-        standing = standing_tables(connection, schema, [table.table]).get(table.table)
+        standing = described_tables(connection, schema, [table.table]).get(table.table)
         types = {name: column.type for name, column in standing.columns.items()} if standing else {}
         columns = table.target_columns()
         for start in range(0, len(columns), A_STATEMENT):

@@ -10,6 +10,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from firelift.postgres.errors import InvalidDatabaseUrl, TransactionPooler, refusal, translated
+from firelift.postgres.ownership import refuse_foreign_in_own
 from firelift.postgres.queries import QUERY
 from firelift.postgres.watched import ANSWER, WatchedConnection, at_most, watch
 
@@ -18,6 +19,8 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 TRANSACTION_POOLER_PORT = "6543"
 # NAMEDATALEN - 1; PostgreSQL would cut it too, with a notice.
 LONGEST_NAME = 63
+
+SEARCH_PATH = b"SET search_path TO pg_catalog, pg_temp"
 
 # A dead peer is noticed after about two minutes from either side, also one that goes while data is on its way to it: there keepalives
 # do not ask, and Linux alone would go on sending for a quarter of an hour.
@@ -34,15 +37,15 @@ DEFAULTS = {
 def connect(url: str, application_name: str) -> Connection:
     """Opens a connection in autocommit mode: whatever must be whole says `with connection.transaction()`.
 
-    The session is in UTC with an empty search path, so every name is written with its schema. `keepalives_idle` and
+    The session is in UTC and finds nothing without its schema but what is PostgreSQL's own. A control schema that is somebody else's is
+    refused (BelongsToAnother). `keepalives_idle` and
     `keepalives_interval` of the URL also say when and how often a wait is looked into (see `firelift.postgres.watched`). Raises
     InvalidDatabaseUrl, TransactionPooler and the errors of `firelift.postgres.errors.REFUSALS`.
     """
     given = parameters_of(url)
     ours = {"application_name": application_name[:LONGEST_NAME], "client_encoding": "UTF8"}
     parameters: dict[str, Any] = {**DEFAULTS, **given, **ours}
-    # Prepared statements do not survive a pooler that changes servers.
-    another = partial(WatchedConnection.connect, **parameters, autocommit=True, prepare_threshold=None)
+    another = partial(_open, parameters)
     try:
         connection = another()
     except psycopg.Error as error:
@@ -50,7 +53,21 @@ def connect(url: str, application_name: str) -> Connection:
     try:
         with translated("preparing the session"), at_most(connection, ANSWER):
             connection.execute(QUERY["prepare_session"])
+            refuse_foreign_in_own(connection, "firelift")
             watch(connection, another, _seconds(parameters, "keepalives_idle"), _seconds(parameters, "keepalives_interval"))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open(parameters: dict[str, Any]) -> WatchedConnection:
+    # Prepared statements do not survive a pooler that changes servers.
+    connection = WatchedConnection.connect(**parameters, autocommit=True, prepare_threshold=None)
+    try:
+        with at_most(connection, ANSWER):
+            # First of all, and without calling anything: by the path of the role a function or table might be somebody else's.
+            connection.execute(SEARCH_PATH)
     except BaseException:
         connection.close()
         raise

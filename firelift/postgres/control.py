@@ -13,6 +13,7 @@ from firelift.errors import ConfigurationError
 from firelift.plan import Frozen, TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.errors import translated
+from firelift.postgres.ownership import own_schema_exists, refuse_foreign, schema_exists
 from firelift.postgres.privileges import close_schema
 from firelift.postgres.queries import CONTROL_TABLES, QUERY
 
@@ -41,14 +42,12 @@ def create_control(connection: Connection) -> None:
     """Makes the control schema where it is missing and closes it to everybody else. Call it under the target's lock."""
     with translated("creating the control schema"), connection.transaction():
         # Not IF NOT EXISTS: that asks for the right to create a schema even where there is one.
-        if not schema_exists(connection, CONTROL_SCHEMA):
+        if not own_schema_exists(connection, CONTROL_SCHEMA):
             connection.execute("CREATE SCHEMA firelift")
         connection.execute(CONTROL_TABLES)
+        # Again: IF NOT EXISTS takes whatever table has come by that name.
+        refuse_foreign(connection, own=[CONTROL_SCHEMA])
         close_schema(connection, CONTROL_SCHEMA)
-
-
-def schema_exists(connection: Connection, schema: str) -> bool:
-    return connection.execute(QUERY["schema_exists"], {"schema": schema}).fetchone() == (True,)
 
 
 class KnownElsewhere(ConfigurationError):

@@ -16,9 +16,10 @@ from psycopg.types.json import Jsonb
 from firelift.arrow import arrow_schema
 from firelift.plan import PgType, TablePlan
 from firelift.postgres.connect import Connection
-from firelift.postgres.control import LoadedChunk
+from firelift.postgres.control import CONTROL_SCHEMA, LoadedChunk
 from firelift.postgres.ddl import columns_of
 from firelift.postgres.errors import translated
+from firelift.postgres.ownership import refuse_foreign_in_own
 from firelift.postgres.queries import QUERY
 
 Piece = tuple[str, TablePlan, pa.Table]
@@ -35,6 +36,7 @@ def load_chunk(connection: Connection, migration_id: str, chunk: str, pieces: Se
     """
     loaded = LoadedChunk(chunk=chunk, rows=_count(pieces))
     with translated(f"loading chunk {chunk}"), connection.transaction():
+        refuse_foreign_in_own(connection, CONTROL_SCHEMA, *sorted({schema for schema, _, _ in pieces}))
         if not _claim(connection, migration_id, loaded):
             return _receipt(connection, migration_id, chunk)
         for schema, table, rows in pieces:

@@ -9,6 +9,7 @@ from firelift.plan import DELETED_AT, UPDATED_AT, Frozen, PgType, TablePlan
 from firelift.planning import Foreseen
 from firelift.postgres.connect import Connection
 from firelift.postgres.control import saved_plans
+from firelift.postgres.ownership import refuse_foreign
 from firelift.postgres.queries import QUERY
 
 SPELLED: dict[PgType, str] = {"timestamptz": "timestamp with time zone", "timestamptz[]": "timestamp with time zone[]"}
@@ -102,8 +103,17 @@ class StandingTable(Frozen):
     columns: dict[str, StandingColumn]
 
 
-def standing_tables(connection: Connection, schema: str, names: Sequence[str]) -> dict[str, StandingTable]:
-    """The tables of a schema with these names; other relations are left out."""
+def standing_tables(connection: Connection, schema: str, names: Sequence[str], trusted: Sequence[str] = ()) -> dict[str, StandingTable]:
+    """The tables of a schema with these names; other relations are left out.
+
+    Raises BelongsToAnother where reading or writing them would run what belongs to a role that is neither ours nor `trusted`.
+    """
+    refuse_foreign(connection, schema=schema, tables=names, trusted=trusted)
+    return described_tables(connection, schema, names)
+
+
+def described_tables(connection: Connection, schema: str, names: Sequence[str]) -> dict[str, StandingTable]:
+    """As `standing_tables`, for tables that it has told of before."""
     wanted = {"schema": schema, "tables": list(names)}
     columns: dict[str, dict[str, StandingColumn]] = {}
     for table, *facts in connection.execute(QUERY["standing_columns"], wanted):

@@ -9,8 +9,10 @@ from psycopg.types.json import Jsonb
 
 from firelift.plan import TablePlan
 from firelift.postgres.connect import Connection
+from firelift.postgres.control import CONTROL_SCHEMA
 from firelift.postgres.ddl import beside, columns_of, create_keys, staging_schema
 from firelift.postgres.errors import translated
+from firelift.postgres.ownership import refuse_foreign_in_own
 from firelift.postgres.queries import QUERY
 
 
@@ -21,8 +23,10 @@ def gone_table(table: str) -> str:
 
 def create_gone(connection: Connection, migration_id: str, table: TablePlan) -> None:
     """Makes the staging table for a table's gone keys; one that is there already stays. Call it after `create_staging`."""
-    with translated(f"creating the staging table of gone rows of {table.table}"):
+    with translated(f"creating the staging table of gone rows of {table.table}"), connection.transaction():
         connection.execute(create_keys(table, staging_schema(migration_id), gone_table(table.table)))
+        # IF NOT EXISTS takes whatever has the name.
+        refuse_foreign_in_own(connection, staging_schema(migration_id))
 
 
 def load_gone(connection: Connection, migration_id: str, table: TablePlan, chunk: str, keys: pa.Table) -> int:
@@ -33,6 +37,7 @@ def load_gone(connection: Connection, migration_id: str, table: TablePlan, chunk
     rows = keys.select(list(table.keys)).cast(pa.schema([(key, pa.string()) for key in table.keys]))
     receipt = {"migration_id": migration_id, "chunk": chunk, "rows": Jsonb({gone_table(table.table): rows.num_rows})}
     with translated(f"loading the gone rows of {chunk}"), connection.transaction():
+        refuse_foreign_in_own(connection, CONTROL_SCHEMA, staging_schema(migration_id))
         if rows.num_rows and connection.execute(QUERY["claim_chunk"], receipt).fetchone() is not None:
             _copy(connection, sql.Identifier(staging_schema(migration_id), gone_table(table.table)), table, rows)
     return int(rows.num_rows)

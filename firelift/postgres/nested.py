@@ -11,7 +11,7 @@ from psycopg import sql
 from firelift.plan import RESIDUE, TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.errors import translated
-from firelift.postgres.fit import SPELLED, standing_tables
+from firelift.postgres.fit import SPELLED, described_tables
 from firelift.postgres.read import live
 
 A_STATEMENT: Final = 50
@@ -56,7 +56,7 @@ def unreadable(connection: Connection, schema: str, table: TablePlan, spots: Seq
     Spots in columns that are not there, or of another type than planned, are left out.
     """
     with translated(f"looking into the columns of {table.table}"):
-        standing = standing_tables(connection, schema, [table.table]).get(table.table)
+        standing = described_tables(connection, schema, [table.table]).get(table.table)
         types = {name: column.type for name, column in standing.columns.items()} if standing else {}
         planned = {name: SPELLED.get(pg_type, pg_type) for name, pg_type in table.target_columns()}
         there = [spot for spot in spots if RESIDUE in types and types.get(spot.column) == planned[spot.column]]

@@ -17,6 +17,7 @@ def close_schema(connection: Connection, schema: str) -> None:
     for what in ("SCHEMA {}", "ALL TABLES IN SCHEMA {}"):
         target = sql.SQL(what).format(sql.Identifier(schema))
         connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(target, _everybody(connection, *PUBLIC_API_ROLES, SERVICE_ROLE)))
+    _let_nobody_add(connection, schema)
 
 
 def open_schema(connection: Connection, schema: str) -> None:
@@ -32,6 +33,16 @@ def close_table(connection: Connection, schema: str, table: str) -> None:
     connection.execute(sql.SQL("REVOKE ALL ON TABLE {} FROM {}").format(name, _everybody(connection, *PUBLIC_API_ROLES)))
     for role in _existing(connection, SERVICE_ROLE):
         connection.execute(sql.SQL("GRANT ALL ON TABLE {} TO {}").format(name, sql.Identifier(role)))
+
+
+def _let_nobody_add(connection: Connection, schema: str) -> None:
+    """Whom somebody has let look may go on looking, but makes no table or trigger there and writes nothing."""
+    others = [sql.Identifier(str(role)) for (role,) in connection.execute(QUERY["foreign_grantees"], {"schema": schema})]
+    if not others:
+        return
+    for what in ("CREATE ON SCHEMA {}", "INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER ON ALL TABLES IN SCHEMA {}"):
+        revoke = sql.SQL("REVOKE {} FROM {}").format(sql.SQL(what).format(sql.Identifier(schema)), sql.SQL(", ").join(others))
+        connection.execute(revoke)
 
 
 def _everybody(connection: Connection, *roles: str) -> sql.Composed:

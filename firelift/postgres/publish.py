@@ -14,14 +14,15 @@ from firelift.plan import DELETED_AT, TablePlan
 from firelift.postgres.backups import BackedUp, Changes, back_up, back_up_touched, keep, kept_tables, not_touched
 from firelift.postgres.connect import Connection
 from firelift.postgres.constraints import CheckedRelation, ForeignKeys, refuse_orphans, relations_of
-from firelift.postgres.control import record_progress, save_table, saved_plans, saved_tables, schema_exists
-from firelift.postgres.ddl import LONGEST_NAME, scratch_schema, staging_schema
+from firelift.postgres.control import CONTROL_SCHEMA, record_progress, save_table, saved_plans, saved_tables
+from firelift.postgres.ddl import LONGEST_NAME, backup_schema, scratch_schema, staging_schema
 from firelift.postgres.digest import Digest, digest
 from firelift.postgres.errors import translated
 from firelift.postgres.fit import StandingTable, misfits, standing_tables, taken_columns
 from firelift.postgres.foreign_keys import ForeignKey, foreign_keys_of
 from firelift.postgres.merge import Merge, merge_of, refuse_other_counts, refuse_other_plans
 from firelift.postgres.names import in_one_line, in_the_way
+from firelift.postgres.ownership import refuse_foreign, refuse_foreign_schema, schema_exists
 from firelift.postgres.privileges import close_schema, close_table, open_schema
 from firelift.postgres.queries import QUERY
 from firelift.postgres.refresh import Refresh, Wanted, add_foreign_keys, lock, refresh
@@ -87,6 +88,7 @@ def publish(
     """
     staging = staging_schema(migration_id)
     with translated("publishing the tables"), connection.transaction():
+        refuse_foreign(connection, own=[CONTROL_SCHEMA, staging, backup_schema(migration_id)])
         if not schema_exists(connection, staging):
             _must_be_published(connection, migration_id, target_schema, tables, increment)
             return _relations(connection, target_schema, {}, increment) if increment else ()
@@ -248,6 +250,7 @@ def _prepare_schema(connection: Connection, migration_id: str, target_schema: st
         # A sample is for nobody but who drew it.
         (close_schema if target_schema == scratch_schema(migration_id) else open_schema)(connection, target_schema)
         connection.execute(QUERY["record_made_schema"], {"migration_id": migration_id, "schema": target_schema})
+    refuse_foreign_schema(connection, target_schema)
     if taken := in_the_way(connection, target_schema, [table.table for table in tables]):
         raise NameTakenMeanwhile(schema=target_schema, taken=in_one_line(taken))
 

@@ -15,7 +15,7 @@ def _named(text: str) -> dict[str, bytes]:
 
 QUERY = {
     name: query
-    for file in ("queries.sql", "refresh.sql", "backups.sql", "stop.sql")
+    for file in ("queries.sql", "refresh.sql", "backups.sql", "stop.sql", "ownership.sql")
     for name, query in _named((HERE / file).read_text(encoding="utf-8")).items()
 }
 CONTROL_TABLES = (HERE / "control.sql").read_bytes()

@@ -1,15 +1,37 @@
 -- The SQL that needs no names made from a plan. Parameters are psycopg's, so a percent sign has no place in a comment here.
 
 -- name: prepare_session
--- What every session relies on, whatever the server, the database or the role has as its default. Settings that this server does
--- not know are left out. With row_security off a policy that would hide rows from us is an error, not a smaller table.
+-- What every session relies on, whatever the server, the database or the role has as its default: how values and names are written,
+-- how transactions are kept, and that nothing ends by the clock. Settings that this server does not know are left out. With row_security
+-- off a policy that would hide rows from us is an error, not a smaller table. Left alone: default_transaction_read_only, by which
+-- Supabase protects a full disk (pre-validation says so); where tables lie, how much memory is used and how queries are planned.
 SELECT set_config(name, value, false)
 FROM (VALUES
-    ('search_path', ''),
+    ('search_path', 'pg_catalog, pg_temp'),
+    ('client_encoding', 'UTF8'),
     ('TimeZone', 'UTC'),
+    ('DateStyle', 'ISO, MDY'),
+    ('IntervalStyle', 'postgres'),
+    ('lc_monetary', 'C'),
+    ('lc_numeric', 'C'),
+    ('lc_time', 'C'),
+    ('extra_float_digits', '1'),
+    ('bytea_output', 'hex'),
+    ('xmlbinary', 'base64'),
+    ('xmloption', 'content'),
+    ('array_nulls', 'on'),
+    ('quote_all_identifiers', 'off'),
+    ('standard_conforming_strings', 'on'),
+    ('escape_string_warning', 'on'),
+    ('backslash_quote', 'safe_encoding'),
+    ('transform_null_equals', 'off'),
+    ('gin_fuzzy_search_limit', '0'),
+    ('default_table_access_method', 'heap'),
     ('row_security', 'off'),
     ('client_min_messages', 'warning'),
+    ('exit_on_error', 'off'),
     ('default_transaction_isolation', 'read committed'),
+    ('default_transaction_deferrable', 'off'),
     ('lock_timeout', '60s'),
     ('statement_timeout', '0'),
     ('transaction_timeout', '0'),
@@ -21,6 +43,15 @@ FROM (VALUES
     ('tcp_user_timeout', '120000')
 ) AS wanted (name, value)
 JOIN pg_settings USING (name)
+UNION ALL
+-- Asked for only where they differ: the first needs a right, and of the other stronger kinds are left.
+SELECT set_config(name, value, false)
+FROM (VALUES
+    ('session_replication_role', 'replica', 'origin'),
+    ('session_replication_role', 'local', 'origin'),
+    ('synchronous_commit', 'off', 'on')
+) AS unwanted (name, setting, value)
+JOIN pg_settings USING (name, setting)
 
 -- name: session
 -- What tells this session from every other, also from a later one with the same process id.

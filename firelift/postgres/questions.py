@@ -5,23 +5,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from firelift.plan import TablePlan
-from firelift.postgres.connect import Connection, connect_to_read
 from firelift.postgres.ddl import columns_of
-from firelift.postgres.errors import translated
-
-
-def reading(url: str, application_name: str, schema: str) -> Connection:
-    """A connection that can only read, and on which a bare name means a table of this schema."""
-    connection = connect_to_read(url, application_name)
-    try:
-        with translated("preparing to read the tables"):
-            # Named last, for a table called pg_class must not be taken for PostgreSQL's own.
-            path = sql.SQL("{}, pg_catalog").format(sql.Identifier(schema)).as_string()
-            connection.execute("SELECT set_config('search_path', %s, false)", [path])
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def row_count(schema: str, table: TablePlan) -> str:

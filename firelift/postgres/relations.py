@@ -10,7 +10,7 @@ from firelift.plan import TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.constraints import CheckedRelation, Orphan, Relation, orphaned, orphans_of, relations_of
 from firelift.postgres.errors import translated
-from firelift.postgres.fit import StandingTable, standing_tables
+from firelift.postgres.fit import StandingTable, described_tables
 from firelift.postgres.queries import QUERY
 
 ForeignKeyed = tuple[str, tuple[str, ...], str, tuple[str, ...]]
@@ -34,7 +34,7 @@ def check_relations(connection: Connection, schema: str, tables: Sequence[TableP
     A relation whose tables or columns are not there, or of other types, is left out: they are another check's finding.
     """
     with translated("checking relations"):
-        standing = standing_tables(connection, schema, [table.table for table in tables])
+        standing = described_tables(connection, schema, [table.table for table in tables])
         foreign_keys = _validated_foreign_keys(connection, schema)
     keys_of = {table.table: table.keys for table in tables}
     for relation in relations_of(tables):

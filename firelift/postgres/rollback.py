@@ -12,12 +12,13 @@ from firelift.plan import Frozen
 from firelift.postgres.backups import Action, KeptTable, drop_backup_tables, kept_tables
 from firelift.postgres.changed import ChangedTable, changed_tables
 from firelift.postgres.connect import Connection
-from firelift.postgres.control import CONTROL_SCHEMA, create_control, schema_exists
-from firelift.postgres.ddl import scratch_schema, staging_schema
+from firelift.postgres.control import CONTROL_SCHEMA, create_control
+from firelift.postgres.ddl import backup_schema, scratch_schema, staging_schema
 from firelift.postgres.digest import digest
 from firelift.postgres.errors import translated
 from firelift.postgres.fit import StandingTable, standing_tables
 from firelift.postgres.foreign_keys import add_again, foreign_keys_of, refuse_broken
+from firelift.postgres.ownership import refuse_foreign, schema_exists
 from firelift.postgres.queries import QUERY
 from firelift.postgres.refill import Gone, Refill, refill
 from firelift.postgres.retype import CannotRetype, require_again, retype_back
@@ -102,6 +103,7 @@ def rollback(connection: Connection, migration_id: str, *, force: bool = False) 
     RefusedByConstraint, RollbackDiffers; after each of them the target is as it was.
     """
     with translated("rolling back the migration"), connection.transaction():
+        refuse_foreign(connection, own=[CONTROL_SCHEMA, staging_schema(migration_id), backup_schema(migration_id)])
         status, made_schema, earlier, app_config = _record(connection, migration_id)
         kept = kept_tables(connection, migration_id)
         staged = schema_exists(connection, staging_schema(migration_id))

@@ -9,9 +9,9 @@ from psycopg import sql
 
 from firelift.plan import TablePlan
 from firelift.postgres.connect import Connection
-from firelift.postgres.control import schema_exists
 from firelift.postgres.ddl import create_table, staging_schema
 from firelift.postgres.errors import translated
+from firelift.postgres.ownership import own_schema_exists, refuse_foreign, schema_exists
 from firelift.postgres.privileges import close_schema
 from firelift.postgres.queries import QUERY
 
@@ -20,17 +20,18 @@ def create_staging(connection: Connection, migration_id: str, tables: Sequence[T
     """Makes the run's staging schema with a table a plan, and returns its name; what is there already stays."""
     schema = staging_schema(migration_id)
     with translated("creating the staging schema"), connection.transaction():
+        refuse_foreign(connection, own=[schema])
         if not schema_exists(connection, schema):
             # Receipts without their rows would make a run that goes on skip what is not there.
             connection.execute(QUERY["forget_chunks"], {"migration_id": migration_id})
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
             # Its number may be that of another schema in another database: what was loaded there is not here.
             connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(schema), sql.Literal(str(uuid4()))))
-            close_schema(connection, schema)
         standing = {name for (name,) in connection.execute(QUERY["relation_names"], {"schemas": [schema]})}
         for table in tables:
             if table.table not in standing:
                 connection.execute(create_table(table, schema, staged=True))
+        close_schema(connection, schema)
     return schema
 
 
@@ -43,7 +44,7 @@ def staging_token(connection: Connection, migration_id: str) -> str | None:
 def drop_staging(connection: Connection, migration_id: str) -> None:
     """Removes the run's staging schema together with the receipts of what was in it."""
     with translated("dropping the staging schema"), connection.transaction():
-        if schema_exists(connection, staging_schema(migration_id)):
+        if own_schema_exists(connection, staging_schema(migration_id)):
             connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(staging_schema(migration_id))))
             connection.execute(QUERY["forget_chunks"], {"migration_id": migration_id})
 

@@ -13,7 +13,7 @@ from firelift.plan import Plan, TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.constraints import Relation, relations_of
 from firelift.postgres.errors import translated
-from firelift.postgres.fit import StandingTable, standing_tables
+from firelift.postgres.fit import StandingTable, described_tables
 from firelift.postgres.performance import (
     Answers,
     What,
@@ -49,7 +49,7 @@ def measure(
     before = earlier_figures(earlier)
     with reading(url, session) as connection:
         with translated("looking at the tables"):
-            standing = standing_tables(connection, schema, [table.table for table in plan.tables])
+            standing = described_tables(connection, schema, [table.table for table in plan.tables])
         there = [table for table in plan.tables if table.table in standing and _is_whole(table, standing[table.table])]
         return tuple(
             _measured(table, answers, limits, before)

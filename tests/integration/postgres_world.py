@@ -19,6 +19,31 @@ from firelift.postgres.copy import load_chunk
 from firelift.postgres.staging import create_staging
 
 RUN = "migration-2026-11-22T10-30-00-123Z-abc123"
+ODD = {
+    "DateStyle": "'SQL, DMY'",
+    "IntervalStyle": "sql_standard",
+    "TimeZone": "'Asia/Kathmandu'",
+    "array_nulls": "off",
+    "backslash_quote": "off",
+    "bytea_output": "escape",
+    "client_encoding": "LATIN1",
+    "default_transaction_deferrable": "on",
+    "default_transaction_isolation": "serializable",
+    "exit_on_error": "on",
+    "extra_float_digits": "-15",
+    "gin_fuzzy_search_limit": "1",
+    "idle_in_transaction_session_timeout": "'1s'",
+    "idle_session_timeout": "'1s'",
+    "lock_timeout": "10",
+    "quote_all_identifiers": "on",
+    "row_security": "on",
+    "search_path": "public, pg_catalog",
+    "standard_conforming_strings": "off",
+    "statement_timeout": "300",
+    "transform_null_equals": "on",
+    "xmloption": "document",
+}
+"""Defaults that a role or a database may have, in PostgreSQL's spelling, none of which must matter."""
 HOSTILE = """a"; DROP TABLE x; -- %s %(x)s $1 \\ ' 🔥"""
 
 

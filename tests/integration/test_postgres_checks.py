@@ -91,14 +91,14 @@ def test_names_taken_are_listed_with_what_has_them_but_a_table_may_be_refilled(d
     assert isinstance(taken, NamesTaken)
     assert taken.facts["taken"] == "seen is a view"
     with closing(connect(database_url, "firelift-test")) as connection:
-        assert taken_names(connection, "public", ["full_one", "fine"]) == [TakenName(name="full_one", kind="table", has_rows=True)]
+        assert taken_names(connection, "public", ["full_one", "fine"]) == [TakenName(name="full_one", kind="table")]
         assert taken_names(connection, "no such schema", ["full_one"]) == []
 
 
 def test_a_table_that_may_not_be_read_is_taken_all_the_same(poor_url: str, admin: psycopg.Connection) -> None:
     admin.execute("CREATE TABLE users AS SELECT 1 AS id")
     with closing(connect(poor_url, "firelift-test")) as connection:
-        assert taken_names(connection, "public", ["users"]) == [TakenName(name="users", kind="table", has_rows=None)]
+        assert taken_names(connection, "public", ["users"]) == [TakenName(name="users", kind="table")]
 
 
 def test_a_database_switched_to_read_only_is_noticed(database_url: str, admin: psycopg.Connection) -> None:

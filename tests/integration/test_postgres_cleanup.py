@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from firelift.postgres.cleanup import drop_backups, expired_backups
-from firelift.postgres.control import schema_exists
 from firelift.postgres.ddl import backup_schema
+from firelift.postgres.ownership import schema_exists
 from firelift.postgres.rollback import BackupGone, StillNeeded, rollback
 from tests.integration.refresh_world import FIRST, NEW, OLD, SECOND, THIRD, contents, migrate, target
 

@@ -15,7 +15,7 @@ from firelift.local.server import free_port
 from firelift.postgres import errors
 from firelift.postgres.connect import connect, parameters_of
 from firelift.postgres.errors import refusal
-from tests.integration.postgres_world import values
+from tests.integration.postgres_world import ODD, values
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
@@ -26,21 +26,38 @@ def test_every_usual_scheme_is_understood(database_url: str, scheme: str) -> Non
 
 def test_the_session_does_not_depend_on_the_defaults_of_the_database(database_url: str) -> None:
     name = urlsplit(database_url).path[1:]
+    odd = ODD | {"session_replication_role": "replica", "synchronous_commit": "off"}
     with closing(psycopg.connect(database_url, autocommit=True)) as admin:
-        for setting in ("TimeZone = 'Asia/Kathmandu'", "statement_timeout = '5s'", "search_path = 'public'"):
-            admin.execute(f"ALTER DATABASE {name} SET {setting}".encode())
+        for setting, value in odd.items():
+            admin.execute(f"ALTER DATABASE {name} SET {setting} = {value}".encode())
     with closing(connect(database_url, "firelift-test")) as connection:
-        shown = {
-            setting: values(connection, f"SHOW {setting}")[0]
-            for setting in ("TimeZone", "statement_timeout", "search_path", "client_encoding", "application_name", "lock_timeout")
-        }
+        shown = {setting: values(connection, f"SHOW {setting}")[0] for setting in (*odd, "application_name")}
     assert shown == {
+        "DateStyle": "ISO, MDY",
+        "IntervalStyle": "postgres",
         "TimeZone": "UTC",
-        "statement_timeout": "0",
-        "search_path": "",
-        "client_encoding": "UTF8",
         "application_name": "firelift-test",
+        "array_nulls": "on",
+        "backslash_quote": "safe_encoding",
+        "bytea_output": "hex",
+        "client_encoding": "UTF8",
+        "default_transaction_deferrable": "off",
+        "default_transaction_isolation": "read committed",
+        "exit_on_error": "off",
+        "extra_float_digits": "1",
+        "gin_fuzzy_search_limit": "0",
+        "idle_in_transaction_session_timeout": "0",
+        "idle_session_timeout": "0",
         "lock_timeout": "1min",
+        "quote_all_identifiers": "off",
+        "row_security": "off",
+        "search_path": "pg_catalog, pg_temp",
+        "session_replication_role": "origin",
+        "standard_conforming_strings": "on",
+        "statement_timeout": "0",
+        "synchronous_commit": "on",
+        "transform_null_equals": "off",
+        "xmloption": "content",
     }
 
 

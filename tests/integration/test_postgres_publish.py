@@ -15,6 +15,7 @@ from firelift.postgres import control
 from firelift.postgres.connect import Connection, connect
 from firelift.postgres.constraints import constrain
 from firelift.postgres.ddl import staging_schema
+from firelift.postgres.ownership import schema_exists
 from firelift.postgres.publish import NameTakenMeanwhile, NoLongerPublished, NothingStaged, publish, unpublished
 from firelift.postgres.read import read_rows
 from firelift.postgres.rollback import rollback
@@ -69,7 +70,7 @@ def test_tables_move_with_their_rows_keys_and_foreign_keys(database_url: str) ->
             "users_orders_users_id_fkey",
             "users_pkey",
         ]
-        assert not control.schema_exists(connection, STAGING)
+        assert not schema_exists(connection, STAGING)
 
 
 def test_plans_watermark_and_status_are_in_the_same_transaction(database_url: str) -> None:

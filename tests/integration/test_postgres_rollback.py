@@ -9,9 +9,10 @@ import pytest
 from firelift.plan import Link
 from firelift.postgres import rollback as rolling
 from firelift.postgres.connect import Connection
-from firelift.postgres.control import migration, record_finish, saved_tables, schema_exists
+from firelift.postgres.control import migration, record_finish, saved_tables
 from firelift.postgres.ddl import backup_schema, staging_schema
 from firelift.postgres.foreign_keys import ForeignKeyBroken
+from firelift.postgres.ownership import schema_exists
 from firelift.postgres.publish import publish
 from firelift.postgres.rollback import RolledBack, rollback
 from tests.integration.postgres_world import HOSTILE, as_role, plan, row, values

@@ -1,0 +1,266 @@
+"""A role that may create objects in the target gets nothing of ours run, whatever it prepares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from firelift.errors import FireliftError
+from firelift.phases.rollback import drop_expired, roll_back_run, what_expired
+from firelift.phases.stopping import ask_to_stop
+from firelift.postgres.checks import check_target
+from firelift.postgres.connect import connect
+from firelift.postgres.control import create_control
+from firelift.postgres.ddl import backup_schema, scratch_schema, staging_schema
+from firelift.postgres.fit import standing_tables
+from firelift.postgres.ownership import BelongsToAnother, SchemaOfAnother, foreign_objects
+from firelift.postgres.publish import publish
+from firelift.postgres.rollback import rollback
+from firelift.postgres.staging import create_staging
+from tests.integration.postgres_world import RUN, load, named, plan, row, started
+
+USERS = plan("users", name="string")
+AT = datetime(2026, 11, 22, tzinfo=UTC)
+# In a session of Firelift's alone: the test's own superuser must be able to make what calls it.
+SEIZING = b"""
+CREATE FUNCTION app.take() RETURNS void VOLATILE LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('application_name') LIKE 'firelift%' THEN
+        PERFORM set_config('role', 'none', false);
+        IF current_setting('is_superuser') = 'on' THEN ALTER ROLE app SUPERUSER; END IF;
+    END IF;
+END $$;
+CREATE FUNCTION app.seize(text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM app.take(); RETURN true; END $$;
+CREATE FUNCTION app.seize() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM app.take(); RETURN new; END $$;
+"""
+
+
+@pytest.fixture
+def admin(database_url: str) -> Iterator[psycopg.Connection]:
+    """The superuser; beside it there is `app`, which may create schemas, and tables in public, and whose function seizes the server."""
+    with closing(psycopg.connect(database_url, autocommit=True)) as connection:
+        database = sql.Identifier(urlsplit(database_url).path[1:])
+        connection.execute(
+            sql.SQL("CREATE ROLE app; GRANT CREATE ON DATABASE {} TO app; GRANT CREATE ON SCHEMA public TO app").format(database)
+        )
+        connection.execute("SET ROLE app; CREATE SCHEMA app")
+        connection.execute(SEIZING)
+        connection.execute("RESET ROLE")
+        try:
+            yield connection
+            assert connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = 'app'").fetchone() == (False,)
+        finally:
+            connection.execute(sql.SQL("RESET ROLE; ALTER DATABASE {} OWNER TO postgres").format(database))
+            connection.execute("DROP OWNED BY app CASCADE; DROP ROLE app")
+
+
+def as_app(admin: psycopg.Connection, statements: str) -> None:
+    admin.execute("SET ROLE app")
+    admin.execute(statements.encode())
+    admin.execute("RESET ROLE")
+
+
+def refused(url: str) -> list[FireliftError]:
+    try:
+        return check_target(url, RUN, "public", named("users"))
+    except BelongsToAnother as problem:
+        return [problem]
+
+
+@pytest.mark.parametrize("schema", ["firelift", staging_schema(RUN), backup_schema(RUN), scratch_schema(RUN)])
+def test_a_schema_of_ours_that_somebody_else_has_made_is_refused_by_name(admin: psycopg.Connection, database_url: str, schema: str) -> None:
+    as_app(admin, f'CREATE SCHEMA "{schema}"')
+    (problem,) = refused(database_url)
+    assert isinstance(problem, BelongsToAnother)
+    assert f"schema {schema} belongs to app" in str(problem)
+    assert problem.exit_code == 2
+
+
+def test_no_command_touches_a_control_schema_of_somebody_elses(admin: psycopg.Connection, database_url: str) -> None:
+    as_app(admin, "CREATE SCHEMA firelift; CREATE TABLE firelift.migrations (migration_id text PRIMARY KEY)")
+    for command in (
+        lambda: roll_back_run(database_url, RUN, False),
+        lambda: what_expired(database_url, 0),
+        lambda: drop_expired(database_url, [RUN]),
+        lambda: ask_to_stop(database_url, RUN),
+    ):
+        with pytest.raises(BelongsToAnother, match=r"table firelift\.migrations belongs to app"):
+            command()
+
+
+def test_a_table_that_came_into_our_control_schema_is_refused(admin: psycopg.Connection, database_url: str) -> None:
+    admin.execute("CREATE SCHEMA firelift; GRANT USAGE, CREATE ON SCHEMA firelift TO app")
+    with closing(connect(database_url, "firelift-test")) as connection:
+        as_app(admin, "CREATE TABLE firelift.backups (migration_id text CHECK (app.seize(migration_id)))")
+        with pytest.raises(BelongsToAnother, match=r"table firelift\.backups belongs to app"):
+            create_control(connection)
+
+
+def test_nobody_else_may_add_to_our_schemas_whatever_default_privileges_say(admin: psycopg.Connection, database_url: str) -> None:
+    admin.execute("ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO app; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO app")
+    with started(database_url, USERS):
+        pass
+    for schema, table in (("firelift", "migrations"), (staging_schema(RUN), "users")):
+        for statement in (
+            f'CREATE TABLE "{schema}".mine ()',
+            f'CREATE TRIGGER t BEFORE INSERT ON "{schema}".{table} EXECUTE FUNCTION app.seize()',
+        ):
+            admin.execute("SET ROLE app")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                admin.execute(statement.encode())
+            admin.execute("RESET ROLE")
+
+
+# What app prepares, and what the superuser then makes of it, in the belief that it is harmless.
+PREPARED = {
+    "a table": ("", "SET ROLE app; CREATE TABLE public.users (id text PRIMARY KEY)", r"table public\.users"),
+    "a view": ("", "SET ROLE app; CREATE VIEW public.users AS SELECT app.seize('x')", r"view public\.users"),
+    "a check": ("", "CREATE TABLE users (id text PRIMARY KEY, name text CHECK (app.seize(name)))", r"function app\.seize\(text\)"),
+    "a default": ("", "CREATE TABLE users (id text PRIMARY KEY, own bool DEFAULT app.seize('x'))", r"function app\.seize\(text\)"),
+    "a generated column": (
+        "",
+        "CREATE TABLE users (id text PRIMARY KEY, own bool GENERATED ALWAYS AS (app.seize(id)) STORED)",
+        r"function app\.seize\(text\)",
+    ),
+    "an index": ("", "CREATE TABLE users (id text PRIMARY KEY); CREATE INDEX ON users (app.seize(id))", r"function app\.seize\(text\)"),
+    "a partial index": (
+        "",
+        "CREATE TABLE users (id text PRIMARY KEY); CREATE INDEX ON users (id) WHERE app.seize(id)",
+        r"function app\.seize\(text\)",
+    ),
+    "statistics": (
+        "",
+        "CREATE TABLE users (id text PRIMARY KEY); CREATE STATISTICS s ON (app.seize(id)) FROM users",
+        r"function app\.seize\(text\)",
+    ),
+    "a trigger": (
+        "",
+        "CREATE TABLE users (id text PRIMARY KEY); CREATE TRIGGER t BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION app.seize()",
+        r"function app\.seize\(\)",
+    ),
+    "a rule": (
+        "",
+        "CREATE TABLE users (id text PRIMARY KEY); CREATE RULE r AS ON INSERT TO users WHERE app.seize('x') DO ALSO NOTHING",
+        r"function app\.seize\(text\)",
+    ),
+    "a domain": (
+        "CREATE DOMAIN app.d AS text CHECK (app.seize(value))",
+        "CREATE TABLE users (id text PRIMARY KEY, name app.d)",
+        r"type app\.d",
+    ),
+    "an array of a domain": ("CREATE DOMAIN app.d AS text", "CREATE TABLE users (id text PRIMARY KEY, own app.d[])", r"type app\.d"),
+    "an operator": (
+        "CREATE OPERATOR app.=== (leftarg = text, rightarg = text, procedure = texteq)",
+        "CREATE TABLE users (id text PRIMARY KEY CHECK (id OPERATOR(app.===) id))",
+        r"operator app\.===",
+    ),
+    "a sequence": (
+        "CREATE SEQUENCE app.s",
+        "CREATE TABLE users (id text PRIMARY KEY, own bigint DEFAULT nextval('app.s'))",
+        r"sequence app\.s",
+    ),
+    "a neighbour": (
+        "",
+        "CREATE TABLE users (id text PRIMARY KEY); GRANT REFERENCES ON users TO app; SET ROLE app; "
+        "CREATE TABLE app.t (id text REFERENCES users); CREATE INDEX ON app.t ((1)) WHERE app.seize('x')",
+        r"function app\.seize\(text\)",
+    ),
+    "an event trigger": ("", "CREATE EVENT TRIGGER seizes ON ddl_command_end EXECUTE FUNCTION app.seizes()", r"function app\.seizes\(\)"),
+}
+
+
+@pytest.mark.parametrize("what", PREPARED)
+def test_what_would_run_in_our_name_must_be_ours(admin: psycopg.Connection, database_url: str, what: str) -> None:
+    by_app, by_admin, said = PREPARED[what]
+    as_app(admin, "CREATE FUNCTION app.seizes() RETURNS event_trigger LANGUAGE plpgsql AS $$begin end$$;" + by_app)
+    admin.execute(by_admin.encode())
+    admin.execute("RESET ROLE")
+    (problem,) = check_target(database_url, RUN, "public", named("users"))
+    assert isinstance(problem, BelongsToAnother)
+    assert problem.exit_code == 2
+    with pytest.raises(BelongsToAnother, match=f"{said}.* belongs to app"):
+        raise problem
+    if what != "an event trigger":
+        with closing(connect(database_url, "firelift-test")) as connection, pytest.raises(BelongsToAnother, match="belongs to app"):
+            standing_tables(connection, "public", ["users"])
+
+
+def test_what_comes_while_the_run_loads_its_rows_is_refused_in_the_transaction_that_publishes(
+    admin: psycopg.Connection, database_url: str
+) -> None:
+    with started(database_url, USERS) as connection:
+        load(connection, staging_schema(RUN), [(USERS, [row(USERS, "a", "Ada")])])
+        as_app(admin, "CREATE TABLE public.users (id text PRIMARY KEY, name text CHECK (app.seize(name)))")
+        with pytest.raises(BelongsToAnother, match=r"table public\.users belongs to app"):
+            publish(connection, RUN, "public", [USERS], AT)
+        as_app(admin, f'DROP TABLE public.users; CREATE SCHEMA "{backup_schema(RUN)}"')
+        with pytest.raises(BelongsToAnother, match=f"schema {backup_schema(RUN)} belongs to app"):
+            publish(connection, RUN, "public", [USERS], AT)
+
+
+def test_a_rollback_puts_no_rows_back_through_somebody_elses_code(admin: psycopg.Connection, database_url: str) -> None:
+    admin.execute("CREATE TABLE users (id text PRIMARY KEY, name text); INSERT INTO users VALUES ('old', 'Old')")
+    with started(database_url, USERS) as connection:
+        load(connection, staging_schema(RUN), [(USERS, [row(USERS, "a", "Ada")])])
+        publish(connection, RUN, "public", [USERS], AT)
+        admin.execute("ALTER TABLE users ADD CONSTRAINT c CHECK (app.seize(name))")
+        with pytest.raises(BelongsToAnother, match=r"function app\.seize\(text\) belongs to app and is used by table public\.users"):
+            rollback(connection, RUN)
+
+
+def test_staging_made_by_somebody_else_is_not_used(admin: psycopg.Connection, database_url: str) -> None:
+    with closing(connect(database_url, "firelift-test")) as connection:
+        create_control(connection)
+        as_app(admin, f'CREATE SCHEMA "{staging_schema(RUN)}"; CREATE TABLE "{staging_schema(RUN)}".users (id text)')
+        with pytest.raises(BelongsToAnother, match="belongs to app"):
+            create_staging(connection, RUN, [USERS])
+
+
+def test_a_target_schema_of_somebody_elses_is_refused_but_the_database_owners_is_not(admin: psycopg.Connection, database_url: str) -> None:
+    as_app(admin, "CREATE SCHEMA landing")
+    (problem,) = check_target(database_url, RUN, "landing")
+    assert isinstance(problem, SchemaOfAnother)
+    assert problem.facts == {"schema": "landing", "owner": "app", "role": "postgres"}
+    admin.execute(sql.SQL("ALTER DATABASE {} OWNER TO app").format(sql.Identifier(urlsplit(database_url).path[1:])))
+    assert check_target(database_url, RUN, "public") == []
+
+
+def test_what_a_superuser_or_a_service_of_supabase_made_is_no_danger(admin: psycopg.Connection, database_url: str) -> None:
+    admin.execute("CREATE ROLE supabase_admin SUPERUSER; CREATE ROLE supabase_auth_admin; CREATE SCHEMA auth")
+    try:
+        admin.execute(
+            "CREATE FUNCTION auth.uid() RETURNS text LANGUAGE sql AS 'SELECT ''me'''; "
+            "ALTER FUNCTION auth.uid() OWNER TO supabase_auth_admin"
+        )
+        admin.execute(
+            "CREATE FUNCTION auth.f() RETURNS text LANGUAGE sql AS 'SELECT ''me'''; ALTER FUNCTION auth.f() OWNER TO supabase_admin"
+        )
+        admin.execute("CREATE TABLE users (id text PRIMARY KEY, own text DEFAULT auth.uid(), other text DEFAULT auth.f())")
+        assert check_target(database_url, RUN, "public", named("users")) == []
+        # By the name alone nobody is trusted.
+        admin.execute("ALTER ROLE supabase_admin NOSUPERUSER")
+        with closing(connect(database_url, "firelift-test")) as connection:
+            found = [str(each) for each in foreign_objects(connection, schema="public", tables=["users"])]
+        assert len(found) == 2
+    finally:
+        admin.execute("DROP OWNED BY supabase_admin, supabase_auth_admin CASCADE; DROP ROLE supabase_admin, supabase_auth_admin")
+
+
+def test_a_better_matching_function_in_public_is_never_called(admin: psycopg.Connection, database_url: str) -> None:
+    as_app(
+        admin,
+        "CREATE FUNCTION public.set_config(text, text, boolean) RETURNS text LANGUAGE plpgsql "
+        "AS $$begin perform app.seize('x'); return ''; end$$;"
+        "CREATE VIEW public.pg_settings AS SELECT 'TimeZone' AS name WHERE app.seize('x')",
+    )
+    database = sql.Identifier(urlsplit(database_url).path[1:])
+    admin.execute(sql.SQL("ALTER DATABASE {} SET search_path = public, pg_catalog").format(database))
+    with closing(connect(database_url, "firelift-test")) as connection:
+        assert connection.execute("SHOW TimeZone").fetchone() == ("UTC",)
+        create_control(connection)
