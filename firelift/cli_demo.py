@@ -6,7 +6,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,8 @@ class Demo:
     database_url: str
     psql: str
     """A command line that opens the target."""
+    settings: Mapping[str, str]
+    """What a worker elsewhere on this machine has to have in its environment for the same source and target; no password."""
 
 
 def run_demo(keep: bool, verbose: bool, show: Callable[[dict[str, Any]], None]) -> None:
@@ -71,7 +73,16 @@ def local_services(home: Path) -> Iterator[Demo]:
         forget_surroundings()
         clear(host, PROJECT)
         _say(f"loaded {count(load_sample(host, PROJECT))} sample documents into the emulator")
-        yield Demo(host, postgres.url(), _psql(postgres))
+        yield Demo(host, postgres.url(), _psql(postgres), _settings(host, postgres))
+
+
+def _settings(host: str, postgres: PostgresServer) -> dict[str, str]:
+    return {
+        "FIRESTORE_EMULATOR_HOST": host,
+        "GOOGLE_CLOUD_PROJECT": PROJECT,
+        "DATABASE_URL": f"postgresql://{postgres.user}@127.0.0.1:{postgres.port}/postgres",
+        "PGPASSFILE": str(postgres.pgpass),
+    }
 
 
 def _psql(postgres: PostgresServer) -> str:
@@ -82,11 +93,20 @@ def _how_to_look(demo: Demo, keep: bool) -> str:
     reports = HOME / "migration"
     lines = ["", f"Reports: {reports}/migration-executive-summary.md and {reports}/final-migration-report.json"]
     if keep:
-        lines += ["The tables, until you press Ctrl-C here:"]
+        lines += ["The tables, until you press Ctrl-C here:", *_commands(demo)]
+        lines += ["The same source and target for another shell, or for the worker of a deployment:", *_exports(demo)]
     else:
-        lines += ["The servers are stopped now. `firelift demo --keep` leaves them running, for this:"]
+        lines += ["The servers are stopped now. `firelift demo --keep` leaves them running, for this:", *_commands(demo)]
+    return "\n".join(lines)
+
+
+def _commands(demo: Demo) -> list[str]:
     commands = [r"\dt", r"\d users", "SELECT * FROM users LIMIT 3", "SELECT * FROM users WHERE firestore_residue IS NOT NULL"]
-    return "\n".join([*lines, *(f"  {demo.psql} -x -c {shlex.quote(command)}" for command in commands)])
+    return [f"  {demo.psql} -x -c {shlex.quote(command)}" for command in commands]
+
+
+def _exports(demo: Demo) -> list[str]:
+    return [f"  export {name}={shlex.quote(value)}" for name, value in demo.settings.items()]
 
 
 def _wait_for_ctrl_c() -> None:

@@ -16,22 +16,13 @@ from signal import SIGKILL, SIGTERM
 from urllib.parse import quote
 
 from firelift.errors import FireliftError
+from firelift.local.fetch import EmulatorNotFound, fetched_jar
 from firelift.local.server import ServerProcess, free_port
 from firelift.setting_types import emulator_address
 from firelift.settings import InvalidSetting
 
 MAIN_CLASS = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
 OLDEST_JAVA = 11
-
-
-class EmulatorNotFound(FireliftError):
-    """There is no Firestore emulator on this machine."""
-
-    exit_code = 2
-    remedy = (
-        "Point FIRESTORE_EMULATOR_HOST at one that runs, or FIRESTORE_EMULATOR_JAR at its jar, or install one with "
-        "`gcloud components install cloud-firestore-emulator` or `npx firebase-tools setup:emulators:firestore`."
-    )
 
 
 class JavaNotFound(FireliftError):
@@ -135,16 +126,13 @@ def clear(host: str, project: str, database: str = "(default)") -> None:
 
 
 def find_jar() -> Path:
-    """The emulator's jar: the one that is named, else the Cloud SDK's, else the newest one that firebase-tools has cached."""
+    """The emulator's jar: the one that is named, else the Cloud SDK's, else the newest one that firebase-tools has cached, else ours."""
     named = os.environ.get("FIRESTORE_EMULATOR_JAR")
     if named:
         if not Path(named).is_file():
             raise EmulatorNotFound(FIRESTORE_EMULATOR_JAR=named)
         return Path(named).absolute()
-    found = next((jar for jar in [_jar_of_cloud_sdk(), _jar_of_firebase_tools()] if jar), None)
-    if found is None:
-        raise EmulatorNotFound()
-    return found
+    return _jar_of_cloud_sdk() or _jar_of_firebase_tools() or fetched_jar()
 
 
 def _jar_of_cloud_sdk() -> Path | None:

