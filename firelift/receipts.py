@@ -44,6 +44,8 @@ class RangeExtracted(Receipt):
     chunks: int
     reads: int
     breaks: tuple[str, ...] = ()
+    mended: tuple[str, ...] = ()
+    """Files that had been damaged, and were read from Firestore again."""
 
 
 class TableChanges(Receipt):
@@ -69,7 +71,11 @@ class Extracted(Receipt):
     chunks: int
     ranges: int
     reads: int
+    digest: str = ""
+    """Of its lists of chunks, which have the digest of every chunk. Empty where nothing was to be archived."""
     breaks: tuple[str, ...] = ()
+    mended: tuple[str, ...] = ()
+    """Files that had been damaged, and were read from Firestore again."""
     changes: tuple[TableChanges, ...] = ()
     """Of an increment, by collection: only new and changed documents are in the archive then."""
     scan_reason: str = ""
@@ -171,6 +177,8 @@ class ChunkTransformed(Receipt):
     tables: dict[str, TableCounts] = Field(default_factory=dict)
     reasons: dict[str, int] = Field(default_factory=dict)
     """Rejected documents by reason."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """By collection path the sha256 of the Parquet file with its rows."""
 
 
 class Transformed(Receipt):
@@ -179,6 +187,8 @@ class Transformed(Receipt):
     collection: str
     documents: int
     chunks: int
+    digest: str = ""
+    """Of the archive's lists of chunks that the rows were made of."""
     tables: dict[str, TableCounts] = Field(default_factory=dict)
     reasons: dict[str, int] = Field(default_factory=dict)
 
@@ -327,6 +337,8 @@ class Loaded(Receipt):
     collection: str
     chunks: int
     rows: dict[str, int] = Field(default_factory=dict)
+    remade: tuple[str, ...] = ()
+    """Files with rows that had been damaged, and were made of the archive again."""
 
     def counts(self) -> dict[str, int]:
         """What a status counts of it."""

@@ -14,6 +14,8 @@ from prefect.settings import PREFECT_DEFAULT_RESULT_STORAGE_BLOCK
 from prefect.tasks import Task
 
 from firelift.errors import FireliftError
+from firelift.run.damage import times_damaged
+from firelift.run.workspace import Workspace
 
 
 def checkpoint_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
@@ -23,7 +25,10 @@ def checkpoint_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
     phase = parameters.get("phase", "")
     # What was loaded counts only for the staging schema it was loaded into.
     staged = f"-{parameters['staged'].token}" if "staged" in parameters else ""
-    return f"{run.migration_id}/{context.task.name}/{phase}{_safe(part)}-{run.fingerprint}{staged}"
+    # What was made before the archive was found damaged is looked at again.
+    damaged = times_damaged(Workspace(Path(run.settings["working_dir"]), run.migration_id).run)
+    again = f"-again-{damaged}" if damaged else ""
+    return f"{run.migration_id}/{context.task.name}/{phase}{_safe(part)}-{run.fingerprint}{staged}{again}"
 
 
 @contextmanager

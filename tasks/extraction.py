@@ -97,6 +97,8 @@ def extraction(run: Run, extracted: list[Extracted]) -> PhaseReceipt:
             status.expect("extraction", part.collection, documents=part.documents)
         for broken in part.breaks:
             status.warn(f"{part.collection}: the stream was read on after a break: {broken}", "extraction")
+        for file in part.mended:
+            status.warn(f"{file} was not as it had been written: its documents were read from Firestore again", "extraction")
         if part.scan_reason:
             status.warn(f"{part.collection}: all keys were compared, because {part.scan_reason}", "extraction")
     _refuse_idle_patterns(run, extracted)

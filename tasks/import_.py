@@ -78,6 +78,8 @@ def import_(run: Run, loaded: list[Loaded], staged: Staged) -> Imported:
     status = here.begin("import")
     for part in loaded:
         status.found("import", part.collection, **part.counts())
+        for file in part.remade:
+            status.warn(f"{file} was not as it had been written: its rows were made of the archive again", "import")
     increment = here.increment()
     if increment is not None:
         load_gone(here.database_url, run.migration_id, here.plan(), here.directory, increment)

@@ -13,6 +13,7 @@ from typing import Any
 
 from prefect.client.schemas.objects import FlowRun
 
+from firelift.archive import ChunkDamaged
 from firelift.errors import ConfigurationError, FireliftError, Stopped
 from firelift.increment import Increment, read_increment
 from firelift.mapping import read_mapping
@@ -30,6 +31,7 @@ from firelift.postgres.ddl import scratch_schema
 from firelift.postgres.lock import LockLost, TargetLock, target_lock
 from firelift.receipts import Receipt, TransformedAll
 from firelift.run.app_config import AppConfig
+from firelift.run.damage import note_damage
 from firelift.run.fingerprint import fingerprint
 from firelift.run.hold import held
 from firelift.run.identity import claim, meant, resumes
@@ -292,6 +294,8 @@ def opened(run: Run) -> Iterator[World]:
         except BaseException as error:
             ended = here.broken or (Stopped(migration=run.migration_id) if here.stopping or is_stop(error) else error)
             here.status.fail(ended)
+            if isinstance(error, ChunkDamaged) and settings.migration_mode == "full":
+                note_damage(here.directory)
             if ended is error:
                 raise
             raise ended from error

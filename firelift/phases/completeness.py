@@ -87,7 +87,7 @@ def scan_archived(
     """One range: what differs from the archive is named, and the range will be read anew."""
     archive = RangeArchive(directory, number)
     chunks, passed, breaks = archive.chunks(), 0, list[str]()
-    archived = (key for chunk in chunks for key in read_chunk_keys(archive.path(chunk)))
+    archived = (key for chunk in chunks for key in read_chunk_keys(archive.file(chunk)))
 
     def taken(found: Iterator[Key]) -> Iterator[Key]:
         nonlocal passed

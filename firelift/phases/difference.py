@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
-from firelift.archive import RangeArchive, file_name, write_parquet
+from firelift.archive import RangeArchive, file_name, write_digest
 from firelift.errors import FireliftError
 from firelift.files import storage_errors, write_whole
 from firelift.firestore.batch import A_REQUEST, get_serialized
@@ -25,7 +25,7 @@ from firelift.firestore.channel import Firestore, Source, open_firestore
 from firelift.firestore.keys import read_keys
 from firelift.firestore.query import KeyRange
 from firelift.firestore.values import Document
-from firelift.increment import gone_directory
+from firelift.increment import gone_directory, write_gone
 from firelift.merging import Differs, Key, KeyMerge, StandingKeys
 from firelift.paths import Selection, collection_of, ids_of
 from firelift.phases.completeness import Digest, Scan, Seen, prove_count, prove_digests
@@ -143,7 +143,7 @@ def extract_difference(
         looked, why = workers.call(look_since, work, report=heard_of_look)
         if not why:
             progress(root.documents or 0, looked.bytes)
-            return _extracted(root, [looked])
+            return _extracted(root, [looked], write_digest(work.archive))
     _begin_anew(work)
     ranges = workers.call(cut_at_documents, source, root, work.archive, read_time, range_documents, workers.number)
     calls = [(work, number, keys, between, expected) for number, (keys, between, expected) in enumerate(ranges)]
@@ -153,13 +153,14 @@ def extract_difference(
         scans = prove_digests(workers, source, [part.seen for part in done if part.seen], read_time)
     else:
         prove_count(root, sum(part.keys + part.passed for part in done), read_time)
-    extracted = _extracted(root, done, scans)
+    extracted = _extracted(root, done, write_digest(work.archive), scans)
     return extracted.model_copy(update={"scan_reason": why, "reads": extracted.reads + looked.reads})
 
 
-def _extracted(root: RootFound, parts: Sequence[_Part], scans: Sequence[Scan] = ()) -> Extracted:
+def _extracted(root: RootFound, parts: Sequence[_Part], digest: str, scans: Sequence[Scan] = ()) -> Extracted:
     return Extracted(
         collection=root.collection,
+        digest=digest,
         documents=sum(part.documents for part in parts),
         passed=sum(part.passed for part in parts),
         bytes=sum(part.bytes for part in parts),
@@ -373,8 +374,8 @@ class _Gone:
             with storage_errors(directory):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             columns = [pa.array(column, pa.string()) for column in zip(*keys, strict=True)]
-            file = directory / f"{self.range:04}-{self.files:06}.parquet"
-            write_parquet(pa.table(columns, names=list(tables[collection].keys)), file, durable=True)
+            keyed = pa.table(columns, names=list(tables[collection].keys))
+            write_gone(self.work.run, collection, f"{self.range:04}-{self.files:06}", keyed)
         self.files += 1
         self.held, self.number = {}, 0
 

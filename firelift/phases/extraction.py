@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from firelift.archive import CHUNK_BYTES, RangeArchive, file_name, read_chunk
+from firelift.archive import CHUNK_BYTES, ArchiveDamaged, RangeArchive, begin_again, file_name, ranges, write_digest
 from firelift.files import write_whole
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.counting import counted
@@ -18,6 +18,7 @@ from firelift.firestore.stream import read_documents
 from firelift.firestore.values import Document
 from firelift.paths import Selection, collection_of
 from firelift.phases.completeness import Scan, prove_archive, prove_count
+from firelift.phases.mending import standing_documents
 from firelift.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
 from firelift.receipts import Extracted, RangeExtracted, RootFound
 from firelift.workers import Workers
@@ -40,17 +41,17 @@ def extract_collection(
     """Archives a root collection with everything beneath it, and proves by COUNT, or a second scan of keys, that it is complete."""
     directory = archive / file_name(root.collection)
     directory.mkdir(mode=0o700, exist_ok=True)
-    ranges = workers.call(cut, source, root, directory, read_time, range_documents, workers.number)
-    calls = [
-        (source, directory, number, keys, read_time, selection, batch_size, expected) for number, (keys, expected) in enumerate(ranges)
-    ]
+    begin_again(directory)
+    cuts = workers.call(cut, source, root, directory, read_time, range_documents, workers.number)
+    calls = [(source, directory, number, keys, read_time, selection, batch_size, expected) for number, (keys, expected) in enumerate(cuts)]
     done = list(workers.each(extract_range, calls, report=lambda said: progress(*said)))
     scans: list[Scan] = []
     if root.documents is None:
-        scans = prove_archive(workers, source, directory, [keys for keys, _ in ranges], read_time, selection)
+        scans = prove_archive(workers, source, directory, [keys for keys, _ in cuts], read_time, selection)
     else:
         prove_count(root, sum(part.documents + part.passed for part in done), read_time)
     return Extracted(
+        digest=write_digest(directory),
         collection=root.collection,
         documents=sum(part.documents for part in done),
         passed=sum(part.passed for part in done),
@@ -61,6 +62,7 @@ def extract_collection(
         breaks=(*(broken for part in done for broken in part.breaks), *(broken for scan in scans for broken in scan.breaks)),
         counted=root.documents,
         scanned=sum(scan.keys for scan in scans) if root.documents is None else None,
+        mended=tuple(mended for part in done for mended in part.mended),
     )
 
 
@@ -73,17 +75,30 @@ def cut(
     """
     kept = directory / "ranges.json"
     if kept.exists():
-        return [(KeyRange(**cut["keys"]), cut["documents"]) for cut in json.loads(kept.read_text())]
+        return _kept_ranges(kept, read_time)
     whole = Root(root.collection, KeyRange(root.start, root.end), root.documents)
     # Firestore itself makes fewer cuts where there are few documents.
     parts = 4 * most if root.documents is None else min(-(-root.documents // range_documents), 4 * most)
     firestore = open_firestore(source)
-    ranges = key_ranges(firestore, whole, parts, read_time)
-    known = len(ranges) == 1 or root.documents is None
-    counts = [root.documents if known else counted(firestore, keys, read_time).documents for keys in ranges]
+    cuts = key_ranges(firestore, whole, parts, read_time)
+    known = len(cuts) == 1 or root.documents is None
+    counts = [root.documents if known else counted(firestore, keys, read_time).documents for keys in cuts]
     firestore.close()
-    write_whole(kept, json.dumps([{"keys": asdict(keys), "documents": documents} for keys, documents in zip(ranges, counts, strict=True)]))
-    return list(zip(ranges, counts, strict=True))
+    listed = [{"keys": asdict(keys), "documents": documents} for keys, documents in zip(cuts, counts, strict=True)]
+    write_whole(kept, json.dumps({"read_time": read_time, "ranges": listed}))
+    return list(zip(cuts, counts, strict=True))
+
+
+def _kept_ranges(kept: Path, read_time: str) -> list[tuple[KeyRange, int | None]]:
+    try:
+        told = json.loads(kept.read_text())
+        cuts = [(KeyRange(**cut["keys"]), cut["documents"]) for cut in told["ranges"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ArchiveDamaged(file=str(kept), why="it cannot be read, or was written by an earlier version") from error
+    if told["read_time"] != read_time:
+        # Documents of two moments are no snapshot.
+        raise ArchiveDamaged(file=str(kept), its_snapshot=told["read_time"], snapshot_of_the_run=read_time)
+    return cuts
 
 
 def extract_range(
@@ -102,11 +117,13 @@ def extract_range(
     target.repair()
     standing = target.chunks()
     profiler = Profiler(source.name)
-    for chunk in standing:
-        _profile_again(target.path(chunk), profiler)
+    breaks: list[str] = []
+    mended: list[str] = []
+    for chunk, documents in standing_documents(source, target, keys, read_time, selection, breaks.append, mended.append):
+        for path, _, parsed in documents:
+            profiler.see(collection_of(path), parsed)
         report((chunk.documents, chunk.bytes))
     archived = sum(chunk.documents + chunk.passed for chunk in standing)
-    breaks: list[str] = []
     after = standing[-1].last_key if standing else None
     writer = ChunkWriter(target, len(standing), batch_size, report)
     if expected is None or archived < expected or not standing:
@@ -136,6 +153,7 @@ def extract_range(
         chunks=len(chunks),
         reads=writer.read,
         breaks=tuple(breaks),
+        mended=tuple(mended),
     )
 
 
@@ -181,12 +199,7 @@ def _microseconds(moment: Any) -> int:
     return int(moment.seconds * 1_000_000 + moment.nanos // 1000)
 
 
-def _profile_again(path: Path, profiler: Profiler) -> None:
-    for document_path, document in read_chunk(path):
-        profiler.see(collection_of(document_path), Document.FromString(document))
-
-
 def read_profile(archive: Path, roots: list[str]) -> Profile:
     """The profile of everything archived for these root collections."""
-    files = [file for root in roots for file in sorted((archive / file_name(root)).glob("*.profile.json"))]
-    return merged([profile_from_json(json.loads(file.read_text())) for file in files])
+    parts = [part for root in roots for part in ranges(archive / file_name(root)) if part.profile.exists()]
+    return merged([profile_from_json(json.loads(part.profile.read_text())) for part in parts])

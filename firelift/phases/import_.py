@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
-from firelift.archive import file_name, ranges
+from firelift.archive import ArchiveDamaged, ChunkDamaged, StoredFile, file_name, ranges, read_parquet
 from firelift.errors import ConfigurationError, FireliftError
-from firelift.increment import Increment
+from firelift.increment import Increment, gone_directory
 from firelift.phases.increment import gone_keys, refuse_moved
 from firelift.phases.pre_validation import refuse
-from firelift.phases.transformation import receipt_path, table_path
-from firelift.plan import Plan
+from firelift.phases.transformation import standing_receipt, table_path, transform_again
+from firelift.plan import Plan, TablePlan
 from firelift.postgres.checks import check_tables
 from firelift.postgres.connect import connect, connect_to_read, kept_open
 from firelift.postgres.constraints import CheckedRelation, ForeignKeys, constrain
@@ -118,25 +118,43 @@ class RowsMissing(FireliftError):
 
 def load_collection(workers: Workers, url: str, migration_id: str, run: Path, collection: str, expected: int, progress: Progress) -> Loaded:
     """Every transformed chunk of a root collection into staging, each exactly once; raises RowsMissing unless all rows are there."""
-    chunks = [chunk for part in ranges(run / "archive" / file_name(collection)) for chunk in part.chunks() if chunk.documents]
-    done = []
-    for rows in workers.each(load, [(url, migration_id, run, chunk.name) for chunk in chunks]):
+    parts = ranges(run / "archive" / file_name(collection))
+    calls = [(url, migration_id, run, chunk.name, part.file(chunk)) for part in parts for chunk in part.chunks() if chunk.documents]
+    done: list[dict[str, int]] = []
+    remade: list[str] = []
+    for rows, damaged in workers.each(load, calls):
         progress(sum(rows.values()))
         done.append(rows)
+        remade += damaged
     rows_of = tallied(done)
     if sum(rows_of.values()) != expected:
         raise RowsMissing(collection=collection, transformed=expected, loaded=sum(rows_of.values()))
-    return Loaded(collection=collection, chunks=len(done), rows=rows_of)
+    return Loaded(collection=collection, chunks=len(done), rows=rows_of, remade=tuple(sorted(remade)))
 
 
-def load(url: str, migration_id: str, run: Path, name: str, report: Callable[[Any], None]) -> dict[str, int]:
-    """One chunk's rows and its receipt in one transaction; rows by table."""
+def load(
+    url: str, migration_id: str, run: Path, name: str, archived: StoredFile, report: Callable[[Any], None]
+) -> tuple[dict[str, int], list[str]]:
+    """One chunk's rows and its receipt in one transaction; rows by table, and the files that had to be made of the archive again."""
     plan = _plan(run / "plan.json")
-    transformed = ChunkTransformed.model_validate_json(receipt_path(run, name).read_text())
-    staging = staging_schema(migration_id)
-    tables = [plan.table_of(collection) for collection, counts in transformed.tables.items() if counts.rows]
-    pieces = [(staging, table, pq.read_table(table_path(run, table, name))) for table in tables]
-    return dict(load_chunk(kept_open(url, signature(migration_id)), migration_id, name, pieces).rows)
+    staging, remade = staging_schema(migration_id), list[str]()
+    try:
+        transformed = standing_receipt(run, name) or transform_again(run, name, archived)
+        pieces = list(_pieces(run, plan, transformed))
+    except ChunkDamaged as damaged:
+        if damaged.facts["file"] == str(archived.path):
+            raise
+        remade.append(str(damaged.facts["file"]))
+        pieces = list(_pieces(run, plan, transform_again(run, name, archived)))
+    loaded = load_chunk(kept_open(url, signature(migration_id)), migration_id, name, [(staging, table, rows) for table, rows in pieces])
+    return dict(loaded.rows), remade
+
+
+def _pieces(run: Path, plan: Plan, transformed: ChunkTransformed) -> Iterator[tuple[TablePlan, pa.Table]]:
+    """The rows of a chunk, table by table; raises ChunkDamaged where they are not those that its documents became."""
+    for collection, sha256 in transformed.files.items():
+        table = plan.table_of(collection)
+        yield table, read_parquet(StoredFile(table_path(run, table, transformed.chunk), sha256))
 
 
 @lru_cache(maxsize=2)
@@ -151,8 +169,9 @@ def load_gone(url: str, migration_id: str, plan: Plan, run: Path, increment: Inc
             found = increment.of(table.table)
             if found is not None and found.gone and increment.deletes != "ignore":
                 create_gone(connection, migration_id, table)
-                for name, keys in gone_keys(run, table):
-                    load_gone_keys(connection, migration_id, table, name, keys)
+                staged = sum(load_gone_keys(connection, migration_id, table, name, keys) for name, keys in gone_keys(run, table))
+                if staged != found.gone:
+                    raise ArchiveDamaged(directory=str(gone_directory(run, table.collection)), keys_kept=staged, documents_gone=found.gone)
 
 
 def finish(url: str, migration_id: str, plan: Plan, foreign_keys: ForeignKeys | None, loaded: Sequence[Loaded]) -> Imported:

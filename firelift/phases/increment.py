@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from firelift.archive import read_parquet
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.evolution import Evolved, evolve_all, refuse
 from firelift.files import write_whole
 from firelift.firestore.changed import Since
 from firelift.firestore.discovery import Root
 from firelift.firestore.query import root_range
-from firelift.increment import INCREMENT, Deletes, Increment, SchemaChanges, SchemaStep, TableIncrement, gone_directory
+from firelift.increment import INCREMENT, Deletes, Increment, SchemaChanges, SchemaStep, TableIncrement, gone_files
 from firelift.paths import Exactly, Selection
 from firelift.plan import DELETED_AT, Plan, TablePlan
 from firelift.planning import Rules, make_plan, why_no_table
@@ -280,8 +280,8 @@ def expected_rows(increment: Increment, counts: Mapping[str, TableCounts]) -> di
 
 def gone_keys(run: Path, table: TablePlan) -> Iterator[tuple[str, pa.Table]]:
     """The keys of rows whose documents are gone, file by file under a name that no chunk has."""
-    for file in sorted(gone_directory(run, table.collection).glob("*.parquet")):
-        yield f"gone/{file.parent.name}/{file.stem}", pq.read_table(file, columns=list(table.keys))
+    for file in gone_files(run, table.collection):
+        yield f"gone/{file.path.parent.name}/{file.path.stem}", read_parquet(file, list(table.keys))
 
 
 def _rejected(counts: Mapping[str, TableCounts], collection: str) -> int:

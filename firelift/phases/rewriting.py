@@ -8,12 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from firelift.archive import RangeArchive, file_name, ranges
+from firelift.archive import FIRST_REWRITTEN, RangeArchive, file_name, ranges, read_parquet, read_paths
 from firelift.files import storage_errors, write_whole
 from firelift.firestore.values import Document
-from firelift.increment import gone_directory
+from firelift.increment import gone_files
 from firelift.paths import collection_of, ids_of
 from firelift.phases.extraction import ChunkWriter, Progress
 from firelift.plan import Frozen, TablePlan
@@ -27,9 +25,6 @@ from firelift.transform import UnreadableRow, compile_decoder
 from firelift.transform.decode import Row
 from firelift.verification.keys import Key, numbers_of, places_among
 from firelift.workers import Workers
-
-# Extraction's ranges count from 0 and are four a worker at most: theirs and ours are never the same.
-FIRST_RANGE = 5000
 
 A_BATCH = 1000
 
@@ -119,7 +114,7 @@ def _claimed(directory: Path, collection: str) -> _Claim:
 
 def _new_range(directory: Path) -> int:
     """A number that is nobody's, whoever looks for one at the same time."""
-    number = FIRST_RANGE
+    number = FIRST_REWRITTEN
     while True:
         listing = RangeArchive(directory, number).listing
         with storage_errors(listing):
@@ -163,13 +158,12 @@ class _Fates:
 def _archived_keys(directory: Path, collection: str) -> Iterator[Key]:
     for part in ranges(directory):
         for chunk in part.chunks():
-            paths: list[str] = pq.read_table(part.path(chunk), columns=["path"])["path"].to_pylist()
-            yield from (tuple(ids_of(path)) for path in paths if collection_of(path) == collection)
+            yield from (tuple(ids_of(path)) for path in read_paths(part.file(chunk)) if collection_of(path) == collection)
 
 
 def _gone_keys(run: Path, table: TablePlan) -> Iterator[Key]:
-    for file in sorted(gone_directory(run, table.collection).glob("*.parquet")):
-        columns = pq.read_table(file, columns=list(table.keys))
+    for file in gone_files(run, table.collection):
+        columns = read_parquet(file, list(table.keys))
         yield from zip(*(columns[key].to_pylist() for key in table.keys), strict=True)
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from firelift.archive import SCHEMA, RangeArchive, file_name, write_parquet
+from firelift.archive import SCHEMA, RangeArchive, file_name, write_digest, write_parquet
 from firelift.files import write_whole
 from firelift.firestore.batch import get_documents
 from firelift.firestore.channel import Firestore, Source, open_firestore
@@ -394,6 +394,7 @@ def _archived(sample: _Sample, drawn: Drawn, directory: Path, batch_size: int) -
     chunks = target.chunks()
     return Extracted(
         collection=drawn.root,
+        digest=write_digest(directory),
         documents=sum(chunk.documents for chunk in chunks),
         passed=drawn.passed,
         bytes=sum(chunk.bytes for chunk in chunks),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from firelift.archive import file_name, ranges, read_chunk, write_parquet
+from firelift.archive import ArchiveDamaged, StoredFile, file_name, ranges, read_chunk, read_digest, write_parquet
 from firelift.arrow import arrow_schema
 from firelift.errors import FireliftError
 from firelift.facts import rows_directory, with_facts
@@ -40,7 +40,7 @@ class ArchiveIncomplete(FireliftError):
 def transform_collection(workers: Workers, run: Path, collection: str, progress: Progress) -> Transformed:
     """Rows for every archived document of a root collection and of everything beneath it."""
     calls = [
-        (run, chunk.name, part.path(chunk))
+        (run, chunk.name, part.file(chunk))
         for part in ranges(run / "archive" / file_name(collection))
         for chunk in part.chunks()
         if chunk.documents
@@ -51,6 +51,7 @@ def transform_collection(workers: Workers, run: Path, collection: str, progress:
         done.append(chunk)
     return Transformed(
         collection=collection,
+        digest=read_digest(run / "archive" / file_name(collection)) or "",
         documents=sum(chunk.documents for chunk in done),
         chunks=len(done),
         tables=summed([chunk.tables for chunk in done]),
@@ -64,22 +65,26 @@ def archived_documents(run: Path, collection: str) -> int:
 
 
 def refuse_incomplete(extracted: Sequence[Extracted], transformed: Sequence[Transformed], rewritten: Mapping[str, int]) -> None:
-    """Raises ArchiveIncomplete for a root collection of which other documents were transformed than extracted, or read from the target.
+    """Raises ArchiveIncomplete for a root collection of which other documents were transformed than extracted, or read from the target;
+    ArchiveDamaged where they came of other chunks.
 
     Receipts may outlive the archive: what is not there any more is transformed without an error, and nothing later would miss it.
     """
-    found = {part.collection: part.documents for part in transformed}
+    found = {part.collection: part for part in transformed}
     for part in extracted:
         archived = part.documents + rewritten.get(part.collection, 0)
-        if found.get(part.collection, 0) != archived:
-            raise ArchiveIncomplete(collection=part.collection, extracted=archived, transformed=found.get(part.collection, 0))
+        done = found.get(part.collection) or Transformed(collection=part.collection, documents=0, chunks=0)
+        if done.documents != archived:
+            raise ArchiveIncomplete(collection=part.collection, extracted=archived, transformed=done.documents)
+        if part.collection in found and done.digest != part.digest:
+            raise ArchiveDamaged(collection=part.collection, why="it is not the one that its receipt tells of")
 
 
-def transform_chunk(run: Path, name: str, archived: Path, report: Callable[[Any], None]) -> ChunkTransformed:
+def transform_chunk(run: Path, name: str, archived: StoredFile, report: Callable[[Any], None]) -> ChunkTransformed:
     """One archive chunk as one Parquet file a table; its receipt appears last and says that all of them are whole."""
     receipt = receipt_path(run, name)
-    if receipt.exists():
-        return ChunkTransformed.model_validate_json(receipt.read_text())
+    if (standing := standing_receipt(run, name)) is not None:
+        return standing
     plan, encoders = _compiled(run / "plan.json")
     rows: dict[str, list[Row]] = defaultdict(list)
     rejects: list[dict[str, Any]] = []
@@ -91,16 +96,29 @@ def transform_chunk(run: Path, name: str, archived: Path, report: Callable[[Any]
             rejects.append(_reject(collection, path, document, rejected))
         else:
             rows[collection].append(row)
-    for collection, listed in rows.items():
-        _write_rows(run, plan.table_of(collection), name, listed)
+    files = {collection: _write_rows(run, plan.table_of(collection), name, listed) for collection, listed in rows.items()}
     _write_rejects(run, name, rejects)
-    done = _receipt(plan, name, rows, rejects)
+    done = _receipt(plan, name, rows, rejects, files)
     write_whole(receipt, done.model_dump_json())
     return done
 
 
 def receipt_path(run: Path, name: str) -> Path:
     return run / "transformed" / f"{name}.json"
+
+
+def standing_receipt(run: Path, name: str) -> ChunkTransformed | None:
+    """That of a chunk which has been transformed; None also where it cannot be read, as it can be made again."""
+    try:
+        return ChunkTransformed.model_validate_json(receipt_path(run, name).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def transform_again(run: Path, name: str, archived: StoredFile) -> ChunkTransformed:
+    """Makes the rows of a chunk anew, after a file of theirs was damaged."""
+    receipt_path(run, name).unlink(missing_ok=True)
+    return transform_chunk(run, name, archived, lambda _: None)
 
 
 def receipts_stand(run: Path, collection: str) -> bool:
@@ -132,14 +150,12 @@ def _encoder(encoders: dict[str, Callable[[bytes], Row]], collection: str, path:
     return encoders[collection]
 
 
-def _write_rows(run: Path, table: TablePlan, name: str, rows: list[Row]) -> None:
-    if not rows:
-        return
+def _write_rows(run: Path, table: TablePlan, name: str, rows: list[Row]) -> str:
     schema = arrow_schema(table)
     columns = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), schema, strict=True)]
     path = table_path(run, table, name)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_parquet(with_facts(pa.table(columns, schema=schema), table), path)
+    return write_parquet(with_facts(pa.table(columns, schema=schema), table), path)
 
 
 def _reject(collection: str, path: str, document: bytes, rejected: Rejected) -> dict[str, Any]:
@@ -159,12 +175,13 @@ def _write_rejects(run: Path, name: str, rejects: list[dict[str, Any]]) -> None:
         write_whole(run / "rejects" / f"{name.replace('/', '-')}.jsonl", "".join(json.dumps(reject) + "\n" for reject in rejects))
 
 
-def _receipt(plan: Plan, name: str, rows: dict[str, list[Row]], rejects: list[dict[str, Any]]) -> ChunkTransformed:
+def _receipt(plan: Plan, name: str, rows: dict[str, list[Row]], rejects: list[dict[str, Any]], files: dict[str, str]) -> ChunkTransformed:
     tables = {collection: _counted(plan.table_of(collection), listed) for collection, listed in rows.items()}
     for reject in rejects:
         tables[reject["collection"]] = tables.get(reject["collection"], TableCounts()) + TableCounts(rejected=1)
     reasons = tallied([{reject["reason"]: 1} for reject in rejects])
-    return ChunkTransformed(chunk=name, documents=sum(map(len, rows.values())) + len(rejects), tables=tables, reasons=reasons)
+    documents = sum(map(len, rows.values())) + len(rejects)
+    return ChunkTransformed(chunk=name, documents=documents, tables=tables, reasons=reasons, files=files)
 
 
 def _counted(table: TablePlan, rows: list[Row]) -> TableCounts:

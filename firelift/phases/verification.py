@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from firelift.archive import file_name, ranges
+from firelift.archive import StoredFile, file_name, ranges
 from firelift.errors import FireliftError
 from firelift.files import storage_errors
 from firelift.firestore.channel import Source
@@ -76,7 +76,7 @@ class StoredChunk(NamedTuple):
     """An archive chunk, and what became of its documents, by collection."""
 
     name: str
-    archived: Path
+    archived: StoredFile
     tables: Mapping[str, TableCounts]
 
 
@@ -272,7 +272,7 @@ def _keys(run: Path, chunks: Sequence[StoredChunk], table: TablePlan, seed: str)
 def stored_chunks(run: Path, roots: Sequence[str]) -> list[StoredChunk]:
     """Every archive chunk with documents, in key order, as its receipt of the transformation tells of it; raises ArchiveIncomplete."""
     return [
-        StoredChunk(chunk.name, part.path(chunk), _receipt(run, root, chunk.name).tables)
+        StoredChunk(chunk.name, part.file(chunk), _receipt(run, root, chunk.name).tables)
         for root in roots
         for part in ranges(run / "archive" / file_name(root))
         for chunk in part.chunks()

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from firelift.archive import read_chunk
+from firelift.archive import StoredFile, read_chunk
 from firelift.firestore.values import Document
 from firelift.paths import collection_of, ids_of
 from firelift.plan import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, Plan, TablePlan
@@ -66,7 +66,7 @@ class ChunkCompared:
 
 
 def compare_chunk(
-    sides: Sides, chunk: str, archived: Path, chosen: Mapping[str, Sequence[int] | None], report: Callable[[Any], None]
+    sides: Sides, chunk: str, archived: StoredFile, chosen: Mapping[str, Sequence[int] | None], report: Callable[[Any], None]
 ) -> ChunkCompared:
     """Compares the chosen documents of one archive chunk with their rows; by collection the places among those stored, None: all.
 
@@ -99,7 +99,7 @@ def _compared(
         report(len(theirs))
 
 
-def _chosen(run: Path, chunk: str, archived: Path, chosen: Mapping[str, Sequence[int] | None]) -> dict[str, dict[Key, bytes]]:
+def _chosen(run: Path, chunk: str, archived: StoredFile, chosen: Mapping[str, Sequence[int] | None]) -> dict[str, dict[Key, bytes]]:
     """The serialized documents, by collection and key."""
     rejected = rejected_paths(run, chunk)
     wanted = {collection: None if places is None else frozenset(places) for collection, places in chosen.items()}

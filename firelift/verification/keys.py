@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from firelift.archive import file_name
+from firelift.archive import StoredFile, file_name, read_paths
 from firelift.paths import collection_of, ids_of
 from firelift.plan import Plan, TablePlan
 from firelift.postgres.connect import kept_open
@@ -21,7 +20,7 @@ from firelift.verification.listed import Listed, listed
 from firelift.verification.shown import quoted
 
 Key = tuple[str, ...]
-Archived = Sequence[tuple[str, Path]]
+Archived = Sequence[tuple[str, StoredFile]]
 """The chunks with documents of the collection: name and file."""
 
 
@@ -83,11 +82,10 @@ def _archived_keys(run: Path, collection: str, archived: Archived) -> Iterator[K
         yield from keys_at(run, collection, chunk, file, None)
 
 
-def keys_at(run: Path, collection: str, chunk: str, archived: Path, places: Sequence[int] | None) -> Iterator[Key]:
+def keys_at(run: Path, collection: str, chunk: str, archived: StoredFile, places: Sequence[int] | None) -> Iterator[Key]:
     """The keys of the stored documents of a collection in one archive chunk; with `places`, of those only."""
     rejected = rejected_paths(run, chunk)
-    paths: Iterable[str] = pq.read_table(archived, columns=["path"])["path"].to_pylist()
-    keys = (tuple(ids_of(path)) for path in paths if collection_of(path) == collection and path not in rejected)
+    keys = (tuple(ids_of(path)) for path in read_paths(archived) if collection_of(path) == collection and path not in rejected)
     wanted = None if places is None else frozenset(places)
     return (key for place, key in enumerate(keys) if wanted is None or place in wanted)
 

@@ -125,7 +125,7 @@ def find(
     archive = run / "archive" / file_name(root)
     return Found(
         extracted,
-        {path: Document.FromString(said) for part in ranges(archive) for c in part.chunks() for path, said in read_chunk(part.path(c))},
+        {path: Document.FromString(said) for part in ranges(archive) for c in part.chunks() for path, said in read_chunk(part.file(c))},
         {plan.collection: gone for plan in tables if (gone := _gone(run, plan))},
         read_profile(run / "archive", [root]),
         (sum(documents for documents, _ in heard), sum(size for _, size in heard)),

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from firelift.archive import ArchiveDamaged, ChunkDamaged
 from firelift.local.postgres import PostgresServer
 from firelift.phases.transformation import ArchiveIncomplete, receipt_path
 from firelift.phases.verification import DIFFERENCES, Tables, prove
@@ -190,9 +191,22 @@ def test_a_lost_archive_is_no_empty_table(workers: Workers, arrival: Arrival, tm
     listing = arrival.run / "archive" / "people" / "0000.jsonl"
     lines = listing.read_text()
     listing.write_text("".join(lines.splitlines(keepends=True)[:-1]))
-    proof = proved(workers, arrival, tmp_path, "comprehensive")
-    listing.write_text(lines)
-    assert proof.differences_total > 0
+    try:
+        with pytest.raises(ArchiveDamaged):
+            proved(workers, arrival, tmp_path, "comprehensive")
+    finally:
+        listing.write_text(lines)
+
+
+def test_a_chunk_that_has_changed_is_no_difference_of_the_target(workers: Workers, arrival: Arrival, tmp_path: Path) -> None:
+    chunk = arrival.run / "archive" / "people" / "0000-000000.parquet"
+    content = chunk.read_bytes()
+    chunk.write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])
+    try:
+        with pytest.raises(ChunkDamaged, match=r"0000-000000.parquet"):
+            proved(workers, arrival, tmp_path, "comprehensive")
+    finally:
+        chunk.write_bytes(content)
 
 
 def test_verification_cannot_change_the_target(arrival: Arrival) -> None:

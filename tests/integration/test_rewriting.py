@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from firelift.archive import RangeArchive, ranges, read_chunk, write_parquet
+from firelift.archive import RangeArchive, ranges, read_chunk, write_digest
 from firelift.evolution import evolve
 from firelift.files import write_whole
 from firelift.firestore.values import Document, Value, same_document
-from firelift.increment import gone_directory
+from firelift.increment import gone_directory, write_gone
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import values
 from firelift.paths import collection_of, ids_of
@@ -65,7 +65,7 @@ def run(arrival: Arrival, tmp_path: Path) -> Path:
     archive(tmp_path, arrival.plan.database, {**{path: {"n": "another", "total": 1.5} for path in CHANGED}, "users/new": {"n": 1}})
     gone = gone_directory(tmp_path, "users")
     gone.mkdir(parents=True)
-    write_parquet(pa.table({"id": [ids_of(path)[-1] for path in GONE]}), gone / "0.parquet")
+    write_gone(tmp_path, "users", "0", pa.table({"id": [ids_of(path)[-1] for path in GONE]}))
     return tmp_path
 
 
@@ -79,6 +79,7 @@ def archive(run: Path, database: str, found: dict[str, dict[str, Any]]) -> None:
     moments = [1] * len(made)
     target.write(0, list(found), moments, moments, [each.SerializeToString() for each in made], list(found)[-1], 0)
     write_whole(target.profile, json.dumps(profile_to_json(profiler.profile)))
+    write_digest(target.directory)
 
 
 def rewritten(
@@ -111,7 +112,7 @@ def rewritten(
 def found(run: Path, prefix: str = "") -> dict[str, Document]:
     """The documents in the archive behind those that the run found itself, of the chunks whose names begin so."""
     chunks = [(part, chunk) for part in ranges(run / "archive" / "users") for chunk in part.chunks() if part.number]
-    listed = [pair for part, chunk in chunks if chunk.name.startswith(prefix) for pair in read_chunk(part.path(chunk))]
+    listed = [pair for part, chunk in chunks if chunk.name.startswith(prefix) for pair in read_chunk(part.file(chunk))]
     assert len(dict(listed)) == len(listed)
     return {path: Document.FromString(data) for path, data in listed}
 

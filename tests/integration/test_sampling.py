@@ -43,7 +43,7 @@ class Drawn:
     def _below(directory: Path) -> Iterator[str]:
         for part in ranges(directory):
             for chunk in part.chunks():
-                yield from (path for path, _ in read_chunk(part.path(chunk)))
+                yield from (path for path, _ in read_chunk(part.file(chunk)))
 
     def of(self, collection: str) -> list[str]:
         return [path for path in self.paths if collection_of(path) == collection]

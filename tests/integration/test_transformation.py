@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from firelift.archive import RangeArchive
+from firelift.archive import ArchiveDamaged, ChunkDamaged, RangeArchive, write_digest
 from firelift.files import write_whole
 from firelift.firestore.values import Document
 from firelift.local.writer import values
@@ -49,18 +49,21 @@ def here(run: Run) -> World:
     return world(run)
 
 
-def archived(here: World, collection: str, documents: int) -> Extracted:
+def archived(here: World, collection: str, documents: int, name: str = "one") -> Extracted:
     """Documents in the archive, as extraction leaves them."""
     archive, profiler = RangeArchive(here.workspace.archive / collection, 0), Profiler(DATABASE)
     archive.directory.mkdir()
     paths = [f"{collection}/{number}" for number in range(documents)]
-    made = [Document(name=f"{DATABASE}/documents/{path}", fields=values({"name": path})) for path in paths]
+    made = [Document(name=f"{DATABASE}/documents/{path}", fields=values({"name": f"{name} {path}"})) for path in paths]
     for path, document in zip(paths, made, strict=True):
         profiler.see(collection_of(path), document)
     for number, (path, document) in enumerate(zip(paths, made, strict=True)):
         archive.write(number, [path], [1], [2], [document.SerializeToString()], path, 0)
     write_whole(archive.profile, json.dumps(profile_to_json(profiler.profile)))
-    return Extracted(collection=collection, documents=documents, passed=0, bytes=1, chunks=documents, ranges=1, reads=documents)
+    digest = write_digest(archive.directory)
+    return Extracted(
+        collection=collection, documents=documents, passed=0, bytes=1, chunks=documents, ranges=1, reads=documents, digest=digest
+    )
 
 
 def transformed(here: World, part: Extracted) -> Transformed:
@@ -85,7 +88,7 @@ def test_all_that_was_extracted_is_transformed(run: Run, here: World) -> None:
     assert done.transformedRecords == 3
 
 
-@pytest.mark.parametrize("lost", ["archive", "archive/users", "archive/users/0000.jsonl"])
+@pytest.mark.parametrize("lost", ["archive", "archive/users"])
 def test_an_archive_that_is_lost_is_not_an_empty_collection(run: Run, here: World, lost: str) -> None:
     extracted = [archived(here, "rooms", 2), archived(here, "users", 3)]
     planning.fn(run, extracted)
@@ -97,13 +100,56 @@ def test_an_archive_that_is_lost_is_not_an_empty_collection(run: Run, here: Worl
         transformation.fn(run, parts, extracted)
 
 
-def test_a_chunk_that_is_lost_is_missed(run: Run, here: World) -> None:
-    extracted = [archived(here, "users", 3)]
-    planning.fn(run, extracted)
-    listing = here.workspace.archive / "users" / "0000.jsonl"
+def shortened(listing: Path) -> None:
     listing.write_text("".join(listing.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(ArchiveIncomplete, match="collection: users, extracted: 3, transformed: 2"):
-        transformation.fn(run, [transformed(here, part) for part in extracted], extracted)
+
+
+def garbled(listing: Path) -> None:
+    listing.write_text(listing.read_text().replace('"documents"', '"docs"', 1))
+
+
+def swapped(listing: Path) -> None:
+    first, *rest = listing.read_text().splitlines(keepends=True)
+    listing.write_text("".join([*rest, first]))
+
+
+@pytest.mark.parametrize("change", [shortened, garbled, swapped, Path.unlink])
+def test_a_list_of_chunks_that_has_changed_is_found(run: Run, here: World, change: Callable[[Path], None]) -> None:
+    extracted = archived(here, "users", 3)
+    planning.fn(run, [extracted])
+    change(here.workspace.archive / "users" / "0000.jsonl")
+    with pytest.raises(ArchiveDamaged, match=r"archive/users.*Start a new run"):
+        transformed(here, extracted)
+
+
+def test_the_archive_of_another_run_is_found(run: Run, here: World) -> None:
+    """Whole in itself, with as many documents."""
+    mine = archived(here, "users", 3)
+    planning.fn(run, [mine])
+    shutil.rmtree(here.workspace.archive / "users")
+    archived(here, "users", 3, name="another")
+    with pytest.raises(ArchiveDamaged, match="collection: users"):
+        transformation.fn(run, [transformed(here, mine)], [mine])
+
+
+def changed(file: Path) -> None:
+    """One bit, in the middle, where Parquet itself sees nothing of it."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 1
+    file.write_bytes(content)
+
+
+def exchanged(file: Path) -> None:
+    shutil.copy(file.with_name("0000-000002.parquet"), file)
+
+
+@pytest.mark.parametrize("change", [changed, exchanged, Path.unlink])
+def test_a_chunk_that_has_changed_is_found_when_it_is_read(run: Run, here: World, change: Callable[[Path], None]) -> None:
+    extracted = archived(here, "users", 3)
+    planning.fn(run, [extracted])
+    change(here.workspace.archive / "users" / "0000-000001.parquet")
+    with pytest.raises(ChunkDamaged, match=r"archive/users/0000-000001.parquet.*--resume"):
+        transformed(here, extracted)
 
 
 def test_a_plan_by_which_chunks_were_transformed_stays(run: Run, here: World, database_url: str) -> None:

@@ -42,4 +42,4 @@ def test_a_line_that_was_cut_off_is_cut_away_and_nothing_else(tmp_path: Path) ->
     assert archive.chunks() == [first, second]
     third = written(archive, 2)
     assert archive.chunks() == [first, second, third]
-    assert [list(read_chunk(archive.path(chunk))) for chunk in archive.chunks()] == [[(f"users/{n}", b"content")] for n in range(3)]
+    assert [list(read_chunk(archive.file(chunk))) for chunk in archive.chunks()] == [[(f"users/{n}", b"content")] for n in range(3)]
