@@ -110,6 +110,30 @@ def test_lost_receipts_cost_time_but_no_read(phase: str, loading: Place, ground:
         goes_on(place, front, undisturbed)
 
 
+def damage(file: Path) -> None:
+    content = file.read_bytes()
+    file.write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])
+
+
+def test_what_was_damaged_meanwhile_is_found_and_made_again(loading: Place, ground: Ground, undisturbed: Undisturbed) -> None:
+    """Rows of the archive's documents; the archive itself of Firestore's, once that was said."""
+    with ground.copy(loading) as copied:
+        place = copied.with_(**VERIFIED)
+        chunk = min((place.run / "archive" / "cities").glob("*.parquet"))
+        rows = min((place.run / "tables" / "users").glob("*.parquet"))
+        damage(chunk)
+        damage(rows)
+        said = place.migrate("--resume")
+        assert said.code == 1, said.err
+        assert str(chunk) in said.error
+        assert "--resume" in said.error
+        said = place.migrate("--resume")
+        assert said.code == 0, said.err
+        warnings = [warning["message"] for warning in place.status()["warnings"]]
+        assert [file.name for file in (chunk, rows) if not any(str(file) in told and "again" in told for told in warnings)] == []
+        assert differences(place.content(), undisturbed.content) == []
+
+
 DIFFERING = {
     "--naming": "preserve",
     "--collections": "users",
