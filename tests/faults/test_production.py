@@ -58,7 +58,7 @@ def extract(
     with Workers(2) as pool:
         done = extract_collection(pool, source, told, archive, snapshot.read_time, selection or Selection(), 200, 300, lambda *_: None)
     parts = ranges(archive / file_name(root))
-    return done, [path for part in parts for chunk in part.chunks() for path, _ in read_chunk(part.path(chunk))]
+    return done, [path for part in parts for chunk in part.chunks() for path, _ in read_chunk(part.file(chunk))]
 
 
 def outside(parent: str, cursors: list[str]) -> list[str]:
