@@ -101,7 +101,8 @@ class Completeness(Receipt):
 
     @classmethod
     def of(cls, extracted: Iterable[Extracted]) -> Completeness:
-        read = [part for part in extracted if part.ranges]
+        # Where only a field has told what changed, not all was read.
+        read = [part for part in extracted if part.ranges and all(change.scanned for change in part.changes)]
         return cls(
             counted=sum(part.counted or 0 for part in read),
             scanned=sum(part.scanned or 0 for part in read),

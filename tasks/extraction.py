@@ -105,7 +105,8 @@ def extraction(run: Run, extracted: list[Extracted]) -> PhaseReceipt:
     done = PhaseReceipt(totalRecords=sum(part.documents for part in extracted), collections=len(extracted))
     status.note(reads=sum(part.reads for part in extracted), documentsPassedOver=sum(part.passed for part in extracted))
     if not here.is_test:
-        status.note(completeness=Completeness.of(extracted).model_dump())
+        complete = Completeness.of(extracted)
+        status.note(completeness=complete.model_dump() | {"said": complete.said})
     if here.is_increment:
         status.note(keysCompared=sum(change.documents for part in extracted for change in part.changes if change.scanned))
         if here.settings.schema_changes == "freeze" and (passed := sum(part.passed for part in extracted)):

@@ -22,8 +22,8 @@ from firelift.workers import Workers
 Key = tuple[str, int]
 """A document's path, and its update time in microseconds since 1970."""
 UNCOUNTED: Final = (
-    "Firestore does not count the documents of {number} of {of} root collections ({why}): that none of them is missing is proven by a "
-    "second scan of the keys at the same read time, for which Firestore bills each document once more."
+    "Firestore does not count the documents of {number} of {of} root collections ({why}). To show that none is missing, a full or "
+    "incremental run scans their keys a second time at the same read time, for which Firestore bills each document once more."
 )
 
 

@@ -23,7 +23,7 @@ from firelift.phases.completeness import Seen, prove_digests
 from firelift.phases.difference import cut_at_documents
 from firelift.phases.pre_validation import survey
 from firelift.plan import DELETED_AT
-from firelift.receipts import RootFound
+from firelift.receipts import Completeness, RootFound
 from firelift.workers import Workers
 from tests.faults.breaking import breaking
 from tests.faults.gateway import gateway
@@ -235,6 +235,7 @@ def test_a_field_tells_what_has_changed(there: There, run: Path) -> None:
     write(there.source, {"users/007": {"at": later}, "users/ä/orders/x": {"at": later}, "teams/1/orders/1": {"at": later}})
     found = find(there, run, since=Since("at", there.moment))
     assert found.extracted.scan_reason == ""
+    assert Completeness.of([found.extracted]).said == ""
     assert set(found.documents) == {"users/007", "users/ä/orders/x"} | {f"users/new-{n:03}" for n in range(A_REQUEST + 20)}
     assert found.counts() == {USERS: (A_REQUEST + 21, A_REQUEST + 20, 1, 0), ORDERS: (1, 0, 1, 0), ITEMS: (0, 0, 0, 0)}
     assert not any(change.scanned for change in found.extracted.changes)
