@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from expectations import judge, warm
+from firelift.counting import counted
 from firelift.errors import FireliftError
 from firelift.firestore.channel import Source, open_firestore
 from firelift.phases.published import Documents, PublishedRun, archived, published_run, read_again
@@ -52,7 +53,7 @@ class Counting:
                 total += documents
                 if time.monotonic() - self._said >= SECONDS:
                     self._said = time.monotonic()
-                    self._say(f"{total:,} documents {what}")
+                    self._say(f"{counted(total, 'document')} {what}")
 
         return count
 
@@ -67,7 +68,7 @@ def verify_published(settings: Settings, against: Against, seed: str | None, say
     published = published_run(url, settings.migration_id, settings.target_schema)
     threading.Thread(target=warm, name="firelift-warm", daemon=True).start()
     workspace = Workspace(settings.working_dir.absolute(), published.migration_id)
-    say(f"{published.migration_id}: {len(published.tables)} tables as of {published.read_time}, against {against}")
+    say(f"{published.migration_id}: {counted(len(published.tables), 'table')} as of {published.read_time}, against {against}")
     counting = Counting(say)
     with Workers(settings.max_workers) as workers, _documents(settings, against, workers, workspace, published, counting) as documents:
         results = _directory(workspace)

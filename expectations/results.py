@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 from expectations.court import MOST_PLACES, PLACE, Judged
+from firelift.counting import counted
 from firelift.receipts import FailedExpectation, Receipt, Verified
 from firelift.run.redact import redact
 from firelift.verification.proof import Level, Proof
@@ -147,7 +148,7 @@ def _expected(config: Any) -> str:
     asked = config.kwargs
     match config.type:
         case "expect_table_row_count_to_equal":
-            return f"{asked['value']} rows"
+            return counted(asked["value"], "row")
         case "expect_table_columns_to_match_set":
             return _short("columns " + ", ".join(asked["column_set"]))
         case "expect_column_pair_values_to_be_equal":
@@ -163,14 +164,14 @@ def _expected(config: Any) -> str:
 def _observed(config: Any, found: Any, success: bool) -> str:
     match config.type:
         case "expect_table_row_count_to_equal":
-            return f"{found['observed_value']} rows"
+            return counted(found["observed_value"], "row")
         case "expect_table_columns_to_match_set":
             missing = found.get("details", {}).get("mismatched", {}).get("missing", [])
             return _short("missing: " + ", ".join(missing)) if missing else "all there"
         case "unexpected_rows_expectation":
             return _rows(found)
         case "expect_column_values_to_not_be_null":
-            return f"{found['unexpected_count']} rows"
+            return counted(found["unexpected_count"], "row")
         case _:
             asked = found["element_count"]
             return f"all {asked} so" if success else f"{found['unexpected_count']} of {asked} not so"
@@ -179,7 +180,7 @@ def _observed(config: Any, found: Any, success: bool) -> str:
 def _rows(found: Any) -> str:
     rows = found.get("details", {}).get("unexpected_rows", [])
     examples = sorted("/".join(str(part) for part in row.values()) for row in rows)[:5]
-    return _short(f"{found['observed_value']} rows" + (f", such as {'; '.join(examples)}" if examples else ""))
+    return _short(counted(found["observed_value"], "row") + (f", such as {'; '.join(examples)}" if examples else ""))
 
 
 def _total(judged: Judged, found: Any) -> int:
@@ -241,7 +242,7 @@ def _uncounted(proof: Proof) -> Iterator[str]:
     for each in proof.relations:
         if each.expected is None and each.orphans:
             place = f"{each.table}, {', '.join(each.columns)}"
-            yield f"{place}: {each.orphans} rows lead to no row of {each.references}; nobody counted them before."
+            yield f"{place}: {counted(each.orphans, 'row')} without its row of {each.references}; nobody counted them before."
 
 
 def _warned(entry: Entry) -> Iterator[str]:

@@ -17,7 +17,7 @@ import click
 from rich.console import Console
 
 from firelift import __version__
-from firelift.cli_options import OneLineCommand, given, settings_options
+from firelift.cli_options import OneLineCommand, given, settings_options, without_secrets
 from firelift.cli_plan import plan_text
 from firelift.cli_run import run_migration, run_verification
 from firelift.cli_undo import cleanup_text, rollback_text, stop_text
@@ -26,7 +26,7 @@ from firelift.errors import FireliftError
 from firelift.run.display import follow, screen_for, status_lines
 from firelift.run.redact import RedactedStream
 from firelift.run.workspace import SUMMARY, Workspace
-from firelift.settings import RETENTION, Settings, Target, Whereabouts, unknown_variables
+from firelift.settings import RETENTION, Settings, Target, Whereabouts, given_secrets, unknown_variables
 from firelift.workflow_path import workflow_directory
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class Session:
 
     verbose: bool = False
     secrets: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
 
     def load(self, options: dict[str, Any]) -> Settings:
         self.verbose = bool(options.get("verbose"))
@@ -84,10 +85,11 @@ def _leave(codes: Sequence[int]) -> None:
 
 def call(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    session = Session()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    session = Session(words=words, secrets=list(given_secrets(os.environ, words)))
     with _secrets_masked(session):
         try:
-            code = firelift.main(args=list(sys.argv[1:] if arguments is None else arguments), obj=session, standalone_mode=False)
+            code = firelift.main(args=words, obj=session, standalone_mode=False)
             sys.stdout.flush()
             return code if isinstance(code, int) else DONE
         except BrokenPipeError:
@@ -319,7 +321,7 @@ def _failed(error: BaseException, session: Session) -> int:
         print(error.format_message(), file=sys.stderr)
         return USAGE
     if isinstance(error, click.ClickException):
-        _say(f"error: {error.format_message()} {_see_help(error)}")
+        _say(f"error: {without_secrets(error, session.words)} {_see_help(error)}")
         return USAGE
     if session.verbose:
         traceback.print_exception(error)

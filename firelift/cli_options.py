@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -10,7 +11,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
-from firelift.settings import PREFIX, Settings, environment_names, option_name
+from firelift.looks import may_be_shown
+from firelift.run.redact import MASK
+from firelift.settings import NEVER_SHOWN, PREFIX, Settings, environment_names, off_name, option_name
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -52,6 +55,25 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if context.get_parameter_source(name) == on_line}
 
 
+def without_secrets(error: click.ClickException, words: Sequence[str]) -> str:
+    """What click says of a slip, without those of the words on the command line that are no names and may be a piece of a secret."""
+    text = error.format_message()
+    hidden = {part for word in _hidden(words) for part in (word, word.partition("=")[2])}
+    for word in sorted(filter(None, hidden), key=len, reverse=True):
+        text = text.replace(word, MASK)
+    return text
+
+
+def _hidden(words: Sequence[str]) -> Iterator[str]:
+    """Behind an option that takes a secret everything: an unquoted space cuts a password in two."""
+    secret_options = {option_name(name) for name in NEVER_SHOWN}
+    behind_secret = False
+    for word in words:
+        if not re.fullmatch(r"--?[a-z][a-z-]{0,40}" if behind_secret else r"-{0,2}[A-Za-z0-9._-]{1,40}", word) or not may_be_shown(word):
+            yield word
+        behind_secret = behind_secret or word.partition("=")[0] in secret_options
+
+
 def markdown_table() -> str:
     """Every setting as a table for the README."""
     rows = ["| Option | Environment | Default | What |", "|---|---|---|---|"]
@@ -65,7 +87,9 @@ def markdown_table() -> str:
 def default_text(name: str, field: FieldInfo) -> str:
     if name == "max_workers":
         return "processors, at most 8"
-    if isinstance(field.default, bool) or field.default in (None, (), {}):
+    if field.default is True:
+        return "true"
+    if field.default is False or field.default in (None, (), {}):
         return ""
     return str(field.default)
 
@@ -73,12 +97,16 @@ def default_text(name: str, field: FieldInfo) -> str:
 def _option(name: str, field: FieldInfo, meaning: str | None) -> Callable[[Command], Command]:
     text = meaning or _help(name, field)
     if field.annotation is bool:
-        return click.option(option_name(name), name, is_flag=True, flag_value=not field.default, default=None, help=text)
+        return click.option("/".join(_forms(name)), name, is_flag=True, default=None, help=text)
     return click.option(option_name(name), name, type=str, metavar=_metavar(name, field), help=text)
 
 
 def _spelled(name: str, field: FieldInfo) -> str:
-    return option_name(name) if field.annotation is bool else f"{option_name(name)} {_metavar(name, field)}"
+    return " / ".join(_forms(name)) if field.annotation is bool else f"{option_name(name)} {_metavar(name, field)}"
+
+
+def _forms(name: str) -> list[str]:
+    return [form for form in (option_name(name), off_name(name)) if form is not None]
 
 
 def _help(name: str, field: FieldInfo) -> str:

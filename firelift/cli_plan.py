@@ -35,7 +35,7 @@ def _planned(report: Mapping[str, Any]) -> str:
 
 
 def _table(table: TablePlan, plan: Plan, schema: str, foreign_keys: str, counts: Mapping[str, Any]) -> str:
-    figures = f"{count(counts.get('documents'))} documents, {count(counts.get('rejected'))} rejects expected"
+    figures = f"{counted(counts.get('documents'), 'document')}, {counted(counts.get('rejected'), 'reject')} expected"
     lines = [f"{plain(table.collection)} -> {plain(schema)}.{plain(table.table)} ({figures})"]
     lines += _aligned([("column", "type", "field", "holds", "NULL means", "notes"), *_rows(table)])
     lines.append(f"  primary key ({', '.join(map(plain, table.keys))})")
@@ -89,7 +89,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def _ending(report: Mapping[str, Any], plan: Plan) -> str:
     documents = sum(table["documents"] for table in report["tables"])
     rejected = sum(table["rejected"] for table in report["tables"])
-    totals = f"{count(len(plan.tables))} tables, {count(documents)} documents, {count(rejected)} rejects expected"
+    totals = f"{counted(len(plan.tables), 'table')}, {counted(documents, 'document')}, {counted(rejected, 'reject')} expected"
     return f"{_sampled(report)}{totals}. {_UNWRITTEN}\n"
 
 

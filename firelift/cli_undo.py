@@ -39,7 +39,8 @@ def cleanup_text(expired: Sequence[ExpiredBackup], dropped: Sequence[str]) -> st
     if not expired:
         return "No backup is old enough to drop.\n"
     lines = [
-        f"{backup.migration_id}: {len(backup.tables)} tables, {backup.bytes:,} bytes, {backup.age.days} days old"
+        f"{backup.migration_id}: {counted(len(backup.tables), 'table')}, {counted(backup.bytes, 'byte')}, "
+        f"{counted(backup.age.days, 'day')} old"
         f"{', dropped' if backup.migration_id in dropped else ''}"
         for backup in expired
     ]
@@ -53,4 +54,4 @@ def _restored(table: Restored) -> str:
         return "removed, as the run had made it"
     if table.action == "merged":
         return f"what the run had changed is as before ({counted(table.rows or 0, 'row')} it had touched are back, digest equal)"
-    return f"has its {table.rows} rows of before, digest equal"
+    return f"has its {counted(table.rows or 0, 'row')} of before, digest equal"

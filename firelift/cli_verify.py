@@ -17,8 +17,8 @@ def verified_text(done: Verified) -> str:
     verdict = "All expectations are met." if done.passed else "The target does NOT say what Firestore said."
     lines = [
         verdict,
-        f"{done.level}, against {AGAINST[done.against]}: {len(done.tables):,} tables, "
-        f"{compared}{again}, {done.expectations:,} expectations.",
+        f"{done.level}, against {AGAINST[done.against]}: {counted(len(done.tables), 'table')}, "
+        f"{compared}{again}, {counted(done.expectations, 'expectation')}.",
         *_differences(done),
         *_failed(done),
         *(f"warning: {warning}" for warning in done.warnings),
@@ -45,7 +45,7 @@ def _failed(done: Verified) -> list[str]:
         f"expected {failed.expected}, observed {failed.observed}"
         for failed in done.failed[:MOST]
     ]
-    return [f"{done.failed_total:,} expectations are not met:", *listed, *_more(done.failed_total, "verification.json")]
+    return [f"{counted(done.failed_total, 'expectation')} not met:", *listed, *_more(done.failed_total, "verification.json")]
 
 
 def _more(total: int, file: str) -> list[str]:

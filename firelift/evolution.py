@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Final
 
+from firelift.counting import counted
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.increment import SchemaChanges, SchemaStep
 from firelift.naming import Names
@@ -303,7 +304,7 @@ def _new_columns(
 def _warnings(plan: TablePlan, cramped: Sequence[str], without: int, overflowed: bool) -> Iterator[str]:
     if cramped:
         yield (
-            f"{plan.table}: no row has room for {len(cramped)} columns as wide as new values need ({', '.join(cramped[:5])}"
+            f"{plan.table}: no row has room for {counted(len(cramped), 'column')} as wide as new values need ({', '.join(cramped[:5])}"
             f"{', …' if len(cramped) > 5 else ''}); those values are in firestore_residue until a full run plans anew"
         )
     if plan.extra is None and (without or overflowed):

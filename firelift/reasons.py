@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from firelift.counting import counted
 from firelift.naming import CONVERSIONS, IMPOSSIBLE, MOST_BYTES, OURS
 from firelift.plan import EXTRA, Column, Plan, TablePlan
 from firelift.planning import MOST_COLUMNS, Rules
@@ -99,7 +100,7 @@ def _references(column: Column, place: Place) -> str:
         return f"every value is a reference to {column.link.collection}: its id, so that it can be joined"
     targets = [target for target in place.targets or {} if target]
     if len(place.targets or {}) > 1:
-        return f"references to {len(place.targets or {})} collections: the path"
+        return f"references to {counted(len(place.targets or {}), 'collection')}: the path"
     return f"references to {targets[0]}, which is not migrated: the path" if targets else "references to another database: the whole name"
 
 

@@ -25,7 +25,7 @@ class RootFound(Receipt):
 class Validated(Receipt):
     """Everything needed is there: the snapshot that will be read and what is in it."""
 
-    connections_valid: bool = True
+    connectionsValid: bool = True  # noqa: N815 - the original orchestrator's checkpoint calls it so
     read_time: str
     roots: tuple[RootFound, ...]
     documents: int | None

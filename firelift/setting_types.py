@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, JsonValue, SecretStr, ValidationInfo
 from pydantic_settings import NoDecode
 
+from firelift.looks import secret_look
+
 _ESCAPE = "cannot be taken apart: write special characters of the password as %XX (@ is %40, / is %2F, : is %3A, # is %23, ? is %3F)"
 
 
@@ -31,28 +33,30 @@ def _listed(value: object) -> object:
 def _collection_globs(globs: tuple[str, ...]) -> tuple[str, ...]:
     for glob in globs:
         if not all(glob.split("/")):
-            raise ValueError(f"{glob!r} is not a collection path such as `users` or `users/*/orders`")
+            raise ValueError("is not a collection path such as `users` or `users/*/orders`")
     return globs
 
 
 def _plain_file(path: Path | None, info: ValidationInfo) -> Path | None:
     if path is None:
         return None
-    if str(path).lstrip().startswith("{"):
+    if str(path).lstrip("'\" \n\t").startswith(("{", "-----BEGIN")) or secret_look(str(path)) is not None:
         raise ValueError("must be the path of a file, not what stands in it")
     path = path.expanduser()
     # Google's clients ignore the key file where an emulator is named: a left-over variable must not stop a test.
     if info.field_name == "firebase_service_account" and info.data.get("firestore_emulator_host"):
         return path
     if not path.is_file():
-        raise ValueError(f"there is no file {str(path)!r}")
+        raise ValueError("there is no file of this name")
     if not os.access(path, os.R_OK):
-        raise ValueError(f"the file {str(path)!r} may not be read")
+        raise ValueError("the file may not be read")
     return path
 
 
 def _postgres_url(value: SecretStr) -> SecretStr:
     url = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", value.get_secret_value().strip())
+    if url.startswith(("http://", "https://")):
+        raise ValueError("must look like postgresql://user@host:5432/database: an https:// address of a project goes to SUPABASE_URL")
     if not url.startswith("postgresql://"):
         raise ValueError("must look like postgresql://user@host:5432/database, with the password after the user")
     try:
@@ -99,7 +103,7 @@ def _schema_name(value: str) -> str:
     if not value or "\0" in value or len(value.encode()) > 63:
         raise ValueError("must be a schema name of 1 to 63 bytes")
     if value.startswith(("pg_", "firelift")) or value == "information_schema":
-        raise ValueError(f"{value!r} belongs to PostgreSQL or to Firelift itself")
+        raise ValueError("belongs to PostgreSQL or to Firelift itself")
     return value
 
 
@@ -152,7 +156,7 @@ def _named_values(value: object) -> object:
     parts = [part.partition("=") for part in value.split(",") if part.strip()]
     for name, equals, _ in parts:
         if not name.strip() or not equals:
-            raise ValueError(f"{name!r} is not NAME=VALUE")
+            raise ValueError("one of the parts between commas is not NAME=VALUE")
     return {name.strip(): content.strip() for name, _, content in parts}
 
 

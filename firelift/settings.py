@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from firelift.errors import ConfigurationError
+from firelift.looks import Look, may_be_shown, secret_look
 from firelift.setting_types import (
     AppConfigValues,
     DatabaseUrl,
@@ -35,6 +38,8 @@ PREFIX = "MIGRATION_"
 # How long `firelift cleanup` leaves what a rollback needs; no setting of a migration.
 RETENTION = "MIGRATION_BACKUP_RETENTION"
 SECRETS = ("database_url", "supabase_key")
+# What is given for one of these is never quoted: it is a secret, or one that was put into the wrong place.
+NEVER_SHOWN = (*SECRETS, "supabase_url", "firebase_service_account", "app_config_values")
 
 
 class InvalidSetting(ConfigurationError):
@@ -69,9 +74,13 @@ def environment_names(name: str) -> list[str]:
 
 
 def option_name(name: str) -> str:
-    """How the setting is spelled on the command line."""
-    prefix = "--no-" if Settings.model_fields[name].default is True else "--"
-    return prefix + name.replace("_", "-")
+    """How the setting is spelled on the command line; one that is on unless switched off has a `--no-` form besides."""
+    return "--" + name.replace("_", "-")
+
+
+def off_name(name: str) -> str | None:
+    """The option that switches a setting off which is on by default."""
+    return "--no-" + name.replace("_", "-") if Settings.model_fields[name].default is True else None
 
 
 def _setting(default: Any, description: str, *other_names: str, own: str, **bounds: Any) -> Any:
@@ -169,7 +178,7 @@ class Settings(BaseSettings):
     collections: Globs = _setting((), "Only these collections, as in users or users/*/orders, with all beneath them", own="COLLECTIONS")
     exclude_collections: Globs = _setting((), "Not these collections, nor what is beneath them", own="EXCLUDE_COLLECTIONS")
     target_schema: SchemaName = _setting("public", "Schema of the target tables", own="TARGET_SCHEMA")
-    mapping: ExistingFile = _setting(None, "File with names and types of your own for tables and columns", own="MAPPING")
+    mapping: ExistingFile = _setting(None, "JSON file with names of your own for tables and columns", own="MAPPING")
     naming: Literal["snake_case", "preserve"] = _setting("snake_case", "How names of fields become names of columns", own="NAMING")
     foreign_keys: Literal["report", "strict", "off"] = _setting(
         "report", "References as foreign keys: where whole, all or fail, none", own="FOREIGN_KEYS"
@@ -206,8 +215,8 @@ class Settings(BaseSettings):
     resume: bool = _setting(False, "Go on with the last run, or the one named, where it stood", own="RESUME")
     checkpoint_file: ExistingFile = _setting(None, "Resume the run of this migration-checkpoint.json", own="CHECKPOINT_FILE")
     skip_phases: Phases = _setting((), "Leave these phases out, using what an earlier attempt of this run has of them", own="SKIP_PHASES")
-    auto_rollback: bool = _setting(True, "Leave in the target what a failed import or verification made", own="AUTO_ROLLBACK")
-    auto_verification: bool = _setting(True, "Do not verify before the tables become visible", own="AUTO_VERIFICATION")
+    auto_rollback: bool = _setting(True, "Take out of the target what a failed import or verification made", own="AUTO_ROLLBACK")
+    auto_verification: bool = _setting(True, "Verify before the tables become visible", own="AUTO_VERIFICATION")
     verification_level: Literal["basic", "standard", "comprehensive"] = _setting(
         "standard", "How much is compared: 10 or 100 documents a table, or all", own="VERIFICATION_LEVEL"
     )
@@ -217,8 +226,8 @@ class Settings(BaseSettings):
     max_count_ms: float = _setting(
         10_000.0, "Milliseconds above which counting a table is a warning", own="MAX_COUNT_MS", gt=0, allow_inf_nan=False
     )
-    keep_archive: bool = _setting(True, "Drop the archive once everything is published", own="KEEP_ARCHIVE")
-    keep_tables: bool = _setting(True, "Drop the Parquet tables once everything is published", own="KEEP_TABLES")
+    keep_archive: bool = _setting(True, "Keep the archive once everything is published", own="KEEP_ARCHIVE")
+    keep_tables: bool = _setting(True, "Keep the Parquet tables once everything is published", own="KEEP_TABLES")
     app_config: ExistingFile = _setting(None, "The app's dotenv or JSON file to update once everything is published", own="APP_CONFIG")
     app_config_values: AppConfigValues = _setting({}, "What to put there: NAME=VALUE[,..] or a JSON object", own="APP_CONFIG_VALUES")
     dry_run: bool = _setting(False, "Read and plan, write nothing to the target", own="DRY_RUN")
@@ -274,6 +283,21 @@ class Settings(BaseSettings):
 PUBLIC_FIELDS: tuple[str, ...] = tuple(name for name in Settings.model_fields if name not in SECRETS)
 
 
+def given_secrets(environment: Mapping[str, str], arguments: Sequence[str]) -> tuple[str, ...]:
+    """Every text around this process that is a secret or looks like one, whether or not a setting would take it."""
+    named = [environment.get(variable, "") for name in SECRETS for variable in environment_names(name)]
+    misplaced = [environment.get(variable, "") for name in PUBLIC_FIELDS for variable in environment_names(name)]
+    typed = [part for word in arguments for part in (word, word.partition("=")[2])]
+    found = [*named, *(text for text in (*misplaced, *typed) if secret_look(text) is not None)]
+    return tuple(piece for text in found if text for piece in (text, *_raw_password(text)))
+
+
+def _raw_password(url: str) -> Iterable[str]:
+    """The password of an address as a person means it: up to the last @, whatever stands in it."""
+    found = re.search(r"://[^:/]*:(.+)@", url, re.DOTALL)
+    return (found[1],) if found else ()
+
+
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Variables that look like settings and are none: a slip of the pen that would otherwise go unseen."""
     known = {alias for name in Settings.model_fields for alias in environment_names(name)} | {RETENTION}
@@ -313,14 +337,28 @@ def _loaded(model: type[Model], options: Mapping[str, object]) -> Model:
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
         if name not in model.model_fields:
-            raise UnknownSetting(setting=name)
+            raise UnknownSetting(setting=_named(name))
     by_alias: dict[str, Any] = {_first_name(model, name): value for name, value in given.items()}
     try:
-        return model(**by_alias)
+        loaded = model(**by_alias)
     except ValidationError as error:
         raise _invalid(error.errors(include_url=False)[0], given) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableEnvFile(reason=type(error).__name__) from None
+    _refuse_secrets_in_public(loaded, given)
+    return loaded
+
+
+def _refuse_secrets_in_public(loaded: BaseSettings, options: Mapping[str, object]) -> None:
+    """Every setting but SECRETS is shown in reports and in Prefect: what looks like a secret there is in the wrong place."""
+    for name in type(loaded).model_fields:
+        # Values for the app are looked at when they are filled in: a publishable token is right there.
+        if name in SECRETS or name == "app_config_values":
+            continue
+        value = getattr(loaded, name)
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str | Path) and (look := secret_look(str(text))) is not None:
+                raise InvalidSetting(**_misplaced(name, options, "cannot be used", look))
 
 
 def _first_name(model: type[BaseSettings], name: str) -> str:
@@ -330,15 +368,38 @@ def _first_name(model: type[BaseSettings], name: str) -> str:
 
 
 def _invalid(problem: ErrorDetails, options: Mapping[str, object]) -> InvalidSetting:
-    """One line of what pydantic found, without the value where that is a secret."""
+    """One line of what pydantic found; the value only where it can be no secret, else what it looks like and where it belongs."""
     alias = str(problem["loc"][0])
     name = next((field for field in Settings.model_fields if alias in (field, *environment_names(field))), alias)
     text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    facts: dict[str, object] = {"setting": _source(name, options), "problem": text}
     value = problem.get("input")
-    if name not in SECRETS and isinstance(value, str | int | float) and len(str(value)) <= 100:
-        facts["value"] = value
+    look = secret_look(str(value)) if isinstance(value, str | Path) else None
+    if look is not None and not (name == "database_url" and look.what == "a database URL"):
+        return InvalidSetting(**_misplaced(name, options, text, look))
+    facts: dict[str, object] = {"setting": _source(name, options), "problem": text}
+    if isinstance(value, str | int | float | Path) and _may_be_shown(name, str(value)):
+        facts["value"] = str(value) if isinstance(value, Path) else value
     return InvalidSetting(**facts)
+
+
+def _may_be_shown(name: str, value: str) -> bool:
+    # What ends like the name of a key file is one: no key and no password comes to that by itself.
+    named = name == "firebase_service_account" and value.endswith(".json") and "@" not in value
+    return may_be_shown(value) and (named or name not in NEVER_SHOWN)
+
+
+def _misplaced(name: str, options: Mapping[str, object], problem: str, look: Look) -> dict[str, object]:
+    field = Settings.model_fields.get(name)
+    wanted = "a path" if field is not None and Path in (field.annotation, *get_args(field.annotation)) else _WANTED.get(name)
+    told = f"{problem}: it looks like {look.what}" + (f", not {wanted}" if wanted else "")
+    return {"setting": _source(name, options), "problem": told, "instead": look.belongs}
+
+
+_WANTED = {"supabase_url": "the project's https:// address", "database_url": "a database URL", "firestore_emulator_host": "HOST:PORT"}
+
+
+def _named(name: str) -> str:
+    return name if may_be_shown(name) else "one that is not shown"
 
 
 def _source(name: str, options: Mapping[str, object]) -> str:
@@ -346,4 +407,9 @@ def _source(name: str, options: Mapping[str, object]) -> str:
         return option_name(name) if name in Settings.model_fields else name
     upper = {variable.upper() for variable in os.environ}
     variable = next((alias for alias in environment_names(name) if alias in upper), None)
-    return variable or f"{environment_names(name)[0]} in .env"
+    return variable or f"{_in_env_file(name)} in .env"
+
+
+def _in_env_file(name: str) -> str:
+    there = {variable.upper() for variable in dotenv_values(".env")}
+    return next((alias for alias in environment_names(name) if alias in there), environment_names(name)[0])

@@ -9,6 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from expectations.published import verify_published
+from firelift.counting import counted
 from firelift.phases.verification import TargetDiffers
 from firelift.receipts import Verified
 from firelift.settings import Settings
@@ -24,7 +25,8 @@ def verify_target(options: dict[str, Any], against: Against, seed: str | None) -
     logger = get_run_logger()
     done = verify_published(Settings.load(**options), against, seed, logger.info)
     # Without a value: logs of the server are read by more people than the tables are.
-    logger.info(f"{done.level}: {done.compared:,} documents compared, {done.expectations:,} expectations, results in {done.results}")
+    compared = f"{counted(done.compared, 'document')} compared, {counted(done.expectations, 'expectation')}"
+    logger.info(f"{done.level}: {compared}, results in {done.results}")
     for warning in done.warnings:
         logger.warning(warning)
     if not done.passed:

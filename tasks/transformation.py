@@ -7,6 +7,7 @@ from functools import partial
 
 from prefect import task
 
+from firelift.counting import counted
 from firelift.deletions import WOULD_STOP, too_many
 from firelift.increment import Increment
 from firelift.phases.deletions import losses_of, rows_from_elsewhere
@@ -82,9 +83,9 @@ def planned_increment(here: World, extracted: Sequence[Extracted], profile: Prof
     here.status.note(**{name: sum(getattr(table, name) for table in planned.increment.tables) for name in ("new", "changed", "gone")})
     for table in planned.increment.tables:
         if table.scanned and table.gone and not table.keys:
-            what = {"propagate": "are deleted", "mark": "are marked as deleted", "ignore": "are left as they are"}[settings.deletes]
+            what = {"propagate": "to be deleted", "mark": "to be marked as deleted", "ignore": "left as before"}[settings.deletes]
             here.status.warn(
-                f"{table.collection}: Firestore has no document of it any more; the {table.gone} rows {what}", "transformation"
+                f"{table.collection}: Firestore has no document of it any more; {counted(table.gone, 'row')} {what}", "transformation"
             )
     for step in (step for table in planned.increment.tables for step in table.steps):
         here.status.warn(f"the schema changes: {step}", "transformation")

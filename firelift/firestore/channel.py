@@ -171,8 +171,8 @@ def _credentials(source: Source) -> Any:
         if source.service_account:
             # What is wrong with a key itself is said in words of ours: a library could quote it.
             reason = str(error.args[0]) if isinstance(error, GoogleAuthError) else "its private key cannot be read"
-            raise errors.KeyFileInvalid(file=source.service_account, reason=reason.rstrip(".")) from error
-        raise errors.NoCredentials() from error
+            raise errors.KeyFileInvalid(file=source.service_account, reason=reason.rstrip(".")) from None
+        raise errors.NoCredentials() from None
 
 
 def _refresh(credentials: Any, source: Source) -> None:
@@ -193,8 +193,9 @@ def _key_file(path: str) -> dict[str, Any]:
         content = json.loads(Path(path).read_text())
     except OSError as error:
         raise errors.KeyFileUnreadable(file=path, reason=error.strerror) from error
-    except ValueError as error:
-        raise errors.KeyFileInvalid(file=path, reason="it is not JSON") from error
+    except (ValueError, RecursionError):
+        # From nothing: the parser's error holds the whole text.
+        raise errors.KeyFileInvalid(file=path, reason="it is not JSON") from None
     if not isinstance(content, dict) or "type" not in content:
         raise errors.KeyFileInvalid(file=path, reason="it has no `type`")
     return content

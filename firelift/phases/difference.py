@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import pyarrow as pa
 
 from firelift.archive import RangeArchive, file_name, write_digest
+from firelift.counting import counted
 from firelift.errors import FireliftError
 from firelift.files import storage_errors, write_whole
 from firelift.firestore.batch import A_REQUEST, get_serialized
@@ -414,7 +415,10 @@ def _said(refused: QueryRefused) -> str:
 def _why_not_all(documents: int, rows: int, new: int) -> str:
     if documents == rows + new:
         return ""
-    return f"Firestore has {documents} documents, while the tables have {rows} rows and {new} documents were found to be new"
+    return (
+        f"Firestore has {counted(documents, 'document')}, while the tables have {counted(rows, 'row')} "
+        f"and {counted(new, 'document')} turned out to be new"
+    )
 
 
 class _Look:

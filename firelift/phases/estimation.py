@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from firelift.archive import file_name
+from firelift.counting import counted
 from firelift.estimate import CollectionSeen, Estimate, Pace, estimate
 from firelift.facts import rows_directory
 from firelift.phases.sampling import CollectionSampled, Sampled
@@ -101,4 +102,4 @@ def warnings_of(each: CollectionSampled) -> Iterator[str]:
     """What a reader of the sample's tables must know of a collection."""
     if each.left_out:
         told = "more than a sample may have, so rows that refer to them lead nowhere here"
-        yield f"{each.collection}: {each.left_out} documents that others need are not in the sample, {told}"
+        yield f"{each.collection}: {counted(each.left_out, 'document')} that others need left out of the sample, {told}"

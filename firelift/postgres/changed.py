@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from psycopg import sql
 
+from firelift.counting import counted
 from firelift.plan import Frozen
 from firelift.postgres.backups import KeptTable
 from firelift.postgres.connect import Connection
@@ -32,7 +33,7 @@ class ChangedTable(Frozen):
     columns_gone: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        said = [f"{self.table}: {self.rows_then} rows published, {self.rows_now} now"]
+        said = [f"{self.table}: {counted(self.rows_then, 'row')} published, {self.rows_now} now"]
         if self.written:
             said.append(f"{self.written} inserted or updated, such as {', '.join(self.written_keys)}")
         missing = self.rows_then - self.rows_now

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from psycopg import sql
 
+from firelift.counting import counted
 from firelift.errors import FireliftError
 from firelift.increment import Increment, TableIncrement
 from firelift.plan import CREATED_AT, DELETED_AT, UPDATED_AT, TablePlan
@@ -89,10 +90,11 @@ def refuse_other_plans(connection: Connection, target_schema: str, increment: In
 
 def refuse_other_counts(connection: Connection, schema: str, plans: Sequence[TablePlan], expected: Mapping[str, int]) -> None:
     """Raises RowsDiffer where a table has other than the expected number of live rows."""
-    counted = {plan.table: count_rows(connection, schema, plan) for plan in plans if plan.table in expected}
-    wrong = {table: counted.get(table, "no") for table, rows in expected.items() if counted.get(table) != rows}
+    found = {plan.table: count_rows(connection, schema, plan) for plan in plans if plan.table in expected}
+    wrong = {table: found.get(table) for table, rows in expected.items() if found.get(table) != rows}
     if wrong:
-        raise RowsDiffer(**{f"{schema}.{table}": f"{rows} rows instead of {expected[table]}" for table, rows in wrong.items()})
+        said = {table: "no table" if rows is None else counted(rows, "row") for table, rows in wrong.items()}
+        raise RowsDiffer(**{f"{schema}.{table}": f"{rows} instead of {expected[table]}" for table, rows in said.items()})
 
 
 def rows_after(connection: Connection, migration_id: str, target_schema: str, increment: Increment) -> dict[str, int]:

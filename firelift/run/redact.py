@@ -10,10 +10,18 @@ from datetime import datetime
 from typing import Any, TextIO
 from urllib.parse import quote
 
+from firelift.looks import opens_a_project
+
 MASK = "***"
 
 # A password inside any address, also of a connection nobody told us about.
 _IN_ADDRESS = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s/@:'\"]*:[^\s/@'\"]*@", re.IGNORECASE)
+# One that PostgreSQL would take: there a raw @ or / in the password leaves the rest of it behind the first @.
+_IN_DATABASE_URL = re.compile(r"(?P<scheme>\bpostgres(?:ql)?(?:\+\w+)?://)[^\s@:'\"]*:[^\s'\"]*@", re.IGNORECASE)
+# A private key, also with its line ends escaped, and one that is cut off.
+_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
+_SUPABASE = re.compile(r"\bsb_secret_[\w-]+")
+_JWT = re.compile(r"\beyJ[\w-]+\.(?P<claims>[\w-]+)\.[\w-]*")
 _IN_DSN = re.compile(r"(?P<key>\b(?:ssl)?password=)(?:'[^']*'|[^\s&'\"]+)", re.IGNORECASE)
 
 # Shorter ones are masked as whole words only: with the password `postgres` every `postgresql://` would else be unreadable.
@@ -24,8 +32,18 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """The text with every secret, however it is escaped, and every password in an address as `***`."""
     for spelled in sorted({variant for secret in secrets for variant in _spellings(secret)}, key=len, reverse=True):
         text = _mask(text, spelled)
-    text = _IN_ADDRESS.sub(rf"\g<scheme>{MASK}@", text)
-    return _IN_DSN.sub(rf"\g<key>{MASK}", text)
+    return _without_unknown_secrets(text)
+
+
+def _without_unknown_secrets(text: str) -> str:
+    """What nobody has told us is secret and can be nothing else."""
+    if "://" in text:
+        text = _IN_ADDRESS.sub(rf"\g<scheme>{MASK}@", _IN_DATABASE_URL.sub(rf"\g<scheme>{MASK}@", text))
+    if "-----BEGIN" in text:
+        text = _PEM.sub(MASK, text)
+    if "eyJ" in text:
+        text = _JWT.sub(lambda found: MASK if opens_a_project(found["claims"]) else found[0], text)
+    return _IN_DSN.sub(rf"\g<key>{MASK}", _SUPABASE.sub(MASK, text))
 
 
 def clean(value: object, secrets: Sequence[str] = ()) -> Any:

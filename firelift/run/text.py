@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
+from firelift.counting import count, counted
 
-def count(number: float | None) -> str:
-    return "?" if number is None else f"{number:,.0f}"
-
-
-def counted(number: int, what: str) -> str:
-    """`1 row`, `1,200 rows`."""
-    return f"{count(number)} {what}{'' if number == 1 else 's'}"
+__all__ = ["count", "counted", "duration", "plain", "shortened", "size"]
 
 
 def size(number: float) -> str:

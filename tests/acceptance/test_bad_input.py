@@ -464,7 +464,7 @@ def test_an_empty_database_is_a_success_that_says_so(documents: Documents, datab
 def test_a_plan_needs_no_target(ready: Operator) -> None:
     said = ready.with_(DATABASE_URL=None).firelift("plan")
     assert said.code == 0, said.err
-    assert "users/*/orders -> public.users_orders (1 documents, 0 rejects expected)" in said.out
+    assert "users/*/orders -> public.users_orders (1 document, 0 rejects expected)" in said.out
     assert "Nothing has been written to the target." in said.out
 
 

@@ -97,7 +97,7 @@ def test_a_collection_without_any_document_may_still_be_named_and_that_its_rows_
     assert left.increment["gone"] == 0
     done = target.increment(collections="users,teams")
     target.in_step(done)
-    assert "teams: Firestore has no document of it any more; the 1 rows are deleted" in said(done)
+    assert "teams: Firestore has no document of it any more; 1 row to be deleted" in said(done)
     again = target.increment(collections="teams")
     assert not any("no document" in warning for warning in said(again))
     assert target.migrate(migration_mode="incremental", collections="nothing").error == "NothingMatches"
@@ -121,7 +121,7 @@ def test_an_empty_database_stops_the_run_until_somebody_allows_that_all_rows_go(
     verb = {"propagate": "deleted", "mark": "marked as deleted"}[deletes]
     assert {
         "The Firestore database holds no document.",
-        f"users: Firestore has no document of it any more; the 2 rows are {verb}",
+        f"users: Firestore has no document of it any more; 2 rows to be {verb}",
     } <= said(done)
 
 

@@ -136,7 +136,7 @@ def test_rows_are_replaced_what_is_the_users_stays_and_a_rollback_needs_no_worki
     assert said[-1].out.splitlines() == [
         f"{run} is rolled back.",
         "  public.posts: removed, as the run had made it",
-        "  public.teams: has its 1 rows of before, digest equal",
+        "  public.teams: has its 1 row of before, digest equal",
         "  public.users: has its 3 rows of before, digest equal",
         "  public.users_orders: has its 2 rows of before, digest equal",
     ]

@@ -105,7 +105,7 @@ def test_a_level_asks_all_that_the_one_below_asks(migrated: Arrival, tmp_path: P
 SPOILED = {
     "a row is gone": (
         "DELETE FROM users_orders WHERE users_id = 'ann'",
-        ("expect_table_row_count_to_equal", "users_orders", None, "1 rows"),
+        ("expect_table_row_count_to_equal", "users_orders", None, "1 row"),
     ),
     "a row too many": (
         "INSERT INTO users (id, firestore_created_at, firestore_updated_at) VALUES ('dan', now(), now())",
@@ -114,7 +114,7 @@ SPOILED = {
     "a key is null": (
         "ALTER TABLE users_orders DROP CONSTRAINT users_orders_pkey, ALTER id DROP NOT NULL;"
         "UPDATE users_orders SET id = NULL WHERE users_id = 'ann'",
-        ("expect_column_values_to_not_be_null", "users_orders", "id", "1 rows"),
+        ("expect_column_values_to_not_be_null", "users_orders", "id", "1 row"),
     ),
     "a key twice": (
         "ALTER TABLE users_orders DROP CONSTRAINT users_orders_pkey; INSERT INTO users_orders SELECT * FROM users_orders",
@@ -140,7 +140,7 @@ SPOILED = {
     "a table is gone": ("DROP TABLE users_orders", ("expect_column_pair_values_to_be_equal", "users_orders", None, "primary key missing")),
     "a reference leads nowhere": (
         "ALTER TABLE users_orders DISABLE TRIGGER ALL; UPDATE users_orders SET gift_for = 'nobody' WHERE users_id = 'ann'",
-        ("unexpected_rows_expectation", "users_orders", "gift_for", "1 rows, such as ann/1"),
+        ("unexpected_rows_expectation", "users_orders", "gift_for", "1 row, such as ann/1"),
     ),
 }
 

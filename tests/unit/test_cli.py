@@ -120,6 +120,17 @@ def test_help_has_one_line_an_option_and_every_setting(capsys: Output) -> None:
         assert str(field.description) in found[0]
 
 
+@pytest.mark.parametrize("name", [name for name, field in Settings.model_fields.items() if field.default is True])
+def test_what_is_on_by_default_can_be_switched_on_and_off_and_is_described_as_on(name: str, flow: Flow, capsys: Output) -> None:
+    for option, means in ((option_name(name), True), (f"--no-{option_name(name)[2:]}", False)):
+        assert call(["migrate", "--database-url", URL, option]) == 0
+        assert flow.parameters[name] is means
+    description = str(Settings.model_fields[name].description)
+    assert not re.match(r"(Do not|Leave|Drop|Never|No)\b", description), description
+    assert call(["migrate", "--help"]) == 0
+    assert f"{option_name(name)} / --no-{option_name(name)[2:]} " in capsys.readouterr().out
+
+
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
     heavy = "{'prefect', 'great_expectations', 'google', 'pandas', 'pyarrow', 'psycopg', 'sqlalchemy', 'grpc'}"
     check = f"import sys, firelift.cli; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
@@ -189,7 +200,7 @@ def test_plan_is_a_dry_run_that_prints_tables(flow: Flow, capsys: Output) -> Non
     assert call(["plan", "--database-url", URL]) == 0
     assert flow.parameters["dry_run"] is True
     out = capsys.readouterr().out
-    assert "users -> public.users (1,200 documents, 1 rejects expected)" in out
+    assert "users -> public.users (1,200 documents, 1 reject expected)" in out
     assert "Nothing has been written to the target." in out
 
 

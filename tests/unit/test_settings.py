@@ -233,7 +233,7 @@ BAD: list[tuple[str, object, str]] = [
     ("read_time", "2999-01-01T00:00:00Z", "future"),
     ("mapping", "nowhere.toml", "no file"),
     ("firebase_service_account", '{"private_key": "x"}', "path of a file"),
-    ("auto_verification", "perhaps", "--no-auto-verification"),
+    ("auto_verification", "perhaps", "--auto-verification"),
 ]
 
 

@@ -114,7 +114,7 @@ def what_is_wrong(report: Mapping[str, Any]) -> str:
 
 
 def _first_difference(first: Mapping[str, Any], total: int) -> str:
-    number = "1 difference" if total == 1 else f"{count(total)} differences, the first"
+    number = counted(total, "difference") + ("" if total == 1 else ", the first")
     field = f", field {_quoted(first['field'])}" if first["field"] else ""
     values = f"expected {_quoted(first['expected'])}, found {_quoted(first['found'])}"
     return f"{number}: table {_quoted(first['table'])}, key {_quoted(first['key'])}{field}: {first['what']}, {values}."
@@ -128,7 +128,7 @@ def _quoted(text: str) -> str:
 
 def proof_sentence(verified: Mapping[str, Any], of_increment: bool = False) -> str:
     """What the verification showed, in a sentence."""
-    compared = f"{count(verified['documentsCompared'])} documents compared to the last bit"
+    compared = f"{counted(verified['documentsCompared'], 'document')} compared to the last bit"
     whole = all(table["whole"] for table in verified["tables"])
     found = counted(verified["differencesTotal"], "difference") if verified["differencesTotal"] else "no difference"
     all_of_them = "every one that was written" if of_increment else "all of them"
