@@ -93,8 +93,13 @@ def emulator_address(value: str) -> str:
     return address
 
 
+def is_run_name(value: object) -> bool:
+    """Whether a run may be called so: its name becomes that of a directory."""
+    return isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value)) and set(value) != {"."}
+
+
 def _run_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value) or set(value) == {"."}:
+    if not is_run_name(value):
         raise ValueError("must be 1 to 100 letters, digits, dots, dashes or underscores")
     return value
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 from firelift.errors import ConfigurationError
 from firelift.run.fingerprint import DECIDING, deciding
 from firelift.run.workspace import NoSuchRun, Workspace
+from firelift.setting_types import is_run_name
 from firelift.settings import Settings
 
 IDENTITY = "run.json"
@@ -70,6 +71,8 @@ def meant(settings: Settings, new_id: str, source: Callable[[Settings], str], fl
             raise RunExists(migration_id=str(named.migration_id))
         settings = named
     workspace = _to_resume(settings)
+    # What it began with is taken from there: it must be our own.
+    workspace.refuse_others()
     kept = _kept(workspace)
     # A run that died in its first second has nothing to go on from, and nothing to differ from.
     before: Mapping[str, Any] = kept["settings"] if kept else {}
@@ -137,14 +140,17 @@ def _last(settings: Settings) -> Workspace:
 def _of_checkpoint(file: Path, working_dir: Path) -> Workspace:
     try:
         migration_id = json.loads(file.read_text())["migrationId"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotACheckpoint(file=str(file)) from error
-    if not isinstance(migration_id, str) or not migration_id or "/" in migration_id:
-        raise NotACheckpoint(file=str(file))
+    # It becomes the name of a directory: nothing that leads out of `runs`.
+    if not is_run_name(migration_id):
+        raise NotACheckpoint(file=str(file), problem="its migrationId is no name of a run")
     # The file in the run's own directory, or the link to it, says where that is; a copy of it does not.
     run = file.resolve().parent
     if run.name == migration_id and run.parent.name == "runs":
         return Workspace.of(run.parent.parent, migration_id)
+    if (run / IDENTITY).exists():
+        raise NotACheckpoint(file=str(file), problem="it lies in the directory of another run than it names")
     try:
         return Workspace.of(working_dir, migration_id)
     except NoSuchRun:

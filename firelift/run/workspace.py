@@ -18,6 +18,7 @@ from typing import Any
 
 from firelift.errors import ConfigurationError
 from firelift.files import storage_errors
+from firelift.setting_types import is_run_name
 
 STATUS, LOG, CHECKPOINT = "migration-status.json", "migration-log.json", "migration-checkpoint.json"
 REPORT, SUMMARY, VERIFICATION = "final-migration-report.json", "migration-executive-summary.md", "verification-results"
@@ -32,6 +33,12 @@ class NoSuchRun(ConfigurationError):
     """There is no migration in the working directory."""
 
     remedy = "Start one with `firelift migrate`, or name the right directory with --working-dir."
+
+
+class NotOurDirectory(ConfigurationError):
+    """A directory of the run is not this user's alone, so whoever else may write there could decide what is migrated."""
+
+    remedy = "Where you trust what is in it, make it yours with `chown` and `chmod go-w`; else name another --working-dir."
 
 
 def new_migration_id(now: datetime | None = None, tail: str | None = None) -> str:
@@ -76,6 +83,8 @@ class Workspace:
             target = Path(os.readlink(root / STATUS))
         except OSError:
             raise NoSuchRun(working_dir=str(root)) from None
+        if not is_run_name(target.parent.name):
+            raise NoSuchRun(working_dir=str(root))
         return cls(root, target.parent.name)
 
     @classmethod
@@ -88,9 +97,8 @@ class Workspace:
 
     def create(self) -> Workspace:
         """Make directories, first files and the links to them; what is there stays."""
-        with storage_errors(self.working_dir):
-            _make_private(self.working_dir)
-        for path in (self.run.parent, self.run, self.archive, self.tables, self.rejects, self.verification_results):
+        self.make_private()
+        for path in (self.archive, self.tables, self.rejects, self.verification_results):
             with storage_errors(path):
                 _make_private(path)
         self._write_placeholders()
@@ -148,8 +156,14 @@ class Workspace:
         path = self.run
         for directory in (self.working_dir, self.run.parent, self.run, *(path := path / name for name in names)):
             with storage_errors(directory):
-                _make_private(directory)
+                _make_private(directory, links=directory == self.working_dir)
         return path
+
+    def refuse_others(self) -> None:
+        """Raises NotOurDirectory where somebody else made the directories of the run, or may write there: it would obey their files."""
+        for directory in (self.working_dir, self.run.parent, self.run):
+            with storage_errors(directory), suppress(FileNotFoundError):
+                _refuse_others(directory, links=directory == self.working_dir)
 
     def release_reserve(self) -> None:
         """Give back the room kept for last words."""
@@ -205,10 +219,10 @@ def encode(data: object, indent: int | None = None) -> bytes:
     return json.dumps(data, ensure_ascii=False, allow_nan=False, indent=indent).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _make_private(path: Path) -> None:
+def _make_private(path: Path, *, links: bool = False) -> None:
     """A directory of mode 0700, whatever the umask.
 
-    A directory that was there with something in it keeps its mode: `--working-dir /tmp` must not lock everybody out.
+    One that was there with something in it keeps its mode, and raises NotOurDirectory where others may write to it.
     """
     try:
         path.mkdir(mode=0o700, parents=False)
@@ -219,9 +233,22 @@ def _make_private(path: Path) -> None:
         there = path.stat()
         if not stat.S_ISDIR(there.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, "not a directory", str(path)) from None
-        if there.st_uid != os.geteuid() or any(path.iterdir()):
+        if path.is_symlink() or there.st_uid != os.geteuid() or any(path.iterdir()):
+            _refuse_others(path, links=links)
             return
     path.chmod(0o700)
+
+
+def _refuse_others(path: Path, *, links: bool) -> None:
+    """A working directory may be a link, if we or the system made it; those below it are directories."""
+    there, target = path.lstat(), path.stat()
+    us, linked = os.geteuid(), stat.S_ISLNK(there.st_mode)
+    if linked and not (links and there.st_uid in (us, 0)):
+        raise NotOurDirectory(path=str(path), reason=f"it is a link to {os.readlink(path)}")
+    if target.st_uid != us:
+        raise NotOurDirectory(path=str(path), reason=f"it belongs to user {target.st_uid}, and this is user {us}")
+    if target.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise NotOurDirectory(path=str(path), reason=f"others may write there: its mode is {stat.S_IMODE(target.st_mode):04o}")
 
 
 def _replace(path: Path, data: bytes, *, durable: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -15,6 +16,16 @@ from firelift.receipts import Difference
 FIRST: Final = 100
 """Differences that receipts carry; the file has all of them."""
 HEADER: Final = ("table", "key", "field", "what", "expected", "found")
+
+
+# What a spreadsheet takes for a formula, or skips and then does.
+_A_FORMULA = re.compile(r"[=+\-@＝＋－＠\t\r\n]")
+_A_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+def harmless(cell: str) -> str:
+    """The text as a spreadsheet shows it, with an apostrophe before what it would carry out; a number such as -5 stays one."""
+    return f"'{cell}" if _A_FORMULA.match(cell) and not _A_NUMBER.fullmatch(cell) else cell
 
 
 class Listed(NamedTuple):
@@ -36,7 +47,7 @@ def listed(differences: Iterable[Difference], part: Path) -> Listed:
         part.chmod(0o600)
         writer = csv.writer(file)
         for difference in chain((first,), taken):
-            writer.writerow([getattr(difference, name) for name in HEADER])
+            writer.writerow([harmless(getattr(difference, name)) for name in HEADER])
             total += 1
             if total <= FIRST:
                 some.append(difference)

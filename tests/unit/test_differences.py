@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import struct
 from pathlib import Path
@@ -145,6 +146,19 @@ def test_all_differences_are_in_the_file_and_the_first_in_memory(tmp_path: Path)
     assert whole.first == tuple(map(difference, range(FIRST)))
     assert (tmp_path / "differences.csv").read_text().count('"a ""quoted"", text"') == 160
     assert [file.name for file in tmp_path.iterdir()] == ["differences.csv"]
+
+
+DANGEROUS = ("=1+1", "+1+1", "-1+1", "-x", "--5", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "=", "-", "＝1")
+ORDINARY = ("-5", "-1.5e-7", "5", "a=b", " a", '"=1"', "", "'a", "users/-x")
+
+
+def test_no_cell_is_a_formula_and_every_other_one_stands_as_it_is(tmp_path: Path) -> None:
+    cells = [*DANGEROUS, *ORDINARY]
+    found = [Difference(table=cell, key=cell, field=cell, what=cell, expected=cell, found=cell) for cell in cells]
+    joined([listed(found, tmp_path / "part.csv")], tmp_path / "differences.csv")
+    with (tmp_path / "differences.csv").open(newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    assert rows == [[cell] * 6 for cell in (*(f"'{cell}" for cell in DANGEROUS), *ORDINARY)]
 
 
 def test_the_file_of_no_difference_has_its_header(tmp_path: Path) -> None:

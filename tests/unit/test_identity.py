@@ -13,7 +13,7 @@ from firelift.run.identity import NotACheckpoint, NothingToResume, OtherSettings
 from firelift.run.kept import ReceiptMissing, refuse_unskippable
 from firelift.run.status import Status
 from firelift.run.stop import forget_stop, request_stop, stop_requested
-from firelift.run.workspace import NoSuchRun, Workspace
+from firelift.run.workspace import NoSuchRun, NotOurDirectory, Workspace
 from firelift.settings import Settings
 
 
@@ -128,11 +128,37 @@ def test_a_copied_checkpoint_names_the_run_of_the_working_directory() -> None:
         resume(checkpoint_file="copy.json", working_dir="empty")
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"migrationId": "../x"}', '{"migrationId": 3}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{}", "[]", '{"migrationId": 3}', '{"migrationId": null}', "[" * 200_000),
+        *(
+            json.dumps({"migrationId": name})
+            for name in ("../x", "../../x", "..", ".", "/tmp/x", "a/b", "a\0b", "\0", "x" * 300, "a\nb", "")
+        ),
+    ],
+)
 def test_a_file_that_is_no_checkpoint_is_refused(text: str) -> None:
     Path("some.json").write_text(text)
     with pytest.raises(NotACheckpoint, match=r"some\.json"):
         resume(checkpoint_file="some.json")
+
+
+def test_a_checkpoint_in_the_directory_of_a_run_names_no_other() -> None:
+    began("other")
+    workspace = began("mine")
+    (workspace.run / "migration-checkpoint.json").write_text('{"migrationId": "other"}')
+    with pytest.raises(NotACheckpoint, match="another run than it names"):
+        resume(checkpoint_file=workspace.run / "migration-checkpoint.json")
+
+
+@pytest.mark.parametrize("rights", [0o770, 0o707])
+def test_a_run_is_resumed_only_from_a_directory_that_nobody_else_writes_to(rights: int) -> None:
+    workspace = began("mine")
+    workspace.run.chmod(rights)
+    for named in ({"migration_id": "mine"}, {}, {"checkpoint_file": workspace.run / "migration-checkpoint.json"}):
+        with pytest.raises(NotOurDirectory, match="others may write there"):
+            resume(**named)
 
 
 def test_a_checkpoint_and_the_name_of_another_run_contradict_each_other() -> None:

@@ -7,13 +7,13 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from firelift.files import DiskFull, WorkingDirUnusable, storage_errors
-from firelift.run.workspace import LATEST, STATUS, NoSuchRun, Workspace, new_migration_id
+from firelift.run.workspace import LATEST, STATUS, NoSuchRun, NotOurDirectory, Workspace, new_migration_id
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o077])
@@ -53,6 +53,72 @@ def test_a_directory_with_other_things_in_it_keeps_its_mode(tmp_path: Path) -> N
     Workspace(tmp_path, "one").create()
     assert mode(tmp_path) == 0o755
     assert mode(tmp_path / "runs") == 0o700
+
+
+DIRECTORIES = (Path(), Path("runs"), Path("runs", "one"), Path("runs", "one", "archive"))
+STRANGER = 12345
+
+
+def entrances(root: Path) -> list[Callable[[], object]]:
+    """Every way by which a run comes to write there, or to believe what stands there."""
+    workspace = Workspace(root, "one")
+    return [workspace.create, lambda: workspace.make_private("archive")]
+
+
+@pytest.mark.parametrize("directory", DIRECTORIES)
+@pytest.mark.parametrize("rights", [0o770, 0o720, 0o707, 0o702, 0o1777])
+def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path, directory: Path, rights: int) -> None:
+    Workspace(tmp_path, "one").create()
+    (tmp_path / directory / "planted").touch()
+    (tmp_path / directory).chmod(rights)
+    for enter in entrances(tmp_path):
+        with pytest.raises(NotOurDirectory, match=rf"its mode is {rights:04o}.*chmod go-w.*--working-dir") as caught:
+            enter()
+        assert caught.value.exit_code == 2
+    assert mode(tmp_path / directory) == rights
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.parametrize("directory", DIRECTORIES)
+def test_a_directory_of_another_user_is_refused_also_by_root(tmp_path: Path, directory: Path) -> None:
+    (tmp_path / directory).mkdir(parents=True, exist_ok=True)
+    os.chown(tmp_path / directory, STRANGER, -1)
+    for enter in entrances(tmp_path):
+        with pytest.raises(NotOurDirectory, match=f"belongs to user {STRANGER}"):
+            enter()
+
+
+@pytest.mark.parametrize("directory", DIRECTORIES[1:])
+def test_a_link_to_elsewhere_is_refused(tmp_path: Path, directory: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    link = tmp_path / "work" / directory
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "elsewhere")
+    for enter in entrances(tmp_path / "work"):
+        with pytest.raises(NotOurDirectory, match=r"it is a link to .*elsewhere"):
+            enter()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_working_directory_may_be_a_link_of_our_own(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "work").symlink_to(tmp_path / "disk")
+    assert Workspace(tmp_path / "work", "one").create().status()["migrationId"] == "one"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+def test_a_working_directory_that_is_somebody_else_s_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "work").symlink_to(tmp_path / "disk")
+    os.chown(tmp_path / "work", STRANGER, -1, follow_symlinks=False)
+    with pytest.raises(NotOurDirectory, match="it is a link"):
+        Workspace(tmp_path / "work", "one").create()
+
+
+def test_the_latest_run_is_one_below_runs(tmp_path: Path) -> None:
+    (tmp_path / STATUS).symlink_to("runs/../migration-status.json")
+    with pytest.raises(NoSuchRun):
+        Workspace.latest(tmp_path)
 
 
 def test_all_six_are_there_from_the_start_and_valid(tmp_path: Path) -> None:
