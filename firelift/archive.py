@@ -8,11 +8,12 @@ file, `archive/<root>/digest.json` that of the lists: what is read is what was w
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
@@ -76,6 +77,8 @@ class Chunk:
     """Documents that were read since the previous chunk and left out by the collection patterns."""
     sha256: str
     """Of the file's bytes."""
+    shares: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Its documents and their bytes by root collection."""
 
 
 def file_name(text: str) -> str:
@@ -123,7 +126,7 @@ class RangeArchive:
         name = f"{self.directory.name}/{self.number:04}-{number:06}"
         with storage_errors(self.listing), open(self.listing, "a", opener=_private) as listing:
             sha256 = write_parquet(_table(paths, created, updated, documents), self._path(name), durable=True)
-            chunk = Chunk(name, len(paths), sum(map(len, documents)), last_key, passed, sha256)
+            chunk = Chunk(name, len(paths), sum(map(len, documents)), last_key, passed, sha256, _shares(paths, documents))
             _sync(self.directory)  # the names of both files
             # Only now, as a line must not outlive its chunk. All three took 1 ms for a chunk of 5000 documents, on an SSD.
             listing.write(_line(chunk))
@@ -151,6 +154,14 @@ class RangeArchive:
             # Written anew, the list would be empty for a moment, and lost if the power went then.
             with storage_errors(self.listing):
                 os.truncate(self.listing, self.listing.read_bytes().rfind(b"\n") + 1)
+
+
+def _shares(paths: list[str], documents: list[bytes]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for root, chosen in itertools.groupby(zip(paths, documents, strict=True), key=lambda each: each[0].partition("/")[0]):
+        sizes = [len(document) for _, document in chosen]
+        found[root] = {"documents": len(sizes), "bytes": sum(sizes)}
+    return found
 
 
 def _private(path: str, flags: int) -> int:

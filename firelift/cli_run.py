@@ -136,12 +136,15 @@ def _refuse_app_config(settings: Settings) -> None:
 
 
 def _look_ahead(settings: Settings, workers: Workers) -> None:
+    from firelift.paths import Selection
     from firelift.phases.ahead import survey_ahead
     from firelift.sources import source_of
+    from firelift.together import together
 
     # A run that goes on has its snapshot.
     if not settings.resume:
-        survey_ahead(workers, source_of(settings), settings.read_time)
+        selection = Selection(settings.collections, settings.exclude_collections)
+        survey_ahead(workers, source_of(settings), settings.read_time, selection, together(settings))
 
 
 def _flow(settings: Settings) -> dict[str, Any]:

@@ -60,6 +60,11 @@ class Selection:
     def __init__(self, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> None:
         self.include, self.exclude = tuple(include), tuple(exclude)
 
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def takes(self, collection: str) -> bool:
         included = not self.include or any(matches(collection, pattern) for pattern in self.include)
         return included and not any(matches(collection, pattern) for pattern in self.exclude)

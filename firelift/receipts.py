@@ -12,14 +12,40 @@ class Receipt(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class RootFound(Receipt):
-    """A root collection, the key range that holds it and all beneath it, and its COUNT at the read time."""
+class Together(Receipt):
+    """A root collection, or several side by side that are worked on together because each has few documents."""
 
     collection: str
+    """The first of them, for which what belongs to all is named."""
+    beside: tuple[str, ...] = ()
+
+    @property
+    def collections(self) -> tuple[str, ...]:
+        return (self.collection, *self.beside)
+
+    @property
+    def label(self) -> str:
+        """What people are told that is worked on."""
+        if len(self.beside) < 2:
+            return " and ".join(self.collections)
+        return f"{self.collection} … {self.beside[-1]} ({len(self.collections)} collections)"
+
+
+class RootFound(Together):
+    """The key range that holds root collections and all beneath them, and its COUNT at the read time."""
+
     start: str | None
     end: str | None
     documents: int | None
     """None where Firestore does not count them."""
+    each: tuple[int, ...] = ()
+    """The documents of each collection, where each was counted by itself."""
+
+    def expected(self) -> dict[str, int]:
+        """By root collection the documents that Firestore counts; empty where it counts none of them, or only all together."""
+        if not self.beside:
+            return {} if self.documents is None else {self.collection: self.documents}
+        return dict(zip(self.collections, self.each, strict=True)) if self.each else {}
 
 
 class Validated(Receipt):
@@ -46,6 +72,8 @@ class RangeExtracted(Receipt):
     breaks: tuple[str, ...] = ()
     mended: tuple[str, ...] = ()
     """Files that had been damaged, and were read from Firestore again."""
+    shares: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Documents and bytes by root collection."""
 
 
 class TableChanges(Receipt):
@@ -61,10 +89,9 @@ class TableChanges(Receipt):
     """All keys were compared. Else only documents were looked for that a field says have changed, and none that are gone."""
 
 
-class Extracted(Receipt):
-    """One root collection, with everything beneath it, in the archive, proven to be complete."""
+class Extracted(Together):
+    """Root collections, with everything beneath them, in the archive, proven to be complete."""
 
-    collection: str
     documents: int
     passed: int
     bytes: int
@@ -85,9 +112,13 @@ class Extracted(Receipt):
     scanned: int | None = None
     """Keys of a second scan at the same read time, which were those of the documents read; None where there was none."""
 
-    def counts(self) -> dict[str, int]:
-        """What a status counts of it."""
-        return {"documents": self.documents, "bytes": self.bytes}
+    shares: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Documents and bytes by root collection."""
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """What a status counts of it, by root collection."""
+        nothing = {"documents": 0, "bytes": 0}
+        return {name: self.shares.get(name, nothing) for name in (*self.collections, *self.shares)}
 
 
 class Completeness(Receipt):
@@ -182,10 +213,9 @@ class ChunkTransformed(Receipt):
     """By collection path the sha256 of the Parquet file with its rows."""
 
 
-class Transformed(Receipt):
-    """One root collection, with everything beneath it, as rows."""
+class Transformed(Together):
+    """Root collections, with everything beneath them, as rows."""
 
-    collection: str
     documents: int
     chunks: int
     digest: str = ""
@@ -193,9 +223,14 @@ class Transformed(Receipt):
     tables: dict[str, TableCounts] = Field(default_factory=dict)
     reasons: dict[str, int] = Field(default_factory=dict)
 
-    def counts(self) -> dict[str, int]:
-        """What a status counts of it."""
-        return {"documents": self.documents}
+    def counts(self) -> dict[str, dict[str, int]]:
+        """What a status counts of it, by root collection."""
+        found = by_root({collection: counts.rows + counts.rejected for collection, counts in self.tables.items()})
+        return {name: {"documents": found.get(name, 0)} for name in (*self.collections, *found)}
+
+    def rows(self) -> dict[str, int]:
+        """By root collection."""
+        return by_root({collection: counts.rows for collection, counts in self.tables.items()})
 
 
 class TransformedAll(Receipt):
@@ -332,18 +367,33 @@ class Finished(Receipt):
     """Of a test run that keeps its tables: where they are."""
 
 
-class Loaded(Receipt):
-    """One root collection in the staging tables: rows by table."""
+class Loaded(Together):
+    """Root collections in the staging tables: rows by table."""
 
-    collection: str
     chunks: int
     rows: dict[str, int] = Field(default_factory=dict)
     remade: tuple[str, ...] = ()
     """Files with rows that had been damaged, and were made of the archive again."""
+    shares: dict[str, int] = Field(default_factory=dict)
+    """Rows by root collection."""
 
-    def counts(self) -> dict[str, int]:
-        """What a status counts of it."""
-        return {"rows": sum(self.rows.values())}
+    def counts(self) -> dict[str, dict[str, int]]:
+        """What a status counts of it, by root collection."""
+        return {name: {"rows": self.shares.get(name, 0)} for name in (*self.collections, *self.shares)}
+
+
+def by_root(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts by collection path, added up by root collection."""
+    return tallied([{collection.partition("/")[0]: count} for collection, count in counts.items()])
+
+
+def shared(parts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:
+    """Documents and bytes by root collection, added up."""
+    total: dict[str, dict[str, int]] = {}
+    for part in parts:
+        for name, counts in part.items():
+            total[name] = tallied([total.get(name, {}), dict(counts)])
+    return total
 
 
 def summed(parts: list[dict[str, TableCounts]]) -> dict[str, TableCounts]:

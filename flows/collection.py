@@ -1,4 +1,4 @@
-"""One root collection, with everything beneath it, through extraction, transformation and import: a subflow each."""
+"""A root collection, or several small ones, through extraction, transformation and import: a subflow each."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ from tasks.transformation import transform
 from tasks.world import Run
 
 
-@flow(name="extract-collection", flow_run_name="extract {root.collection}", validate_parameters=False)
-def extract_collection(run: Run, root: RootFound, validated: Validated) -> Extracted:
+@flow(name="extract-collection", flow_run_name="extract {root.label}", validate_parameters=False)
+def extract_collection(run: Run, root: RootFound, read_time: str) -> Extracted:
     """Firestore → archive."""
-    return extract(run, root, validated)
+    return extract(run, root, read_time)
 
 
-@flow(name="transform-collection", flow_run_name="transform {root.collection}", validate_parameters=False)
+@flow(name="transform-collection", flow_run_name="transform {root.label}", validate_parameters=False)
 def transform_collection(run: Run, root: RootFound) -> Transformed:
     """Archive → typed rows."""
     return transform(run, root)
 
 
-@flow(name="load-collection", flow_run_name="load {root.collection}", validate_parameters=False)
+@flow(name="load-collection", flow_run_name="load {root.label}", validate_parameters=False)
 def load_collection(run: Run, root: RootFound, transformed: Transformed, staged: Staged) -> Loaded:
     """Typed rows → staging tables."""
     return load(run, root, transformed, staged)
 
 
 # A flow cannot be mapped itself; a task that calls it can, and nests it rightly in the run graph.
-@task(**PHASE, name="extract-collection", task_run_name="extract {root.collection}")
-def extracting(run: Run, root: RootFound, validated: Validated) -> Extracted:
+@task(**PHASE, name="extract-collection", task_run_name="extract {root.label}")
+def extracting(run: Run, root: RootFound, read_time: str) -> Extracted:
     with transaction(commit_mode=CommitMode.EAGER):  # else nothing inside is kept until this task ends
-        return subflow(extract_collection, run, root, validated)
+        return subflow(extract_collection, run, root, read_time)
 
 
-@task(**PHASE, name="transform-collection", task_run_name="transform {root.collection}")
+@task(**PHASE, name="transform-collection", task_run_name="transform {root.label}")
 def transforming(run: Run, root: RootFound) -> Transformed:
     with transaction(commit_mode=CommitMode.EAGER):
         return subflow(transform_collection, run, root)
 
 
-@task(**PHASE, name="load-collection", task_run_name="load {root.collection}")
+@task(**PHASE, name="load-collection", task_run_name="load {root.label}")
 def loading(run: Run, root: RootFound, transformed: Transformed, staged: Staged) -> Loaded:
     with transaction(commit_mode=CommitMode.EAGER):
         return subflow(load_collection, run, root, transformed, staged)
 
 
 def extract_all(run: Run, validated: Validated) -> list[Extracted]:
-    return _each(extracting, run, validated.roots, validated=validated)
+    return _each(extracting, run, validated.roots, read_time=validated.read_time)
 
 
 def sample_all(run: Run, validated: Validated) -> tuple[Validated, list[Extracted]]:

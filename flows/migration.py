@@ -12,7 +12,7 @@ from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from firelift.errors import Stopped
-from firelift.receipts import Published, RootFound, Transformed, TransformedAll, Validated
+from firelift.receipts import Extracted, Loaded, Published, RootFound, Transformed, TransformedAll, Validated
 from flows.collection import extract_all, load_all, sample_all, transform_all
 from flows.parameters import takes_settings
 from tasks.checkpoint import checkpoints_in
@@ -54,15 +54,20 @@ def migrate(run: Run) -> dict[str, Any]:
             register(run, validated)
         warm_up(here)
         validated, extracted = sample_all(run, validated) if here.is_test else (validated, extract_all(run, validated))
-        here.settle("extraction", extraction(run, extracted), {part.collection: part.counts() for part in extracted})
+        here.settle("extraction", extraction(run, extracted), counted(extracted))
         planning(run, extracted)
         moved = moved_roots(run, validated, extracted)
         parts = transform_all(run, moved)
         transformed = transformation(run, parts, extracted)
-        here.settle("transformation", transformed, {part.collection: part.counts() for part in parts})
+        here.settle("transformation", transformed, counted(parts))
         published = None if here.settings.dry_run else arrive(run, validated, moved, parts, transformed)
         post_migration(run, published)
     return here.reported
+
+
+def counted(parts: Sequence[Extracted | Transformed | Loaded]) -> dict[str, dict[str, int]]:
+    """By root collection, what a status counts of it."""
+    return {name: counts for part in parts for name, counts in part.counts().items()}
 
 
 def arrive(run: Run, validated: Validated, moved: Sequence[RootFound], parts: list[Transformed], transformed: TransformedAll) -> Published:
@@ -71,7 +76,7 @@ def arrive(run: Run, validated: Validated, moved: Sequence[RootFound], parts: li
     if not staged.published:
         loaded = load_all(run, moved, parts, staged)
         imported = import_(run, loaded, staged)
-        world(run).settle("import", imported, {part.collection: part.counts() for part in loaded})
+        world(run).settle("import", imported, counted(loaded))
         if nothing_to_verify(run):
             skip_untouched(run)
         elif world(run).verifies:

@@ -15,6 +15,7 @@ from firelift.phases.sampling import Sampled, sample_database
 from firelift.postgres.lock import signature
 from firelift.receipts import Completeness, Extracted, PhaseReceipt, RootFound, Validated
 from firelift.run.kept import receipt_file
+from firelift.run.status import Status
 from firelift.verification.sample import new_seed
 from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
@@ -23,38 +24,50 @@ from tasks.warm import warm_up_verification
 from tasks.world import Run, World, world
 
 
-@task(**INNER, name="extract", task_run_name="extract {root.collection}")
+@task(**INNER, name="extract", task_run_name="extract {root.label}")
 @receipted("extraction", Extracted)
-def extract(run: Run, root: RootFound, validated: Validated) -> Extracted:
-    """One root collection, with everything beneath it, into the archive."""
+def extract(run: Run, root: RootFound, read_time: str) -> Extracted:
+    """Root collections, with everything beneath them, into the archive."""
     here = world(run)
     status = here.begin("extraction")
-    status.restart_collection("extraction", root.collection)
-    if root.documents is None:
-        status.expect_unknown("extraction", root.collection)
-    status.expect("extraction", root.collection, documents=root.documents)
-    with Pulse("extraction", root.collection, root.documents) as pulse:
+    expected = root.expected()
+    for name in root.collections:
+        status.restart_collection("extraction", name)
+        status.expect("extraction", name, documents=expected.get(name))
+        if root.documents is None:
+            status.expect_unknown("extraction", name)
+    status.expect_of_all("extraction", root.label, 0 if expected else root.documents or 0)
+    with Pulse("extraction", root.label, root.documents) as pulse:
 
-        def progress(documents: int, size: int) -> None:
-            status.advance("extraction", root.collection, documents=documents, bytes=size)
+        def progress(name: str, documents: int, size: int) -> None:
+            status.advance("extraction", name, documents=documents, bytes=size)
             pulse.advance(documents)
 
-        extracted = _extracted(here, root, validated.read_time, progress)
-    if root.documents is None:
+        extracted = _extracted(here, root, read_time, progress)
+    if root.documents is None and not root.beside:
         status.expect("extraction", root.collection, documents=extracted.scanned)
+    elif not expected:
+        now_known(status, extracted)
     return extracted
 
 
+def now_known(status: Status, extracted: Extracted) -> None:
+    """Of collections that were counted together only, what each has is known once all are read."""
+    for name, counts in extracted.counts().items():
+        status.expect("extraction", name, documents=counts["documents"])
+    status.expect_of_all("extraction", extracted.label, 0)
+
+
 def _extracted(here: World, root: RootFound, read_time: str, progress: Progress) -> Extracted:
-    """The whole collection; of an increment only what differs from the tables that stand for it."""
+    """Everything; of an increment only what differs from the tables that stand for it."""
     settings = here.settings
     how = (settings.batch_size, settings.range_documents, progress)
     if here.is_increment:
         base = here.base()
         selection = base.selection(here.selection, settings.schema_changes)
-        if not selection.may_take_below(root.collection):
+        if not any(map(selection.may_take_below, root.collections)):
             return left_out(root)
-        if tables := base.below(root.collection, selection):
+        if tables := base.below(root.collections, selection):
             since = base.since(tables, settings.changed_since_field, settings.full_scan_every)
             session = signature(here.run.migration_id)
             standing = Standing(here.database_url, session, settings.target_schema, tuple(table.plan for table in tables), since)
@@ -91,18 +104,20 @@ def extraction(run: Run, extracted: list[Extracted]) -> PhaseReceipt:
     here = world(run)
     status = here.begin("extraction")
     for part in extracted:
-        status.found("extraction", part.collection, **part.counts())
-        if here.is_increment:
+        for name, counts in part.counts().items():
+            status.found("extraction", name, **counts)
+        if here.is_increment or part.beside:
             # All keys were compared; what was read of that is not the rest of something that is still to come.
-            status.expect("extraction", part.collection, documents=part.documents)
+            now_known(status, part)
         for broken in part.breaks:
-            status.warn(f"{part.collection}: the stream was read on after a break: {broken}", "extraction")
+            status.warn(f"{part.label}: the stream was read on after a break: {broken}", "extraction")
         for file in part.mended:
             status.warn(f"{file} was not as it had been written: its documents were read from Firestore again", "extraction")
         if part.scan_reason:
-            status.warn(f"{part.collection}: all keys were compared, because {part.scan_reason}", "extraction")
+            status.warn(f"{part.label}: all keys were compared, because {part.scan_reason}", "extraction")
     _refuse_idle_patterns(run, extracted)
-    done = PhaseReceipt(totalRecords=sum(part.documents for part in extracted), collections=len(extracted))
+    collections = sum(len(part.collections) for part in extracted)
+    done = PhaseReceipt(totalRecords=sum(part.documents for part in extracted), collections=collections)
     status.note(reads=sum(part.reads for part in extracted), documentsPassedOver=sum(part.passed for part in extracted))
     if not here.is_test:
         complete = Completeness.of(extracted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prefect import task
 
@@ -52,22 +52,25 @@ def staging(run: Run, validated: Validated, transformed: TransformedAll) -> Stag
     return Staged(token=prepare(url, run.migration_id, here.plan(), schema, here.increment()), published=False)
 
 
-@task(**INNER, name="load", task_run_name="load {root.collection}")
+@task(**INNER, name="load", task_run_name="load {root.label}")
 @receipted("import", Loaded)
 def load(run: Run, root: RootFound, transformed: Transformed, staged: Staged) -> Loaded:
-    """One root collection, with everything beneath it, into staging."""
+    """Root collections, with everything beneath them, into staging."""
     here = world(run)
     status = here.begin("import")
-    expected = sum(counts.rows for counts in transformed.tables.values())
-    status.restart_collection("import", root.collection)
-    status.expect("import", root.collection, rows=expected)
-    with Pulse("import", root.collection, expected) as pulse:
+    expected = transformed.rows()
+    for name in {**dict.fromkeys(root.collections), **expected}:
+        status.restart_collection("import", name)
+        status.expect("import", name, rows=expected.get(name, 0))
+    whole = sum(expected.values())
+    with Pulse("import", root.label, whole) as pulse:
 
-        def progress(rows: int) -> None:
-            status.advance("import", root.collection, rows=rows)
-            pulse.advance(rows)
+        def progress(done: Mapping[str, int]) -> None:
+            for name, rows in done.items():
+                status.advance("import", name, rows=rows)
+            pulse.advance(sum(done.values()))
 
-        return load_collection(here.workers, here.database_url, run.migration_id, here.directory, root.collection, expected, progress)
+        return load_collection(here.workers, here.database_url, run.migration_id, here.directory, root, whole, progress)
 
 
 @task(**PHASE, name="import", task_run_name="import")
@@ -77,7 +80,8 @@ def import_(run: Run, loaded: list[Loaded], staged: Staged) -> Imported:
     here = world(run)
     status = here.begin("import")
     for part in loaded:
-        status.found("import", part.collection, **part.counts())
+        for name, counts in part.counts().items():
+            status.found("import", name, **counts)
         for file in part.remade:
             status.warn(f"{file} was not as it had been written: its rows were made of the archive again", "import")
     increment = here.increment()

@@ -14,6 +14,7 @@ from firelift.postgres.supabase import check_api
 from firelift.receipts import Validated
 from firelift.run.kept import receipt_file
 from firelift.sources import source_label
+from firelift.together import together
 from tasks.checkpoint import PHASE
 from tasks.receipted import receipted
 from tasks.world import Run, World, world
@@ -41,11 +42,13 @@ def chosen(here: World) -> Validated:
     # While Firestore is still counting.
     published = here.base(anew=True).tables if here.is_increment else {}
     version = server_version(here.database_url, here.run.migration_id) if target else None
-    snapshot = here.workers.call(survey, here.source, here.settings.read_time)
+    snapshot = here.workers.call(survey, here.source, here.settings.read_time, here.selection, together(here.settings))
     validated = validate(snapshot, here.selection, rules.naming, rules.mapping, here.directory, target, published)
     if here.is_increment:
         refuse_behind(here.base(), here.selection, validated.read_time)
-        validated = with_vanished(validated, vanished_roots(snapshot.roots, published, here.selection), empty=not snapshot.roots)
+        validated = with_vanished(
+            validated, vanished_roots(snapshot.roots, snapshot.names, published, here.selection), empty=not snapshot.names
+        )
     return validated.model_copy(update={"postgres_version": version})
 
 

@@ -76,7 +76,7 @@ def hold_back(here: World, plan: Plan, documents: Mapping[str, int], increment: 
 def planned_increment(here: World, extracted: Sequence[Extracted], profile: Profile) -> Plan:
     """The plans of the tables that change; what is done to each of them is written down beside them."""
     settings, database = here.settings, here.source.name
-    rewriting = partial(_rewrite, here)
+    rewriting = partial(_rewrite, here, extracted)
     changes = [change for part in extracted for change in part.changes]
     planned = plan_increment(database, here.base(), profile, changes, here.rules(), settings.schema_changes, settings.deletes, rewriting)
     write_increment(here.directory, planned.increment)
@@ -96,8 +96,9 @@ def planned_increment(here: World, extracted: Sequence[Extracted], profile: Prof
     return planned.plan
 
 
-def _rewrite(here: World, before: TablePlan) -> Rewritten:
+def _rewrite(here: World, extracted: Sequence[Extracted], before: TablePlan) -> Rewritten:
     """Every other row of a table whose columns hold something else now, as documents again."""
+    root = before.collection.partition("/")[0]
     return rewrite(
         here.workers,
         here.database_url,
@@ -106,9 +107,9 @@ def _rewrite(here: World, before: TablePlan) -> Rewritten:
         before,
         here.source.name,
         here.directory,
-        before.collection.partition("/")[0],
+        next((part.collection for part in extracted if root in part.collections), root),
         here.settings.batch_size,
-        lambda documents, size: None,
+        lambda *_: None,
         leave_out_gone=here.settings.deletes == "propagate",
     )
 
@@ -119,26 +120,28 @@ def moved_roots(run: Run, validated: Validated, extracted: Sequence[Extracted]) 
     if increment is None:
         return validated.roots
     rewritten = increment.rewritten()
-    documents = {part.collection: part.documents + rewritten.get(part.collection, 0) for part in extracted}
+    documents = {part.collection: part.documents + sum(rewritten.get(name, 0) for name in part.collections) for part in extracted}
     return tuple(root for root in validated.roots if documents.get(root.collection))
 
 
-@task(**INNER, name="transform", task_run_name="transform {root.collection}")
+@task(**INNER, name="transform", task_run_name="transform {root.label}")
 @receipted("transformation", Transformed)
 def transform(run: Run, root: RootFound) -> Transformed:
-    """One root collection, with everything beneath it, as typed rows."""
+    """Root collections, with everything beneath them, as typed rows."""
     here = world(run)
     status = here.begin("transformation")
-    status.restart_collection("transformation", root.collection)
-    expected = archived_documents(here.directory, root.collection)
-    status.expect("transformation", root.collection, documents=expected)
-    with Pulse("transformation", root.collection, expected) as pulse:
+    expected = archived_documents(here.directory, root)
+    for name, documents in expected.items():
+        status.restart_collection("transformation", name)
+        status.expect("transformation", name, documents=documents)
+    with Pulse("transformation", root.label, sum(expected.values())) as pulse:
 
-        def progress(documents: int) -> None:
-            status.advance("transformation", root.collection, documents=documents)
-            pulse.advance(documents)
+        def progress(done: Mapping[str, int]) -> None:
+            for name, documents in done.items():
+                status.advance("transformation", name, documents=documents)
+            pulse.advance(sum(done.values()))
 
-        return transform_collection(here.workers, here.directory, root.collection, progress)
+        return transform_collection(here.workers, here.directory, root, progress)
 
 
 @task(**PHASE, name="transformation", task_run_name="transformation")
@@ -160,7 +163,8 @@ def transformation(run: Run, transformed: list[Transformed], extracted: list[Ext
     column_facts(here.directory, here.plan())
     status = here.begin("transformation")
     for part in transformed:
-        status.found("transformation", part.collection, **part.counts())
+        for name, counts in part.counts().items():
+            status.found("transformation", name, **counts)
     status.note(rowsRejected=done.rejected, residueRows=done.residue)
     for reason, count in done.reasons.items():
         status.warn(f"documents rejected: {count}, because {reason}", "transformation")

@@ -22,10 +22,10 @@ class Counted:
     why_not: str = ""
 
 
-def counted(firestore: Firestore, keys: KeyRange, read_time: str) -> Counted:
-    """COUNT over a key range. Raises only what reading the documents would raise, too."""
+def counted(firestore: Firestore, keys: KeyRange, read_time: str, most: int | None = None) -> Counted:
+    """COUNT over a key range, with `most` over so many documents at most. Raises only what reading the documents would raise, too."""
     try:
-        return Counted(count(firestore, keys, read_time))
+        return Counted(count(firestore, keys, read_time, most))
     except REFUSALS as error:
         if not is_refusal(error):
             raise

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from firelift.firestore import errors
 from firelift.firestore.channel import Firestore
 from firelift.firestore.counting import counted
-from firelift.firestore.query import KeyRange, partition_cursors, root_collection_ids, root_range
+from firelift.firestore.query import KeyRange, partition_cursors, root_range
 from firelift.paths import path_order
+
+FEW: Final = 8
+"""Root collections that are counted one by one, as fast as all at once."""
 
 
 @dataclass(frozen=True)
 class Root:
-    """A root collection with everything beneath it, and how many documents Firestore counts there; None where it does not.
+    """A root collection, or several side by side, with everything beneath, and how many documents Firestore counts; None where it does not.
 
     `keys` reaches to the start of the next root collection, so that the ranges of all roots tile the database:
     what the list of collection ids does not name is read, and counted, with its neighbour.
@@ -26,24 +30,95 @@ class Root:
     keys: KeyRange
     documents: int | None
     why_uncounted: str = ""
+    beside: tuple[str, ...] = ()
+    """The root collections that follow, up to where `keys` ends."""
+    each: tuple[int, ...] = ()
+    """The documents of each of the collections, where each was counted by itself."""
 
 
-def roots(firestore: Firestore, read_time: str) -> list[Root]:
-    """Every root collection in key order; the counts add up to COUNT over the whole database by construction."""
-    ids = root_collection_ids(firestore, read_time)
-    if not ids:
-        return []
-    starts = [root_range(collection_id).start for collection_id in ids]
-    edges = [None, *starts[1:], None]
-    ranges = [KeyRange(start, end) for start, end in itertools.pairwise(edges)]
+@dataclass(frozen=True)
+class _Span:
+    """The root collections from one place in their list up to another, and their documents once they are counted."""
+
+    first: int
+    end: int
+    documents: int | None = None
+    why_not: str = ""
+    each: tuple[int, ...] = ()
+
+    @property
+    def single(self) -> bool:
+        return self.end - self.first == 1
+
+    def fits(self, together: int) -> bool:
+        return self.documents is not None and self.documents <= together
+
+    def split(self) -> list[_Span]:
+        """In two halves; few of them, and those that Firestore does not count together, one by one."""
+        number = self.end - self.first
+        halves = number > FEW and not self.why_not
+        edges = [self.first, self.first + number // 2, self.end] if halves else range(self.first, self.end + 1)
+        return [_Span(first, end) for first, end in itertools.pairwise(edges)]
+
+    def with_next(self, other: _Span) -> _Span:
+        known = self.documents is not None and other.documents is not None
+        documents = (self.documents or 0) + (other.documents or 0) if known else None
+        return _Span(self.first, other.end, documents, each=self.each + other.each if self.each and other.each else ())
+
+
+def roots(firestore: Firestore, ids: Sequence[str], read_time: str, together: int, takes: Callable[[str], bool]) -> list[Root]:
+    """The root collections that `takes` chooses among `ids`, which are all there are in key order; those side by side as one Root.
+
+    One Root of several has at most `together` documents. Where all are chosen the counts add up to COUNT over the whole database by
+    construction.
+    """
+    edges = [None, *(root_range(collection_id).start for collection_id in ids[1:]), None]
+
+    def ask(span: _Span) -> _Span:
+        found = counted(firestore, KeyRange(edges[span.first], edges[span.end]), read_time, None if span.single else together + 1)
+        each = (found.documents,) if span.single and found.documents is not None else ()
+        return replace(span, documents=found.documents, why_not=found.why_not, each=each)
+
+    def root(span: _Span) -> Root:
+        first, *beside = ids[span.first : span.end]
+        keys = KeyRange(edges[span.first], edges[span.end])
+        return Root(first, keys, span.documents, span.why_not, tuple(beside), span.each)
+
+    return [root(span) for span in _joined(_counted(_chosen(ids, takes), ask, together), together)]
+
+
+def _chosen(ids: Sequence[str], takes: Callable[[str], bool]) -> list[_Span]:
+    """The chosen ones, as far as they lie side by side."""
+    runs = itertools.groupby(range(len(ids)), key=lambda place: takes(ids[place]))
+    return [_Span(places[0], places[-1] + 1) for chosen, run in runs if chosen and (places := list(run))]
+
+
+def _counted(spans: Sequence[_Span], ask: Callable[[_Span], _Span], together: int) -> list[_Span]:
+    """Spans with their counts, cut until each is one root collection or has at most `together` documents."""
+    settled: list[_Span] = []
     with ThreadPoolExecutor(max_workers=4) as threads:
-        counts = list(threads.map(lambda keys: counted(firestore, keys, read_time), ranges))
-    return [Root(name, keys, found.documents, found.why_not) for name, keys, found in zip(ids, ranges, counts, strict=True)]
+        waiting = [part for span in spans for part in ([span] if span.end - span.first > FEW else span.split())]
+        while waiting:
+            found = list(threads.map(ask, waiting))
+            settled += [span for span in found if span.single or span.fits(together)]
+            waiting = [part for span in found if not (span.single or span.fits(together)) for part in span.split()]
+    return sorted(settled, key=lambda span: span.first)
+
+
+def _joined(spans: Sequence[_Span], together: int) -> list[_Span]:
+    """Neighbours as one, as long as they have at most `together` documents."""
+    joined: list[_Span] = []
+    for span in spans:
+        if joined and joined[-1].end == span.first and (both := joined[-1].with_next(span)).fits(together):
+            joined[-1] = both
+        else:
+            joined.append(span)
+    return joined
 
 
 def key_ranges(firestore: Firestore, root: Root, parts: int, read_time: str) -> list[KeyRange]:
-    """The root collection cut into at most `parts` key ranges without gap or overlap."""
-    if parts <= 1 or (root.documents is not None and root.documents < 2):
+    """The root collection cut into at most `parts` key ranges without gap or overlap; several are few documents and stay one."""
+    if parts <= 1 or root.beside or (root.documents is not None and root.documents < 2):
         return [root.keys]
     cuts = server_cuts(firestore, root, parts, read_time)
     if cuts is None:

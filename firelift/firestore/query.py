@@ -62,9 +62,9 @@ def keys_request(source: Source, keys: KeyRange, read_time: str, after: str | No
     return bytes(types.RunQueryRequest.serialize(request))
 
 
-def count(firestore: Firestore, keys: KeyRange, read_time: str) -> int:
-    """How many documents Firestore has in the key range at `read_time`."""
-    return count_of(firestore, _kindless(firestore.source, keys, None), read_time)
+def count(firestore: Firestore, keys: KeyRange, read_time: str, most: int | None = None) -> int:
+    """How many documents Firestore has in the key range at `read_time`; with `most` it goes over so many at most."""
+    return count_of(firestore, _kindless(firestore.source, keys, None), read_time, most)
 
 
 def count_collection(firestore: Firestore, collection_id: str, read_time: str) -> int:
@@ -72,11 +72,12 @@ def count_collection(firestore: Firestore, collection_id: str, read_time: str) -
     return count_of(firestore, {"from_": [{"collection_id": collection_id}]}, read_time)
 
 
-def count_of(firestore: Firestore, query: dict[str, Any], read_time: str) -> int:
-    """How many documents a structured query finds at `read_time`."""
+def count_of(firestore: Firestore, query: dict[str, Any], read_time: str, most: int | None = None) -> int:
+    """How many documents a structured query finds at `read_time`; with `most` it goes over so many at most."""
+    bound = {} if most is None else {"up_to": most}
     request = types.RunAggregationQueryRequest(
         parent=firestore.source.root,
-        structured_aggregation_query={"structured_query": query, "aggregations": [{"alias": "n", "count": {}}]},
+        structured_aggregation_query={"structured_query": query, "aggregations": [{"alias": "n", "count": bound}]},
         read_time=timestamp_of(read_time),
     )
     responses = firestore.collect("RunAggregationQuery", types.RunAggregationQueryRequest.serialize(request))

@@ -13,6 +13,7 @@ from firelift.workers import Workers
 
 if TYPE_CHECKING:
     from firelift.firestore.channel import Source
+    from firelift.paths import Selection
 
 # In the order in which a run needs them; of those behind them little is left to import.
 MODULES = tuple(f"firelift.phases.{phase}" for phase in ("pre_validation", "extraction", "difference"))
@@ -31,11 +32,11 @@ def begun_ahead(number: int) -> Iterator[Workers]:
             _waiting.clear()
 
 
-def survey_ahead(workers: Workers, source: Source, read_time: str) -> None:
+def survey_ahead(workers: Workers, source: Source, read_time: str, selection: Selection, together: int) -> None:
     """Has them look at Firestore already, as the run will ask them to."""
     from firelift.phases.pre_validation import survey  # the workers shall not wait for what it imports
 
-    workers.begin(survey, source, read_time)
+    workers.begin(survey, source, read_time, selection, together)
 
 
 def workers_of_run(number: int) -> Workers:

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -36,7 +36,7 @@ from firelift.postgres.connect import Connection
 from firelift.postgres.reading import reading
 from firelift.postgres.standing import Between, count_live, standing_keys, written_at
 from firelift.profile import Profiler, profile_to_json
-from firelift.receipts import Extracted, RootFound, TableChanges
+from firelift.receipts import Extracted, RootFound, TableChanges, by_root, shared, tallied
 from firelift.times import microseconds
 from firelift.workers import Workers
 
@@ -60,7 +60,7 @@ class SnapshotInconsistent(FireliftError):
 
 @dataclass(frozen=True)
 class Standing:
-    """The tables that stand below one root collection, those that the migration takes, as they were published."""
+    """The tables that stand below some root collections, those that the migration takes, as they were published."""
 
     url: str
     session: str
@@ -100,6 +100,8 @@ class _Part:
     breaks: tuple[str, ...] = ()
     seen: Seen | None = None
     """Set where a second scan must find the same keys."""
+    shares: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Archived documents and bytes, by root collection."""
 
     @property
     def keys(self) -> int:
@@ -119,7 +121,7 @@ def extract_difference(
     progress: Progress,
     differs: Callable[[], object] = lambda: None,
 ) -> Extracted:
-    """Archives the new and changed documents of a root collection with everything beneath it, and keeps the keys of those that are gone.
+    """Archives the new and changed documents of root collections with everything beneath them, and keeps the keys of those that are gone.
 
     All keys at the read time are compared with those of the tables, or, with `standing.since`, only documents are read that a field says
     have changed; where that cannot be all, everything is compared after all and `scan_reason` says why. Always begins anew: what
@@ -136,14 +138,15 @@ def extract_difference(
             differs()
 
     work = _Work(source, root, run, standing, read_time, selection, batch_size)
-    looked, why = _Part(), ""
+    looked, there, why = _Part(), dict[str, int](), ""
     if standing.since is not None and root.documents is None:
         why = f"Firestore does not count its documents, and only their number shows whether {standing.since.field} has told of all"
     elif standing.since is not None:
         _begin_anew(work)
-        looked, why = workers.call(look_since, work, report=heard_of_look)
+        looked, there, why = workers.call(look_since, work, report=heard_of_look)
         if not why:
-            progress(root.documents or 0, looked.bytes)
+            for name, documents in there.items():
+                progress(name, documents, looked.shares.get(name, {}).get("bytes", 0))
             return _extracted(root, [looked], write_digest(work.archive))
     _begin_anew(work)
     ranges = workers.call(cut_at_documents, source, root, work.archive, read_time, range_documents, workers.number)
@@ -161,6 +164,7 @@ def extract_difference(
 def _extracted(root: RootFound, parts: Sequence[_Part], digest: str, scans: Sequence[Scan] = ()) -> Extracted:
     return Extracted(
         collection=root.collection,
+        beside=root.beside,
         digest=digest,
         documents=sum(part.documents for part in parts),
         passed=sum(part.passed for part in parts),
@@ -172,6 +176,7 @@ def _extracted(root: RootFound, parts: Sequence[_Part], digest: str, scans: Sequ
         counted=root.documents,
         scanned=sum(scan.keys for scan in scans) if root.documents is None else None,
         changes=_summed(each for part in parts for each in part.changes),
+        shares=shared(part.shares for part in parts),
     )
 
 
@@ -270,12 +275,13 @@ def _keys_of(tables: dict[str, TablePlan], rows_of: Callable[[TablePlan], Standi
 
 
 def _told(keys: Iterator[tuple[str, int]], report: Callable[[Any], None]) -> Iterator[tuple[str, int]]:
-    number = 0
-    for number, key in enumerate(keys, 1):
-        if number % KEYS_A_REPORT == 0:
-            report((KEYS_A_REPORT, 0))
-        yield key
-    report((number % KEYS_A_REPORT, 0))
+    for root, those in groupby(keys, key=lambda key: key[0].partition("/")[0]):
+        number = 0
+        for number, key in enumerate(those, 1):
+            if number % KEYS_A_REPORT == 0:
+                report((root, KEYS_A_REPORT, 0))
+            yield key
+        report((root, number % KEYS_A_REPORT, 0))
 
 
 def _batches(differing: Iterator[Differs]) -> Iterator[list[Differs]]:
@@ -321,7 +327,7 @@ class _Archive:
         self._target = RangeArchive(work.archive, number)
         self._profiler = Profiler(work.source.name)
         # The keys are told already; what is new of a chunk is its bytes.
-        self._writer = ChunkWriter(self._target, 0, work.batch_size, lambda said: report((0, said[1])))
+        self._writer = ChunkWriter(self._target, 0, work.batch_size, lambda said: report((said[0], 0, said[2])))
 
     def add(self, documents: Iterable[Fetched]) -> None:
         for path, document, parsed in documents:
@@ -341,6 +347,7 @@ class _Archive:
             bytes=sum(chunk.bytes for chunk in chunks),
             chunks=len(chunks),
             breaks=tuple(breaks),
+            shares=shared(chunk.shares for chunk in chunks),
         )
 
 
@@ -381,12 +388,12 @@ class _Gone:
         self.held, self.number = {}, 0
 
 
-def look_since(work: _Work, report: Callable[[Any], None]) -> tuple[_Part, str]:
-    """Archives the documents that a field says have changed; and in words why these cannot be all, if so."""
+def look_since(work: _Work, report: Callable[[Any], None]) -> tuple[_Part, dict[str, int], str]:
+    """Archives the documents that a field says have changed; also how many there are by root collection, and why these cannot be all."""
     since, standing, breaks = work.standing.since, work.standing, list[str]()
     assert since is not None, "it is only called where a field is to tell"
     assert work.root.documents is not None, "and where Firestore counts"
-    changes, reads, why = list[TableChanges](), 0, ""
+    changes, reads, there, why = list[TableChanges](), 0, dict[str, int](), ""
     found = _Once(partial(report, DIFFERS))
     with (
         closing(open_firestore(work.source)) as firestore,
@@ -403,9 +410,11 @@ def look_since(work: _Work, report: Callable[[Any], None]) -> tuple[_Part, str]:
         except QueryRefused as refused:
             why = f"Firestore does not answer which documents of {table.collection} have changed by {since.field}: {_said(refused)}"
         else:
-            rows = sum(count_live(connection, standing.schema, table) for table in standing.tables)
-            why = _why_not_all(work.root.documents, rows, sum(each.new for each in changes))
-    return replace(archive.part(tuple(changes), 0, breaks), reads=reads), why
+            rows = {table.collection: count_live(connection, standing.schema, table) for table in standing.tables}
+            new = {each.collection: each.new for each in changes}
+            there = tallied([by_root(rows), by_root(new)])
+            why = _why_not_all(work.root.documents, sum(rows.values()), sum(new.values()))
+    return replace(archive.part(tuple(changes), 0, breaks), reads=reads), there, why
 
 
 def _said(refused: QueryRefused) -> str:

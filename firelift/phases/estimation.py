@@ -43,7 +43,7 @@ def estimate_full_run(
 
 def _seen(run: Path, sampled: Sampled, plan: Plan, transformed: TransformedAll, weights: Mapping[str, Weight]) -> Iterator[CollectionSeen]:
     tables = {table.collection: table for table in plan.tables}
-    packed = {part.collection: _packed(run, part.collection, part.bytes) for part in sampled.parts}
+    packed = {name: _packed(run, part.collection, part.bytes) for part in sampled.parts for name in part.collections}
     for each in (one for one in sampled.collections if one.documents != 0):
         table, counts = tables.get(each.collection), transformed.tables.get(each.collection)
         weight = weights.get(table.table) if table else None
@@ -67,7 +67,7 @@ def _weighed(weight: Weight | None, rows: int, documents: int | None, held: int)
 
 
 def _packed(run: Path, root: str, size: int) -> float:
-    """How much of a document's bytes the archive of its root collection takes."""
+    """How much of a document's bytes the archive of its root collection, and of those archived with it, takes."""
     return _size(run / "archive" / file_name(root)) / size if size else 1.0
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from firelift.archive import CHUNK_BYTES, ArchiveDamaged, RangeArchive, begin_again, file_name, ranges, write_digest
+from firelift.archive import CHUNK_BYTES, ArchiveDamaged, Chunk, RangeArchive, begin_again, file_name, ranges, write_digest
 from firelift.files import write_whole
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.counting import counted
@@ -20,11 +20,11 @@ from firelift.paths import Selection, collection_of
 from firelift.phases.completeness import Scan, prove_archive, prove_count
 from firelift.phases.mending import standing_documents
 from firelift.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
-from firelift.receipts import Extracted, RangeExtracted, RootFound
+from firelift.receipts import Extracted, RangeExtracted, RootFound, shared
 from firelift.workers import Workers
 
-Progress = Callable[[int, int], None]
-"""Hears of documents and bytes that were archived since it last heard."""
+Progress = Callable[[str, int, int], None]
+"""Hears of documents and bytes of a root collection that were archived since it last heard."""
 
 
 def extract_collection(
@@ -38,7 +38,7 @@ def extract_collection(
     range_documents: int,
     progress: Progress,
 ) -> Extracted:
-    """Archives a root collection with everything beneath it, and proves by COUNT, or a second scan of keys, that it is complete."""
+    """Archives root collections with everything beneath them, and proves by COUNT, or a second scan of keys, that they are complete."""
     directory = archive / file_name(root.collection)
     directory.mkdir(mode=0o700, exist_ok=True)
     begin_again(directory)
@@ -53,6 +53,7 @@ def extract_collection(
     return Extracted(
         digest=write_digest(directory),
         collection=root.collection,
+        beside=root.beside,
         documents=sum(part.documents for part in done),
         passed=sum(part.passed for part in done),
         bytes=sum(part.bytes for part in done),
@@ -63,6 +64,7 @@ def extract_collection(
         counted=root.documents,
         scanned=sum(scan.keys for scan in scans) if root.documents is None else None,
         mended=tuple(mended for part in done for mended in part.mended),
+        shares=shared(part.shares for part in done),
     )
 
 
@@ -76,7 +78,7 @@ def cut(
     kept = directory / "ranges.json"
     if kept.exists():
         return _kept_ranges(kept, read_time)
-    whole = Root(root.collection, KeyRange(root.start, root.end), root.documents)
+    whole = Root(root.collection, KeyRange(root.start, root.end), root.documents, beside=root.beside)
     # Firestore itself makes fewer cuts where there are few documents.
     parts = 4 * most if root.documents is None else min(-(-root.documents // range_documents), 4 * most)
     firestore = open_firestore(source)
@@ -122,7 +124,7 @@ def extract_range(
     for chunk, documents in standing_documents(source, target, keys, read_time, selection, breaks.append, mended.append):
         for path, _, parsed in documents:
             profiler.see(collection_of(path), parsed)
-        report((chunk.documents, chunk.bytes))
+        tell(chunk, report)
     archived = sum(chunk.documents + chunk.passed for chunk in standing)
     after = standing[-1].last_key if standing else None
     writer = ChunkWriter(target, len(standing), batch_size, report)
@@ -154,7 +156,13 @@ def extract_range(
         reads=writer.read,
         breaks=tuple(breaks),
         mended=tuple(mended),
+        shares=shared(chunk.shares for chunk in chunks),
     )
+
+
+def tell(chunk: Chunk, report: Callable[[Any], None]) -> None:
+    for root, share in chunk.shares.items():
+        report((root, share["documents"], share["bytes"]))
 
 
 class ChunkWriter:
@@ -187,7 +195,7 @@ class ChunkWriter:
         chunk = self.target.write(self.number, self.paths, self.created, self.updated, self.documents, self.last_key, self.passed)
         self.number += 1
         self.read += chunk.documents + chunk.passed
-        self.report((chunk.documents, chunk.bytes))
+        tell(chunk, self.report)
         self._clear()
 
     def close(self) -> None:

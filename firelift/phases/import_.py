@@ -7,7 +7,7 @@ from contextlib import closing
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -38,11 +38,11 @@ from firelift.postgres.lock import signature
 from firelift.postgres.merge import rows_after
 from firelift.postgres.publish import publish, unpublished
 from firelift.postgres.staging import create_staging, staging_token
-from firelift.receipts import ChunkTransformed, Imported, Loaded, Published, RelationChecked, tallied
+from firelift.receipts import ChunkTransformed, Imported, Loaded, Published, RelationChecked, Together, by_root, tallied
 from firelift.workers import Workers
 
-Progress = Callable[[int], None]
-"""Hears of rows that were loaded since it last heard."""
+Progress = Callable[[Mapping[str, int]], None]
+"""Hears of rows, by root collection, that were loaded since it last heard."""
 
 
 class NothingToLoadInto(ConfigurationError):
@@ -116,26 +116,34 @@ class RowsMissing(FireliftError):
     remedy = "Start a new run."
 
 
-def load_collection(workers: Workers, url: str, migration_id: str, run: Path, collection: str, expected: int, progress: Progress) -> Loaded:
-    """Every transformed chunk of a root collection into staging, each exactly once; raises RowsMissing unless all rows are there."""
-    parts = ranges(run / "archive" / file_name(collection))
+def load_collection(workers: Workers, url: str, migration_id: str, run: Path, root: Together, expected: int, progress: Progress) -> Loaded:
+    """Every transformed chunk of root collections into staging, each exactly once; raises RowsMissing unless all rows are there."""
+    parts = ranges(run / "archive" / file_name(root.collection))
     calls = [(url, migration_id, run, chunk.name, part.file(chunk)) for part in parts for chunk in part.chunks() if chunk.documents]
-    done: list[dict[str, int]] = []
-    remade: list[str] = []
-    for rows, damaged in workers.each(load, calls):
-        progress(sum(rows.values()))
-        done.append(rows)
-        remade += damaged
-    rows_of = tallied(done)
+    done: list[ChunkLoaded] = []
+    for chunk in workers.each(load, calls):
+        progress(chunk.shares)
+        done.append(chunk)
+    rows_of, shares = tallied([chunk.rows for chunk in done]), tallied([chunk.shares for chunk in done])
     if sum(rows_of.values()) != expected:
-        raise RowsMissing(collection=collection, transformed=expected, loaded=sum(rows_of.values()))
-    return Loaded(collection=collection, chunks=len(done), rows=rows_of, remade=tuple(sorted(remade)))
+        raise RowsMissing(collection=root.label, transformed=expected, loaded=sum(rows_of.values()))
+    remade = tuple(sorted(file for chunk in done for file in chunk.remade))
+    return Loaded(collection=root.collection, beside=root.beside, chunks=len(done), rows=rows_of, shares=shares, remade=remade)
 
 
-def load(
-    url: str, migration_id: str, run: Path, name: str, archived: StoredFile, report: Callable[[Any], None]
-) -> tuple[dict[str, int], list[str]]:
-    """One chunk's rows and its receipt in one transaction; rows by table, and the files that had to be made of the archive again."""
+class ChunkLoaded(NamedTuple):
+    """One chunk in staging."""
+
+    rows: dict[str, int]
+    """By table."""
+    shares: dict[str, int]
+    """By root collection."""
+    remade: tuple[str, ...]
+    """Files that had to be made of the archive again."""
+
+
+def load(url: str, migration_id: str, run: Path, name: str, archived: StoredFile, report: Callable[[Any], None]) -> ChunkLoaded:
+    """One chunk's rows and its receipt in one transaction."""
     plan = _plan(run / "plan.json")
     staging, remade = staging_schema(migration_id), list[str]()
     try:
@@ -147,7 +155,8 @@ def load(
         remade.append(str(damaged.facts["file"]))
         pieces = list(_pieces(run, plan, transform_again(run, name, archived)))
     loaded = load_chunk(kept_open(url, signature(migration_id)), migration_id, name, [(staging, table, rows) for table, rows in pieces])
-    return dict(loaded.rows), remade
+    shares = by_root({table.collection: loaded.rows.get(table.table, 0) for table, _ in pieces})
+    return ChunkLoaded(dict(loaded.rows), shares, tuple(remade))
 
 
 def _pieces(run: Path, plan: Plan, transformed: ChunkTransformed) -> Iterator[tuple[TablePlan, pa.Table]]:

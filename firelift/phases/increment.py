@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -72,10 +73,10 @@ class Base:
     columns: Mapping[str, frozenset[str]]
     """By table: the columns it has, the user's own too."""
 
-    def below(self, root: str, selection: Selection) -> tuple[SavedTable, ...]:
-        """The tables of a root collection and of everything beneath it, as far as the selection takes them."""
+    def below(self, roots: Collection[str], selection: Selection) -> tuple[SavedTable, ...]:
+        """The tables of root collections and of everything beneath them, as far as the selection takes them."""
         return tuple(
-            saved for collection, saved in self.tables.items() if collection.partition("/")[0] == root and selection.takes(collection)
+            saved for collection, saved in self.tables.items() if collection.partition("/")[0] in roots and selection.takes(collection)
         )
 
     def selection(self, selection: Selection, policy: SchemaChanges) -> Selection:
@@ -142,26 +143,29 @@ def known_fields(base: Base, profile: Profile) -> dict[str, Collection[str]]:
 
 
 def left_out(root: RootFound) -> Extracted:
-    """The receipt of a root collection that is not looked at."""
-    return Extracted(collection=root.collection, documents=0, passed=root.documents or 0, bytes=0, chunks=0, ranges=0, reads=0)
+    """The receipt of root collections that are not looked at."""
+    unread = Extracted(collection=root.collection, documents=0, passed=root.documents or 0, bytes=0, chunks=0, ranges=0, reads=0)
+    return unread.model_copy(update={"beside": root.beside})
 
 
-def vanished_roots(found: Iterable[Root], tables: Collection[str], selection: Selection) -> list[RootFound]:
-    """Root collections that have tables in the target and no document in Firestore any more."""
-    known = {root.collection_id for root in found}
-    gone = {collection.partition("/")[0] for collection in tables if selection.takes(collection)} - known
+def vanished_roots(found: Sequence[Root], names: Collection[str], tables: Collection[str], selection: Selection) -> list[RootFound]:
+    """Root collections that have tables in the target and no document in Firestore any more; those side by side as one.
+
+    `names` are all that Firestore has, `found` those that are looked at.
+    """
+    gone = {collection.partition("/")[0] for collection in tables if selection.takes(collection)} - set(names)
+    runs = [(is_gone, list(run)) for is_gone, run in groupby(sorted({*gone, *names}, key=str.encode), key=gone.__contains__)]
+    # Up to the next one that is there nothing lies that a list of root collections names.
+    ends = [root_range(run[0]).start for _, run in runs[1:]] + [None]
     # Where Firestore counts, the neighbours' counts say that there is nothing.
-    documents = None if any(root.documents is None for root in found) else 0
-    return [
-        RootFound(collection=root, start=root_range(root).start, end=_start_of_next(root, known), documents=documents)
-        for root in sorted(gone, key=str.encode)
-    ]
+    counts = all(root.documents is not None for root in found)
+    return [_vanished(run, end, counts) for (is_gone, run), end in zip(runs, ends, strict=True) if is_gone]
 
 
-def _start_of_next(root: str, known: Collection[str]) -> str | None:
-    """Up to there nothing lies that a list of root collections names."""
-    behind = min((other for other in known if other > root), default=None)
-    return root_range(behind).start if behind is not None else None
+def _vanished(roots: Sequence[str], end: str | None, counts: bool) -> RootFound:
+    start, (first, *beside) = root_range(roots[0]).start, roots
+    found = RootFound(collection=first, beside=tuple(beside), start=start, end=end, documents=None)
+    return found.model_copy(update={"documents": 0, "each": (0,) * len(roots)}) if counts else found
 
 
 def with_vanished(validated: Validated, vanished: Sequence[RootFound], *, empty: bool) -> Validated:

@@ -14,7 +14,7 @@ from firelift.estimate import total
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.discovery import Root, roots
 from firelift.firestore.errors import NothingMatches
-from firelift.firestore.query import server_time
+from firelift.firestore.query import root_collection_ids, server_time
 from firelift.mapping import Mapping
 from firelift.naming import Naming
 from firelift.paths import Selection
@@ -29,10 +29,12 @@ BYTES_A_DOCUMENT = 1024
 
 
 class Snapshot(NamedTuple):
-    """A moment, and the root collections with their counts at it."""
+    """A moment, and the chosen root collections with their counts at it."""
 
     read_time: str
     roots: list[Root]
+    names: tuple[str, ...] = ()
+    """All root collections, those that were not chosen too."""
 
 
 class NotReady(ConfigurationError):
@@ -74,35 +76,49 @@ def validate(
     `published`: collections that patterns may name although Firestore has none of their documents any more.
     """
     known = {collection.partition("/")[0] for collection in published}
-    taken = _selected(snapshot.roots, selection, known)
+    _refuse_unmatched(snapshot.names, selection, known)
+    taken = [root_found(root) for root in snapshot.roots]
     # Of a collection that has tables only the difference is archived.
-    whole = sum(root.documents or 0 for root in taken if root.collection_id not in known)
-    foresight = foresight_of([root.collection_id for root in taken], selection, Rules(naming, mapping), run.parent)
+    whole = sum(root.documents or 0 for root in taken if not known.issuperset(root.collections))
+    foresight = foresight_of([name for root in taken for name in root.collections], selection, Rules(naming, mapping), run.parent)
     refuse([*_disk_problems(run, whole), *(target.problems(foresight) if target else [])])
     return Validated(
         read_time=snapshot.read_time,
-        roots=tuple(
-            RootFound(collection=root.collection_id, start=root.keys.start, end=root.keys.end, documents=root.documents) for root in taken
-        ),
+        roots=tuple(taken),
         documents=total(root.documents for root in taken),
-        warnings=tuple(_warnings(snapshot.roots, taken)),
+        warnings=tuple(_warnings(snapshot)),
     )
 
 
-def _warnings(found: list[Root], taken: list[Root]) -> Iterator[str]:
-    if not taken:
-        yield _nothing(found)
-    if uncounted := [root for root in taken if root.documents is None]:
-        yield UNCOUNTED.format(number=len(uncounted), of=len(taken), why=uncounted[0].why_uncounted)
+def _warnings(snapshot: Snapshot) -> Iterator[str]:
+    if not snapshot.roots:
+        yield _nothing(snapshot.names)
+    if uncounted := [root for root in snapshot.roots if root.documents is None]:
+        yield UNCOUNTED.format(number=len(uncounted), of=len(snapshot.roots), why=uncounted[0].why_uncounted)
 
 
-def survey(source: Source, read_time: str, report: Callable[[Any], None]) -> Snapshot:
-    """Reaches Firestore and chooses the snapshot. For a worker, so that a stop need not wait for the count of a large collection."""
+def root_found(root: Root) -> RootFound:
+    return RootFound(
+        collection=root.collection_id,
+        beside=root.beside,
+        start=root.keys.start,
+        end=root.keys.end,
+        documents=root.documents,
+        each=root.each,
+    )
+
+
+def survey(source: Source, read_time: str, selection: Selection, together: int, report: Callable[[Any], None]) -> Snapshot:
+    """Reaches Firestore and chooses the snapshot; root collections side by side with up to `together` documents become one.
+
+    For a worker, so that a stop need not wait for the count of a large collection.
+    """
     firestore = open_firestore(source)
     try:
         firestore.reach()
         moment = snapshot_time(read_time, server_time(firestore))
-        return Snapshot(moment, roots(firestore, moment))
+        names = root_collection_ids(firestore, moment)
+        return Snapshot(moment, roots(firestore, names, moment, together, selection.may_take_below), tuple(names))
     finally:
         firestore.close()
 
@@ -126,17 +142,15 @@ def snapshot_time(wanted: str, now: str) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _selected(found: list[Root], selection: Selection, published: Collection[str]) -> list[Root]:
-    taken = [root for root in found if selection.may_take_below(root.collection_id)]
+def _refuse_unmatched(found: Sequence[str], selection: Selection, published: Collection[str]) -> None:
     patterns = (*selection.include, *selection.exclude)
-    known = {*(root.collection_id for root in found), *published}
+    known = {*found, *published}
     unmatched = [pattern for pattern in patterns if not any(map(Selection([pattern]).may_take_below, known))]
     if unmatched and found:
-        raise NothingMatches(patterns=", ".join(unmatched), root_collections=", ".join(root.collection_id for root in found[:20]))
-    return taken
+        raise NothingMatches(patterns=", ".join(unmatched), root_collections=", ".join(found[:20]))
 
 
-def _nothing(found: list[Root]) -> str:
+def _nothing(found: Sequence[str]) -> str:
     chosen = "--collections and --exclude-collections leave nothing to migrate."
     return chosen if found else "The Firestore database holds no document."
 

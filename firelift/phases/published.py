@@ -16,15 +16,16 @@ from firelift.increment import read_increment
 from firelift.paths import Exactly
 from firelift.phases.extraction import extract_collection
 from firelift.phases.planning import PLAN
-from firelift.phases.pre_validation import survey
+from firelift.phases.pre_validation import root_found, survey
 from firelift.phases.transformation import receipts_stand, transform_collection
 from firelift.plan import Plan, TablePlan
 from firelift.postgres.connect import connect
 from firelift.postgres.control import SavedTable, migration, saved_tables
 from firelift.postgres.lock import signature
-from firelift.receipts import Completeness, Imported, RelationChecked, RootFound, Validated
+from firelift.receipts import Completeness, Imported, RelationChecked, Validated
 from firelift.run.kept import receipt_file
 from firelift.run.workspace import STATUS, Workspace
+from firelift.together import MOST
 from firelift.workers import Workers
 
 # As a migration has them by default: how the documents are cut changes nothing about what they say.
@@ -123,12 +124,8 @@ def read_again(
     """
     # Not by the run's patterns: what a later run has replaced is left out, but not what lies beneath it.
     selection = Exactly(published.tables)
-    snapshot = workers.call(survey, source, published.read_time)
-    roots = [
-        RootFound(collection=root.collection_id, start=root.keys.start, end=root.keys.end, documents=root.documents)
-        for root in snapshot.roots
-        if selection.may_take_below(root.collection_id)
-    ]
+    snapshot = workers.call(survey, source, published.read_time, selection, MOST)
+    roots = [root_found(root) for root in snapshot.roots]
     plan = Plan(database=source.name, tables=tuple(published.tables.values()))
     (scratch / "archive").mkdir(mode=0o700, parents=True)
     write_whole(scratch / PLAN, plan.model_dump_json(indent=1))
@@ -136,8 +133,8 @@ def read_again(
     for root in roots:
         archive, moment = scratch / "archive", snapshot.read_time
         where, how = (source, root, archive, moment), (selection, BATCH, RANGE)
-        extracted.append(extract_collection(workers, *where, *how, lambda documents, _: progress(documents)))
-        transform_collection(workers, scratch, root.collection, lambda _: None)
+        extracted.append(extract_collection(workers, *where, *how, lambda _, documents, __: progress(documents)))
+        transform_collection(workers, scratch, root, lambda _: None)
     names = tuple(root.collection for root in roots)
     return Documents(scratch, plan, names, recorded_relations(workspace), Completeness.of(extracted).said)
 

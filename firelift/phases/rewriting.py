@@ -43,7 +43,7 @@ def rewrite(
     *,
     leave_out_gone: bool,
 ) -> Rewritten:
-    """Archives, below its root collection, the document of every row that is not archived as new or changed; marked rows' too.
+    """Archives, in the directory of `root`, the document of every row that is not archived as new or changed; marked rows' too.
 
     `before` is the plan by which the rows were written. `leave_out_gone`: the rows of documents that are gone will go, and need not be
     rewritten. What a killed attempt left is made anew, what a finished one made stays. Raises UnreadableRow (table, key) for a row that
@@ -69,7 +69,7 @@ def rewrite_table(
     directory = run / "archive" / file_name(root)
     claim = _claimed(directory, before.collection)
     if claim.done is not None:
-        report((claim.done.documents, claim.done.bytes))
+        report((before.collection.partition("/")[0], claim.done.documents, claim.done.bytes))
         return claim.done
     present, departed = (RangeArchive(directory, number) for number in claim.ranges)
     _clear(present)

@@ -33,13 +33,12 @@ from firelift.phases.completeness import prove_count
 from firelift.phases.extraction import ChunkWriter
 from firelift.planning import why_no_table
 from firelift.profile import Profiler, profile_to_json
-from firelift.receipts import Extracted, Receipt, RootFound, Validated
+from firelift.receipts import Extracted, Receipt, RootFound, Validated, shared
+from firelift.together import SMALL
 from firelift.workers import Workers
 
 PLACES = 20
 """Where a large root collection is looked into."""
-SMALL = 20
-"""A root collection of at most so many times the sample is read whole; more are not read of a larger one either."""
 MOST = 10
 """So many times the sample a collection may have together with what others need of it."""
 
@@ -88,7 +87,7 @@ class Sampled(Receipt):
 class Drawn(NamedTuple):
     """One root collection's own draw; its documents are in a file."""
 
-    root: str
+    root: RootFound
     file: Path
     reads: int
     passed: int
@@ -115,7 +114,7 @@ def sample_database(
         shutil.rmtree(left, ignore_errors=True)
     drawn.mkdir(mode=0o700)
     calls = [(source, root, drawn, read_time, selection, size, seed) for root in roots]
-    done = sorted(workers.each(draw_root, calls), key=lambda each: each.root)
+    done = sorted(workers.each(draw_root, calls), key=lambda each: each.root.collection)
     sampled = workers.call(complete, source, done, run / "archive", read_time, selection, size, seed, batch_size)
     shutil.rmtree(drawn, ignore_errors=True)
     return sampled
@@ -150,11 +149,11 @@ def draw_root(
     seed: str,
     report: Callable[[Any], None],
 ) -> Drawn:
-    """Draws from one root collection and all beneath it: at most `SMALL` + 1 samples and a few documents are read."""
+    """Draws from root collections and all beneath; of a large one at most `SMALL` + 1 samples and a few documents are read."""
     firestore = open_firestore(source)
     draw = _Draw(selection, size, Random(f"{seed}:{root.collection}"))
     documents: dict[str, int | None]
-    if _is_small(firestore, root, read_time, size):
+    if root.beside or _is_small(firestore, root, read_time, size):
         for path, document in read_documents(firestore, KeyRange(root.start, root.end), read_time, None, root.documents, lambda _: None):
             draw.see(path, document)
         if root.documents is not None:
@@ -170,7 +169,7 @@ def draw_root(
     paths, documents_drawn = ([one[place] for one in kept] for place in (0, 1))
     write_parquet(pa.table([pa.array(paths, pa.string()), pa.array(documents_drawn, pa.binary())], schema=DRAWN), file)
     taken = {collection: number for collection, number in documents.items() if selection.takes(collection)}
-    return Drawn(root.collection, file, draw.reads, draw.passed, counted, taken, exact)
+    return Drawn(root, file, draw.reads, draw.passed, counted, taken, exact)
 
 
 def _is_small(firestore: Firestore, root: RootFound, read_time: str, size: int) -> bool:
@@ -268,18 +267,18 @@ def complete(
     report: Callable[[Any], None],
 ) -> Sampled:
     """Adds what the drawn documents need and writes everything into the archive."""
-    sample = _Sample(source, [each.root for each in drawn], selection, size)
+    sample = _Sample(source, {name: each.root.collection for each in drawn for name in each.root.collections}, selection, size)
     for each in drawn:
         for batch in pq.ParquetFile(each.file).iter_batches():
             for path, document in zip(batch["path"].to_pylist(), batch["document"].to_pylist(), strict=True):
-                sample.take(each.root, path, document)
+                sample.take(each.root.collection, path, document)
     own = Counter(collection_of(path) for path in sample.documents)
     firestore = open_firestore(source)
     while wanted := sample.wanted():
         for name, found in get_documents(firestore, [f"{source.root}/{path}" for path in wanted], read_time):
             sample.found(name.removeprefix(f"{source.root}/"), found)
     firestore.close()
-    parts = [_archived(sample, each, archive / file_name(each.root), batch_size) for each in drawn]
+    parts = [_archived(sample, each, archive / file_name(each.root.collection), batch_size) for each in drawn]
     return Sampled(
         seed=seed,
         size=size,
@@ -318,10 +317,10 @@ def _at_least(counted: int | None, held: int) -> int | None:
 class _Sample:
     """The documents of the sample by path, and what they still need."""
 
-    def __init__(self, source: Source, roots: Sequence[str], selection: Selection, size: int) -> None:
-        self.roots, self.selection, self.most = frozenset(roots), selection, MOST * size
+    def __init__(self, source: Source, roots: Mapping[str, str], selection: Selection, size: int) -> None:
+        self.roots, self.selection, self.most = roots, selection, MOST * size
         self.documents: dict[str, tuple[str, bytes]] = {}
-        """Root collection and serialized Document."""
+        """What they are archived with, and serialized Document."""
         self.left_out: dict[str, set[str]] = {}
         self.absent: Counter[str] = Counter()
         self.reads: Counter[str] = Counter()
@@ -375,16 +374,16 @@ class _Sample:
         if document is None:
             self.absent[collection_of(path)] += 1
         else:
-            self.take(root, path, document.SerializeToString())
+            self.take(self.roots[root], path, document.SerializeToString())
 
 
 def _archived(sample: _Sample, drawn: Drawn, directory: Path, batch_size: int) -> Extracted:
-    """Writes a root collection's documents in key order, as extraction does."""
+    """Writes the documents of root collections in key order, as extraction does."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = RangeArchive(directory, 0)
     profiler = Profiler(sample.database)
     writer = ChunkWriter(target, 0, batch_size, lambda _: None)
-    for path in sorted((path for path, (root, _) in sample.documents.items() if root == drawn.root), key=path_order):
+    for path in sorted((path for path, (root, _) in sample.documents.items() if root == drawn.root.collection), key=path_order):
         document = sample.documents[path][1]
         parsed = Document.FromString(document)
         profiler.see(collection_of(path), parsed)
@@ -393,12 +392,14 @@ def _archived(sample: _Sample, drawn: Drawn, directory: Path, batch_size: int) -
     write_whole(target.profile, json.dumps(profile_to_json(profiler.profile)))
     chunks = target.chunks()
     return Extracted(
-        collection=drawn.root,
+        collection=drawn.root.collection,
+        beside=drawn.root.beside,
         digest=write_digest(directory),
         documents=sum(chunk.documents for chunk in chunks),
         passed=drawn.passed,
         bytes=sum(chunk.bytes for chunk in chunks),
         chunks=len(chunks),
         ranges=1,
-        reads=drawn.reads + sample.reads[drawn.root],
+        reads=drawn.reads + sum(sample.reads[name] for name in drawn.root.collections),
+        shares=shared(chunk.shares for chunk in chunks),
     )

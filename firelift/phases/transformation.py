@@ -21,14 +21,14 @@ from firelift.firestore.values import Document, tagged
 from firelift.paths import collection_of
 from firelift.plan import Plan, TablePlan
 from firelift.planning import why_no_table
-from firelift.receipts import ChunkTransformed, Extracted, TableCounts, Transformed, summed, tallied
+from firelift.receipts import ChunkTransformed, Extracted, TableCounts, Together, Transformed, by_root, shared, summed, tallied
 from firelift.transform import Rejected, compile_encoder
 from firelift.transform.causes import residue_causes
 from firelift.workers import Workers
 
 Row = list[Any]
-Progress = Callable[[int], None]
-"""Hears of documents that were transformed since it last heard."""
+Progress = Callable[[Mapping[str, int]], None]
+"""Hears of documents, by root collection, that were transformed since it last heard."""
 
 
 class ArchiveIncomplete(FireliftError):
@@ -37,21 +37,22 @@ class ArchiveIncomplete(FireliftError):
     remedy = "Part of the run's directory is gone or was left behind when it was copied: start a new run."
 
 
-def transform_collection(workers: Workers, run: Path, collection: str, progress: Progress) -> Transformed:
-    """Rows for every archived document of a root collection and of everything beneath it."""
+def transform_collection(workers: Workers, run: Path, root: Together, progress: Progress) -> Transformed:
+    """Rows for every archived document of root collections and of everything beneath them."""
     calls = [
         (run, chunk.name, part.file(chunk))
-        for part in ranges(run / "archive" / file_name(collection))
+        for part in ranges(run / "archive" / file_name(root.collection))
         for chunk in part.chunks()
         if chunk.documents
     ]
     done = []
     for chunk in workers.each(transform_chunk, calls):
-        progress(chunk.documents)
+        progress(by_root({collection: counts.rows + counts.rejected for collection, counts in chunk.tables.items()}))
         done.append(chunk)
     return Transformed(
-        collection=collection,
-        digest=read_digest(run / "archive" / file_name(collection)) or "",
+        collection=root.collection,
+        beside=root.beside,
+        digest=read_digest(run / "archive" / file_name(root.collection)) or "",
         documents=sum(chunk.documents for chunk in done),
         chunks=len(done),
         tables=summed([chunk.tables for chunk in done]),
@@ -59,25 +60,27 @@ def transform_collection(workers: Workers, run: Path, collection: str, progress:
     )
 
 
-def archived_documents(run: Path, collection: str) -> int:
-    """How many documents of a root collection, and of everything beneath it, are to be transformed."""
-    return sum(chunk.documents for part in ranges(run / "archive" / file_name(collection)) for chunk in part.chunks())
+def archived_documents(run: Path, root: Together) -> dict[str, int]:
+    """By root collection how many documents of it, and of everything beneath it, are to be transformed."""
+    chunks = (chunk for part in ranges(run / "archive" / file_name(root.collection)) for chunk in part.chunks())
+    found = shared(chunk.shares for chunk in chunks)
+    return {name: found[name]["documents"] if name in found else 0 for name in (*root.collections, *found)}
 
 
 def refuse_incomplete(extracted: Sequence[Extracted], transformed: Sequence[Transformed], rewritten: Mapping[str, int]) -> None:
-    """Raises ArchiveIncomplete for a root collection of which other documents were transformed than extracted, or read from the target;
+    """Raises ArchiveIncomplete for root collections of which other documents were transformed than extracted, or read from the target;
     ArchiveDamaged where they came of other chunks.
 
     Receipts may outlive the archive: what is not there any more is transformed without an error, and nothing later would miss it.
     """
     found = {part.collection: part for part in transformed}
     for part in extracted:
-        archived = part.documents + rewritten.get(part.collection, 0)
+        archived = part.documents + sum(rewritten.get(name, 0) for name in part.collections)
         done = found.get(part.collection) or Transformed(collection=part.collection, documents=0, chunks=0)
         if done.documents != archived:
-            raise ArchiveIncomplete(collection=part.collection, extracted=archived, transformed=done.documents)
+            raise ArchiveIncomplete(collection=part.label, extracted=archived, transformed=done.documents)
         if part.collection in found and done.digest != part.digest:
-            raise ArchiveDamaged(collection=part.collection, why="it is not the one that its receipt tells of")
+            raise ArchiveDamaged(collection=part.label, why="it is not the one that its receipt tells of")
 
 
 def transform_chunk(run: Path, name: str, archived: StoredFile, report: Callable[[Any], None]) -> ChunkTransformed:
@@ -122,7 +125,7 @@ def transform_again(run: Path, name: str, archived: StoredFile) -> ChunkTransfor
 
 
 def receipts_stand(run: Path, collection: str) -> bool:
-    """Whether every archived chunk of a root collection is there with its receipt."""
+    """Whether every archived chunk of a root collection, and of those archived with it, is there with its receipt."""
     chunks = [(part, chunk) for part in ranges(run / "archive" / file_name(collection)) for chunk in part.chunks() if chunk.documents]
     whole = all(part.path(chunk).is_file() and receipt_path(run, chunk.name).is_file() for part, chunk in chunks)
     return whole and (run / "archive" / file_name(collection)).is_dir()

@@ -58,6 +58,8 @@ class PhaseStatus:
     collections: dict[str, Progress] = field(default_factory=dict)
     uncounted: set[str] = field(default_factory=set)
     """Collections of which nobody knows how many documents they have."""
+    expected_of_several: dict[str, int] = field(default_factory=dict)
+    """Documents of collections of which only all together were counted, by what they are called."""
     is_total_expected: bool = False
     """The expectation of the whole was given; else it is the sum of the collections'."""
 
@@ -155,6 +157,14 @@ class Status:
             status = self._phases[phase]
             self._progress(status, collection).expected_documents = None
             status.uncounted.add(collection)
+            self._sum_expected(status)
+        self._ticker.soon()
+
+    def expect_of_all(self, phase: Phase, several: str, documents: int) -> None:
+        """How much there is to do of several collections of which only all together were counted; of each nothing is known."""
+        with self._lock:
+            status = self._phases[phase]
+            status.expected_of_several[several] = documents
             self._sum_expected(status)
         self._ticker.soon()
 
@@ -342,6 +352,7 @@ class Status:
         if status.is_total_expected:
             return
         documents = [progress.expected_documents for progress in status.collections.values()]
+        documents += [number for number in status.expected_of_several.values() if number]
         rows = [progress.expected_rows for progress in status.collections.values()]
         is_known = any_known(documents) and not status.uncounted
         status.total.expected_documents = sum(known for known in documents if known is not None) if is_known else None

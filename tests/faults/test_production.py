@@ -52,7 +52,7 @@ def extract(
     source: Source, root: str, archive: Path, *, selection: Selection | None = None, read_time: str = "now"
 ) -> tuple[Extracted, list[str]]:
     """What was said of the root collection's extraction, and the paths in its archive."""
-    snapshot = survey(source, read_time, print)
+    snapshot = survey(source, read_time, Selection(), 0, print)
     found = next(each for each in snapshot.roots if each.collection_id == root)
     told = RootFound(collection=root, start=found.keys.start, end=found.keys.end, documents=found.documents)
     with Workers(2) as pool:
@@ -80,7 +80,7 @@ BENT: dict[str, Bent] = {
 def test_a_collection_is_cut_in_key_order_wherever_and_in_whichever_order_firestore_cuts(source: Source, bend: Bent) -> None:
     with production(source, bend) as through:
         firestore = open_firestore(through)
-        snapshot = survey(through, "now", print)
+        snapshot = survey(through, "now", Selection(), 0, print)
         root = next(each for each in snapshot.roots if each.collection_id == "users")
         for cut in (key_ranges, places):
             found = cut(firestore, root, 8, snapshot.read_time)
@@ -102,7 +102,7 @@ def test_a_large_collection_arrives_whole_though_firestores_cuts_come_in_no_orde
 
 def test_a_collection_that_firestore_refuses_to_cut_is_cut_by_its_counts(source: Source) -> None:
     with production(source, PartitionQuery=refusing(grpc.StatusCode.INVALID_ARGUMENT)) as through:
-        snapshot = survey(through, "now", print)
+        snapshot = survey(through, "now", Selection(), 0, print)
         firestore = open_firestore(through)
         assert len(key_ranges(firestore, next(each for each in snapshot.roots if each.collection_id == "users"), 3, snapshot.read_time)) > 1
         firestore.close()
@@ -120,7 +120,7 @@ REFUSED = [
 @pytest.mark.parametrize("code", REFUSED, ids=lambda code: code.name)
 def test_a_database_that_firestore_does_not_count_is_found_all_the_same(source: Source, code: grpc.StatusCode) -> None:
     with production(source, RunAggregationQuery=refusing(code)) as through:
-        snapshot = survey(through, "now", print)
+        snapshot = survey(through, "now", Selection(), 0, print)
     assert [(root.documents, code.name in root.why_uncounted) for root in snapshot.roots] == [(None, True)] * 2
 
 
@@ -140,7 +140,7 @@ def test_a_document_that_the_stream_lost_is_found_by_the_second_scan_and_its_ran
     assert source.emulator_host
     refused = refusing(grpc.StatusCode.UNIMPLEMENTED)
     with production(source, RunAggregationQuery=refused, RunQuery=without(source.emulator_host, lost)) as through:
-        moment = survey(through, "now", print).read_time
+        moment = survey(through, "now", Selection(), 0, print).read_time
         with pytest.raises(ScansDiffer, match="found again: users/00700"):
             extract(through, "users", tmp_path, read_time=moment)
     with production(source, RunAggregationQuery=refused) as through:
@@ -152,13 +152,13 @@ def test_a_document_that_the_stream_lost_is_found_by_the_second_scan_and_its_ran
 def test_an_account_that_may_not_read_is_told_so_although_counting_may_fail(source: Source) -> None:
     denied = refusing(grpc.StatusCode.PERMISSION_DENIED)
     with production(source, RunAggregationQuery=denied, RunQuery=denied) as through, pytest.raises(FirestoreDenied):
-        survey(through, "now", print)
+        survey(through, "now", Selection(), 0, print)
 
 
 def test_a_sample_of_what_firestore_does_not_count_makes_up_no_number(source: Source, tmp_path: Path) -> None:
     (tmp_path / "archive").mkdir()
     with production(source, RunAggregationQuery=refusing(grpc.StatusCode.INVALID_ARGUMENT)) as through, Workers(1) as pool:
-        snapshot = survey(through, "now", print)
+        snapshot = survey(through, "now", Selection(), 0, print)
         roots = [RootFound(collection=r.collection_id, start=r.keys.start, end=r.keys.end, documents=None) for r in snapshot.roots]
         sampled = sample_database(pool, through, roots, tmp_path, snapshot.read_time, Selection(), 5, "s", 100)
     told = {each.collection: (each.documents, each.exact) for each in sampled.collections}

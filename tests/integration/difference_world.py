@@ -13,18 +13,19 @@ import pyarrow.parquet as pq
 from firelift.archive import file_name, ranges, read_chunk
 from firelift.firestore.changed import Since
 from firelift.firestore.channel import Source
+from firelift.firestore.discovery import Root
 from firelift.firestore.query import root_range
 from firelift.firestore.values import Document
 from firelift.increment import gone_directory
 from firelift.paths import Selection, collection_of, ids_of
 from firelift.phases.difference import Standing, extract_difference
 from firelift.phases.extraction import read_profile
-from firelift.phases.pre_validation import survey
+from firelift.phases.pre_validation import root_found, survey
 from firelift.plan import TablePlan
 from firelift.postgres.connect import Connection, connect
 from firelift.postgres.control import saved_plans
 from firelift.profile import Profile
-from firelift.receipts import Extracted, RootFound, TableChanges
+from firelift.receipts import Extracted, TableChanges
 from firelift.times import microseconds
 from firelift.workers import Workers
 from tests.integration.postgres_world import plan
@@ -46,7 +47,7 @@ class There:
 
 def published(source: Source, url: str) -> There:
     """The tables of everything that is in Firestore: published as ever, but without the fields, which nothing here looks at."""
-    moment = survey(source, "now", print).read_time
+    moment = survey(source, "now", Selection(), 0, print).read_time
     rows: dict[str, list[list[object]]] = {}
     for document in everything(source, moment):
         path = document.name.split("/documents/", 1)[1]
@@ -61,7 +62,7 @@ def published(source: Source, url: str) -> There:
 
 @dataclass(frozen=True)
 class Found:
-    """The difference of one root collection, read from the files that it left."""
+    """The difference of a root collection, or of those side by side up to `together` documents, read from the files that it left."""
 
     extracted: Extracted
     documents: dict[str, Document]
@@ -86,6 +87,7 @@ def find(
     root: str = "users",
     *,
     since: Since | None = None,
+    together: int = 0,
     selection: Selection | None = None,
     host: str | None = None,
     counts: bool = True,
@@ -97,17 +99,19 @@ def find(
 ) -> Found:
     """`meanwhile` is called once the snapshot is chosen and nothing is read yet; without `counts` Firestore did not count the documents."""
     selection = selection or Selection()
-    snapshot = survey(there.source, "now", print)
-    found = next((one for one in snapshot.roots if one.collection_id == root), None)
-    keys = found.keys if found else root_range(root)
-    known = found.documents if found else 0
-    counted = RootFound(collection=root, start=keys.start, end=keys.end, documents=known if counts else None)
+    snapshot = survey(there.source, "now", Selection(), together, print)
+    vanished = Root(root, root_range(root), 0)
+    counted = root_found(next((one for one in snapshot.roots if one.collection_id == root), vanished))
+    if not counts:
+        counted = counted.model_copy(update={"documents": None, "each": ()})
     with closing(there.connect()) as connection:
         saved = saved_plans(connection, "public")
-    tables = tuple(plans(plan) for collection, plan in saved.items() if collection.split("/")[0] == root and selection.takes(collection))
+    tables = tuple(
+        plans(plan) for collection, plan in saved.items() if collection.split("/")[0] in counted.collections and selection.takes(collection)
+    )
     standing = Standing(there.url, "firelift-test", "public", tables, since)
     meanwhile()
-    heard: list[tuple[int, int]] = []
+    heard: list[tuple[str, int, int]] = []
     source = replace(there.source, emulator_host=host or there.source.emulator_host)
     with Workers(workers) as pool:
         extracted = extract_difference(
@@ -128,7 +132,7 @@ def find(
         {path: Document.FromString(said) for part in ranges(archive) for c in part.chunks() for path, said in read_chunk(part.file(c))},
         {plan.collection: gone for plan in tables if (gone := _gone(run, plan))},
         read_profile(run / "archive", [root]),
-        (sum(documents for documents, _ in heard), sum(size for _, size in heard)),
+        (sum(documents for _, documents, _ in heard), sum(size for _, _, size in heard)),
     )
 
 

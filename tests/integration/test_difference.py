@@ -131,7 +131,7 @@ def test_where_firestore_does_not_count_the_same_is_found_and_its_keys_are_scann
 
 
 def test_keys_that_a_second_scan_does_not_find_again_are_an_error(there: There) -> None:
-    moment = survey(there.source, "now", print).read_time
+    moment = survey(there.source, "now", Selection(), 0, print).read_time
     seen = Seen(KeyRange("users/u000", "users/u010"), 10, "another digest")
     with Workers(1) as pool, pytest.raises(ScansDiffer, match="range: users/u000 to users/u010"):
         prove_digests(pool, there.source, [seen], moment)

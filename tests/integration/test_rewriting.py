@@ -25,7 +25,7 @@ from firelift.phases.transformation import table_path, transform_collection
 from firelift.plan import Plan, TablePlan
 from firelift.planning import Rules
 from firelift.profile import Profiler, profile_to_json
-from firelift.receipts import Rewritten
+from firelift.receipts import Rewritten, Together
 from firelift.transform import UnreadableRow
 from firelift.workers import Workers
 from tests.integration.way import Arrival, arrived
@@ -91,7 +91,7 @@ def rewritten(
     leave_out_gone: bool = True,
     before: TablePlan | None = None,
 ) -> Rewritten:
-    heard: list[tuple[int, int]] = []
+    heard: list[tuple[str, int, int]] = []
     plan, batch_size = before or arrival.table(collection), 25
     target = (arrival.url, "firelift-test", "public")
     done = rewrite(
@@ -105,7 +105,7 @@ def rewritten(
         lambda *said: heard.append(said),
         leave_out_gone=leave_out_gone,
     )
-    assert (sum(number for number, _ in heard), sum(size for _, size in heard)) == (done.documents, done.bytes)
+    assert (sum(number for _, number, _ in heard), sum(size for _, _, size in heard)) == (done.documents, done.bytes)
     return done
 
 
@@ -195,7 +195,7 @@ def test_rewritten_documents_take_the_way_of_all_others_into_a_wider_column(arri
     assert read_profile(run / "archive", ["users"])["users"].documents == done.documents + 3
     plan = Plan(database=arrival.plan.database, tables=(evolved.plan, arrival.table("users/*/orders")))
     write_whole(run / "plan.json", plan.model_dump_json())
-    transformed = transform_collection(workers, run, "users", lambda _: None)
+    transformed = transform_collection(workers, run, Together(collection="users"), lambda _: None)
     assert transformed.documents == done.documents + 4
     assert transformed.tables["users"].rows == done.documents + 3
     assert table_path(run, evolved.plan, f"users/{5000:04}-{0:06}").is_file()

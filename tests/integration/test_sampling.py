@@ -11,9 +11,9 @@ from firelift.archive import file_name, ranges, read_chunk
 from firelift.firestore.channel import Source
 from firelift.local.writer import Reference
 from firelift.paths import Selection, collection_of, path_order
-from firelift.phases.pre_validation import survey
-from firelift.phases.sampling import MOST, SMALL, CollectionSampled, Sampled, sample_database
-from firelift.receipts import RootFound
+from firelift.phases.pre_validation import root_found, survey
+from firelift.phases.sampling import MOST, CollectionSampled, Sampled, sample_database
+from firelift.together import SMALL
 from firelift.workers import Workers
 from tests.integration.way import Things, new_source, write
 
@@ -58,12 +58,8 @@ def drawn(
     """Writes the documents, if any, and draws."""
     write(source, documents)
     selection = selection or Selection()
-    found = survey(source, "now", print)
-    roots = [
-        RootFound(collection=root.collection_id, start=root.keys.start, end=root.keys.end, documents=root.documents)
-        for root in found.roots
-        if selection.may_take_below(root.collection_id)
-    ]
+    found = survey(source, "now", selection, SMALL * size, print)
+    roots = [root_found(root) for root in found.roots]
     sampled = sample_database(workers, source, roots, run, found.read_time, selection, size, seed, 50)
     return Drawn(sampled, run / "archive")
 

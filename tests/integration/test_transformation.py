@@ -67,7 +67,7 @@ def archived(here: World, collection: str, documents: int, name: str = "one") ->
 
 
 def transformed(here: World, part: Extracted) -> Transformed:
-    return transform_collection(here.workers, here.directory, part.collection, lambda _: None)
+    return transform_collection(here.workers, here.directory, part, lambda _: None)
 
 
 def planned(here: World) -> Plan:

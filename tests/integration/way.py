@@ -166,13 +166,14 @@ def migrate(
     foreign_keys: ForeignKeys = "report",
     batch_size: int = 5000,
     range_documents: int = 25_000,
+    together: int = 10_000,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> Arrival:
     """Discovery to publish. `meanwhile` is called once the snapshot is chosen and nothing is read yet."""
     rules, selection = rules or Rules(), selection or Selection()
     workspace = Workspace(directory, new_migration_id()).create()
     run, migration_id = workspace.run, workspace.migration_id
-    validated = validate(survey(source, "now", print), selection, rules.naming, rules.mapping, run, None)
+    validated = validate(survey(source, "now", selection, together, print), selection, rules.naming, rules.mapping, run, None)
     roots = [root.collection for root in validated.roots]
     meanwhile()
     with Workers(workers) as pool:
@@ -181,14 +182,14 @@ def migrate(
             extract_collection(pool, source, root, workspace.archive, read_time, selection, batch_size, range_documents, lambda *_: None)
         plan = make_plan(source.name, read_profile(workspace.archive, roots), rules)
         write_whole(run / "plan.json", plan.model_dump_json(indent=1))
-        transformed = [transform_collection(pool, run, root, lambda _: None) for root in roots]
+        transformed = [transform_collection(pool, run, root, lambda _: None) for root in validated.roots]
         counts = summed([part.tables for part in transformed])
         record_begin(url, migration_id, "full", {}, validated.read_time)
         prepare(url, migration_id, plan, "public")
         rows = [sum(counted.rows for counted in part.tables.values()) for part in transformed]
         loaded = [
             load_collection(pool, url, migration_id, run, root, expected, lambda _: None)
-            for root, expected in zip(roots, rows, strict=True)
+            for root, expected in zip(validated.roots, rows, strict=True)
         ]
         imported = finish(url, migration_id, plan, foreign_keys, loaded)
         proof = prove(

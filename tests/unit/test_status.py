@@ -374,3 +374,21 @@ def test_the_rate_is_never_below_zero_when_a_collection_is_begun_again(status: S
     shown = status.data()["progress"]["phases"]["import"]
     assert shown["rows"]["done"] == 10
     assert (shown["rate"] or 0) >= 0
+
+
+def test_of_collections_counted_together_only_the_sum_is_expected_until_they_are_read(workspace: Workspace) -> None:
+    with Status.open(workspace) as status:
+        status.start_phase("extraction")
+        status.expect("extraction", "users", documents=10)
+        status.expect_of_all("extraction", "a … c (3 collections)", 30)
+        status.advance("extraction", "a", documents=5)
+        phase = extraction_of(status.data())
+        assert phase["documents"] == {"done": 5, "expected": 40}
+        assert phase["collections"]["a"]["documents"] == {"done": 5, "expected": None}
+        for name, documents in {"a": 5, "b": 20, "c": 5}.items():
+            status.found("extraction", name, documents=documents)
+            status.expect("extraction", name, documents=documents)
+        status.expect_of_all("extraction", "a … c (3 collections)", 0)
+        phase = extraction_of(status.data())
+        assert phase["documents"] == {"done": 30, "expected": 40}
+        assert phase["collections"]["b"]["percent"] == 100.0
