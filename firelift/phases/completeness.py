@@ -65,7 +65,7 @@ class Digest:
 def prove_count(root: RootFound, read: int, read_time: str) -> None:
     """Raises CountMismatch unless as many documents were read as Firestore counts."""
     if read != root.documents:
-        raise CountMismatch(collection=root.collection, read=read, counted=root.documents, read_time=read_time)
+        raise CountMismatch(collection=root.label, read=read, counted=root.documents, read_time=read_time)
 
 
 def prove_archive(
