@@ -1,4 +1,4 @@
-"""Basic: every document is one row under its own key, in columns of the planned types, and those compared are equal to the last bit."""
+"""Basic: as many rows as documents, each under its own key, in columns of the planned types, and those compared equal to the last bit."""
 
 from __future__ import annotations
 
@@ -60,7 +60,11 @@ def of_frames() -> dict[str, Expectations]:
             ExpectColumnValuesToBeInSet(
                 column="differing",
                 value_set=[0],
-                **told(LEVEL, "No document differs, is missing, or is unknown to Firestore.", "differences.csv"),
+                **told(
+                    LEVEL,
+                    "Of the documents compared none differs or is missing, and no row was found that the archive does not know.",
+                    "differences.csv",
+                ),
             ),
         ],
         "merged": [
@@ -76,7 +80,9 @@ def of_frames() -> dict[str, Expectations]:
                 column_A="source_digest",
                 column_B="target_digest",
                 **told(
-                    LEVEL, "Documents rebuilt from their rows are those of Firestore, to the last bit.", "the named keys, or chunks of keys"
+                    LEVEL,
+                    "Documents compared, rebuilt from their rows, are those of the archive, to the last bit.",
+                    "the named keys, or chunks",
                 ),
             ),
             ExpectColumnValuesToBeInSet(
@@ -84,8 +90,6 @@ def of_frames() -> dict[str, Expectations]:
             ),
         ],
         "differences": [
-            ExpectColumnValuesToBeInSet(
-                column="differences", value_set=[0], **told(LEVEL, "There are no differences at all.", "differences.csv")
-            )
+            ExpectColumnValuesToBeInSet(column="differences", value_set=[0], **told(LEVEL, "No difference was found.", "differences.csv"))
         ],
     }

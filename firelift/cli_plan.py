@@ -101,7 +101,7 @@ def _increment(report: Mapping[str, Any], plan: Plan | None) -> str:
         return f"{nothing_to_do(increment)} {_UNWRITTEN}\n"
     parts = [_changes(table, report, plan) for table in found]
     rest = len(increment["tables"]) - len(found)
-    others = f"Nothing has changed in {counted(rest, 'other table')}. " if rest else ""
+    others = f"No change was found in {counted(rest, 'other table')}. " if rest else ""
     said = foreseen(increment)
     return "\n".join([*parts, f"{others}{said[0].upper()}{said[1:]}. {_UNWRITTEN}\n"])
 

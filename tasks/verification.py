@@ -32,7 +32,7 @@ def skip_untouched(run: Run) -> None:
     """Says that there are no new rows to verify."""
     here = world(run)
     here.workspace.clear_verification()
-    here.skip("verification", "nothing has changed: the key and update time of every document are those of its row")
+    here.skip("verification", "nothing was found to have changed, so no row was written: there was none to verify")
 
 
 # What a cached result says of the target may be true no longer.

@@ -116,10 +116,13 @@ def test_keys_are_reads_too(tmp_path: Path) -> None:
 
 def test_nothing_to_do_says_so_and_reproaches_nobody(tmp_path: Path) -> None:
     found = report(tmp_path, NOTHING)
-    assert headline(found) == f"Completed: nothing has changed since run {BASE}; the target is equal to Firestore as of {READ_AT}."
+    assert headline(found) == (
+        f"Completed: nothing has changed since run {BASE}; "
+        f"key and update time of all 5,000 documents in Firestore as of {READ_AT} are those of their rows."
+    )
     assert [step for step in found["nextSteps"] if "verified" in step or "policies" in step or "rollback" in step] == []
     summary, page = executive_summary(found), html_report(found)
-    assert "| Documents compared by their keys | 5,000 |" in summary
+    assert "| Documents compared by key and update time | 5,000 |" in summary
     assert "## What has changed" not in summary
     assert "Nothing: 5,000 documents compared" in page
     assert "No row was written, so there was none to verify" in page
@@ -127,21 +130,23 @@ def test_nothing_to_do_says_so_and_reproaches_nobody(tmp_path: Path) -> None:
 
 
 COUNTS = "52 new, 5 changed, 8 {}, 985 written anew for a wider column, 3 schema changes"
+ROWS = f"by key and update time the rows are those of the documents in Firestore as of {READ_AT} (24,498 unchanged ones not read)"
 HEADLINES: dict[str, tuple[dict[str, Any], str]] = {
-    "verified": ({"increment": some(), "proof": verified(CLEAN)}, f"{COUNTS.format('deleted')}; the target is equal to Firestore as of"),
-    "marked": ({"increment": some("mark"), "proof": verified(CLEAN)}, f"{COUNTS.format('marked as deleted')}; the target is equal"),
+    "verified": ({"increment": some(), "proof": verified(CLEAN)}, f"{COUNTS.format('deleted')}; {ROWS}"),
+    "marked": ({"increment": some("mark"), "proof": verified(CLEAN)}, f"{COUNTS.format('marked as deleted')}; {ROWS}"),
     "left": (
         {"increment": some("ignore"), "proof": verified(CLEAN)},
-        f"{COUNTS.format('gone, but left in the target')}; but for the rows left the target is equal",
+        f"{COUNTS.format('gone, but left in the target')}; but for the rows left {ROWS}",
     ),
     "rejected": (
         {"increment": some(), "tables": WRITTEN, "proof": verified(WRITTEN)},
-        "; but for 1 rejected document the target is equal to Firestore as of",
+        f"; but for 1 rejected document {ROWS}",
     ),
     "unverified": ({"increment": some()}, f"; the target was brought to Firestore as of {READ_AT}, unverified."),
     "by a field": (
         {"increment": SINCE, "tables": [table("users", 15)], "proof": verified([table("users", 15)])},
-        "12 new, 3 changed; deletions were not looked for in 1 table.",
+        "12 new, 3 changed; 9 documents compared with their rows by key and update time, "
+        "in 1 table only documents that a field says have changed were looked for, and none that are gone.",
     ),
 }
 
@@ -154,7 +159,7 @@ def test_the_headline_counts_and_claims_no_more_than_is_known(way: dict[str, Any
 def test_of_chosen_collections_nothing_is_said_about_the_rest(tmp_path: Path) -> None:
     found = report(tmp_path, NOTHING)
     found["settings"]["collections"] = ["users"]
-    assert "equal to the chosen collections of Firestore" in headline(found)
+    assert "documents in the chosen collections of Firestore as of" in headline(found)
 
 
 def test_the_summary_lists_tables_that_change_and_schema_changes(tmp_path: Path) -> None:
@@ -164,11 +169,11 @@ def test_the_summary_lists_tables_that_change_and_schema_changes(tmp_path: Path)
         "| Table |  | New | Changed | Deleted | Written anew |",
         "| `users` |  | 12 | 3 | 1 | 985 |",
         "| `reviews` | new table | 40 | 0 | 0 | 0 |",
-        "Nothing has changed in 2 other tables.",
+        "No change was found in 2 other tables.",
         "## Schema changes",
         "users.age: wider column, jsonb instead of bigint, for the field age",
-        "With the increment the tables hold as many rows as Firestore has documents.",
-        "which is every one that was written",
+        "With the increment each of the 3 tables that changed, of 6, has as many rows as Firestore has documents.",
+        "documents whose rows were written compared to the last bit with the archive of what was read (985 of them made of rows",
         "Write policies for 1 new table",
     ):
         assert said in summary
@@ -188,7 +193,7 @@ def test_of_many_tables_those_with_most_changes_are_shown(tmp_path: Path) -> Non
     summary, page = executive_summary(found), html_report(found)
     assert "| `collection499` |  | 499 | 0 | 0 |" in summary
     assert "| 489 others |" in summary
-    assert "Nothing has changed in 1 other table." in summary
+    assert "No change was found in 1 other table." in summary
     assert page.index('data-changed="collection499"') < page.index('data-changed="collection490"')
     assert "479 others" in page
 
@@ -240,7 +245,7 @@ def test_the_plan_says_what_would_be_done_to_each_table() -> None:
         "",
         "users/*/orders -> public.users_orders: update 2",
         "",
-        "Nothing has changed in 2 other tables. 52 rows would be inserted, 5 updated, 8 deleted, 985 written anew for a wider column, "
+        "No change was found in 2 other tables. 52 rows would be inserted, 5 updated, 8 deleted, 985 written anew for a wider column, "
         "3 schema changes. Nothing has been written to the target.",
     ]
 
@@ -255,7 +260,8 @@ def test_the_plan_says_what_becomes_of_rows_without_documents(deletes: Deletes, 
 
 def test_the_plan_of_nothing_is_one_line() -> None:
     assert planned(NOTHING) == (
-        f"Nothing to do: nothing has changed since run {BASE}, 5,000 documents compared. Nothing has been written to the target.\n"
+        f"Nothing to do: nothing has changed since run {BASE}; 5,000 documents compared with their rows by key and update time. "
+        "Nothing has been written to the target.\n"
     )
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from firelift.receipts import Completeness
+from firelift.receipts import Completeness, Verified
 from firelift.run.reports import TableReport, executive_summary, final_report, html_report, note_rollback, write_reports
+from firelift.run.reports.state import headline
 from firelift.run.status import Status
 from firelift.run.workspace import CHECKPOINT, PAGE, REPORT, STATUS, SUMMARY, Workspace
 from tests.reported import undocumented
@@ -263,3 +264,25 @@ def test_a_failed_run_that_took_itself_back_keeps_its_reason(tmp_path: Path) -> 
     report_of(tmp_path, error=Differs(), rolled_back=True)
     assert not note_rollback(tmp_path, {**DONE, "already": True})
     assert Workspace(tmp_path, "migration-1").status()["status"] == "failed"
+
+
+SMALL = [table("users", 1001, rejected=1), table("teams", 40)]
+PROOFS = {
+    "a sample": (
+        verified(SMALL, level="standard"),
+        "Verified (standard): 140 of 1,040 documents compared to the last bit with the archive",
+    ),
+    "small tables": (verified(SMALL[1:], level="basic"), "Verified (basic): all 40 documents compared to the last bit with the archive"),
+    "every document": (
+        verified(SMALL),
+        "all 1,040 documents compared to the last bit with the archive of what was read, 200 of them with",
+    ),
+    "nothing read again": (verified(SMALL).model_copy(update={"reread": 0}), "none of them with Firestore once more, no difference."),
+    "read again": (verified(SMALL).model_copy(update={"against": "firestore"}), "to the last bit with Firestore, read again"),
+    "none": (None, "Nothing was verified: rows and documents were only counted."),
+}
+
+
+@pytest.mark.parametrize(("proof", "said"), PROOFS.values(), ids=PROOFS)
+def test_the_headline_says_what_was_compared_with_what_how_many_of_how_many(proof: Verified | None, said: str, tmp_path: Path) -> None:
+    assert said in headline(report_of(tmp_path, SMALL, proof=proof))

@@ -42,16 +42,20 @@ def happened(increment: Mapping[str, Any]) -> str:
 
 def nothing_to_do(increment: Mapping[str, Any]) -> str:
     """Of the plan of an increment that changes nothing, in a line."""
-    return f"Nothing to do: {_unchanged(increment)}, {counted(increment['totals']['keys'], 'document')} compared."
+    return f"Nothing to do: {_unchanged(increment)}; {_looked_at(increment)}."
 
 
 def proof_of_tables(report: Mapping[str, Any]) -> str:
     """What a passed verification says of the whole tables of an increment; empty for other runs, and where none was counted."""
     if not report["increment"]:
         return ""
-    counted_whole = any(table["how"] == "difference" and table["scanned"] for table in touched(report["increment"]))
-    left = " and rows left of documents that are gone" if report["increment"]["deletes"] == "ignore" else ""
-    return f"With the increment the tables hold as many rows as Firestore has documents{left}." if counted_whole else ""
+    increment = report["increment"]
+    tables = sum(table["how"] == "difference" and table["scanned"] for table in touched(increment))
+    if not tables:
+        return ""
+    left = " and rows left of documents that are gone" if increment["deletes"] == "ignore" else ""
+    these = f"{'the' if tables == 1 else 'each of the'} {counted(tables, 'table')} that changed, of {count(len(increment['tables']))},"
+    return f"With the increment {these} has as many rows as Firestore has documents{left}."
 
 
 def why_unverified(report: Mapping[str, Any]) -> str:
@@ -61,7 +65,7 @@ def why_unverified(report: Mapping[str, Any]) -> str:
     if report["phases"]["verification"]["state"] != "skipped":
         return "The run did not come to a result of its verification."
     if report["increment"] and not writes(report["increment"]):
-        return "No row was written, so there was none to verify: key and update time of every document are those of its row."
+        return f"No row was written, so there was none to verify: {_looked_at(report['increment'])}."
     return "Verification was switched off: nothing was compared."
 
 
@@ -116,7 +120,16 @@ def _unchanged(increment: Mapping[str, Any]) -> str:
     """With the run whose rows the documents were compared with, where it is one."""
     bases = {table["base"] for table in increment["tables"]} - {None}
     since = f"run {plain(bases.pop())}" if len(bases) == 1 else "the last run"
-    return f"nothing has changed since {since}"
+    return f"nothing was found to have changed since {since}" if _unscanned(increment) else f"nothing has changed since {since}"
+
+
+def _looked_at(increment: Mapping[str, Any]) -> str:
+    """What an increment knows of the documents it has not read: their keys and update times, and of some tables not even that."""
+    keys, unscanned = increment["totals"]["keys"], _unscanned(increment)
+    scanned = len(increment["tables"]) - unscanned
+    by_key = f"{counted(keys, 'document')} compared with {'its row' if keys == 1 else 'their rows'} by key and update time"
+    by_field = f"in {counted(unscanned, 'table')} only documents that a field says have changed were looked for, and none that are gone"
+    return ", ".join(([by_key] if scanned else []) + ([by_field] if unscanned else []))
 
 
 def _holds(report: Mapping[str, Any]) -> str:
@@ -125,16 +138,21 @@ def _holds(report: Mapping[str, Any]) -> str:
     left_out = settings.get("collections") or settings.get("exclude_collections") or report["statistics"].get("documentsPassedOver")
     chosen = "the chosen collections of " if left_out else ""
     source = f"{chosen}Firestore as of {report['readTime']}"
-    if unscanned := _unscanned(increment):
-        return f"deletions were not looked for in {counted(unscanned, 'table')}"
-    if touched(increment) and not (report["verification"] or {}).get("passed"):
+    if _unscanned(increment):
+        return _looked_at(increment)
+    if not touched(increment):
+        return f"key and update time of all {counted(increment['totals']['keys'], 'document')} in {source} are those of their rows"
+    if writes(increment) and not (report["verification"] or {}).get("passed"):
         return f"the target was brought to {source}, unverified"
     but = []
     if rejected := report["statistics"].get("rowsRejected"):
         but.append(counted(rejected, "rejected document"))
     if increment["deletes"] == "ignore" and increment["totals"]["gone"]:
         but.append("the rows left")
-    return f"{'but for ' if but else ''}{' and '.join(but)}{' ' if but else ''}the target is equal to {source}"
+    except_for = f"but for {' and '.join(but)} " if but else ""
+    rows = f"{except_for}by key and update time the rows are those of the documents in {source}"
+    unread = increment["totals"]["unchanged"] - increment["totals"]["rewritten"]
+    return f"{rows} ({counted(unread, 'unchanged one')} not read)" if unread > 0 else rows
 
 
 def _unscanned(increment: Mapping[str, Any]) -> int:

@@ -82,13 +82,13 @@ def _headline_of_success(report: Mapping[str, Any]) -> str:
     if report["mode"] == "test":
         proof = proof_sentence(verified) if verified and verified["passed"] else "Nothing was verified."
         return f"Tried out: a sample went the whole way. {proof} {_whereabouts(report)}"
-    proof = f" {proof_sentence(verified)}" if verified and verified["passed"] else ""
-    return f"Completed: every document read is a row of the target or among the rejects.{proof}"
+    proof = proof_sentence(verified) if verified and verified["passed"] else "Nothing was verified: rows and documents were only counted."
+    return f"Completed: every document read is a row of the target or among the rejects. {proof}"
 
 
 def _proof_of_increment(report: Mapping[str, Any]) -> str:
     verified = report["verification"]
-    return proof_sentence(verified, of_increment=True) if verified and verified["passed"] else ""
+    return proof_sentence(verified, report["increment"]) if verified and verified["passed"] else ""
 
 
 def _whereabouts(report: Mapping[str, Any]) -> str:
@@ -126,13 +126,33 @@ def _quoted(text: str) -> str:
     return f"`{shown}`" if shown else "nothing"
 
 
-def proof_sentence(verified: Mapping[str, Any], of_increment: bool = False) -> str:
-    """What the verification showed, in a sentence."""
-    compared = f"{counted(verified['documentsCompared'], 'document')} compared to the last bit"
-    whole = all(table["whole"] for table in verified["tables"])
+AGAINST: Mapping[str, str] = {"archive": "the archive of what was read", "firestore": "Firestore, read again"}
+
+
+def proof_sentence(verified: Mapping[str, Any], increment: Mapping[str, Any] | None = None) -> str:
+    """What the verification compared with what, how many of how many, in a sentence."""
+    compared = f"{_compared(verified, increment)} compared to the last bit with {AGAINST[verified['against']]}"
     found = counted(verified["differencesTotal"], "difference") if verified["differencesTotal"] else "no difference"
-    all_of_them = "every one that was written" if of_increment else "all of them"
-    return f"Verified ({verified['level']}): {compared}{f', which is {all_of_them}' if whole and verified['tables'] else ''}, {found}."
+    return f"Verified ({verified['level']}): {compared}{_not_from_firestore(increment)}{_reread(verified)}, {found}."
+
+
+def _compared(verified: Mapping[str, Any], increment: Mapping[str, Any] | None) -> str:
+    """`all 5,000 documents`, `312 of 5,000 documents`, of an increment `all 15 documents whose rows were written`."""
+    number, documents = verified["documentsCompared"], sum(table["documents"] - table["rejected"] for table in verified["tables"])
+    what = f"document{'' if documents == 1 else 's'}{' whose rows were written' if increment else ''}"
+    return f"{'all' if number == documents else f'{count(number)} of'} {count(documents)} {what}"
+
+
+def _not_from_firestore(increment: Mapping[str, Any] | None) -> str:
+    """Rows that are written anew are compared with what they said before: what Firestore says of them was not looked at."""
+    rewritten = increment["totals"]["rewritten"] if increment else 0
+    return f" ({count(rewritten)} of them made of rows that stood before, not read from Firestore)" if rewritten else ""
+
+
+def _reread(verified: Mapping[str, Any]) -> str:
+    if verified["level"] != "comprehensive":
+        return ""
+    return f", {count(verified['documentsReread']) if verified['documentsReread'] else 'none'} of them with Firestore once more"
 
 
 def _after_success(report: Mapping[str, Any]) -> list[str]:

@@ -106,12 +106,12 @@ def _figures_of_increment(report: Mapping[str, Any]) -> str:
     figures, increment = report["statistics"], report["increment"]
     totals = increment["totals"]
     rows = [
-        ("Documents compared by their keys", count(totals["keys"])),
+        ("Documents compared by key and update time", count(totals["keys"])),
         *_completeness(report),
         ("New", count(totals["new"])),
         ("Changed", count(totals["changed"])),
         (GONE[increment["deletes"]].capitalize(), count(totals["gone"])),
-        ("Unchanged", count(totals["unchanged"])),
+        ("Unchanged, by key and update time", count(totals["unchanged"])),
         ("Rows written", "none (dry run)" if report["dryRun"] else count(figures.get("rowsLoaded"))),
         ("Documents rejected", count(figures.get("rowsRejected"))),
         ("Tables that change", f"{count(len(touched(increment)))} of {count(len(increment['tables']))}"),
@@ -148,7 +148,7 @@ def _changes_by_table(increment: Mapping[str, Any], found: Sequence[Mapping[str,
     rows = _listed(found, columns, lambda table: (_name(table["table"]), "new table" if table["how"] == "whole" else ""))
     listed = _table(("Table", "", *(heads[name] for name in columns)), "--" + "r" * len(columns), rows)
     rest = len(increment["tables"]) - len(found)
-    return f"{listed}\n\nNothing has changed in {counted(rest, 'other table')}." if rest else listed
+    return f"{listed}\n\nNo change was found in {counted(rest, 'other table')}." if rest else listed
 
 
 def _verification(report: Mapping[str, Any]) -> str:
@@ -157,10 +157,9 @@ def _verification(report: Mapping[str, Any]) -> str:
         return ""
     asked = _number(verified["expectations"], "expectation")
     said = [
-        proof_sentence(verified, bool(report["increment"])) if verified["passed"] else f"Level {verified['level']}: not passed.",
+        proof_sentence(verified, report["increment"]) if verified["passed"] else f"Level {verified['level']}: not passed.",
         *([tables] if verified["passed"] and (tables := proof_of_tables(report)) else []),
         f"{asked}, {count(verified['expectationsFailed'])} not met.",
-        *([f"{_number(verified['documentsReread'], 'document')} read from Firestore again."] if verified["documentsReread"] else []),
     ]
     if not verified["tables"]:
         return " ".join(said)
