@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED, USAGE, STOPPED, UNVERIFIED = 0, 1, 2, 3, 4
 VERIFY_SETTINGS = (
-    *("database_url", "target_schema", "migration_id", "working_dir", "verification_level"),
+    *("database_url", "require_tls", "target_schema", "migration_id", "working_dir", "verification_level"),
     *("firestore_emulator_host", "firebase_service_account"),
     *("max_workers", "max_lookup_ms", "max_count_ms", "verbose"),
 )
@@ -156,7 +156,7 @@ def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> i
 
 @firelift.command(cls=OneLineCommand)
 @settings_options(
-    only=["working_dir", "migration_id", "database_url", "verbose"],
+    only=["working_dir", "migration_id", "database_url", "require_tls", "verbose"],
     meaning={"migration_id": "The run to stop; the one that is going on when not given"},
 )
 @_as_json
@@ -169,7 +169,7 @@ def stop(session: Session, /, as_json: bool, **options: Any) -> int:
 
 @firelift.command(cls=OneLineCommand)
 @settings_options(
-    only=["database_url", "migration_id", "working_dir", "verbose"],
+    only=["database_url", "require_tls", "migration_id", "working_dir", "verbose"],
     meaning={
         "migration_id": "The run to undo; the latest in the target when not given",
         "working_dir": "Where the run's reports are, if they are to say so",
@@ -203,7 +203,7 @@ def verify(session: Session, /, against: Against, seed: str | None, as_json: boo
 
 
 @firelift.command(cls=OneLineCommand)
-@settings_options(only=["database_url", "verbose"])
+@settings_options(only=["database_url", "require_tls", "verbose"])
 @click.option(
     "--backup-retention",
     metavar="DAYS",
@@ -292,9 +292,7 @@ def _summary_of(report: dict[str, Any]) -> str:
 
 
 def _target(settings: Settings) -> str:
-    settings.require_target()
-    assert settings.database_url is not None
-    return settings.database_url.get_secret_value()
+    return settings.target_url()
 
 
 def _run_named(place: Whereabouts) -> Workspace:

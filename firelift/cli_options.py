@@ -96,13 +96,17 @@ def default_text(name: str, field: FieldInfo) -> str:
 
 def _option(name: str, field: FieldInfo, meaning: str | None) -> Callable[[Command], Command]:
     text = meaning or _help(name, field)
-    if field.annotation is bool:
+    if _is_switch(field):
         return click.option("/".join(_forms(name)), name, is_flag=True, default=None, help=text)
     return click.option(option_name(name), name, type=str, metavar=_metavar(name, field), help=text)
 
 
+def _is_switch(field: FieldInfo) -> bool:
+    return bool in (field.annotation, *get_args(field.annotation))
+
+
 def _spelled(name: str, field: FieldInfo) -> str:
-    return " / ".join(_forms(name)) if field.annotation is bool else f"{option_name(name)} {_metavar(name, field)}"
+    return " / ".join(_forms(name)) if _is_switch(field) else f"{option_name(name)} {_metavar(name, field)}"
 
 
 def _forms(name: str) -> list[str]:

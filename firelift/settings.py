@@ -31,6 +31,7 @@ from firelift.setting_types import (
     SchemaName,
     WorkingDir,
 )
+from firelift.tls import with_tls
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
@@ -129,12 +130,16 @@ _DATABASE_URL = _setting(
 )
 
 
+_REQUIRE_TLS = _setting(None, "Refuse a target that offers no encrypted connection; by default where it is Supabase's", own="REQUIRE_TLS")
+
+
 class Target(BaseSettings):
     """What undoing needs to know: where the target is, whatever else may be set wrongly."""
 
     model_config = SOURCES
 
     database_url: DatabaseUrl | None = _DATABASE_URL
+    require_tls: bool | None = _REQUIRE_TLS
     migration_id: RunName | None = _MIGRATION_ID
     backup_retention: int = Field(7, validation_alias=AliasChoices(RETENTION), ge=0, le=36_500)
     verbose: bool = _VERBOSE
@@ -145,7 +150,7 @@ class Target(BaseSettings):
 
     def url(self) -> str:
         """The target; raises MissingSetting."""
-        return _given_url(self.database_url)
+        return _given_url(self.database_url, self.require_tls)
 
     def secrets(self) -> tuple[str, ...]:
         """Every text that must never be shown."""
@@ -171,6 +176,7 @@ class Settings(BaseSettings):
         None, "Service account key file (JSON) to read Firestore with", "GOOGLE_APPLICATION_CREDENTIALS", own="FIREBASE_SERVICE_ACCOUNT"
     )
     database_url: DatabaseUrl | None = _DATABASE_URL
+    require_tls: bool | None = _REQUIRE_TLS
     project_id: ResourceId | None = _setting(
         None, "Google Cloud project of the Firestore database", "GOOGLE_CLOUD_PROJECT", own="PROJECT_ID"
     )
@@ -253,11 +259,11 @@ class Settings(BaseSettings):
 
     def require_target(self) -> None:
         """Raise when there is no target database to write to."""
-        _given_url(self.database_url)
+        self.target_url()
 
     def target_url(self) -> str:
         """The target with its password; raises MissingSetting."""
-        return _given_url(self.database_url)
+        return _given_url(self.database_url, self.require_tls)
 
     def target(self) -> str | None:
         """The target as it may be shown: host, port and database."""
@@ -312,10 +318,10 @@ def forget_surroundings() -> None:
     Settings.model_config["env_file"] = None
 
 
-def _given_url(url: SecretStr | None) -> str:
+def _given_url(url: SecretStr | None, require_tls: bool | None) -> str:
     if url is None:
         raise MissingSetting(setting=option_name("database_url"), environment=" or ".join(environment_names("database_url")))
-    return url.get_secret_value()
+    return with_tls(url.get_secret_value(), require_tls, os.environ)
 
 
 def _url_secrets(url: SecretStr | None) -> Iterable[str]:

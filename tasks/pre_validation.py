@@ -9,7 +9,7 @@ from firelift.phases.import_ import record_begin
 from firelift.phases.increment import refuse_behind, vanished_roots, with_vanished
 from firelift.phases.pre_validation import Target, survey, validate
 from firelift.planning import Foresight
-from firelift.postgres.checks import check_target, server_version
+from firelift.postgres.checks import check_target, reach
 from firelift.postgres.supabase import check_api
 from firelift.receipts import Validated
 from firelift.run.kept import receipt_file
@@ -41,7 +41,7 @@ def chosen(here: World) -> Validated:
     rules, target = here.rules(), target_of(here)
     # While Firestore is still counting.
     published = here.base(anew=True).tables if here.is_increment else {}
-    version = server_version(here.database_url, here.run.migration_id) if target else None
+    reached = reach(here.database_url, here.run.migration_id) if target else None
     snapshot = here.workers.call(survey, here.source, here.settings.read_time, here.selection, together(here.settings))
     validated = validate(snapshot, here.selection, rules.naming, rules.mapping, here.directory, target, published)
     if here.is_increment:
@@ -49,7 +49,10 @@ def chosen(here: World) -> Validated:
         validated = with_vanished(
             validated, vanished_roots(snapshot.roots, snapshot.names, published, here.selection), empty=not snapshot.names
         )
-    return validated.model_copy(update={"postgres_version": version})
+    if reached is None:
+        return validated
+    warnings = (*validated.warnings, *filter(None, [reached.warning]))
+    return validated.model_copy(update={"postgres_version": reached.version, "warnings": warnings})
 
 
 def standing(here: World) -> Validated | None:

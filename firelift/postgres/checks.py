@@ -18,8 +18,12 @@ from firelift.postgres.lock import signature
 from firelift.postgres.names import NamesTaken, in_one_line, in_the_way
 from firelift.postgres.ownership import BelongsToAnother, SchemaOfAnother, belongs_to_another, foreign_objects, refuse_foreign_schema
 from firelift.postgres.queries import QUERY
+from firelift.tls import is_beyond
 
 OLDEST_SERVER = 130000
+UNENCRYPTED = (
+    "The connection to {host} is not encrypted: password and rows can be read on the way. Let the server offer TLS; see --require-tls."
+)
 
 
 class ServerTooOld(ConfigurationError):
@@ -104,10 +108,21 @@ def foreign_problems(connection: Connection, migration_id: str, target_schema: s
     return [belongs_to_another(connection, found)] if found else []
 
 
-def server_version(url: str, migration_id: str) -> str | None:
-    """The server's version as it says it itself: `15.8`."""
+class Reached(NamedTuple):
+    """The server at the other end, and what is to be said of the way there."""
+
+    version: str | None
+    """As it says it itself: `15.8`."""
+    warning: str | None
+
+
+def reach(url: str, migration_id: str) -> Reached:
+    """Connects; warns of a connection to another machine that is not encrypted."""
     with closing(connect(url, signature(migration_id))) as connection:
-        return connection.info.parameter_status("server_version")
+        info = connection.info
+        is_open = not connection.pgconn.ssl_in_use and is_beyond(info.host, info.hostaddr)
+        warning = UNENCRYPTED.format(host=info.host or info.hostaddr) if is_open else None
+        return Reached(info.parameter_status("server_version"), warning)
 
 
 def problems(connection: Connection, target_schema: str, foresight: Foresight, connections: int) -> list[FireliftError]:

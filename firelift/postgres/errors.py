@@ -46,9 +46,9 @@ class TlsRequired(ConfigurationError):
 
 
 class TlsNotOffered(ConfigurationError):
-    """The database URL asks for an encrypted connection and the server offers none."""
+    """An encrypted connection is required and the server offers none."""
 
-    remedy = "Remove sslmode from the database URL, or switch TLS on at the server."
+    remedy = "Switch TLS on at the server. Where the way is safe without it: no sslmode in the database URL, and --no-require-tls."
 
 
 class TlsNotTrusted(ConfigurationError):

@@ -15,6 +15,7 @@ from firelift.local.server import free_port
 from firelift.postgres import errors
 from firelift.postgres.connect import connect, parameters_of
 from firelift.postgres.errors import refusal
+from firelift.settings import Settings
 from tests.integration.postgres_world import ODD, values
 
 
@@ -126,6 +127,13 @@ def test_a_missing_database_is_named(postgres: PostgresServer) -> None:
 def test_asking_for_tls_where_there_is_none_says_so(database_url: str) -> None:
     with pytest.raises(errors.TlsNotOffered, match="sslmode"):
         connect(f"{database_url}?sslmode=require", "firelift-test")
+
+
+def test_where_tls_is_required_a_server_without_it_is_refused_before_it_hears_the_password(database_url: str) -> None:
+    required = Settings.load(database_url=f"{database_url}?sslmode=disable", require_tls=True).target_url()
+    with pytest.raises(errors.TlsNotOffered, match="require-tls") as caught:
+        connect(required, "firelift-test")
+    assert caught.value.exit_code == 2
 
 
 # What servers that these tests cannot start say, word for word.

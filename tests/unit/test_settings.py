@@ -77,6 +77,7 @@ def test_every_setting_is_read_from_its_own_variable(name: str, monkeypatch: pyt
         "checkpoint_file": "file.json",
         "naming": "preserve",
         "foreign_keys": "strict",
+        "require_tls": "true",
         "migration_mode": "test",
         "deletes": "mark",
         "max_deletes": "20%",
