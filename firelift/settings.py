@@ -80,8 +80,10 @@ def option_name(name: str) -> str:
 
 
 def off_name(name: str) -> str | None:
-    """The option that switches a setting off which is on by default."""
-    return "--no-" + name.replace("_", "-") if Settings.model_fields[name].default is True else None
+    """The option that switches a setting off which is on by default, or by circumstances."""
+    field = Settings.model_fields[name]
+    may_be_on = field.default is True or (field.default is None and bool in get_args(field.annotation))
+    return "--no-" + name.replace("_", "-") if may_be_on else None
 
 
 def _setting(default: Any, description: str, *other_names: str, own: str, **bounds: Any) -> Any:

@@ -143,7 +143,7 @@ def test_a_session_that_the_server_ends_is_a_lost_connection_wherever_it_happens
         (performance, lambda: performance.measure(database_url, SESSION, "public", plan, "standard", Limits(1, 1), "seed")),
     ):
         with monkeypatch.context() as patched:
-            patched.setattr(module, "standing_tables", _ended(database_url, module.standing_tables))
+            patched.setattr(module, "described_tables", _ended(database_url, module.described_tables))
             with pytest.raises(ConnectionLost):
                 ask()
 
