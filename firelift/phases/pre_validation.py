@@ -94,7 +94,9 @@ def _warnings(snapshot: Snapshot) -> Iterator[str]:
     if not snapshot.roots:
         yield _nothing(snapshot.names)
     if uncounted := [root for root in snapshot.roots if root.documents is None]:
-        yield UNCOUNTED.format(number=len(uncounted), of=sum(1 + len(root.beside) for root in snapshot.roots), why=uncounted[0].why_uncounted)
+        yield UNCOUNTED.format(
+            number=len(uncounted), of=sum(1 + len(root.beside) for root in snapshot.roots), why=uncounted[0].why_uncounted
+        )
 
 
 def root_found(root: Root) -> RootFound:

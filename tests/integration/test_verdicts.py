@@ -138,12 +138,16 @@ def test_a_session_that_the_server_ends_is_a_lost_connection_wherever_it_happens
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = Plan(database="projects/p/databases/(default)", tables=())
-    for module, ask in (
-        (verification, lambda: verification._lacking(Tables(database_url, SESSION, "public", plan, tmp_path))),
-        (performance, lambda: performance.measure(database_url, SESSION, "public", plan, "standard", Limits(1, 1), "seed")),
+    for module, looks, ask in (
+        (verification, "standing_tables", lambda: verification._lacking(Tables(database_url, SESSION, "public", plan, tmp_path))),
+        (
+            performance,
+            "described_tables",
+            lambda: performance.measure(database_url, SESSION, "public", plan, "standard", Limits(1, 1), "seed"),
+        ),
     ):
         with monkeypatch.context() as patched:
-            patched.setattr(module, "described_tables", _ended(database_url, module.described_tables))
+            patched.setattr(module, looks, _ended(database_url, getattr(module, looks)))
             with pytest.raises(ConnectionLost):
                 ask()
 
