@@ -10,6 +10,7 @@ from prefect.logging import get_run_logger
 
 from expectations.published import verify_published
 from firelift.counting import counted
+from firelift.home import refuse_wrong_home
 from firelift.phases.verification import TargetDiffers
 from firelift.receipts import Verified
 from firelift.settings import Settings
@@ -22,6 +23,7 @@ from tasks.verification import first_finding
 @task(**PHASE | {"cache_policy": NO_CACHE, "persist_result": False}, name="verify", task_run_name="verify")
 def verify_target(options: dict[str, Any], against: Against, seed: str | None) -> Verified:
     """Compares a published target with its documents; raises TargetDiffers where it does not say the same."""
+    refuse_wrong_home()
     logger = get_run_logger()
     done = verify_published(Settings.load(**options), against, seed, logger.info)
     # Without a value: logs of the server are read by more people than the tables are.

@@ -7,6 +7,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from firelift.cli_undo import rollback_text
+from firelift.home import refuse_wrong_home
 from firelift.phases.rollback import roll_back_run
 from firelift.postgres.rollback import RolledBack
 from firelift.run.reports import note_rollback
@@ -18,6 +19,7 @@ from tasks.checkpoint import PHASE
 @task(**PHASE | {"cache_policy": NO_CACHE, "persist_result": False}, name="rollback", task_run_name="rollback")
 def roll_back_target(migration_id: str | None, force: bool) -> RolledBack:
     """Puts the target back as it was before a run, under the target's lock."""
+    refuse_wrong_home()
     target = Target.load(migration_id=migration_id)
     done = roll_back_run(target.url(), target.migration_id, force)
     note_rollback(Whereabouts.load().working_dir, done.model_dump(mode="json"))

@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import FlowRun
 
 from firelift.archive import ChunkDamaged
 from firelift.errors import ConfigurationError, FireliftError, Stopped
+from firelift.home import refuse_wrong_home
 from firelift.increment import Increment, read_increment
 from firelift.mapping import read_mapping
 from firelift.paths import Selection
@@ -237,6 +238,7 @@ def world(run: Run) -> World:
 
 def named_run(options: dict[str, Any]) -> Run:
     """The run that these options mean, above environment, `.env` and defaults: a new one, or one to go on with."""
+    refuse_wrong_home()
     flow_run = current_flow_run()
     new_id = migration_id_of(flow_run) if flow_run else new_migration_id()
     settings = meant(Settings.load(**options), new_id, source_label, _label(flow_run))

@@ -145,7 +145,7 @@ def worker(api: str, directory: Path, **more: str) -> Iterator[None]:
         "PREFECT_WORKER_QUERY_SECONDS": "1",
     }
     command = [PREFECT, "worker", "start", "--pool", "firelift", "--type", "process"]
-    process = ServerProcess(command, log=directory / "worker.log", environment=environment(**own, **more))
+    process = ServerProcess(command, log=directory / "worker.log", environment=environment(**own | more))
     try:
         yield
     finally:

@@ -45,6 +45,7 @@ def deployed(prefect_api: str) -> str:
     assert created.returncode == 0, created.stderr
     done = prefect(prefect_api, "deploy", "--all")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("FIRELIFT_HOME is not set here") == 1
     return prefect_api
 
 
@@ -309,6 +310,21 @@ def test_a_wrong_password_fails_the_run_says_so_and_is_told_nowhere(
     assert WRONG_PASSWORD not in text_below(workspace) + text_below(tmp_path)
     assert WRONG_PASSWORD not in text_of(database_url)
     assert schemas_of(database_url) == ["public"]
+
+
+def test_a_wrong_directory_to_work_in_is_said_by_name_when_deploying_and_when_running(deployed: str, api: Api, tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    done = prefect(deployed, "deploy", "--all", FIRELIFT_HOME=str(nowhere))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: FIRELIFT_HOME does not name a directory")
+    assert str(nowhere) in line
+    with worker(deployed, tmp_path / "worker", FIRELIFT_HOME=str(nowhere)):
+        assert start(deployed, "plan")[0] == 1
+        assert start(deployed, "target", flow="rollback")[0] == 1
+    for run in (api.runs_of("plan")[0], api.runs_of("target")[0]):
+        assert run["state_type"] == "FAILED"
+        assert f"FIRELIFT_HOME does not name a directory to work in (directory: {nowhere}" in run["state"]["message"]
 
 
 @pytest.mark.parametrize(
