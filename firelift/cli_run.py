@@ -68,18 +68,27 @@ def _run_migration(settings: Settings, workers: Workers) -> dict[str, Any]:
     workspace = Workspace(settings.working_dir, str(settings.migration_id))
     refuse_unskippable(workspace, settings.skip_phases)
     _refuse_app_config(settings)
+    server_ready = _prefect_server()
     workspace.create()
     _begin(workspace, settings)
     print(f"{workspace.migration_id}: status, log and reports in {workspace.working_dir}", file=sys.stderr)
     try:
         with _interruptible(), _progress(workspace, plain=settings.verbose), redirect_stdout(sys.stderr):
             _look_ahead(settings, workers)
-            return _flow(settings)
+            return _flow(settings, server_ready)
     except BaseException as error:
         _record_end(workspace, settings, error)
         if is_stop(error):
             raise Stopped(migration=workspace.migration_id) from error
         raise
+
+
+def _prefect_server() -> Callable[[], None]:
+    """While it starts, there is something else to do."""
+    put_workflow_first()
+    from tasks.server import prefect_server
+
+    return prefect_server()
 
 
 def run_verification(settings: Settings, against: Against, seed: str | None) -> Verified:
@@ -147,12 +156,12 @@ def _look_ahead(settings: Settings, workers: Workers) -> None:
         survey_ahead(workers, source_of(settings), settings.read_time, selection, together(settings))
 
 
-def _flow(settings: Settings) -> dict[str, Any]:
-    put_workflow_first()
+def _flow(settings: Settings, server_ready: Callable[[], None]) -> dict[str, Any]:
     # Prefect takes two seconds to import: not for --help.
     from flows.migration import migration
     from tasks.heartbeat import own_heartbeat
 
+    server_ready()
     with own_heartbeat():
         # A stop, for which the flow returns a state, is raised here as CancelledRun.
         return cast(dict[str, Any], migration(**settings.public()))

@@ -19,6 +19,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # see firelift/local
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 _prefect_home = tempfile.TemporaryDirectory(prefix="firelift-prefect-", ignore_cleanup_errors=True)
 os.environ["PREFECT_HOME"] = _prefect_home.name
+os.environ["XDG_CACHE_HOME"] = str(Path(_prefect_home.name) / "cache")
 
 import httpx  # noqa: E402
 import psycopg  # noqa: E402

@@ -587,12 +587,22 @@ def test_no_secret_is_printed_written_or_stored(ready: Operator, postgres: Postg
 
 def test_what_stands_on_this_machine_is_reached_without_the_proxy(ready: Operator, emulator_host: str, database_url: str) -> None:
     proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "https_proxy", "grpc_proxy"), f"http://{NOBODY}")
-    behind = ready.with_(**proxies, ALL_PROXY=f"socks://{CANARY}@{NOBODY}/", FIRESTORE_EMULATOR_HOST=f"http://{emulator_host}/")
+    # Without a Prefect server of the operator's: the command starts one.
+    behind = ready.with_(
+        **proxies, PREFECT_API_URL=None, ALL_PROXY=f"socks://{CANARY}@{NOBODY}/", FIRESTORE_EMULATOR_HOST=f"http://{emulator_host}/"
+    )
     said = behind.firelift("migrate")
     assert said.code == 0, said.err
     assert tables_of(database_url) == {"teams": 1, "users": 1, "users_orders": 1}
     assert "warning: ALL_PROXY names a proxy" in said.err
     assert CANARY not in said.err
+    assert not list(ready.directory.rglob(".prefect/prefect.db*"))
+
+
+def test_where_prefect_may_start_no_server_that_is_said_before_anything_is_written(ready: Operator) -> None:
+    said = ready.with_(PREFECT_API_URL=None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE="false").firelift("migrate")
+    assert_refused(said, 2, "Prefect has no server", "PREFECT_API_URL")
+    assert not ready.workspace.exists()
 
 
 @pytest.mark.parametrize("address", ["https://127.0.0.1:8080", "127.0.0.1"])

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
+import prefect
 import pytest
 
+from firelift.temporary_server.server import temporary_server
 from firelift.temporary_server.steady import EPHEMERAL, THREAD, TRIED
 
 # What a process of Prefect's finds when it has loaded its collections, as a server does before it serves.
@@ -92,3 +98,60 @@ def test_a_version_of_prefect_that_was_not_tried_is_left_as_it_is(version: str, 
     monkeypatch.setattr(steady, "collect_garbage_apart", lambda: touched.append("garbage"))
     steady.steady()
     assert "transactions" not in touched
+
+
+def test_a_kept_database_with_which_no_server_starts_is_made_anew_and_twelve_at_once_are_refused_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it was, 43 of 55 flow runs were answered with 503, "database is locked"."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = tmp_path / "firelift" / f"prefect-{prefect.__version__}.db"
+    kept.parent.mkdir(mode=0o700)
+    with closing(sqlite3.connect(kept)) as connection, connection:
+        connection.execute("CREATE TABLE alembic_version (version_num text)")
+        connection.execute("INSERT INTO alembic_version VALUES ('of another world')")
+    with temporary_server(prefect.__version__, os.environ) as server:
+        server.wait(300)
+        directory = server.database.parent
+        refused = [status for status in begin_at_once(server.url, children=12, times=5) if status != httpx.codes.CREATED]
+    assert refused == []
+    assert not directory.exists()
+    with closing(sqlite3.connect(kept)) as connection:
+        assert connection.execute("SELECT count(*) FROM flow_run").fetchone() == (0,)
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() != ("of another world",)
+
+
+def begin_at_once(api: str, children: int, times: int) -> list[int]:
+    """What the server answers to flow runs that begin in `children` threads, `times` one after another in each."""
+
+    def begin(child: int) -> list[int]:
+        with httpx.Client(base_url=api, timeout=120) as client:
+            flow = client.post("/flows/", json={"name": f"child {child}"}).raise_for_status().json()["id"]
+            return [status for _ in range(times) for status in begin_one(client, flow)]
+
+    with ThreadPoolExecutor(children) as threads:
+        return [status for statuses in threads.map(begin, range(children)) for status in statuses]
+
+
+def begin_one(client: httpx.Client, flow: str) -> list[int]:
+    made = client.post("/flow_runs/", json={"flow_id": flow, "state": {"type": "PENDING"}})
+    if made.is_error:
+        return [made.status_code]
+    run = made.json()["id"]
+    running = client.post(f"/flow_runs/{run}/set_state", json={"state": {"type": "RUNNING"}})
+    return [made.status_code, running.status_code]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "own"),
+    [
+        ({}, True),
+        ({"PREFECT_API_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:////somewhere/else.db"}, False),
+        ({"PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql+asyncpg://a@db.example/prefect"}, False),
+        ({"PREFECT_DEFAULT_RESULT_STORAGE_BLOCK": "s3-bucket/receipts"}, False),
+    ],
+)
+def test_a_database_that_the_user_has_chosen_is_the_user_s(chosen: dict[str, str], own: bool) -> None:
+    asked = "from tasks.server import has_a_database; from prefect.settings import Settings; print(has_a_database(Settings()))"
+    done = subprocess.run([sys.executable, "-c", asked], env={**os.environ, **chosen}, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(not own)]

@@ -50,6 +50,8 @@ def nothing_around(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     # A source that needs no credentials: they are looked at before the flow starts.
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1")
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "demo")
+    # The flow that stands for ours asks no Prefect server anything.
+    monkeypatch.setattr(cli_run, "_prefect_server", lambda: lambda: None)
     # Set, so that monkeypatch takes away what a command puts there.
     for variable in ("MIGRATION_DATABASE_URL", "MIGRATION_SUPABASE_KEY", *cli_run.PREFECT, *cli_run.QUIET):
         monkeypatch.setenv(variable, "")
