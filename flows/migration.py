@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -15,6 +16,7 @@ from firelift.errors import Stopped
 from firelift.receipts import Extracted, Loaded, Published, RootFound, Transformed, TransformedAll, Validated
 from flows.collection import extract_all, load_all, sample_all, transform_all
 from flows.parameters import takes_settings
+from tasks.artifacts import completed
 from tasks.checkpoint import checkpoints_in
 from tasks.extraction import extraction
 from tasks.heartbeat import heartbeat
@@ -40,7 +42,7 @@ def migration(**options: Any) -> dict[str, Any] | State[Any]:
     """Moves everything, exactly; returns the final report. Secrets come from the environment, never as parameters."""
     run = named_run(options)
     try:
-        return migrate(run)
+        return completed(migrate(run), Path(run.settings["working_dir"]) / "runs" / run.migration_id)
     except Stopped as stopped:
         return Cancelled(message=str(stopped))
 

@@ -41,7 +41,7 @@ def subflow(flow: Flow[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     assert context is not None
     parent = context.task_run.id
     parameters = get_call_parameters(flow.fn, args, kwargs)
-    client = _client(PREFECT_API_URL.value())
+    client = client_of(PREFECT_API_URL.value())
     if not _known(client, parent):
         return flow(*args, **kwargs)
     with _turn:
@@ -65,7 +65,7 @@ def _without_heartbeat() -> Iterator[None]:
 
 
 @functools.cache  # one takes 0.1 s to make
-def _client(api: str | None) -> SyncPrefectClient:
+def client_of(api: str | None) -> SyncPrefectClient:
     """A client of the server that is `api` in the settings now. It stays open as long as the process."""
     return get_client(httpx_settings={"event_hooks": {"response": [_again_soon]}}, sync_client=True).__enter__()
 

@@ -37,7 +37,6 @@ from firelift.run.fingerprint import fingerprint
 from firelift.run.hold import held
 from firelift.run.identity import claim, meant, resumes
 from firelift.run.kept import refuse_unskippable
-from firelift.run.log import Log
 from firelift.run.reports import TableReport, write_reports
 from firelift.run.status import Phase, Status, is_stop
 from firelift.run.stop import BEGAN, forget_stop, stop_requested
@@ -45,6 +44,8 @@ from firelift.run.workspace import Workspace, new_migration_id
 from firelift.settings import Settings
 from firelift.sources import source_label, source_of
 from firelift.workers import Workers
+from tasks.artifacts import leave_artifacts, name_flow_run
+from tasks.reasons import LogInPrefect, reasons_first
 from tasks.watch import Look, Watch, cancelled_in_prefect, current_flow_run
 
 
@@ -66,7 +67,7 @@ class World:
         self.run, self.settings, self.workers = run, settings, workers
         self.source = source_of(settings)
         self.workspace = Workspace(Path(settings.working_dir), run.migration_id).create()
-        log = Log(self.workspace, settings.secrets())
+        log = LogInPrefect(self.workspace, settings.secrets())
         self.status = Status.open(self.workspace, settings.migration_mode, settings.secrets(), log)
         self.selection = Selection(settings.collections, settings.exclude_collections)
         self._lock = threading.Lock()
@@ -282,7 +283,9 @@ def opened(run: Run) -> Iterator[World]:
         lock = stack.enter_context(_target_held(settings, run)) if resumes(settings) else None
         stack.enter_context(held(workspace))
         forget_stop(workspace, _seconds_since_begin())
+        reasons_first()
         here = World(run, settings, workers)
+        name_flow_run(run.migration_id, settings, here.source.project)
         stack.callback(here.close)
         try:
             if here.status.state_of("pre_validation") != "completed":
@@ -408,3 +411,4 @@ def _last_report(here: World) -> None:
         here.report()
     except FireliftError as error:
         here.status.warn(f"the reports could not be written: {error}")
+    leave_artifacts(here.reported)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -24,6 +27,7 @@ from tests.acceptance.operator import QUICKLY
 from tests.acceptance.prefect_world import (
     CHECKOUT,
     Api,
+    environment,
     eventually,
     prefect,
     sample_tables,
@@ -56,6 +60,38 @@ def start(api: str, deployment: str, *parameters: str, flow: str = "migration") 
     return done.returncode, done.stdout + done.stderr
 
 
+def result_of(api: str, deployment: str) -> Any:
+    """What `run_deployment(...)` gets of a run."""
+    asked = f"run_deployment({deployment!r}, poll_interval=1, as_subflow=False).state.result()"
+    script = f"import json; from prefect.deployments import run_deployment; print('result:', json.dumps({asked}))"
+    called = subprocess.run([sys.executable, "-c", script], env=environment(PREFECT_API_URL=api), capture_output=True, text=True)
+    assert called.returncode == 0, called.stderr
+    return json.loads(called.stdout.partition("result:")[2])
+
+
+def artifacts_of(api: Api, run: Mapping[str, Any]) -> dict[str, Any]:
+    """What a flow run has left to read, by key."""
+    found = api.every("artifacts", artifacts={"flow_run_id": {"any_": [run["id"]]}, "type": {"not_any_": ["progress"]}})
+    return {artifact["key"]: artifact["data"] for artifact in found if artifact["type"] in ("markdown", "table")}
+
+
+def subflows_below(api: Api, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The flow runs that the run's tasks have started."""
+    tasks = {task["id"] for task in api.tasks_of(run["id"])}
+    return [each for each in api.every("flow_runs") if each["parent_task_run_id"] in tasks]
+
+
+def logs_of(api: Api, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What was logged of a flow run and its tasks, when all of it has come."""
+
+    def there() -> list[dict[str, Any]]:
+        logged = api.every("logs", logs={"flow_run_id": {"any_": [run["id"]]}}, sort="TIMESTAMP_ASC")
+        return logged if any("Finished in state" in entry["message"] for entry in logged) else []
+
+    logged: list[dict[str, Any]] = eventually(60, there)
+    return logged
+
+
 def source(emulator_host: str, project: str) -> dict[str, str]:
     return {"FIRESTORE_EMULATOR_HOST": emulator_host, "GOOGLE_CLOUD_PROJECT": project}
 
@@ -84,14 +120,28 @@ def test_plan_writes_nothing_and_full_moves_everything(
     assert schemas_of(database_url) == ["public"]
     assert tables_of(database_url) == {}
 
-    code, said = start(ready, "full")
-    assert code == 0, said
-    assert tables_of(database_url) == sample_tables(project)
-    assert (workspace / "migration-executive-summary.md").is_file()
+    (planned,) = api.runs_of("plan")
+    assert {*artifacts_of(api, planned)} == {"firelift-summary", "firelift-tables", "firelift-plan"}
+    assert "users -> public.users (" in artifacts_of(api, planned)["firelift-plan"]
+    assert "nothing has been written to the target" in planned["state"]["message"]
 
-    assert api.runs_of("plan")[0]["name"].startswith("plan ")
-    assert api.runs_of("full")[0]["name"].startswith("full ")
-    assert api.runs_of("full")[0]["state_name"] == "Completed"
+    report = result_of(ready, "migration/full")
+    assert report == json.loads((workspace / REPORT).read_bytes())
+    assert tables_of(database_url) == sample_tables(project)
+
+    (run,) = api.runs_of("full")
+    assert (planned["name"].split()[0], run["name"]) == ("plan", f"full {report['migrationId']}")
+    assert (planned["tags"], run["tags"]) == (["full", "plan", project, "public"], ["full", project, "public"])
+    assert run["state_name"] == "Completed"
+    loaded = f"{report['statistics']['rowsLoaded']:,} rows loaded, {len(report['tables'])} tables of {report['target']}."
+    assert run["state"]["message"].startswith("Completed: every document read is a row of the target")
+    assert run["state"]["message"].endswith(loaded)
+    left = artifacts_of(api, run)
+    assert left["firelift-summary"] == (workspace / "migration-executive-summary.md").read_text()
+    assert {row["table"]: row["rows"] for row in json.loads(left["firelift-tables"])} == sample_tables(project)
+    logged = [(entry["level"], entry["message"]) for entry in logs_of(api, run)]
+    assert (logging.INFO, f"import completed, {report['statistics']['rowsLoaded']:,} rows") in logged
+    assert [message for level, message in logged if level == logging.WARNING] == [each["message"] for each in report["warnings"]]
 
     password = urlsplit(database_url).password
     assert password
@@ -257,6 +307,15 @@ def test_a_failed_run_goes_on_by_a_retry_or_as_a_new_run_of_its_id(
         assert code == 1, said
         failed, *_ = api.runs_of("full")
         assert "A constraint of the target refuses the rows" in failed["state"]["message"]
+        for run in [failed, *(sub for sub in subflows_below(api, failed) if sub["state_type"] == "FAILED")]:
+            said_of_run = [entry["message"] for entry in logs_of(api, run) if entry["level"] >= logging.ERROR]
+            trace = next(place for place, message in enumerate(said_of_run) if "Traceback" in message)
+            reasons = [message for message in said_of_run[:trace] if message.startswith("A constraint of the target refuses the rows")]
+            assert reasons, said_of_run
+            assert "\n" not in reasons[0]
+        assert any(entry["message"].startswith("failed in import: A constraint") for entry in logs_of(api, failed))
+        summary = artifacts_of(api, failed)["firelift-summary"]
+        assert "**Failed in import" in summary
         connection.execute("ALTER TABLE public.users DROP CONSTRAINT users_name_check")
 
     retried = prefect(ready, "flow-run", "retry", failed["id"])
