@@ -124,7 +124,7 @@ class RangeArchive:
     ) -> Chunk:
         """Adds a chunk; it counts from the moment its line stands in the list. When this returns, both survive a power cut."""
         name = f"{self.directory.name}/{self.number:04}-{number:06}"
-        with storage_errors(self.listing), open(self.listing, "a", opener=_private) as listing:
+        with storage_errors(self.listing), open(self.listing, "a", encoding="utf-8", opener=_private) as listing:
             sha256 = write_parquet(_table(paths, created, updated, documents), self._path(name), durable=True)
             chunk = Chunk(name, len(paths), sum(map(len, documents)), last_key, passed, sha256, _shares(paths, documents))
             _sync(self.directory)  # the names of both files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import io
 import json
 import os
 import sys
@@ -86,18 +87,36 @@ def _leave(codes: Sequence[int]) -> None:
 def call(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _escape_unprintable()
     session = Session(words=words, secrets=list(given_secrets(os.environ, words)))
     with _secrets_masked(session):
         try:
             code = firelift.main(args=words, obj=session, standalone_mode=False)
-            sys.stdout.flush()
+            with _printing():
+                pass
             return code if isinstance(code, int) else DONE
-        except BrokenPipeError:
-            # `firelift plan | head`: nobody listens any more, also not to Python's own flush at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            return FAILED
         except BaseException as error:
             return _failed(error, session)
+
+
+def _escape_unprintable() -> None:
+    """What the terminal's encoding lacks is written as \\xe9: a published run must not end as a failed one for want of an é."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Printing the result: where it cannot be taken, the run is what it is all the same, and so is the exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        # Also nothing for Python's own flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not isinstance(error, BrokenPipeError):
+            _say(f"warning: the result could not be printed: {error.strerror or error}. It is in the reports.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog="Every option is also MIGRATION_<NAME> in the environment.")
@@ -147,10 +166,7 @@ def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> i
     if watch:
         follow(workspace, screen_for(Console(file=sys.stderr), transient=True))
     found = workspace.status()
-    if as_json:
-        _print_json(found)
-    else:
-        print("\n".join(status_lines(found)))
+    _show(found, as_json, "\n".join(status_lines(found)) + "\n")
     return _EXIT_OF.get(found["status"], FAILED) if watch else DONE
 
 
@@ -281,10 +297,11 @@ def _of(model: type[Whereabouts] | type[Target], options: dict[str, Any]) -> dic
 
 
 def _show(report: dict[str, Any], as_json: bool, text: str) -> None:
-    if as_json:
-        _print_json(report)
-    else:
-        print(text, end="")
+    with _printing():
+        if as_json:
+            _print_json(report)
+        else:
+            print(text, end="")
 
 
 def _summary_of(report: dict[str, Any]) -> str:

@@ -58,7 +58,7 @@ def write_whole(path: Path, text: str) -> None:
     """The text as a file, and the private directories it needs."""
     with storage_errors(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with appearing(path) as unfinished, unfinished.open("w") as file:
+    with appearing(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         # A receipt that is there after a power cut must say something.

@@ -24,13 +24,15 @@ _NOWHERE = "no setting of firelift takes it"
 
 _JWT = re.compile(r"\beyJ[\w-]+\.([\w-]+)\.[\w-]*")
 _MOST_SHOWN = 100
+# No key is longer, and the expressions below go over a text more than once.
+_MOST_LOOKED_AT = 10_000
 # Words, numbers and paths have no stretch this long in which capitals, small letters and digits alternate.
 _RANDOM = re.compile(r"(?=\S*[a-z])(?=\S*[A-Z])(?=\S*[0-9])[A-Za-z0-9+/_=-]{24,}|\b[0-9a-fA-F]{32,}\b")
 
 
 def secret_look(text: str) -> Look | None:
     """What kind of secret a text is or holds; None where it seems to be none."""
-    bare = text.strip().strip("'\"`").strip()
+    bare = text[:_MOST_LOOKED_AT].strip().strip("'\"`").strip()
     return next((look for found, look in _LOOKS if found(bare)), None)
 
 
@@ -50,7 +52,7 @@ def opens_a_project(token: str) -> bool:
 
 def _is_service_account(text: str) -> bool:
     # In quotes, with its quotes escaped, cut off, or in Base64, as some hosters want it.
-    return bool(re.search(r"private_key|\bservice_account\b.*\{|\{.*\bservice_account\b", text, re.DOTALL)) or _is_base64_of_a_key(text)
+    return "private_key" in text or ("{" in text and "service_account" in text) or _is_base64_of_a_key(text)
 
 
 def _is_base64_of_a_key(text: str) -> bool:

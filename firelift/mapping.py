@@ -81,12 +81,14 @@ def read_mapping(path: Path | str | None) -> Mapping:
     if path is None:
         return Mapping()
     try:
-        return Mapping.model_validate(json.loads(Path(path).read_text()))
+        return Mapping.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
     except OSError as error:
         raise MappingInvalid(file=str(path), reason=error.strerror) from error
     except ValidationError as error:
         first = error.errors()[0]
         raise MappingInvalid(file=str(path), at=".".join(map(str, first["loc"])), reason=first["msg"]) from error
+    except RecursionError:
+        raise MappingInvalid(file=str(path), reason="it is nested too deeply") from None
     except ValueError as error:
         raise MappingInvalid(file=str(path), reason=str(error)) from error
 

@@ -25,7 +25,7 @@ def _listed(value: object) -> object:
     if value.lstrip().startswith("["):
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError("starts like a JSON list and is none") from None
     return [part.strip() for part in value.split(",") if part.strip()]
 
@@ -140,9 +140,13 @@ def _moment(value: str) -> str:
         raise ValueError("must be `now`, `minute` or a time such as 2026-11-22T10:30:00Z") from None
     if moment.tzinfo is None:
         raise ValueError("needs a time zone, such as 2026-11-22T10:30:00Z")
-    if moment > datetime.now(UTC):
+    try:
+        in_utc = moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the years 1 to 9999 in UTC") from None
+    if in_utc > datetime.now(UTC):
         raise ValueError("lies in the future")
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return in_utc.isoformat().replace("+00:00", "Z")
 
 
 def _working_dir(path: Path) -> Path:
@@ -156,7 +160,7 @@ def _named_values(value: object) -> object:
     if value.lstrip().startswith("{"):
         try:
             return json.loads(value, parse_constant=_no_constant)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError("starts like a JSON object and is none") from None
     parts = [part.partition("=") for part in value.split(",") if part.strip()]
     for name, equals, _ in parts:

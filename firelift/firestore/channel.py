@@ -190,7 +190,7 @@ def _refresh(credentials: Any, source: Source) -> None:
 
 def _key_file(path: str) -> dict[str, Any]:
     try:
-        content = json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise errors.KeyFileUnreadable(file=path, reason=error.strerror) from error
     except (ValueError, RecursionError):

@@ -186,7 +186,7 @@ class PostgresServer:
 
     def _write_private(self, path: Path, text: str) -> None:
         path.touch(0o600)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         if self._account:
             os.chown(path, self._account.uid, self._account.gid)
 

@@ -115,4 +115,4 @@ def _stop_when_we_die(pid: int) -> subprocess.Popen[bytes]:
 
 
 def _tail(log: Path, lines: int = 8) -> str:
-    return " | ".join(log.read_text(errors="replace").splitlines()[-lines:])
+    return " | ".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])

@@ -93,7 +93,7 @@ def cut(
 
 def _kept_ranges(kept: Path, read_time: str) -> list[tuple[KeyRange, int | None]]:
     try:
-        told = json.loads(kept.read_text())
+        told = json.loads(kept.read_text(encoding="utf-8"))
         cuts = [(KeyRange(**cut["keys"]), cut["documents"]) for cut in told["ranges"]]
     except (ValueError, TypeError, KeyError) as error:
         raise ArchiveDamaged(file=str(kept), why="it cannot be read, or was written by an earlier version") from error

@@ -168,7 +168,7 @@ def _pieces(run: Path, plan: Plan, transformed: ChunkTransformed) -> Iterator[tu
 
 @lru_cache(maxsize=2)
 def _plan(file: Path) -> Plan:
-    return Plan.model_validate_json(file.read_text())
+    return Plan.model_validate_json(file.read_text(encoding="utf-8"))
 
 
 def load_gone(url: str, migration_id: str, plan: Plan, run: Path, increment: Increment) -> None:

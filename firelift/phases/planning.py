@@ -96,6 +96,6 @@ def last_plans(runs: Path) -> Mapping[str, TablePlan]:
 
 def _read(file: Path) -> Plan | None:
     try:
-        return Plan.model_validate_json(file.read_text())
+        return Plan.model_validate_json(file.read_text(encoding="utf-8"))
     except (OSError, ValidationError):
         return None

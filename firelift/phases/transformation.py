@@ -143,7 +143,7 @@ def table_path(run: Path, table: TablePlan, name: str) -> Path:
 
 @lru_cache(maxsize=2)
 def _compiled(plan_file: Path) -> tuple[Plan, dict[str, Callable[[bytes], Row]]]:
-    plan = Plan.model_validate_json(plan_file.read_text())
+    plan = Plan.model_validate_json(plan_file.read_text(encoding="utf-8"))
     return plan, {table.collection: compile_encoder(table, plan.database) for table in plan.tables}
 
 

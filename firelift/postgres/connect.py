@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
 
-from firelift.postgres.errors import InvalidDatabaseUrl, TransactionPooler, refusal, translated
+from firelift.looks import may_be_shown
+from firelift.postgres.errors import InvalidDatabaseUrl, TransactionPooler, UnknownParameter, refusal, translated
 from firelift.postgres.ownership import refuse_foreign_in_own
 from firelift.postgres.queries import QUERY
 from firelift.postgres.watched import ANSWER, WatchedConnection, at_most, watch
@@ -32,6 +35,18 @@ DEFAULTS = {
     "keepalives_count": "6",
     "tcp_user_timeout": "120000",
 }
+
+
+# Those of Prisma, Supabase, SQLAlchemy's drivers, node-postgres and JDBC, as they stand in URLs that are shown for copying. They are about
+# the other client's own pool, cache and schema. Not those about encryption: to pass over one would be to trust where they did not.
+OTHER_CLIENTS = frozenset(
+    {
+        *("pgbouncer", "connection_limit", "pool_timeout", "schema", "statement_cache_size", "socket_timeout", "supa"),
+        *("prepared_statement_cache_size", "prepared_statements", "prepareThreshold", "preparedStatementCacheQueries", "workaround"),
+        *("pool_size", "max_overflow", "pool_mode", "pool_recycle", "uselibpqcompat", "binaryTransfer", "reWriteBatchedInserts"),
+        *("currentSchema", "ApplicationName", "pool", "max_connections", "single_threaded", "command_timeout"),
+    }
+)
 
 
 def connect(url: str, application_name: str) -> Connection:
@@ -108,8 +123,7 @@ def parameters_of(url: str) -> dict[str, str]:
     plain = re.sub(r"^postgres(ql)?(\+psycopg)?://", "postgresql://", url.strip())
     if not plain.startswith("postgresql://"):
         raise InvalidDatabaseUrl()
-    # Prisma's parameters stand in the URLs that Supabase shows for it; libpq does not know them.
-    plain = re.sub(r"(?<=[?&])(pgbouncer|connection_limit|pool_timeout|schema)=[^&]*&?", "", plain).rstrip("?&")
+    plain = _for_libpq(plain)
     try:
         given = {name: str(value) for name, value in conninfo_to_dict(plain).items()}
     except psycopg.Error:
@@ -120,6 +134,23 @@ def parameters_of(url: str) -> dict[str, str]:
     if TRANSACTION_POOLER_PORT in given.get("port", "").split(","):
         raise TransactionPooler(**_facts(given))
     return given
+
+
+def _for_libpq(url: str) -> str:
+    """Without what other clients take from a URL and libpq does not know; raises UnknownParameter for what nobody does."""
+    # libpq takes a ? before the first @ for a part of the password.
+    user = re.match(r"postgresql://[^/@]*@|", url)
+    start = user.end() if user else 0
+    address, separator, query = url[start:].partition("?")
+    address = url[:start] + address
+    parts = [part for part in query.split("&") if part]
+    names = {part: unquote(part.partition("=")[0]) for part in parts}
+    known = {option.keyword.decode() for option in Conninfo.get_defaults()} | {"ssl"}
+    strange = sorted(name for name in names.values() if name not in known | OTHER_CLIENTS)
+    # A ? in the password makes a parameter of its rest: only a plain word may be named.
+    if strange and all(re.fullmatch(r"[a-z][a-z0-9_]{1,30}", name) and may_be_shown(name) for name in strange) and "@" not in query:
+        raise UnknownParameter(parameters=", ".join(strange))
+    return address + separator + "&".join(part for part in parts if names[part] not in OTHER_CLIENTS) if query else address
 
 
 def _plausible(given: dict[str, str]) -> bool:

@@ -21,6 +21,12 @@ class InvalidDatabaseUrl(ConfigurationError):
     )
 
 
+class UnknownParameter(ConfigurationError):
+    """The database URL has connection parameters behind its ? that PostgreSQL's client does not know."""
+
+    remedy = "Remove or correct them; a ? that belongs to the password is written as %3F."
+
+
 class TransactionPooler(ConfigurationError):
     """Port 6543 is a transaction pooler, which keeps no session: the advisory lock and the settings of the run would be lost."""
 

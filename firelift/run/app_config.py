@@ -137,7 +137,7 @@ def _update(file: Path, values: Mapping[str, JSON], migration_id: str) -> AppCon
 def _values(found: _Found) -> dict[str, JSON]:
     try:
         values: dict[str, JSON] = found.kind.read(found.text)
-    except ValueError:  # somebody else has written there
+    except (ValueError, RecursionError):  # somebody else has written there
         return {}
     return values
 
@@ -210,6 +210,8 @@ def _edited(found: _Found, values: Mapping[str, JSON]) -> bytes:
         return (_BOM if found.data.startswith(_BOM) else b"") + text.encode()
     except UnicodeEncodeError:
         raise AppConfigUnusable(file=str(found.file), problem="a value is no text that UTF-8 can hold") from None
+    except RecursionError:
+        raise AppConfigUnusable(file=str(found.file), problem="it is nested too deeply") from None
     except ValueError as error:
         raise AppConfigUnusable(file=str(found.file), problem=str(error)) from None
 

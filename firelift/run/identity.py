@@ -139,7 +139,7 @@ def _last(settings: Settings) -> Workspace:
 
 def _of_checkpoint(file: Path, working_dir: Path) -> Workspace:
     try:
-        migration_id = json.loads(file.read_text())["migrationId"]
+        migration_id = json.loads(file.read_text(encoding="utf-8"))["migrationId"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotACheckpoint(file=str(file)) from error
     # It becomes the name of a directory: nothing that leads out of `runs`.

@@ -131,7 +131,7 @@ class ReadableWriter:
         with_nul = "\0" in "".join(shown)
         if shape.object != "map" or with_nul:
             exceptions[noted:] = [(path, value)]
-        return {without_nul(key): child for key, child in shown.items()} if with_nul else shown
+        return _without_nul_in_keys(shown) if with_nul else shown
 
     def _vector(self, value: Value, shape: Shape, path: Path, exceptions: Exceptions) -> Json:
         numbers = [element.double_value for element in value.map_value.fields["value"].array_value.values]
@@ -139,6 +139,11 @@ class ReadableWriter:
         if shape.array != "vector" or not all(_says_itself(number, every) for number in numbers):
             exceptions.append((path, value))
         return [_readable_number(number) for number in numbers]
+
+
+def _without_nul_in_keys(shown: dict[str, Json]) -> dict[str, Json]:
+    """Where several keys come to the same, the greatest is shown: its own U+FFFD before a NUL's. The map's own order is the process's."""
+    return {without_nul(key): shown[key] for key in sorted(shown)}
 
 
 def _says_itself(number: float, shape: Shape) -> bool:

@@ -245,5 +245,5 @@ class _Digests:
 
 @lru_cache(maxsize=2)
 def _forms(plan_file: Path) -> dict[str, _Form]:
-    plan = Plan.model_validate_json(plan_file.read_text())
+    plan = Plan.model_validate_json(plan_file.read_text(encoding="utf-8"))
     return {table.collection: _Form(table, plan.database) for table in plan.tables}

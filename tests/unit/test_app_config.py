@@ -335,3 +335,13 @@ def test_the_names_that_changed_are_told(tmp_path: Path) -> None:
     updated = config(file, {"a": 1, "b.c": 5, "b.d": 3, "e": None}).update(RUN)
     assert updated is not None
     assert updated.changed == ("b.c", "e")
+
+
+@pytest.mark.parametrize("text", ['{"a":' * 200_000, "[" * 200_000, '{"a":' * 200_000 + "1" + "}" * 200_000])
+def test_a_file_that_is_nested_without_end_is_refused(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "deep.json"
+    file.write_text(text)
+    with pytest.raises(AppConfigUnusable) as caught:
+        AppConfig(file, {"b": "x"}, {}, ()).check()
+    assert caught.value.exit_code == 2
+    assert file.read_text() == text

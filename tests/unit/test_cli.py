@@ -300,3 +300,43 @@ def test_the_option_table_names_every_setting() -> None:
     for name in Settings.model_fields:
         assert option_name(name) in table
         assert f"`{environment_names(name)[0]}`" in table
+
+
+PRINTS = "import sys, firelift.cli as cli; cli._summary_of = lambda report: 'Zo\\xeb \\u0141\\xf3d\\u017a \\u6771\\u4eac \\ud800\\n'; cli.run_migration = lambda settings: "
+REPORT = "{'status': 'completed', 'name': 'Zo\\xeb \\u6771\\u4eac \\ud800'}; cli.main(sys.argv[1:])"
+MIGRATES = [sys.executable, "-c", PRINTS + REPORT, "migrate", "--database-url", "postgresql://h/d"]
+TERMINALS = {
+    "ascii": {"PYTHONIOENCODING": "ascii"},
+    "strict": {"PYTHONIOENCODING": "ascii:strict"},
+    "C": {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    "unset": {"PYTHONUTF8": "0"},
+    "cp1252": {"PYTHONIOENCODING": "cp1252"},
+    "utf-8": {"PYTHONIOENCODING": "utf-8"},
+}
+
+
+@pytest.mark.parametrize("terminal", TERMINALS.values(), ids=TERMINALS)
+@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["text", "json"])
+def test_a_terminal_without_a_letter_makes_no_failure_of_a_published_run(
+    terminal: dict[str, str], as_json: list[str], tmp_path: Path
+) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
+    said = subprocess.run([*MIGRATES, *as_json], capture_output=True, env=kept | terminal, cwd=tmp_path, check=False)
+    assert (said.returncode, said.stderr) == (0, b"")
+    assert b"Zo" in said.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device that is always full")
+def test_a_full_disk_behind_the_output_makes_no_failure_of_a_published_run(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        said = subprocess.run(MIGRATES, stdout=full, stderr=subprocess.PIPE, cwd=tmp_path, text=True, check=False)
+    assert said.returncode == 0
+    assert said.stderr == "warning: the result could not be printed: No space left on device. It is in the reports.\n"
+
+
+def test_a_pipe_that_nobody_reads_makes_no_failure_of_a_published_run(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    said = subprocess.run(MIGRATES, stdout=writing, stderr=subprocess.PIPE, cwd=tmp_path, check=False)
+    os.close(writing)
+    assert (said.returncode, said.stderr) == (0, b"")

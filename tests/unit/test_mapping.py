@@ -82,3 +82,11 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_a_mapping_says_what_it_names_and_the_database_has_not() -> None:
     mapping = Mapping.model_validate({"collections": {"users": {"columns": {"name": "n", "nmae": "m"}}, "user": {"table": "people"}}})
     assert mapping.idle({"users": {"name"}, "orgs": set()}) == ["user", "users: nmae"]
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"collections":' * 200_000])
+def test_a_mapping_that_is_nested_without_end_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text(text)
+    with pytest.raises(MappingInvalid, match=r"deep\.json.*nested too deeply") as caught:
+        read_mapping(tmp_path / "deep.json")
+    assert caught.value.exit_code == 2

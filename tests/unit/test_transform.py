@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import os
 import struct
+import subprocess
+import sys
 from typing import Any, get_args
 
 import pytest
@@ -402,3 +406,25 @@ def test_a_value_of_an_unknown_type_is_never_skipped(value: Value, holds: Any) -
 def test_a_row_that_no_document_made_is_an_error(row: list[Any]) -> None:
     with pytest.raises(UnreadableRow):
         compile_decoder(table_of(Column(name="c", field="f", holds="json")), DATABASE)(row)
+
+
+def test_of_keys_that_come_to_the_same_always_the_same_one_is_shown() -> None:
+    """The order of a protobuf map is another one in every process: with 8 seeds both orders come up."""
+    asked = (
+        "from firelift.firestore.values import Value; from firelift.plan import Shape\n"
+        "from firelift.transform.names import Names; from firelift.transform.readable import ReadableWriter, dumps\n"
+        "inner = Value()\n"
+        "for number, key in enumerate(['a\\0', 'a\\ufffd', '\\0\\ufffd', '\\ufffd\\0', '\\0\\0']):\n"
+        "    inner.map_value.fields[key].integer_value = number\n"
+        "outer = Value(); outer.map_value.fields['m'].CopyFrom(inner)\n"
+        "outer.map_value.fields['l'].array_value.values.add().CopyFrom(inner)\n"
+        "print(dumps(ReadableWriter(Names('projects/p/databases/d')).write(outer, Shape(), ('f',), [])).encode())"
+    )
+    shown = {
+        subprocess.run(
+            [sys.executable, "-c", asked], check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": str(seed)}
+        ).stdout
+        for seed in range(8)
+    }
+    same = {"a\ufffd": 1, "\ufffd\ufffd": 3}
+    assert [json.loads(ast.literal_eval(each.decode())) for each in shown] == [{"m": same, "l": [same]}]
