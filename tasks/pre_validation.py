@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prefect import task
+from prefect.settings import get_current_settings
 
 from firelift.errors import FireliftError
 from firelift.phases.import_ import record_begin
@@ -17,6 +18,7 @@ from firelift.sources import source_label
 from firelift.together import together
 from tasks.checkpoint import PHASE
 from tasks.receipted import receipted
+from tasks.server import standstill_warning
 from tasks.world import Run, World, world
 
 
@@ -30,8 +32,9 @@ def pre_validation(run: Run) -> Validated:
     here.app_config().check()
     validated = standing(here) or chosen(here)
     status.read_at(validated.read_time)
-    for warning in validated.warnings:
-        status.warn(warning)
+    for warning in (*validated.warnings, standstill_warning(get_current_settings())):
+        if warning:
+            status.warn(warning)
     here.end("pre_validation", validated)
     return validated
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import prefect
 from prefect.context import refresh_global_settings_context
 from prefect.settings import Settings, get_current_settings
 
 from firelift.errors import ConfigurationError
+from firelift.proxies import THIS_MACHINE
 from firelift.temporary_server.server import TemporaryServer, temporary_server
 
 API = "PREFECT_API_URL"
@@ -51,6 +54,24 @@ def has_a_database(settings: Settings) -> bool:
     of_prefect = f"sqlite+aiosqlite:///{settings.home}/prefect.db"
     chosen = settings.server.database.connection_url
     return (chosen is not None and chosen.get_secret_value() != of_prefect) or settings.results.default_storage_block is not None
+
+
+def standstill_warning(settings: Settings, python: tuple[int, int] = sys.version_info[:2]) -> str | None:
+    """What is to be said of the server that the user has named, as far as it can be seen from here.
+
+    A server shows neither its database nor its Python to anybody. One of this machine that has the file open that these settings name
+    can be known, and that it has the Python of this command is likely.
+    """
+    address, database = settings.api.url, settings.home / "prefect.db"
+    if address is None or address in _earlier or urlsplit(address).hostname not in THIS_MACHINE or has_a_database(settings):
+        return None
+    # SQLite has this file beside a database as long as somebody has that open.
+    if python != (3, 11) or not database.with_name("prefect.db-wal").exists():
+        return None
+    return (
+        f"The Prefect server at {address} seems to keep its runs in SQLite ({database}). If it runs on Python 3.11, as this command does, "
+        "it can stand still for a minute at a time: give it a PostgreSQL database, or Python 3.12 or newer."
+    )
 
 
 def _environment(settings: Settings) -> dict[str, str]:
