@@ -172,8 +172,11 @@ def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> i
 
 @firelift.command(cls=OneLineCommand)
 @settings_options(
-    only=["working_dir", "migration_id", "database_url", "require_tls", "verbose"],
-    meaning={"migration_id": "The run to stop; the one that is going on when not given"},
+    only=["working_dir", "migration_id", "database_url", "require_tls", "target_schema", "verbose"],
+    meaning={
+        "migration_id": "The run to stop; the one that is going on when not given",
+        "target_schema": "The schema that the run writes, where none is named",
+    },
 )
 @_as_json
 @click.pass_obj
@@ -185,10 +188,11 @@ def stop(session: Session, /, as_json: bool, **options: Any) -> int:
 
 @firelift.command(cls=OneLineCommand)
 @settings_options(
-    only=["database_url", "require_tls", "migration_id", "working_dir", "verbose"],
+    only=["database_url", "require_tls", "target_schema", "migration_id", "working_dir", "verbose"],
     meaning={
-        "migration_id": "The run to undo; the latest in the target when not given",
-        "working_dir": "Where the run's reports are, if they are to say so",
+        "target_schema": "The schema that the run wrote, where none is named",
+        "migration_id": "The run to undo; the latest of this target schema and working directory when not given",
+        "working_dir": "Where the run was started; its reports there say that it was rolled back",
     },
 )
 @click.option("--force", is_flag=True, help="Also undo what others have changed in its tables since")
@@ -219,7 +223,10 @@ def verify(session: Session, /, against: Against, seed: str | None, as_json: boo
 
 
 @firelift.command(cls=OneLineCommand)
-@settings_options(only=["database_url", "require_tls", "verbose"])
+@settings_options(
+    only=["database_url", "require_tls", "target_schema", "verbose"],
+    meaning={"target_schema": "The schema whose backups are meant [default: public]"},
+)
 @click.option(
     "--backup-retention",
     metavar="DAYS",
@@ -234,8 +241,9 @@ def cleanup(session: Session, /, yes: bool, as_json: bool, **options: Any) -> in
     from firelift.phases.rollback import drop_expired, what_expired
 
     target = session.load_target(given(options))
-    expired = what_expired(target.url(), target.backup_retention)
-    dropped = drop_expired(target.url(), [backup.migration_id for backup in expired]) if yes and expired else []
+    schema = target.target_schema
+    expired = what_expired(target.url(), target.backup_retention, schema)
+    dropped = drop_expired(target.url(), [backup.migration_id for backup in expired], schema) if yes and expired else []
     shown = {"expired": [backup.model_dump(mode="json") for backup in expired], "dropped": dropped}
     _show(shown, as_json, cleanup_text(expired, dropped))
     return DONE
@@ -277,7 +285,8 @@ def _stop(session: Session, options: dict[str, Any], as_json: bool) -> None:
     from firelift.phases.stopping import stop_run
 
     place, target = Whereabouts.load(**_of(Whereabouts, options)), session.load_target(_of(Target, options))
-    asked = stop_run(place.working_dir, place.migration_id, target.url() if target.database_url else None)
+    url, of_schema = target.url() if target.database_url else None, "target_schema" in target.model_fields_set
+    asked = stop_run(place.working_dir, place.migration_id, url, target.target_schema, of_schema=of_schema)
     _show(asked.model_dump(mode="json"), as_json, stop_text(asked))
 
 
@@ -286,7 +295,7 @@ def _roll_back(session: Session, options: dict[str, Any], force: bool, as_json: 
     from firelift.run.reports import note_rollback
 
     place, target = Whereabouts.load(**_of(Whereabouts, options)), session.load_target(_of(Target, options))
-    done = roll_back_run(target.url(), target.migration_id, force)
+    done = roll_back_run(target.url(), target.migration_id, force, target.target_schema, place.working_dir)
     note_rollback(place.working_dir, done.model_dump(mode="json"))
     _show(done.model_dump(mode="json"), as_json, rollback_text(done))
 

@@ -20,6 +20,11 @@ def stop_text(asked: Asked) -> str:
 
 
 def rollback_text(done: RolledBack) -> str:
+    latest = f"It was not the latest run of the database: that is {done.latest_of_database}.\n" if done.latest_of_database else ""
+    return _taken_back(done) + latest
+
+
+def _taken_back(done: RolledBack) -> str:
     if done.already:
         return f"{done.migration_id} was rolled back before; there is nothing left to undo.\n"
     if not done.tables:

@@ -133,6 +133,7 @@ _DATABASE_URL = _setting(
 
 
 _REQUIRE_TLS = _setting(None, "Refuse a target that offers no encrypted connection; by default where it is Supabase's", own="REQUIRE_TLS")
+_TARGET_SCHEMA = _setting("public", "Schema of the target tables", own="TARGET_SCHEMA")
 
 
 class Target(BaseSettings):
@@ -142,6 +143,7 @@ class Target(BaseSettings):
 
     database_url: DatabaseUrl | None = _DATABASE_URL
     require_tls: bool | None = _REQUIRE_TLS
+    target_schema: SchemaName = _TARGET_SCHEMA
     migration_id: RunName | None = _MIGRATION_ID
     backup_retention: int = Field(7, validation_alias=AliasChoices(RETENTION), ge=0, le=36_500)
     verbose: bool = _VERBOSE
@@ -185,7 +187,7 @@ class Settings(BaseSettings):
     firestore_database: ResourceId = _setting("(default)", "Firestore database id", own="FIRESTORE_DATABASE")
     collections: Globs = _setting((), "Only these collections, as in users or users/*/orders, with all beneath them", own="COLLECTIONS")
     exclude_collections: Globs = _setting((), "Not these collections, nor what is beneath them", own="EXCLUDE_COLLECTIONS")
-    target_schema: SchemaName = _setting("public", "Schema of the target tables", own="TARGET_SCHEMA")
+    target_schema: SchemaName = _TARGET_SCHEMA
     mapping: ExistingFile = _setting(None, "JSON file with names of your own for tables and columns", own="MAPPING")
     naming: Literal["snake_case", "preserve"] = _setting("snake_case", "How names of fields become names of columns", own="NAMING")
     foreign_keys: Literal["report", "strict", "off"] = _setting(

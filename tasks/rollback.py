@@ -21,7 +21,8 @@ def roll_back_target(migration_id: str | None, force: bool) -> RolledBack:
     """Puts the target back as it was before a run, under the target's lock."""
     refuse_wrong_home()
     target = Target.load(migration_id=migration_id)
-    done = roll_back_run(target.url(), target.migration_id, force)
-    note_rollback(Whereabouts.load().working_dir, done.model_dump(mode="json"))
+    working_dir = Whereabouts.load().working_dir
+    done = roll_back_run(target.url(), target.migration_id, force, target.target_schema, working_dir)
+    note_rollback(working_dir, done.model_dump(mode="json"))
     get_run_logger().info(rollback_text(done))
     return done

@@ -335,7 +335,7 @@ def _target_held(settings: Settings, run: Run) -> Iterator[TargetLock | None]:
         yield None
         return
     url = settings.target_url()
-    with target_lock(url, run.migration_id) as lock:
+    with target_lock(url, run.migration_id, settings.target_schema) as lock:
         forget_stop_in_target(url, run.migration_id, _seconds_since_begin())
         yield lock
 

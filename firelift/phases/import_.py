@@ -59,7 +59,8 @@ class SnapshotOvertaken(ConfigurationError):
 
 def record_begin(url: str, migration_id: str, mode: str, settings: dict[str, Any], read_time: str, token: str | None = None) -> bool:
     """Makes the control schema and writes down that the run goes on; whether it is new to the target."""
-    with closing(connect(url, signature(migration_id))) as connection:
+    # In one transaction: until it ends no run into another schema may take the control schema for unused and drop it.
+    with closing(connect(url, signature(migration_id))) as connection, connection.transaction():
         create_control(connection)
         new = record_start(connection, migration_id, mode, settings, token)
         record_progress(connection, migration_id, phase="extraction", read_time=datetime.fromisoformat(read_time))

@@ -9,8 +9,9 @@ from pathlib import Path
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.postgres import stop
 from firelift.postgres.connect import Connection, connect
-from firelift.postgres.lock import signature
+from firelift.postgres.lock import running_elsewhere, signature
 from firelift.receipts import Receipt
+from firelift.run.identity import latest_of_schema
 from firelift.run.stop import request_stop
 from firelift.run.workspace import NoSuchRun, Workspace
 
@@ -18,7 +19,10 @@ from firelift.run.workspace import NoSuchRun, Workspace
 class NothingRuns(ConfigurationError):
     """There is no run to stop."""
 
-    remedy = "`firelift status` shows how the last one stands; name another place with --working-dir, --migration-id or --database-url."
+    remedy = (
+        "`firelift status` shows how the last one stands; name another place with --working-dir, --migration-id, --database-url or "
+        "--target-schema."
+    )
 
 
 class Asked(Receipt):
@@ -31,41 +35,52 @@ class Asked(Receipt):
     """Why it could not be left in the target."""
 
 
-def stop_run(working_dir: Path, migration_id: str | None, url: str | None) -> Asked:
-    """Asks a run to stop wherever it can be found: the one named, that of the working directory, or the one that holds the target's lock.
+def stop_run(working_dir: Path, migration_id: str | None, url: str | None, target_schema: str, *, of_schema: bool = False) -> Asked:
+    """Asks a run to stop wherever it can be found: the one named, that of the working directory, or the one that writes the target schema.
 
-    Raises NothingRuns.
+    `of_schema`: also of the working directory only one that writes this schema. Raises NothingRuns.
     """
-    here = _running(working_dir, migration_id)
+    here = _running(working_dir, migration_id, target_schema if of_schema else None)
     if here is not None:
         request_stop(here)
     wanted = here.migration_id if here else migration_id
-    unreached = None
+    unreached, others = None, list[str]()
     try:
-        there = ask_to_stop(url, wanted) if url else None
+        there, others = ask_to_stop(url, wanted, target_schema) if url else (None, others)
     except FireliftError as error:
         if here is None:
             raise
         there, unreached = None, str(error)
     asked = wanted if here else there
     if asked is None:
-        raise NothingRuns(**({"migration_id": migration_id} if migration_id else {}), working_dir=str(working_dir))
+        elsewhere = {"at_work_in_other_schemas": ", ".join(others)} if others else {}
+        named = {"migration_id": migration_id} if migration_id else {}
+        raise NothingRuns(**named, working_dir=str(working_dir), **({"target_schema": target_schema} if url else {}), **elsewhere)
     return Asked(migration_id=asked, in_directory=here is not None, in_target=there is not None, unreached=unreached)
 
 
-def _running(working_dir: Path, migration_id: str | None) -> Workspace | None:
+def _running(working_dir: Path, migration_id: str | None, target_schema: str | None) -> Workspace | None:
     try:
-        workspace = Workspace.of(working_dir, migration_id) if migration_id else Workspace.latest(working_dir)
-        running = workspace.status().get("status") == "in_progress"
+        workspace = _meant(working_dir, migration_id, target_schema)
+        running = workspace is not None and workspace.status().get("status") == "in_progress"
     except NoSuchRun:
         return None
     return workspace if running else None
 
 
-def ask_to_stop(url: str, migration_id: str | None) -> str | None:
-    """Leaves a request to stop in the target for the run that is named, or that holds the lock; its id, None where there is none."""
+def _meant(working_dir: Path, migration_id: str | None, target_schema: str | None) -> Workspace | None:
+    if migration_id:
+        return Workspace.of(working_dir, migration_id)
+    return latest_of_schema(working_dir, target_schema) if target_schema else Workspace.latest(working_dir)
+
+
+def ask_to_stop(url: str, migration_id: str | None, target_schema: str) -> tuple[str | None, list[str]]:
+    """Leaves a request to stop in the target for the run that is named, or that writes the schema.
+
+    Returns its id, None where there is none, and which runs are at work in other schemas of the database.
+    """
     with closing(connect(url, signature("stop"))) as connection:
-        return stop.request_stop(connection, migration_id)
+        return stop.request_stop(connection, migration_id, target_schema), running_elsewhere(connection, target_schema)
 
 
 @contextmanager

@@ -65,7 +65,14 @@ SELECT migration_id, max(backup_schema), min(made_at), clock_timestamp() - min(m
 FROM firelift.backups AS kept
 LEFT JOIN pg_namespace AS space ON nspname = backup_schema
 LEFT JOIN pg_class AS class ON relnamespace = space.oid AND relname IN (table_name, changes ->> 'inserted') AND relkind = 'r'
-WHERE dropped_at IS NULL
+WHERE dropped_at IS NULL AND (
+    target_schema = %(target_schema)s
+    -- A test run that was kept has a schema of its own, and belongs to the one that it tries out.
+    OR EXISTS (
+        SELECT FROM firelift.migrations AS run
+        WHERE run.migration_id = kept.migration_id AND mode = 'test' AND settings ->> 'target_schema' = %(target_schema)s
+    )
+)
 GROUP BY migration_id
 HAVING clock_timestamp() - min(made_at) >= %(retention)s
 ORDER BY min(made_at), migration_id

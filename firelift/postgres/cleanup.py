@@ -27,12 +27,12 @@ class ExpiredBackup(Frozen):
     bytes: int
 
 
-def expired_backups(connection: Connection, retention: timedelta) -> list[ExpiredBackup]:
-    """Backups at least as old as `retention` by the server's clock, oldest first, with what dropping them frees."""
+def expired_backups(connection: Connection, retention: timedelta, target_schema: str) -> list[ExpiredBackup]:
+    """Backups of a target schema at least as old as `retention` by the server's clock, oldest first, with what dropping them frees."""
     with translated("looking for expired backups"), connection.transaction():
         if not _knows_backups(connection):
             return []
-        rows = connection.execute(QUERY["expired_backups"], {"retention": retention}).fetchall()
+        rows = connection.execute(QUERY["expired_backups"], {"retention": retention, "target_schema": target_schema}).fetchall()
     return [ExpiredBackup(**dict(zip(ExpiredBackup.model_fields, row, strict=True))) for row in rows]
 
 

@@ -18,6 +18,9 @@ from firelift.postgres.privileges import close_schema
 from firelift.postgres.queries import CONTROL_TABLES, QUERY
 
 CONTROL_SCHEMA = "firelift"
+CONTROL_LOCK = int.from_bytes(b"firelift", "big")
+LOCK_CLASS = int.from_bytes(b"fire", "big")
+"""The first half of the advisory lock that a run holds of its target schema; lock.py has the second."""
 Phase = Literal["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]
 
 
@@ -39,8 +42,12 @@ class SavedTable(Frozen):
 
 
 def create_control(connection: Connection) -> None:
-    """Makes the control schema where it is missing and closes it to everybody else. Call it under the target's lock."""
+    """Makes the control schema where it is missing and closes it to everybody else.
+
+    Runs into other schemas may do so at the same time: they wait for one another, each to the end of its transaction.
+    """
     with translated("creating the control schema"), connection.transaction():
+        connection.execute(QUERY["lock_control"], {"key": CONTROL_LOCK})
         # Not IF NOT EXISTS: that asks for the right to create a schema even where there is one.
         if not own_schema_exists(connection, CONTROL_SCHEMA):
             connection.execute("CREATE SCHEMA firelift")
@@ -104,9 +111,10 @@ def record_finish(connection: Connection, migration_id: str, status: str, counts
 def forget_run(connection: Connection, migration_id: str) -> None:
     """Removes the record of a run that was refused before it wrote anything, and the control schema if it has never held anything else."""
     with translated("forgetting the refused run"), connection.transaction():
+        connection.execute(QUERY["lock_control"], {"key": CONTROL_LOCK})
         if schema_exists(connection, CONTROL_SCHEMA):
             connection.execute(QUERY["forget_run"], {"migration_id": migration_id})
-            if connection.execute(QUERY["control_is_empty"]).fetchone() == (True,):
+            if connection.execute(QUERY["control_is_empty"], {"class": LOCK_CLASS}).fetchone() == (True,):
                 connection.execute("DROP SCHEMA firelift CASCADE")
 
 
@@ -116,13 +124,25 @@ def migration(connection: Connection, migration_id: str) -> dict[str, Any] | Non
         return cursor.execute(QUERY["migration"], {"migration_id": migration_id}).fetchone()
 
 
-def latest_migration(connection: Connection) -> str | None:
-    """The run that began last; None where there was none."""
-    with translated("looking for the latest migration"):
+class RecordedRun(Frozen):
+    """A run that the target knows, and where it was started to write what."""
+
+    migration_id: str
+    mode: str
+    target_schema: str
+    working_dir: str | None
+
+    def __str__(self) -> str:
+        return f"{self.migration_id} (schema {self.target_schema}, working directory {self.working_dir or 'unknown'})"
+
+
+def recorded_runs(connection: Connection) -> list[RecordedRun]:
+    """Every run that the target knows, the one that began last first."""
+    with translated("looking for the migrations of the target"):
         if not schema_exists(connection, CONTROL_SCHEMA):
-            return None
-        row = connection.execute(QUERY["latest_migration"]).fetchone()
-    return str(row[0]) if row else None
+            return []
+        rows = connection.execute(QUERY["recorded_runs"]).fetchall()
+    return [RecordedRun.model_validate(dict(zip(RecordedRun.model_fields, row, strict=True))) for row in rows]
 
 
 def save_table(

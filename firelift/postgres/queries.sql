@@ -61,8 +61,8 @@ SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()
 SELECT wait_event IS NOT DISTINCT FROM 'ClientRead' FROM pg_stat_activity WHERE pid = %s AND backend_start = %s
 
 -- name: take_lock
--- One lock a database: two runs never write one target at a time.
-SELECT pg_try_advisory_lock(%(key)s)
+-- One lock a target schema: two runs never write one target at a time.
+SELECT pg_try_advisory_lock(%(class)s::int, %(signed_key)s::int)
 
 -- name: lock_holder
 -- The other run says its name as its application_name, which anybody may see but a pooler may have replaced.
@@ -72,14 +72,32 @@ JOIN pg_stat_activity AS activity USING (pid)
 WHERE lock.locktype = 'advisory'
     AND lock.granted
     AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND (lock.classid::bigint << 32) + lock.objid::bigint = %(key)s
-    AND lock.objsubid = 1
+    AND lock.classid::bigint = %(class)s AND lock.objid::bigint = %(key)s
+    AND lock.objsubid = 2
 
--- name: unfinished_migration
-SELECT migration_id FROM firelift.migrations WHERE finished_at IS NULL ORDER BY started_at DESC LIMIT 1
+-- name: other_lock_holders
+SELECT activity.application_name
+FROM pg_locks AS lock
+JOIN pg_stat_activity AS activity USING (pid)
+WHERE lock.locktype = 'advisory'
+    AND lock.granted
+    AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND lock.classid::bigint = %(class)s AND lock.objid::bigint <> %(key)s
+    AND lock.objsubid = 2
 
--- name: latest_migration
-SELECT migration_id FROM firelift.migrations ORDER BY started_at DESC LIMIT 1
+-- name: lock_control
+-- Held to the end of the transaction by whoever makes, changes or drops the control schema, which all target schemas share.
+SELECT pg_advisory_xact_lock(%(key)s)
+
+-- name: unfinished_migrations
+SELECT migration_id FROM firelift.migrations
+WHERE finished_at IS NULL AND coalesce(settings ->> 'target_schema', 'public') = %(target_schema)s
+ORDER BY started_at DESC
+
+-- name: recorded_runs
+-- The latest first, with what each was started to write; a test run writes a schema of its own in place of it.
+SELECT migration_id, mode, coalesce(settings ->> 'target_schema', 'public'), settings ->> 'working_dir'
+FROM firelift.migrations ORDER BY started_at DESC, migration_id DESC
 
 -- name: schema_exists
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s)
@@ -126,6 +144,9 @@ WHERE migration_id = %(migration_id)s AND NOT EXISTS (SELECT FROM firelift.backu
 -- name: control_is_empty
 SELECT NOT EXISTS (SELECT FROM firelift.migrations) AND NOT EXISTS (SELECT FROM firelift.tables)
     AND NOT EXISTS (SELECT FROM firelift.loaded_chunks) AND NOT EXISTS (SELECT FROM firelift.backups)
+    -- A run of another schema that is at work may be about to write here.
+    AND (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::bigint = %(class)s AND objsubid = 2
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) <= 1
 
 -- name: migration
 SELECT migration_id, mode, status, phase, read_time, started_at, finished_at, settings, counts

@@ -91,6 +91,8 @@ class RolledBack(Frozen):
     """Changes by others that were undone as well, with `force`."""
     app_config: str | None = None
     """What the app's configuration was before the run updated it, which a rollback does not undo."""
+    latest_of_database: str | None = None
+    """Where nobody named the run and it is not the latest of the database: which that is, with its schema and working directory."""
 
 
 def rollback(connection: Connection, migration_id: str, *, force: bool = False) -> RolledBack:
@@ -102,6 +104,9 @@ def rollback(connection: Connection, migration_id: str, *, force: bool = False) 
     Raises UnknownMigration, PublishedOver, BackupGone, ChangedSince (unless `force`), CannotRestore, StillNeeded, ForeignKeyBroken,
     RefusedByConstraint, RollbackDiffers; after each of them the target is as it was.
     """
+    if schema_exists(connection, CONTROL_SCHEMA):
+        # In a transaction of its own: runs into other schemas need not wait for all the rows.
+        create_control(connection)
     with translated("rolling back the migration"), connection.transaction():
         refuse_foreign(connection, own=[CONTROL_SCHEMA, staging_schema(migration_id), backup_schema(migration_id)])
         status, made_schema, earlier, app_config = _record(connection, migration_id)
@@ -130,7 +135,6 @@ def rollback(connection: Connection, migration_id: str, *, force: bool = False) 
 def _record(connection: Connection, migration_id: str) -> tuple[str, str | None, str | None, str | None]:
     if not schema_exists(connection, CONTROL_SCHEMA):
         raise UnknownMigration(migration_id=migration_id)
-    create_control(connection)
     row = connection.execute(QUERY["record_to_roll_back"], {"migration_id": migration_id}).fetchone()
     if row is None:
         raise UnknownMigration(migration_id=migration_id)

@@ -8,8 +8,8 @@ from firelift.postgres.lock import running_migration
 from firelift.postgres.queries import QUERY
 
 
-def request_stop(connection: Connection, migration_id: str | None = None) -> str | None:
-    """Asks a migration, by default the one that holds the target's lock, to stop; asking again is harmless.
+def request_stop(connection: Connection, migration_id: str | None, target_schema: str) -> str | None:
+    """Asks a migration, by default the one that holds the lock of the target schema, to stop; asking again is harmless.
 
     Returns the id of the migration that was asked, or None where there is none to ask: unknown, ended, or nothing running.
     The request stands until `forget_stop`.
@@ -17,7 +17,7 @@ def request_stop(connection: Connection, migration_id: str | None = None) -> str
     with translated("requesting the stop"):
         if not _knows_stop(connection):
             return None
-        asked = migration_id or running_migration(connection)
+        asked = migration_id or running_migration(connection, target_schema)
         row = connection.execute(QUERY["request_stop"], {"migration_id": asked}).fetchone()
     return str(row[0]) if row else None
 

@@ -124,17 +124,40 @@ def _to_resume(settings: Settings) -> Workspace:
     return _last(settings)
 
 
+def latest_of_schema(working_dir: Path, target_schema: str) -> Workspace | None:
+    """The run of a working directory that began last to write this schema."""
+    of_schema = [run for run in _runs(working_dir) if _before(run).get("target_schema") == target_schema]
+    return max(of_schema, key=_begun, default=None)
+
+
 def _last(settings: Settings) -> Workspace:
-    """The run that began last, among plans or among the others; one that was refused in its first second does not count."""
-    runs = [Workspace(settings.working_dir, path.parent.name) for path in settings.working_dir.glob(f"runs/*/{IDENTITY}")]
-    alike = [run for run in runs if (_kept(run) or {}).get("settings", {}).get("dry_run") == settings.dry_run]
+    """The run that began last, among plans or among the others; one that was refused in its first second does not count.
+
+    Where the target schema is given and a run has written it, that is the last of those.
+    """
+    alike = [run for run in _runs(settings.working_dir) if _before(run).get("dry_run") == settings.dry_run]
     if not alike:
         return Workspace.latest(settings.working_dir)
-    last = max(alike, key=lambda run: (run.run / IDENTITY).stat().st_mtime_ns)
+    given = "target_schema" in settings.model_fields_set
+    of_schema = [run for run in alike if given and _before(run).get("target_schema") == settings.target_schema]
+    last = max(of_schema or alike, key=_begun)
     status = last.status()
     if "completed" in (status.get("status"), (status.get("rolledBack") or {}).get("was")):
         raise NothingToResume(migration_id=last.migration_id)
     return last
+
+
+def _runs(working_dir: Path) -> list[Workspace]:
+    return [Workspace(working_dir, path.parent.name) for path in working_dir.glob(f"runs/*/{IDENTITY}")]
+
+
+def _before(run: Workspace) -> Mapping[str, Any]:
+    settings: Mapping[str, Any] = (_kept(run) or {}).get("settings", {})
+    return settings
+
+
+def _begun(run: Workspace) -> int:
+    return (run.run / IDENTITY).stat().st_mtime_ns
 
 
 def _of_checkpoint(file: Path, working_dir: Path) -> Workspace:

@@ -21,13 +21,13 @@ from tests.integration.refresh_world import NEW, READ_TIME, TABLES, stage, targe
 
 
 def importing(url: str, run: str) -> None:
-    with target_lock(url, run), target(url) as connection:
+    with target_lock(url, run, "public"), target(url) as connection:
         stage(connection, run, NEW)
 
 
 def publishing(url: str, run: str) -> None:
     plan = Plan(database="projects/p/databases/(default)", tables=TABLES)
-    with target_lock(url, run):
+    with target_lock(url, run, "public"):
         publish_tables(url, run, plan, "public", READ_TIME.isoformat())
 
 

@@ -152,7 +152,7 @@ def test_while_a_run_is_going_on_its_rollback_is_refused_by_name(act: str, opera
 
 def test_a_cleanup_waits_for_nobody_either(operator: Operator, database_url: str, lived_in: Any) -> None:
     succeeded(database_url)
-    with target_lock(database_url, "the-other"):
+    with target_lock(database_url, "the-other", "public"):
         shown = operator.firelift("cleanup", "--backup-retention", "0")
         assert (shown.code, shown.err) == (0, "")
         refused(operator.firelift("cleanup", "--backup-retention", "0", "--yes"), "by: the-other")

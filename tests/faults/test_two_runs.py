@@ -20,6 +20,11 @@ def test_a_second_run_refuses_and_names_the_first(ground: Ground, front: Gateway
             started.until(reached)
             said = second.migrate()
             assert started.running()
+            # Another schema of the same database is another target.
+            apart = second.migrate("--target-schema", "apart", "--migration-id", "apart")
+            assert apart.code == 0, apart.err
+            assert second.firelift("stop", "--target-schema", "apart").code == 2
+            assert started.running()
         assert said.code == 1
         assert "Another run of Firelift is writing this target" in said.error
         assert first.migration_id in said.error

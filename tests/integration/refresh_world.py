@@ -51,10 +51,17 @@ def target(url: str) -> Iterator[Connection]:
         yield connection
 
 
-def stage(connection: Connection, run: str, rows: Rows, tables: Sequence[TablePlan] = TABLES, foreign_keys: ForeignKeys = "report") -> None:
+def stage(
+    connection: Connection,
+    run: str,
+    rows: Rows,
+    tables: Sequence[TablePlan] = TABLES,
+    foreign_keys: ForeignKeys = "report",
+    **settings: str,
+) -> None:
     """Everything up to publishing."""
     create_control(connection)
-    record_start(connection, run, "full", {"target_schema": "public"})
+    record_start(connection, run, "full", {"target_schema": "public", **settings})
     schema = create_staging(connection, run, tables)
     load_chunk(connection, run, "c1", [(schema, table, as_arrow(table, rows.get(table.table, []))) for table in tables])
     constrain(connection, schema, tables, foreign_keys)
@@ -68,8 +75,9 @@ def migrate(
     *,
     schema: str = "public",
     foreign_keys: ForeignKeys = "report",
+    working_dir: str = "/somewhere",
 ) -> None:
-    stage(connection, run, rows, tables, foreign_keys)
+    stage(connection, run, rows, tables, foreign_keys, target_schema=schema, working_dir=working_dir)
     publish(connection, run, schema, tables, READ_TIME)
     record_finish(connection, run, "completed")
 

@@ -17,17 +17,27 @@ WEEK = timedelta(days=7)
 
 def test_only_backups_older_than_the_retention_are_listed_with_size_and_age(database_url: str) -> None:
     with target(database_url) as connection:
-        assert expired_backups(connection, timedelta(0)) == []
+        assert expired_backups(connection, timedelta(0), "public") == []
         migrate(connection, FIRST, OLD)
         migrate(connection, SECOND, NEW)
         migrate(connection, THIRD, OLD)
         connection.execute("UPDATE firelift.backups SET made_at = made_at - interval '8 days' WHERE migration_id <> %s", (THIRD,))
-        first, second = expired_backups(connection, WEEK)
+        first, second = expired_backups(connection, WEEK, "public")
         assert (first.migration_id, first.backup_schema, first.bytes) == (FIRST, None, 0)
         assert (second.migration_id, second.backup_schema, second.tables) == (SECOND, backup_schema(SECOND), ("users", "users_orders"))
         assert second.bytes > 0
         assert WEEK < second.age < timedelta(days=9)
-        assert len(expired_backups(connection, timedelta(0))) == 3
+        assert len(expired_backups(connection, timedelta(0), "public")) == 3
+
+
+def test_what_is_kept_of_one_target_schema_is_not_that_of_another(database_url: str) -> None:
+    with target(database_url) as connection:
+        migrate(connection, FIRST, OLD)
+        migrate(connection, SECOND, OLD, schema="apart")
+        listed = {
+            schema: [each.migration_id for each in expired_backups(connection, timedelta(0), schema)] for schema in ("public", "apart")
+        }
+    assert listed == {"public": [FIRST], "apart": [SECOND]}
 
 
 def test_a_dropped_backup_is_gone_and_so_is_the_rollback(database_url: str) -> None:
@@ -38,7 +48,7 @@ def test_a_dropped_backup_is_gone_and_so_is_the_rollback(database_url: str) -> N
         assert drop_backups(connection, [SECOND, "unknown"]) == [SECOND]
         assert drop_backups(connection, [SECOND]) == []
         assert not schema_exists(connection, backup_schema(SECOND))
-        assert [found.migration_id for found in expired_backups(connection, timedelta(0))] == [FIRST]
+        assert [found.migration_id for found in expired_backups(connection, timedelta(0), "public")] == [FIRST]
         with pytest.raises(BackupGone, match=r"public\.users"):
             rollback(connection, SECOND, force=True)
         assert contents(connection) == after

@@ -201,7 +201,7 @@ def test_undo_images_are_cleaned_up_like_backups(database_url: str) -> None:
     with target(database_url) as connection:
         migrate(connection, FIRST, OLD)
         increase(connection, SECOND, CHANGED, GONE)
-        (expired,) = [each for each in expired_backups(connection, timedelta(0)) if each.migration_id == SECOND]
+        (expired,) = [each for each in expired_backups(connection, timedelta(0), "public") if each.migration_id == SECOND]
         assert (expired.tables, expired.backup_schema, expired.bytes > 0) == (("users", "users_orders"), backup_schema(SECOND), True)
         drop_backups(connection, [SECOND])
         assert backup_schema(SECOND) not in catalog(connection)["schemas"]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from firelift.cli_undo import rollback_text
+from firelift.phases.rollback import NothingToRollBack, roll_back_run
 from firelift.plan import Link
 from firelift.postgres import rollback as rolling
 from firelift.postgres.connect import Connection
@@ -14,7 +18,7 @@ from firelift.postgres.ddl import backup_schema, staging_schema
 from firelift.postgres.foreign_keys import ForeignKeyBroken
 from firelift.postgres.ownership import schema_exists
 from firelift.postgres.publish import publish
-from firelift.postgres.rollback import RolledBack, rollback
+from firelift.postgres.rollback import RolledBack, UnknownMigration, rollback
 from tests.integration.postgres_world import HOSTILE, as_role, plan, row, values
 from tests.integration.refresh_world import (
     FIRST,
@@ -371,3 +375,38 @@ def test_a_failed_run_is_rolled_back_like_any_other(database_url: str) -> None:
         record_finish(connection, SECOND, "failed")
         rollback(connection, SECOND)
         assert state(connection) == before
+
+
+def test_without_a_name_the_latest_run_of_this_schema_and_working_directory_is_taken_back(database_url: str, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    (here / "runs" / "moved").mkdir(parents=True)
+    with target(database_url) as connection:
+        migrate(connection, "mine", OLD, working_dir=str(here))
+        migrate(connection, "moved", OLD, schema="third", working_dir="/where/it/was")
+        migrate(connection, "apart", OLD, schema="apart", working_dir=str(here))
+        migrate(connection, "theirs", NEW, schema="other", working_dir=str(there))
+        with pytest.raises(NothingToRollBack, match=r"theirs \(schema other, working directory .*there\)"):
+            roll_back_run(database_url, None, False, "public", there)
+        mine = roll_back_run(database_url, None, False, "public", here)
+        assert (mine.migration_id, mine.latest_of_database) == ("mine", f"theirs (schema other, working directory {there})")
+        assert "theirs" in rollback_text(mine)
+        assert roll_back_run(database_url, None, False, "third", here).migration_id == "moved"
+        theirs = roll_back_run(database_url, None, False, "other", there)
+        assert (theirs.migration_id, theirs.latest_of_database) == ("theirs", None)
+        assert values(connection, "SELECT migration_id FROM firelift.tables") == ["apart", "apart"]
+        with pytest.raises(UnknownMigration):
+            roll_back_run(database_url, "nobody", False)
+
+
+def test_two_schemas_are_published_and_taken_back_at_once(database_url: str) -> None:
+    def there_and_back(schema: str) -> int:
+        with target(database_url) as connection:
+            for number, rows in enumerate((OLD, NEW, OLD)):
+                migrate(connection, f"{schema}-{number}", rows, schema=schema)
+            return len(roll_back_run(database_url, f"{schema}-2", False).tables)
+
+    schemas = [f"schema_{number}" for number in range(4)]
+    with ThreadPoolExecutor(len(schemas)) as threads:
+        assert list(threads.map(there_and_back, schemas)) == [2] * len(schemas)
+    with target(database_url) as connection:
+        assert sorted(set(values(connection, "SELECT migration_id FROM firelift.tables"))) == [f"{schema}-1" for schema in schemas]

@@ -21,9 +21,9 @@ def test_a_request_is_seen_by_the_run_it_names_until_it_is_forgotten(database_ur
         for run in (FIRST, SECOND):
             record_start(connection, run, "full", {})
         assert not stop_requested(connection, FIRST)
-        assert request_stop(elsewhere, FIRST) == FIRST
+        assert request_stop(elsewhere, FIRST, "public") == FIRST
         first = values(connection, "SELECT stop_requested_at FROM firelift.migrations ORDER BY 1")
-        assert request_stop(elsewhere, FIRST) == FIRST
+        assert request_stop(elsewhere, FIRST, "public") == FIRST
         assert values(connection, "SELECT stop_requested_at FROM firelift.migrations ORDER BY 1") == first
         assert (stop_requested(connection, FIRST), stop_requested(connection, SECOND)) == (True, False)
         forget_stop(connection, FIRST, 0)
@@ -35,21 +35,21 @@ def test_without_a_name_the_holder_of_the_lock_is_asked(database_url: str) -> No
         create_control(connection)
         record_start(connection, FIRST, "full", {})
         record_start(connection, SECOND, "full", {})
-        assert request_stop(connection) is None
-        with target_lock(database_url, FIRST):
-            assert request_stop(connection) == FIRST
+        assert request_stop(connection, None, "public") is None
+        with target_lock(database_url, FIRST, "public"):
+            assert request_stop(connection, None, "public") == FIRST
         assert stop_requested(connection, FIRST)
 
 
 def test_a_run_that_ended_or_is_unknown_is_not_asked(database_url: str) -> None:
     with target(database_url) as connection:
-        assert request_stop(connection, FIRST) is None
+        assert request_stop(connection, FIRST, "public") is None
         assert not stop_requested(connection, FIRST)
         create_control(connection)
         record_start(connection, FIRST, "full", {})
         record_finish(connection, FIRST, "completed")
-        assert request_stop(connection, FIRST) is None
-        assert request_stop(connection, "unknown") is None
+        assert request_stop(connection, FIRST, "public") is None
+        assert request_stop(connection, "unknown", "public") is None
 
 
 def test_a_stop_that_goes_on_does_not_cancel_the_record_of_the_end(database_url: str) -> None:
