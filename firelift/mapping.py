@@ -81,7 +81,7 @@ def read_mapping(path: Path | str | None) -> Mapping:
     if path is None:
         return Mapping()
     try:
-        return Mapping.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+        return Mapping.model_validate(json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_each_once))
     except OSError as error:
         raise MappingInvalid(file=str(path), reason=error.strerror) from error
     except ValidationError as error:
@@ -91,6 +91,13 @@ def read_mapping(path: Path | str | None) -> Mapping:
         raise MappingInvalid(file=str(path), reason="it is nested too deeply") from None
     except ValueError as error:
         raise MappingInvalid(file=str(path), reason=str(error)) from error
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """JSON may say a name twice, and Python would take the last in silence."""
+    if twice := [name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number])]:
+        raise ValueError(f"{twice[0]!r} is named twice")
+    return dict(pairs)
 
 
 def _usable(name: str) -> str:

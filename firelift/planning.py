@@ -51,6 +51,15 @@ class Rules:
 
 
 @dataclass(frozen=True)
+class Usurped:
+    """A table that one collection is to have, and in which another one is published."""
+
+    table: str
+    collection: str
+    published_for: str
+
+
+@dataclass(frozen=True)
 class Foreseen:
     """What a run will make or refill, as far as it is known before any document is read."""
 
@@ -58,6 +67,8 @@ class Foreseen:
     """The tables of its root collections."""
     published: tuple[tuple[TablePlan, ...], ...] = ()
     """For each table that was published before the plans it may have now, the likeliest first."""
+    usurped: tuple[Usurped, ...] = ()
+    """What the mapping gives to other collections than those that it was published for."""
 
 
 Foresight = Callable[[Mapping[str, TablePlan]], Foreseen]
@@ -75,7 +86,22 @@ def foresee(
     return Foreseen(
         names=tuple(names[name] for name in names if "/" not in name),
         published=tuple(tuple(_foreseen(plan, names[name], rules) for plan in plans[name]) for name in again),
+        usurped=usurped(_mapped(found, selection, rules), earlier),
     )
+
+
+def usurped(tables: Mapping[str, str], earlier: Mapping[str, TablePlan]) -> tuple[Usurped, ...]:
+    """Which of these tables, by collection, another collection has by its `earlier` plan, whether this run takes that or not."""
+    owners = {plan.table: collection for collection, plan in earlier.items()}
+    found = [(table, collection, owners.get(table, collection)) for collection, table in tables.items()]
+    own = {collection for collection, plan in earlier.items() if tables.get(collection) == plan.table}
+    return tuple(Usurped(*each) for each in found if each[1] != each[2] and each[1] not in own)
+
+
+def _mapped(roots: set[str], selection: Selection, rules: Rules) -> dict[str, str]:
+    """The tables that the mapping names for collections which may have documents."""
+    chosen = [name for name in rules.mapping.collections if name.split("/")[0] in roots and selection.takes(name)]
+    return {name: table for name in chosen if (table := rules.mapping.table(name))}
 
 
 def _foreseen(plan: TablePlan, table: str, rules: Rules) -> TablePlan:

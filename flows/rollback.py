@@ -20,7 +20,7 @@ def rollback(migration_id: str | None = None, force: bool = False) -> dict[str, 
     """Restores what a migration replaced and removes what it made. The target's address comes from the environment, never as a parameter.
 
     Args:
-        migration_id: The run to undo; without it the latest that the target knows
+        migration_id: The run to undo; without it the latest of the target schema and, where it is set, MIGRATION_WORKING_DIR
         force: Also undo what others have changed in its tables since
     """
     receipt: dict[str, Any] = roll_back_target(migration_id, force).model_dump(mode="json")

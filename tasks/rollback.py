@@ -21,8 +21,10 @@ def roll_back_target(migration_id: str | None, force: bool) -> RolledBack:
     """Puts the target back as it was before a run, under the target's lock."""
     refuse_wrong_home()
     target = Target.load(migration_id=migration_id)
-    working_dir = Whereabouts.load().working_dir
-    done = roll_back_run(target.url(), target.migration_id, force, target.target_schema, working_dir)
-    note_rollback(working_dir, done.model_dump(mode="json"))
+    place = Whereabouts.load()
+    # A worker has no directory of its own unless it is told one.
+    started_in = place.working_dir if "working_dir" in place.model_fields_set else None
+    done = roll_back_run(target.url(), target.migration_id, force, target.target_schema, started_in)
+    note_rollback(place.working_dir, done.model_dump(mode="json"))
     get_run_logger().info(rollback_text(done))
     return done

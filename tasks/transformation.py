@@ -10,7 +10,7 @@ from prefect import task
 from firelift.counting import counted
 from firelift.deletions import WOULD_STOP, too_many
 from firelift.increment import Increment
-from firelift.phases.deletions import losses_of, rows_from_elsewhere
+from firelift.phases.deletions import losses_of, told_of_refilled
 from firelift.phases.extraction import read_profile
 from firelift.phases.increment import known_fields, plan_increment, write_increment
 from firelift.phases.planning import PLAN, misfits, published_plans, standing_plan, vanished, write_plan
@@ -68,9 +68,8 @@ def hold_back(here: World, plan: Plan, documents: Mapping[str, int], increment: 
         here.status.warn(f"{WOULD_STOP}: {refused}", "transformation")
     elif refused:
         raise refused
-    others = rows_from_elsewhere(*target, plan, source_label(here.settings)) if increment is None else {}
-    for table, source in others.items():
-        here.status.warn(f"{table}: this run replaces the rows that came from {source} with those of its own database", "transformation")
+    for told in told_of_refilled(*target, plan, source_label(here.settings)) if increment is None else ():
+        here.status.warn(told, "transformation")
 
 
 def planned_increment(here: World, extracted: Sequence[Extracted], profile: Profile) -> Plan:

@@ -13,6 +13,7 @@ from firelift.postgres.control import saved_plans, sources_of_tables
 from firelift.postgres.fit import standing_tables
 from firelift.postgres.lock import signature
 from firelift.postgres.standing import count_live
+from firelift.run.text import counted
 
 
 def losses_of(
@@ -45,8 +46,19 @@ def _of_refilled(connection: Connection, schema: str, tables: list[TablePlan], d
             yield Loss(table.table, rows, max(0, rows - documents.get(table.collection, 0)))
 
 
-def rows_from_elsewhere(url: str, migration_id: str, target_schema: str, plan: Plan, source: str) -> dict[str, str]:
-    """By table the other Firestore database that the rows came from which the run replaces."""
+def told_of_refilled(url: str, migration_id: str, target_schema: str, plan: Plan, source: str) -> list[str]:
+    """What a full run does to tables beyond bringing them up to date, in sentences."""
     with closing(connect(url, signature(migration_id))) as connection:
-        sources = sources_of_tables(connection, target_schema)
-    return {table.table: sources[table.collection] for table in plan.tables if sources.get(table.collection, source) != source}
+        published, sources = saved_plans(connection, target_schema), sources_of_tables(connection, target_schema)
+        before = {table.collection: published[table.collection].table for table in plan.tables if table.collection in published}
+        standing = standing_tables(connection, target_schema, [*(table.table for table in plan.tables), *before.values()])
+        told = []
+        for table in plan.tables:
+            last, came_from = before.get(table.collection), sources.get(table.collection, source)
+            if last == table.table and came_from != source:
+                told.append(f"{table.table}: this run replaces the rows that came from {came_from} with those of {source}")
+            if last not in (None, table.table) and last in standing:
+                told.append(f"{table.collection}: its table is {table.table} now; {last} stays as the last run left it")
+            if last != table.table and table.table in standing and (rows := count_live(connection, target_schema, table)):
+                told.append(f"{table.table}: this run replaces {counted(rows, 'row')} that no run has put there, as far as is recorded")
+        return told

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.plan import TablePlan
-from firelift.planning import Foreseen, Foresight
+from firelift.planning import Foreseen, Foresight, Usurped, usurped
 from firelift.postgres.connect import Connection, connect
 from firelift.postgres.control import CONTROL_SCHEMA, saved_plans
 from firelift.postgres.ddl import SCRATCH, backup_schema, scratch_schema, staging_schema
 from firelift.postgres.errors import TargetReadOnly, TooManyConnections, translated
-from firelift.postgres.fit import misfits, misfits_foreseen, unrecorded
+from firelift.postgres.fit import misfits, misfits_foreseen, standing_tables, unrecorded
 from firelift.postgres.lock import signature
 from firelift.postgres.names import NamesTaken, in_one_line, in_the_way
 from firelift.postgres.ownership import BelongsToAnother, SchemaOfAnother, belongs_to_another, foreign_objects, refuse_foreign_schema
@@ -60,6 +60,12 @@ class ReservedSchema(ConfigurationError):
     """This schema cannot be the target."""
 
     remedy = "Choose another with --target-schema; public is the default."
+
+
+class TableOfAnother(ConfigurationError):
+    """One collection is to have the table in which another is published, whose rows it would replace."""
+
+    remedy = "Give the first another name with --mapping; where the other is wanted no more, drop its table and run again."
 
 
 class Server(NamedTuple):
@@ -138,7 +144,8 @@ def problems(connection: Connection, target_schema: str, foresight: Foresight, c
         *closed,
         *_connection_problems(connection, connections),
         *_name_problems(connection, target_schema, [*foreseen.names, *(table.table for table, *_ in foreseen.published)]),
-        *misfits_foreseen(connection, target_schema, foreseen),
+        *(usurping := _usurping(connection, target_schema, foreseen.usurped)),
+        *(misfits_foreseen(connection, target_schema, foreseen) if not usurping else ()),
     ]
 
 
@@ -152,11 +159,24 @@ def check_tables(
     """
     with translated("checking the target's tables"), connection.transaction():
         names = [plan.table for plan in plans]
+        tables = {plan.collection: plan.table for plan in plans}
+        if taken := _usurping(connection, target_schema, usurped(tables, saved_plans(connection, target_schema))):
+            return taken
         return [
             *_name_problems(connection, target_schema, names),
             *(unrecorded(connection, target_schema, plans, before) if before is not None else ()),
             *misfits(connection, target_schema, plans, before),
         ]
+
+
+def _usurping(connection: Connection, target_schema: str, found: Sequence[Usurped]) -> list[FireliftError]:
+    """A table that was dropped since is nobody's."""
+    standing = standing_tables(connection, target_schema, [each.table for each in found])
+    return [
+        TableOfAnother(collection=each.collection, table=f"{target_schema}.{each.table}", published_for=each.published_for)
+        for each in found
+        if each.table in standing
+    ]
 
 
 def _name_problems(connection: Connection, target_schema: str, names: Sequence[str]) -> list[FireliftError]:

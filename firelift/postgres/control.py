@@ -159,6 +159,7 @@ def save_table(
         "scanned": scanned,
     }
     with translated("saving a table's plan"):
+        connection.execute(QUERY["forget_namesakes"], given)
         connection.execute(QUERY["save_table"], given)
 
 

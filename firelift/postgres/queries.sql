@@ -152,6 +152,10 @@ SELECT NOT EXISTS (SELECT FROM firelift.migrations) AND NOT EXISTS (SELECT FROM 
 SELECT migration_id, mode, status, phase, read_time, started_at, finished_at, settings, counts
 FROM firelift.migrations WHERE migration_id = %(migration_id)s
 
+-- name: forget_namesakes
+-- Another collection's table of this name was dropped, else this one could not have it.
+DELETE FROM firelift.tables WHERE target_schema = %(target_schema)s AND table_name = %(table_name)s AND collection <> %(collection)s
+
 -- name: save_table
 -- A run that did not compare all keys is one more since the last that did. Where the rows came from is known from the run's record.
 INSERT INTO firelift.tables AS saved (collection, target_schema, table_name, plan, watermark, migration_id, runs_since_scan, source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from urllib.parse import urlsplit
 
 import psycopg
@@ -12,14 +13,18 @@ from psycopg import sql
 
 from firelift.errors import FireliftError
 from firelift.local.postgres import PostgresServer
+from firelift.mapping import Mapping as NameMapping
+from firelift.paths import Selection
+from firelift.planning import Rules, foresee
 from firelift.postgres import checks
-from firelift.postgres.checks import Server, check_target, server_problems
+from firelift.postgres.checks import Server, check_tables, check_target, server_problems
 from firelift.postgres.connect import connect
-from firelift.postgres.control import create_control
+from firelift.postgres.control import create_control, saved_plans
 from firelift.postgres.ddl import scratch_schema
 from firelift.postgres.errors import TargetReadOnly, TooManyConnections
 from firelift.postgres.names import NamesTaken, TakenName, taken_names
 from tests.integration.postgres_world import HOSTILE, RUN, as_role, named
+from tests.integration.refresh_world import FIRST, OLD, ORDERS, SECOND, USERS, migrate, target
 
 
 @pytest.fixture
@@ -52,6 +57,31 @@ def test_a_target_migrated_before_can_take_another(database_url: str) -> None:
     with closing(connect(database_url, "firelift-test")) as connection:
         create_control(connection)
     assert check_target(database_url, RUN, "public") == []
+
+
+MAPPED = NameMapping.model_validate({"collections": {"orgs": {"table": "users_orders"}}})
+
+
+def test_a_table_that_another_collection_is_published_in_is_not_given_away(database_url: str) -> None:
+    orgs = ORDERS.model_copy(update={"collection": "orgs", "parent": None})
+    # Whether this run takes the other collection or not.
+    selected = partial(foresee, ["orgs", "users"], Selection(["orgs"]), Rules(mapping=MAPPED))
+    with target(database_url) as connection:
+        migrate(connection, FIRST, OLD)
+        (foreseen,) = check_target(database_url, RUN, "public", selected)
+        (planned,) = check_tables(connection, "public", [USERS, orgs])
+        for found in (foreseen, planned):
+            assert isinstance(found, checks.TableOfAnother)
+            assert found.facts == {"collection": "orgs", "table": "public.users_orders", "published_for": "users/*/orders"}
+            assert found.exit_code == 2
+        assert check_target(database_url, RUN, "apart", selected) == []
+        # What is not there, or not to be migrated, takes nothing from anybody.
+        for roots, include in ((["users"], []), (["orgs", "users"], ["users"])):
+            assert check_target(database_url, RUN, "public", partial(foresee, roots, Selection(include), Rules(mapping=MAPPED))) == []
+        connection.execute("DROP TABLE public.users_orders")
+        assert check_target(database_url, RUN, "public", selected) == []
+        migrate(connection, SECOND, {}, [orgs])
+        assert sorted(saved_plans(connection, "public")) == ["orgs", "users"]
 
 
 def test_a_role_without_create_is_told_both_things_it_lacks(poor_url: str) -> None:

@@ -50,6 +50,7 @@ INVALID: dict[str, tuple[Any, str]] = {
     "a table long in bytes only": (collections(users={"table": "ü" * 32}), "1 to 63 bytes"),
     "a table with NUL": (collections(users={"table": "a\0b"}), "1 to 63 bytes"),
     "one table twice": (collections(users={"table": "x"}, people={"table": "x"}), "two collections have the same table"),
+    "one collection twice": ('{"collections": {"users": {"table": "x"}, "users": {"table": "y"}}}', "'users' is named twice"),
     "one column twice": (collections(users={"columns": {"a": "x", "b": "x"}}), "two fields have the same column"),
     "an impossible column": (collections(users={"columns": {"a": "ctid"}}), "keeps the name 'ctid'"),
     "the key's column": (collections(users={"columns": {"a": "id"}}), "'id' is Firelift's own"),
