@@ -69,8 +69,8 @@ def _latest(known: Sequence[RecordedRun], target_schema: str, working_dir: Path 
 
 
 def _is_of(run: RecordedRun, working_dir: Path | None) -> bool:
-    """Whether the run was started in this directory, or has its files in it, where that was moved."""
-    if working_dir is None:
+    """Whether the run was started in this directory, or has its files in it, where that was moved; so is one that does not say."""
+    if working_dir is None or run.working_dir is None:
         return True
     return run.working_dir == os.path.abspath(working_dir) or (working_dir / "runs" / run.migration_id).is_dir()
 

@@ -75,9 +75,9 @@ def migrate(
     *,
     schema: str = "public",
     foreign_keys: ForeignKeys = "report",
-    working_dir: str = "/somewhere",
+    **settings: str,
 ) -> None:
-    stage(connection, run, rows, tables, foreign_keys, target_schema=schema, working_dir=working_dir)
+    stage(connection, run, rows, tables, foreign_keys, target_schema=schema, **settings)
     publish(connection, run, schema, tables, READ_TIME)
     record_finish(connection, run, "completed")
 
