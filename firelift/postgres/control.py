@@ -139,7 +139,7 @@ class RecordedRun(Frozen):
 def recorded_runs(connection: Connection) -> list[RecordedRun]:
     """Every run that the target knows, the one that began last first."""
     with translated("looking for the migrations of the target"):
-        if not schema_exists(connection, CONTROL_SCHEMA):
+        if not own_schema_exists(connection, CONTROL_SCHEMA):
             return []
         rows = connection.execute(QUERY["recorded_runs"]).fetchall()
     return [RecordedRun.model_validate(dict(zip(RecordedRun.model_fields, row, strict=True))) for row in rows]

@@ -86,9 +86,9 @@ def test_no_command_touches_a_control_schema_of_somebody_elses(admin: psycopg.Co
     as_app(admin, "CREATE SCHEMA firelift; CREATE TABLE firelift.migrations (migration_id text PRIMARY KEY)")
     for command in (
         lambda: roll_back_run(database_url, RUN, False),
-        lambda: what_expired(database_url, 0),
-        lambda: drop_expired(database_url, [RUN]),
-        lambda: ask_to_stop(database_url, RUN),
+        lambda: what_expired(database_url, 0, "public"),
+        lambda: drop_expired(database_url, [RUN], "public"),
+        lambda: ask_to_stop(database_url, RUN, "public"),
     ):
         with pytest.raises(BelongsToAnother, match=r"table firelift\.migrations belongs to app"):
             command()
