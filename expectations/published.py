@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from expectations import judge, warm
+from firelift.archive import ArchiveDamaged
 from firelift.counting import counted
 from firelift.errors import FireliftError
 from firelift.firestore.channel import Source, open_firestore
-from firelift.phases.published import Documents, PublishedRun, archived, published_run, read_again
+from firelift.firestore.errors import UNAVAILABLE
+from firelift.phases.published import Documents, NoArchive, NothingToCompareWith, PublishedRun, archived, published_runs, read_again
+from firelift.phases.transformation import ArchiveIncomplete
 from firelift.phases.verification import Tables, prove
 from firelift.postgres.lock import signature
-from firelift.receipts import Verified
+from firelift.receipts import RunVerified, Verified
 from firelift.run.earlier import earlier_verification
 from firelift.run.workspace import Workspace
 from firelift.settings import Settings
@@ -58,24 +61,68 @@ class Counting:
         return count
 
 
-def verify_published(settings: Settings, against: Against, seed: str | None, say: Say) -> Verified:
-    """Compares what a run published with its documents; writes nothing to the target. Its results get a directory of their own.
+def verify_published(settings: Settings, against: Against | None, seed: str | None, say: Say) -> Verified:
+    """Compares the published tables of a schema with their documents; writes nothing to the target. Results get directories of their own.
 
-    The run is the one named, else the latest that published into the schema; the database it was read from is that run's, credentials
-    and addresses are those of today. Raises NothingPublished, NoArchive, SnapshotExpired.
+    The runs are the one named, else all of which a table is published; the database each was read from is that run's, credentials and
+    addresses are those of today. Without `against` a run's own archive is taken where it is whole, else Firestore is read again.
+    Raises NothingPublished, NoArchive, SnapshotExpired, NothingToCompareWith.
     """
-    url = settings.target_url()
-    published = published_run(url, settings.migration_id, settings.target_schema)
+    runs = published_runs(settings.target_url(), settings.migration_id, settings.target_schema)
     threading.Thread(target=warm, name="firelift-warm", daemon=True).start()
+    done: list[Verified] = []
+    unseen = [*_of_other_runs(runs[0])] if settings.migration_id else []
+    with Workers(settings.max_workers) as workers:
+        for published in runs:
+            try:
+                done.append(_verified_by_what_there_is(settings, against, seed, say, workers, published))
+            except CANNOT as error:
+                # Where it is all there is, that is the answer.
+                if published is runs[-1] and not done:
+                    raise
+                unseen += (f"{collection} ({published.migration_id}: {error})" for collection in published.tables)
+    return _together(done, unseen)
+
+
+CANNOT = (NoArchive, NothingToCompareWith, *UNAVAILABLE)
+"""Why the tables of a run are not compared, while those of others may be."""
+
+
+def _of_other_runs(published: PublishedRun) -> Iterator[str]:
+    """Of a run that was named: the published tables that are not, or no longer, its own."""
+    yield from (f"{collection} (of run {other})" for collection, other in published.others.items())
+
+
+def _verified_by_what_there_is(
+    settings: Settings, against: Against | None, seed: str | None, say: Say, workers: Workers, published: PublishedRun
+) -> Verified:
+    if against == "firestore":
+        return _verified(settings, against, seed, say, workers, published)
+    try:
+        return _by_the_archive(settings, seed, say, workers, published)
+    except NoArchive as unusable:
+        if against is not None:
+            raise
+        why = ", ".join(f"{name.replace('_', ' ')}: {fact}" for name, fact in unusable.facts.items())
+        say(f"{published.migration_id}: its archive cannot be used ({why}), so Firestore is read again as of {published.read_time}")
+        try:
+            return _verified(settings, "firestore", seed, say, workers, published)
+        except UNAVAILABLE as error:
+            raise NothingToCompareWith(migration_id=published.migration_id, archive=why, firestore=str(error)) from error
+
+
+def _verified(settings: Settings, against: Against, seed: str | None, say: Say, workers: Workers, published: PublishedRun) -> Verified:
+    """The tables of one run."""
+    url, session = settings.target_url(), signature(f"verify {published.migration_id}")
     workspace = Workspace(settings.working_dir.absolute(), published.migration_id)
-    say(f"{published.migration_id}: {counted(len(published.tables), 'table')} as of {published.read_time}, against {against}")
     counting = Counting(say)
-    with Workers(settings.max_workers) as workers, _documents(settings, against, workers, workspace, published, counting) as documents:
+    with _documents(settings, against, workers, workspace, published, counting) as documents:
+        say(f"{published.migration_id}: {counted(len(published.tables), 'table')} as of {published.read_time}, against {against}")
         results = _directory(workspace)
         source, unreachable = _reachable(settings, published) if settings.verification_level == "comprehensive" else (None, [])
         proof = prove(
             workers,
-            Tables(url, signature(f"verify {published.migration_id}"), settings.target_schema, documents.plan, documents.run),
+            Tables(url, session, settings.target_schema, documents.plan, documents.run),
             documents.roots,
             settings.verification_level,
             seed or new_seed(),
@@ -88,18 +135,52 @@ def verify_published(settings: Settings, against: Against, seed: str | None, say
             earlier=earlier_verification(workspace, settings.target()),
             results=results,
             progress=counting.of("compared"),
-            warnings=(*_left_out(settings, published), *unreachable),
+            warnings=unreachable,
         )
-    say("judging by the expectations")
-    verified = judge(url, signature(f"verify {published.migration_id}"), documents.plan, proof, results, published.migration_id)
-    if not verified.passed and published_run(url, settings.migration_id, settings.target_schema) != published:
+        say("judging by the expectations")
+        verified = judge(url, session, documents.plan, proof, results, published.migration_id)
+    if not verified.passed and published not in published_runs(url, None, settings.target_schema):
         raise ReplacedMeanwhile(migration_id=published.migration_id)
-    return verified.model_copy(update={"results": str(results)})
+    return verified.model_copy(update={"results": str(results), "runs": (_told(published, verified, results),)})
 
 
-def _left_out(settings: Settings, published: PublishedRun) -> list[str]:
-    """Of a run that was named: what is no longer there of it. The latest one has no more to show than it published."""
-    return [f"a later run has replaced {collection}: it was left out" for collection in published.replaced if settings.migration_id]
+def _by_the_archive(settings: Settings, seed: str | None, say: Say, workers: Workers, published: PublishedRun) -> Verified:
+    """Raises NoArchive also where it is found to be damaged while it is read."""
+    try:
+        return _verified(settings, "archive", seed, say, workers, published)
+    except (ArchiveDamaged, ArchiveIncomplete) as damaged:
+        raise NoArchive(**damaged.facts) from damaged
+
+
+def _told(published: PublishedRun, verified: Verified, results: Path) -> RunVerified:
+    return RunVerified(
+        migration_id=published.migration_id,
+        read_time=published.read_time,
+        against=verified.against,
+        tables=len(verified.tables),
+        documents=sum(table.documents - table.rejected for table in verified.tables),
+        compared=verified.compared,
+        passed=verified.passed,
+        results=str(results),
+    )
+
+
+def _together(done: Sequence[Verified], unseen: Sequence[str]) -> Verified:
+    """What was verified of all runs: their tables and figures one after the other, the first hundred differences of each kind."""
+    first, *_ = sorted(done, key=lambda each: each.passed)
+    return first.model_copy(
+        update={
+            "passed": all(each.passed for each in done),
+            "against": " and ".join(dict.fromkeys(each.against for each in done)),
+            **{name: sum(getattr(each, name) for each in done) for name in SUMMED},
+            **{name: tuple(found for each in done for found in getattr(each, name)) for name in ("tables", "warnings", "runs")},
+            **{name: tuple(found for each in done for found in getattr(each, name))[:100] for name in ("failed", "differences")},
+            "not_looked_at": tuple(unseen),
+        }
+    )
+
+
+SUMMED = ("compared", "reread", "expectations", "failed_total", "differences_total")
 
 
 def _directory(workspace: Workspace) -> Path:

@@ -205,17 +205,16 @@ def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) ->
 
 
 @firelift.command(cls=OneLineCommand)
-@settings_options(only=VERIFY_SETTINGS, meaning={"migration_id": "The run to verify; the latest that was published when not given"})
+@settings_options(only=VERIFY_SETTINGS, meaning={"migration_id": "The run to verify; every run with a published table when not given"})
 @click.option(
     "--against",
     type=click.Choice(["archive", "firestore"]),
-    default="archive",
-    help="Compare with the run's archive, or read Firestore again as of its snapshot [default: archive]",
+    help="Compare with the run's archive, or read Firestore again as of its snapshot [default: the archive where it is whole]",
 )
 @click.option("--seed", metavar="TEXT", help="Draw the same sample as the verification with this seed")
 @_as_json
 @click.pass_obj
-def verify(session: Session, /, against: Against, seed: str | None, as_json: bool, **options: Any) -> int:
+def verify(session: Session, /, against: Against | None, seed: str | None, as_json: bool, **options: Any) -> int:
     """Compare a published target with Firestore's documents; writes nothing to it."""
     done = run_verification(session.load(given(options)), against, seed)
     _show(done.model_dump(mode="json"), as_json, verified_text(done))

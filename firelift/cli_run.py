@@ -91,7 +91,7 @@ def _prefect_server() -> Callable[[], None]:
     return prefect_server()
 
 
-def run_verification(settings: Settings, against: Against, seed: str | None) -> Verified:
+def run_verification(settings: Settings, against: Against | None, seed: str | None) -> Verified:
     """Verifies a published target, without Prefect; raises what kept it from being verified."""
     put_workflow_first()
     from expectations.published import verify_published

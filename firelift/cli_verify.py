@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from firelift.receipts import Verified
+from firelift.receipts import RunVerified, Verified
 from firelift.run.text import counted
 
 MOST = 20
-AGAINST = {"archive": "the archive", "firestore": "Firestore"}
+AGAINST = {"archive": "the archive of what was read", "firestore": "Firestore, read again"}
 
 
 def verified_text(done: Verified) -> str:
     """How it went, then what differs, then where everything stands."""
-    documents = sum(table.documents - table.rejected for table in done.tables)
-    compared = f"{done.compared:,} of {documents:,} documents compared to the last bit"
-    again = f", {done.reread:,} read from Firestore again" if done.reread else ""
+    again = f", {counted(done.reread, 'document')} once more with Firestore" if done.reread else ""
     verdict = "All expectations are met." if done.passed else "The target does NOT say what Firestore said."
     lines = [
         verdict,
-        f"{done.level}, against {AGAINST[done.against]}: {counted(len(done.tables), 'table')}, "
-        f"{compared}{again}, {counted(done.expectations, 'expectation')}.",
+        *(_run(done.level, run) for run in done.runs),
+        f"{counted(len(done.tables), 'table')}, {counted(done.expectations, 'expectation')}{again}.",
+        *(f"not looked at: {table}" for table in done.not_looked_at),
         *_differences(done),
         *_failed(done),
         *(f"warning: {warning}" for warning in done.warnings),
-        f"Results: {done.results} (verification.json, differences.csv, data-docs/index.html); the sample's seed is {done.seed}.",
+        *(f"Results: {run.results} (verification.json, differences.csv, data-docs/index.html)" for run in done.runs),
+        f"The sample's seed is {done.seed}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _run(level: str, run: RunVerified) -> str:
+    """What was compared with what, how many of how many."""
+    compared = f"{run.compared:,} of {counted(run.documents, 'document')} compared to the last bit with {AGAINST[run.against]}"
+    return f"{run.migration_id}, as of {run.read_time}, {level}: {counted(run.tables, 'table')}, {compared}."
 
 
 def _differences(done: Verified) -> list[str]:

@@ -305,6 +305,19 @@ class FailedExpectation(Receipt):
     observed: str
 
 
+class RunVerified(Receipt):
+    """The published tables of one run, beside the documents of its snapshot."""
+
+    migration_id: str
+    read_time: str
+    against: str
+    tables: int
+    documents: int
+    compared: int
+    passed: bool
+    results: str
+
+
 class Verified(Receipt):
     """What was verified, in short; `verification-results/verification.json` has all of it."""
 
@@ -326,6 +339,10 @@ class Verified(Receipt):
     """The first hundred."""
     warnings: tuple[str, ...] = ()
     results: str = "verification-results"
+    runs: tuple[RunVerified, ...] = ()
+    """Of a published target: the runs whose tables were compared, each with the documents of its own snapshot."""
+    not_looked_at: tuple[str, ...] = ()
+    """Published tables that were not compared with anything, each with the reason."""
 
 
 class Published(Receipt):

@@ -11,15 +11,15 @@ from tasks.published import verify_target
 
 
 def run_name() -> str:
-    """What the Prefect UI calls the run: `verify migration-2026-…`, `verify the latest run`."""
-    return f"verify {flow_run.parameters.get('migration_id') or 'the latest run'}"
+    """What the Prefect UI calls the run: `verify migration-2026-…`, `verify all published tables`."""
+    return f"verify {flow_run.parameters.get('migration_id') or 'all published tables'}"
 
 
 @flow(name="verify", flow_run_name=run_name)
 def verify(
     migration_id: str | None = None,
     verification_level: Literal["basic", "standard", "comprehensive"] | None = None,
-    against: Literal["archive", "firestore"] = "archive",
+    against: Literal["archive", "firestore"] | None = None,
     seed: str | None = None,
     target_schema: str | None = None,
     working_dir: str | None = None,
@@ -28,9 +28,9 @@ def verify(
     """Compares a published target with Firestore's documents and writes nothing to it. Fails where they differ.
 
     Args:
-        migration_id: The run to verify; without it the latest that was published
+        migration_id: The run to verify; without it every run of which a table is published
         verification_level: How much is compared; without it as the environment says, else standard
-        against: The run's archive, or Firestore read again as of the run's snapshot
+        against: The run's archive, or Firestore read again as of its snapshot; without it the archive where it is whole
         seed: Draws the same sample as the verification with this seed
         target_schema: Schema of the target tables
         working_dir: Directory with the run's archive; the results are written there

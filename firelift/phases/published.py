@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from firelift.errors import ConfigurationError
+from firelift.archive import file_name, read_digest
+from firelift.errors import ConfigurationError, FireliftError
 from firelift.files import write_whole
 from firelift.firestore.channel import Source
 from firelift.increment import read_increment
@@ -22,7 +23,7 @@ from firelift.plan import Plan, TablePlan
 from firelift.postgres.connect import connect
 from firelift.postgres.control import SavedTable, migration, saved_tables
 from firelift.postgres.lock import signature
-from firelift.receipts import Completeness, Imported, RelationChecked, Validated
+from firelift.receipts import Completeness, Extracted, Imported, RelationChecked, Validated
 from firelift.run.kept import receipt_file
 from firelift.run.workspace import STATUS, Workspace
 from firelift.together import MOST
@@ -44,6 +45,12 @@ class NoArchive(ConfigurationError):
     remedy = "Name the right --working-dir, or give --against firestore to read the documents again as of the run's snapshot."
 
 
+class NothingToCompareWith(FireliftError):
+    """Neither the run's archive nor Firestore says any more what its tables should hold."""
+
+    remedy = "Name the --working-dir that has the run's archive, or migrate again: what the new run publishes can be verified."
+
+
 @dataclass(frozen=True)
 class PublishedRun:
     """What the target says of a run's tables."""
@@ -53,7 +60,8 @@ class PublishedRun:
     """The snapshot they hold, RFC 3339."""
     tables: Mapping[str, TablePlan]
     """By collection path; those that a later run has replaced since are not among them."""
-    replaced: tuple[str, ...]
+    others: Mapping[str, str]
+    """The other published tables of the schema, with the run that each is of."""
     settings: Mapping[str, Any]
     """Those of the run, without secrets."""
 
@@ -71,29 +79,30 @@ class Documents:
     """How it was shown that they are all; empty where nobody knows."""
 
 
-def published_run(url: str, migration_id: str | None, target_schema: str) -> PublishedRun:
-    """The run of this name, by default the latest that published into the schema. Raises NothingPublished."""
+def published_runs(url: str, migration_id: str | None, target_schema: str) -> tuple[PublishedRun, ...]:
+    """The run of this name, by default every one of which the schema holds a table, latest snapshot first. Raises NothingPublished."""
     with closing(connect(url, signature("verify"))) as connection:
         saved = saved_tables(connection, target_schema)
-        wanted = migration_id or _latest(saved.values())
-        tables = {collection: table for collection, table in saved.items() if table.migration_id == wanted}
-        moment = next((table.watermark for table in tables.values()), None)
-        if wanted is None or moment is None:
-            raise NothingPublished(schema=target_schema, **({"migration_id": wanted} if wanted else {}))
-        record = migration(connection, wanted) or {}
+        wanted = [name for name in _latest_first(saved.values()) if migration_id in (None, name)]
+        if not wanted:
+            raise NothingPublished(schema=target_schema, **({"migration_id": migration_id} if migration_id else {}))
+        return tuple(_run(saved, name, migration(connection, name) or {}) for name in wanted)
+
+
+def _run(saved: Mapping[str, SavedTable], name: str, record: Mapping[str, Any]) -> PublishedRun:
+    own = {collection: table for collection, table in saved.items() if table.migration_id == name}
     return PublishedRun(
-        migration_id=wanted,
-        read_time=_rfc3339(moment),
-        tables={collection: table.plan for collection, table in tables.items()},
-        replaced=tuple(collection for collection in saved if collection not in tables),
+        migration_id=name,
+        read_time=next(_rfc3339(table.watermark) for table in own.values() if table.watermark is not None),
+        tables={collection: table.plan for collection, table in own.items()},
+        others={collection: table.migration_id for collection, table in saved.items() if collection not in own},
         settings=record.get("settings") or {},
     )
 
 
-def _latest(saved: Iterable[SavedTable]) -> str | None:
-    """The run whose tables hold the latest snapshot."""
-    dated = [(table.watermark, table.migration_id) for table in saved if table.watermark is not None]
-    return max(dated)[1] if dated else None
+def _latest_first(saved: Iterable[SavedTable]) -> list[str]:
+    dated = {table.migration_id: table.watermark for table in saved if table.watermark is not None}
+    return sorted(dated, key=lambda name: (dated[name], name), reverse=True)
 
 
 def archived(workspace: Workspace, published: PublishedRun) -> Documents:
@@ -109,10 +118,19 @@ def archived(workspace: Workspace, published: PublishedRun) -> Documents:
     roots = tuple(root.collection for root in validated.roots)
     if lacking := [root for root in roots if not receipts_stand(workspace.run, root)]:
         raise NoArchive(directory=str(workspace.run), incomplete=", ".join(lacking))
+    if others := [root for root in roots if not _is_what_was_extracted(workspace, root)]:
+        raise NoArchive(directory=str(workspace.run), not_as_extracted=", ".join(others))
     whole = Plan.model_validate_json(plan.read_text())
     kept = tuple(table for table in whole.tables if table.collection in published.tables)
     completeness = Completeness.noted((workspace.read_json(STATUS) or {}).get("statistics") or {}).said
     return Documents(workspace.run, whole.model_copy(update={"tables": kept}), roots, recorded_relations(workspace), completeness)
+
+
+def _is_what_was_extracted(workspace: Workspace, root: str) -> bool:
+    """Whether a root collection's archive is the one that its receipt tells of."""
+    receipt = receipt_file(workspace, f"extract-{file_name(root)}")
+    told = Extracted.model_validate_json(receipt.read_text()).digest if receipt.is_file() else None
+    return told in (None, read_digest(workspace.archive / file_name(root)))
 
 
 def read_again(

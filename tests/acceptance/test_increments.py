@@ -308,11 +308,12 @@ def test_a_published_target_is_verified_against_firestore_as_an_increment_s_arch
     target.write({"users/ada": {"name": "Ada", "age": 0.5}})
     target.increment(deletes="mark")
     somebody = Operator(target.directory / "verifying", target.variables)
-    refused = somebody.firelift("verify")
+    refused = somebody.firelift("verify", "--against", "archive")
     assert refused.code == 2
     assert "--against firestore" in refused.error
-    said = somebody.firelift("verify", "--against", "firestore", "--verification-level", "comprehensive")
+    said = somebody.firelift("verify", "--verification-level", "comprehensive")
     assert said.code == 0, said.err
+    assert "with Firestore, read again" in said.out
     target.ask("UPDATE users SET age = 0.25 WHERE id = 'ada'")
     found = somebody.firelift("verify", "--against", "firestore")
     assert found.code == 4

@@ -183,7 +183,7 @@ def migrated(
         yield operator, url
 
 
-def verify(operator: Operator, level: Level = "standard", against: Against = "archive", seed: str | None = None) -> Verified:
+def verify(operator: Operator, level: Level = "standard", against: Against | None = "archive", seed: str | None = None) -> Verified:
     """As the command does, without the seconds it takes to start."""
     options = {
         "database_url": operator.variables["SUPABASE_DB_URL"],
@@ -264,19 +264,27 @@ def test_a_seed_draws_the_same_sample_again(migrated: tuple[Operator, str]) -> N
 def test_without_the_archive_only_firestore_can_be_asked(migrated: tuple[Operator, str], tmp_path: Path) -> None:
     operator, _ = migrated
     elsewhere = Operator(tmp_path, operator.variables)
-    said = elsewhere.firelift("verify")
+    said = elsewhere.firelift("verify", "--against", "archive")
     assert (said.code, "--against firestore" in said.error) == (2, True), said.err
     assert not elsewhere.workspace.exists()
-    assert verify(elsewhere, against="firestore").passed
+    chosen = verify(elsewhere, against=None)
+    assert (chosen.passed, chosen.against) == (True, "firestore")
+    assert "documents compared to the last bit with Firestore, read again" in verified_text(chosen)
 
 
 def test_an_archive_that_is_not_whole_is_no_proof(migrated: tuple[Operator, str], tmp_path: Path) -> None:
     operator, _ = migrated
     copy = Operator(tmp_path, operator.variables)
     shutil.copytree(operator.workspace, copy.workspace, symlinks=True)
-    next((copy.workspace / "runs" / "the-night" / "archive" / "cities").glob("*.parquet")).unlink()
+    chunk = next((copy.workspace / "runs" / "the-night" / "archive" / "cities").glob("*.parquet"))
+    content = chunk.read_bytes()
+    chunk.write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])
+    with pytest.raises(NoArchive, match=f"{chunk.name}.*--against firestore"):
+        verify(copy, "comprehensive")
+    chunk.unlink()
     with pytest.raises(NoArchive, match="incomplete: cities"):
         verify(copy, "comprehensive")
+    assert verify(copy, against=None).against == "firestore"
 
 
 def refused(said: Said, *words: str) -> None:

@@ -109,7 +109,7 @@ def test_what_nobody_wrote_is_a_finding(workers: Workers, emulator_host: str, po
 def test_what_lies_beneath_a_replaced_table_is_read_again(workers: Workers, rich: Arrival, tmp_path: Path) -> None:
     """As when only a subcollection was migrated anew: the table of its parents is another run's."""
     tables = {table.collection: table for table in rich.plan.tables if table.collection == "rich/*/notes"}
-    run = PublishedRun("a-run", rich.validated.read_time, tables, ("rich", "orgs"), {"collections": ["rich/*/notes"]})
+    run = PublishedRun("a-run", rich.validated.read_time, tables, {"rich": "another", "orgs": "another"}, {"collections": ["rich/*/notes"]})
     scratch = tmp_path / "documents"
     found = read_again(workers, rich.source, Workspace(tmp_path, "a-run"), run, scratch, lambda _: None)
     arrival = replace(rich, plan=found.plan, run=found.run)
