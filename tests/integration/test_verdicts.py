@@ -22,7 +22,7 @@ from firelift.plan import Plan
 from firelift.postgres import connect as connecting
 from firelift.postgres import reading
 from firelift.postgres.errors import ConnectionLost
-from firelift.receipts import Verified
+from firelift.receipts import RootFound, Verified
 from firelift.run.workspace import Workspace
 from firelift.verification import performance
 from firelift.verification.proof import Level, Limits
@@ -112,7 +112,9 @@ def test_what_lies_beneath_a_replaced_table_is_read_again(workers: Workers, rich
     run = PublishedRun("a-run", rich.validated.read_time, tables, {"rich": "another", "orgs": "another"}, {"collections": ["rich/*/notes"]})
     scratch = tmp_path / "documents"
     found = read_again(workers, rich.source, Workspace(tmp_path, "a-run"), run, scratch, lambda _: None)
-    arrival = replace(rich, plan=found.plan, run=found.run)
+    [root] = found.roots
+    validated = rich.validated.model_copy(update={"roots": (RootFound(collection=root, start=None, end=None, documents=None),)})
+    arrival = replace(rich, plan=found.plan, run=found.run, validated=validated)
     done = verdict(workers, arrival, tmp_path / "results", "comprehensive")
     assert (done.passed, done.failed) == (True, ())
     assert done.compared == sum(path.count("/") == 3 for path in rich.documents)
