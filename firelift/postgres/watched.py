@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 # How long a server may take for a question that costs it nothing (s).
 ANSWER = 15.0
+# After so many times the patience without any answer, by default five minutes, a server is given up.
+GIVEN_UP = 5
 
 Another = Callable[[], psycopg.Connection[tuple[Any, ...]]]
 
@@ -57,6 +59,8 @@ def watch(connection: WatchedConnection, another: Another, patience: float, inte
     """From now on a wait that has lasted `patience` seconds is looked into every `interval` seconds, on a connection that `another` opens.
 
     Where the session is gone, or itself waits for us at two looks in a row, ours is cut: its wait ends as if the server had hung up.
+    So it is where nobody has answered such a question for `GIVEN_UP` times `patience`: a server that stands still, whose kernel goes on
+    answering for it. A statement that takes its time is left alone as long as the server answers.
     """
     session = connection.execute(QUERY["session"]).fetchone()
     if session is None:
@@ -67,6 +71,7 @@ def watch(connection: WatchedConnection, another: Another, patience: float, inte
 
 def _watch(watched: weakref.ref[WatchedConnection], session: tuple[Any, ...], another: Another, patience: float, interval: float) -> None:
     deaf_since: float | None = None
+    silence = _Silence(patience * GIVEN_UP)
     while True:
         time.sleep(interval)
         connection = watched()
@@ -75,13 +80,40 @@ def _watch(watched: weakref.ref[WatchedConnection], session: tuple[Any, ...], an
         since = connection.waiting_since
         if since is None or time.monotonic() - since < patience:
             continue
-        with suppress(psycopg.Error):
+        try:
             waits_for_us = _waits_for_us(session, another)
+        except psycopg.Error as error:
+            if silence.lasts(since, error) and connection.waiting_since == since:
+                _cut(connection)
+        else:
+            silence.ended()
             forgotten = waits_for_us is None or (waits_for_us and since == deaf_since)
             if forgotten and connection.waiting_since == since:
                 _cut(connection)
             deaf_since = since if waits_for_us else None
         del connection
+
+
+class _Silence:
+    """How long nobody has answered while we wait for one and the same thing."""
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._wait: float | None = None
+        self._began = 0.0
+
+    def lasts(self, wait: float, error: psycopg.Error) -> bool:
+        """Notes that a question came to nothing; True where that has been so for too long."""
+        if error.sqlstate is not None:
+            # To refuse is an answer: there may be no connection left, or the server is starting up.
+            self.ended()
+            return False
+        if self._wait != wait:
+            self._wait, self._began = wait, time.monotonic()
+        return time.monotonic() - self._began >= self._longest
+
+    def ended(self) -> None:
+        self._wait = None
 
 
 def _waits_for_us(session: tuple[Any, ...], another: Another) -> bool | None:

@@ -302,7 +302,11 @@ def test_the_option_table_names_every_setting() -> None:
         assert f"`{environment_names(name)[0]}`" in table
 
 
-PRINTS = "import sys, firelift.cli as cli; cli._summary_of = lambda report: 'Zo\\xeb \\u0141\\xf3d\\u017a \\u6771\\u4eac \\ud800\\n'; cli.run_migration = lambda settings: "
+PRINTS = (
+    "import sys, firelift.cli as cli; "
+    "cli._summary_of = lambda report: 'Zo\\xeb \\u0141\\xf3d\\u017a \\u6771\\u4eac \\ud800\\n'; "
+    "cli.run_migration = lambda settings: "
+)
 REPORT = "{'status': 'completed', 'name': 'Zo\\xeb \\u6771\\u4eac \\ud800'}; cli.main(sys.argv[1:])"
 MIGRATES = [sys.executable, "-c", PRINTS + REPORT, "migrate", "--database-url", "postgresql://h/d"]
 TERMINALS = {

@@ -18,6 +18,7 @@ import pytest
 
 from firelift.errors import FireliftError
 from firelift.files import DiskFull
+from firelift.receipts import Validated
 from firelift.run.checkpoint import read_checkpoint
 from firelift.run.log import Log
 from firelift.run.redact import RedactedStream, clean, redact
@@ -392,3 +393,9 @@ def test_of_collections_counted_together_only_the_sum_is_expected_until_they_are
         phase = extraction_of(status.data())
         assert phase["documents"] == {"done": 30, "expected": 40}
         assert phase["collections"]["b"]["percent"] == 100.0
+
+
+def test_what_pre_validation_found_is_spelled_as_in_the_checkpoint_s_contract() -> None:
+    found = Validated(read_time="2026-01-01T00:00:00Z", roots=(), documents=0).model_dump(mode="json")
+    assert found["connectionsValid"] is True
+    assert not [name for name in found if "connections_" in name]
