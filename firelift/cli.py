@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED, USAGE, STOPPED, UNVERIFIED = 0, 1, 2, 3, 4
 VERIFY_SETTINGS = (
-    *("database_url", "require_tls", "target_schema", "migration_id", "working_dir", "verification_level"),
+    *("database_url", "require_tls", "trust_owner", "target_schema", "migration_id", "working_dir", "verification_level"),
     *("firestore_emulator_host", "firebase_service_account"),
     *("max_workers", "max_lookup_ms", "max_count_ms", "verbose"),
 )
@@ -188,7 +188,7 @@ def stop(session: Session, /, as_json: bool, **options: Any) -> int:
 
 @firelift.command(cls=OneLineCommand)
 @settings_options(
-    only=["database_url", "require_tls", "target_schema", "migration_id", "working_dir", "verbose"],
+    only=["database_url", "require_tls", "trust_owner", "target_schema", "migration_id", "working_dir", "verbose"],
     meaning={
         "target_schema": "The schema that the run wrote, where none is named",
         "migration_id": "The run to undo; the latest of this target schema and working directory when not given",

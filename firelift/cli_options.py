@@ -130,5 +130,5 @@ def _metavar(name: str, field: FieldInfo) -> str:
     if Path in kinds:
         return "PATH"
     if get_origin(field.annotation) is tuple:
-        return "PHASE[,..]" if name.endswith("phases") else "GLOB[,..]"
+        return {"phases": "PHASE[,..]", "owner": "ROLE[,..]"}.get(name.rpartition("_")[2], "GLOB[,..]")
     return _METAVARS.get(name.rpartition("_")[2], "VALUE")

@@ -176,6 +176,7 @@ def _no_constant(name: str) -> object:
 PhaseName = Literal["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]
 Phases = Annotated[tuple[PhaseName, ...], NoDecode, BeforeValidator(_listed)]
 Globs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_collection_globs)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 AppConfigValues = Annotated[dict[str, JsonValue], NoDecode, BeforeValidator(_named_values)]
 ExistingFile = Annotated[Path | None, AfterValidator(_plain_file)]
 ResourceId = Annotated[str, AfterValidator(_resource_id)]

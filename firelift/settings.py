@@ -25,6 +25,7 @@ from firelift.setting_types import (
     HttpUrl,
     MaxDeletes,
     Moment,
+    Names,
     Phases,
     ResourceId,
     RunName,
@@ -32,6 +33,7 @@ from firelift.setting_types import (
     WorkingDir,
 )
 from firelift.tls import with_tls
+from firelift.trust import with_trusted
 
 JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 
@@ -134,6 +136,9 @@ _DATABASE_URL = _setting(
 
 _REQUIRE_TLS = _setting(None, "Refuse a target that offers no encrypted connection; by default where it is Supabase's", own="REQUIRE_TLS")
 _TARGET_SCHEMA = _setting("public", "Schema of the target tables", own="TARGET_SCHEMA")
+_TRUST_OWNER = _setting(
+    (), "Write tables that belong to these roles, as them: their own code then runs with their rights", own="TRUST_OWNER"
+)
 
 
 class Target(BaseSettings):
@@ -143,6 +148,7 @@ class Target(BaseSettings):
 
     database_url: DatabaseUrl | None = _DATABASE_URL
     require_tls: bool | None = _REQUIRE_TLS
+    trust_owner: Names = _TRUST_OWNER
     target_schema: SchemaName = _TARGET_SCHEMA
     migration_id: RunName | None = _MIGRATION_ID
     backup_retention: int = Field(7, validation_alias=AliasChoices(RETENTION), ge=0, le=36_500)
@@ -154,7 +160,7 @@ class Target(BaseSettings):
 
     def url(self) -> str:
         """The target; raises MissingSetting."""
-        return _given_url(self.database_url, self.require_tls)
+        return _given_url(self.database_url, self.require_tls, self.trust_owner)
 
     def secrets(self) -> tuple[str, ...]:
         """Every text that must never be shown."""
@@ -181,6 +187,7 @@ class Settings(BaseSettings):
     )
     database_url: DatabaseUrl | None = _DATABASE_URL
     require_tls: bool | None = _REQUIRE_TLS
+    trust_owner: Names = _TRUST_OWNER
     project_id: ResourceId | None = _setting(
         None, "Google Cloud project of the Firestore database", "GOOGLE_CLOUD_PROJECT", own="PROJECT_ID"
     )
@@ -267,7 +274,7 @@ class Settings(BaseSettings):
 
     def target_url(self) -> str:
         """The target with its password; raises MissingSetting."""
-        return _given_url(self.database_url, self.require_tls)
+        return _given_url(self.database_url, self.require_tls, self.trust_owner)
 
     def target(self) -> str | None:
         """The target as it may be shown: host, port and database."""
@@ -322,10 +329,10 @@ def forget_surroundings() -> None:
     Settings.model_config["env_file"] = None
 
 
-def _given_url(url: SecretStr | None, require_tls: bool | None) -> str:
+def _given_url(url: SecretStr | None, require_tls: bool | None, trust_owner: Iterable[str]) -> str:
     if url is None:
         raise MissingSetting(setting=option_name("database_url"), environment=" or ".join(environment_names("database_url")))
-    return with_tls(url.get_secret_value(), require_tls, os.environ)
+    return with_trusted(with_tls(url.get_secret_value(), require_tls, os.environ), trust_owner)
 
 
 def _url_secrets(url: SecretStr | None) -> Iterable[str]:

@@ -16,6 +16,7 @@ from firelift.postgres.errors import InvalidDatabaseUrl, TransactionPooler, Unkn
 from firelift.postgres.ownership import refuse_foreign_in_own
 from firelift.postgres.queries import QUERY
 from firelift.postgres.watched import ANSWER, WatchedConnection, at_most, watch
+from firelift.trust import PARAMETER, trusted_in
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -41,7 +42,7 @@ DEFAULTS = {
 # the other client's own pool, cache and schema. Not those about encryption: to pass over one would be to trust where they did not.
 OTHER_CLIENTS = frozenset(
     {
-        *("pgbouncer", "connection_limit", "pool_timeout", "schema", "statement_cache_size", "socket_timeout", "supa"),
+        *(PARAMETER, "pgbouncer", "connection_limit", "pool_timeout", "schema", "statement_cache_size", "socket_timeout", "supa"),
         *("prepared_statement_cache_size", "prepared_statements", "prepareThreshold", "preparedStatementCacheQueries", "workaround"),
         *("pool_size", "max_overflow", "pool_mode", "pool_recycle", "uselibpqcompat", "binaryTransfer", "reWriteBatchedInserts"),
         *("currentSchema", "ApplicationName", "pool", "max_connections", "single_threaded", "command_timeout"),
@@ -69,6 +70,7 @@ def connect(url: str, application_name: str) -> Connection:
         with translated("preparing the session"), at_most(connection, ANSWER):
             connection.execute(QUERY["prepare_session"])
             refuse_foreign_in_own(connection, "firelift")
+            connection.trusted = trusted_in(url)
             watch(connection, another, _seconds(parameters, "keepalives_idle"), _seconds(parameters, "keepalives_interval"))
     except BaseException:
         connection.close()

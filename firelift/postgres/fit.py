@@ -103,12 +103,12 @@ class StandingTable(Frozen):
     columns: dict[str, StandingColumn]
 
 
-def standing_tables(connection: Connection, schema: str, names: Sequence[str], trusted: Sequence[str] = ()) -> dict[str, StandingTable]:
+def standing_tables(connection: Connection, schema: str, names: Sequence[str]) -> dict[str, StandingTable]:
     """The tables of a schema with these names; other relations are left out.
 
-    Raises BelongsToAnother where reading or writing them would run what belongs to a role that is neither ours nor `trusted`.
+    Raises BelongsToAnother where reading or writing them would run what belongs to a role that is neither ours nor trusted.
     """
-    refuse_foreign(connection, schema=schema, tables=names, trusted=trusted)
+    refuse_foreign(connection, schema=schema, tables=names)
     return described_tables(connection, schema, names)
 
 

@@ -18,16 +18,22 @@ MOST_NAMED = 5
 class BelongsToAnother(ConfigurationError):
     """Something in the target that Firelift would use, or that would run in its name, belongs to another role."""
 
+    mendable = True
     remedy = (
         "Look at it before anything else: whoever owns it could act with the rights of the migrating role. Then drop it, or make it the "
-        "migrating role's own (ALTER … OWNER TO), or connect as its owner."
+        "migrating role's own (ALTER … OWNER TO), or connect as its owner. A table of the target may be written as its owner: "
+        "--trust-owner."
     )
 
 
 class SchemaOfAnother(ConfigurationError):
     """The target schema belongs to another role."""
 
-    remedy = "Choose another with --target-schema, connect as its owner, or make it the migrating role's own (ALTER SCHEMA … OWNER TO)."
+    mendable = True
+    remedy = (
+        "Choose another with --target-schema, connect as its owner, make it the migrating role's own (ALTER SCHEMA … OWNER TO), "
+        "or name its owner with --trust-owner."
+    )
 
 
 class Foreign(Frozen):
@@ -44,21 +50,19 @@ class Foreign(Frozen):
 
 
 def foreign_objects(
-    connection: Connection, *, own: Sequence[str] = (), schema: str | None = None, tables: Sequence[str] = (), trusted: Sequence[str] = ()
+    connection: Connection, *, own: Sequence[str] = (), schema: str | None = None, tables: Sequence[str] = ()
 ) -> list[Foreign]:
     """What is somebody else's among the schemas `own` with all their tables, and the tables of these names in a schema.
 
-    Reads catalogs only. A table whose owner is `trusted` may be there: it is written as that role.
+    Reads catalogs only. A table whose owner the connection trusts may be there: it is written as that role.
     """
-    given = {"own": list(own), "target_schema": schema, "tables": list(tables), "trusted": list(trusted)}
+    given = {"own": list(own), "target_schema": schema, "tables": list(tables), "trusted": list(trusted_by(connection))}
     return [Foreign(what=what, owner=owner, used_by=table) for what, owner, table in connection.execute(QUERY["foreign_objects"], given)]
 
 
-def refuse_foreign(
-    connection: Connection, *, own: Sequence[str] = (), schema: str | None = None, tables: Sequence[str] = (), trusted: Sequence[str] = ()
-) -> None:
+def refuse_foreign(connection: Connection, *, own: Sequence[str] = (), schema: str | None = None, tables: Sequence[str] = ()) -> None:
     """Raises BelongsToAnother where `foreign_objects` finds something."""
-    if found := foreign_objects(connection, own=own, schema=schema, tables=tables, trusted=trusted):
+    if found := foreign_objects(connection, own=own, schema=schema, tables=tables):
         raise belongs_to_another(connection, found)
 
 
@@ -77,11 +81,16 @@ def belongs_to_another(connection: Connection, found: Sequence[Foreign]) -> Belo
     return BelongsToAnother(**facts)
 
 
-def refuse_foreign_schema(connection: Connection, schema: str, trusted: Sequence[str] = ()) -> None:
-    """Raises SchemaOfAnother where the target schema belongs to neither us, the database's owner nor a `trusted` role."""
-    row = connection.execute(QUERY["foreign_target_schema"], {"schema": schema, "trusted": list(trusted)}).fetchone()
+def refuse_foreign_schema(connection: Connection, schema: str) -> None:
+    """Raises SchemaOfAnother where the target schema belongs to neither us, the database's owner nor a role that the connection trusts."""
+    row = connection.execute(QUERY["foreign_target_schema"], {"schema": schema, "trusted": list(trusted_by(connection))}).fetchone()
     if row:
         raise SchemaOfAnother(schema=schema, owner=row[0], role=connection.info.user)
+
+
+def trusted_by(connection: Connection) -> tuple[str, ...]:
+    """Roles named by the user, whose tables are written as them."""
+    return tuple(getattr(connection, "trusted", ()))
 
 
 def own_schema_exists(connection: Connection, schema: str) -> bool:

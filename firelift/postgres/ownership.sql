@@ -175,3 +175,20 @@ SELECT DISTINCT rolname FROM (
 ) AS granted CROSS JOIN LATERAL pg_catalog.aclexplode(acl) AS entry
 JOIN pg_catalog.pg_roles AS role ON role.oid = grantee
 WHERE privilege_type NOT IN ('USAGE', 'SELECT') AND NOT pg_catalog.pg_has_role(role.oid, current_user, 'MEMBER')
+
+-- name: foreign_owners
+SELECT relname, pg_catalog.pg_get_userbyid(relowner)::text
+FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
+WHERE nspname = %(schema)s AND relname = ANY (%(tables)s) AND NOT pg_catalog.pg_has_role(relowner, current_user, 'MEMBER')
+
+-- name: foreign_and_deferrable
+-- Triggers and exclusion constraints, wherever they are, that may wait for the end of a transaction and belong to somebody else.
+SELECT pg_catalog.pg_describe_object('pg_catalog.pg_trigger'::pg_catalog.regclass, pg_trigger.oid, 0)
+FROM pg_catalog.pg_trigger JOIN pg_catalog.pg_proc ON pg_proc.oid = tgfoid JOIN pg_catalog.pg_class ON pg_class.oid = tgrelid
+WHERE NOT tgisinternal AND tgdeferrable AND NOT (
+    pg_catalog.pg_has_role(proowner, current_user, 'MEMBER') AND pg_catalog.pg_has_role(relowner, current_user, 'MEMBER')
+)
+UNION ALL
+SELECT pg_catalog.pg_describe_object('pg_catalog.pg_constraint'::pg_catalog.regclass, pg_constraint.oid, 0)
+FROM pg_catalog.pg_constraint JOIN pg_catalog.pg_class ON pg_class.oid = conrelid
+WHERE contype = 'x' AND condeferrable AND NOT pg_catalog.pg_has_role(relowner, current_user, 'MEMBER')

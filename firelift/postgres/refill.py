@@ -18,6 +18,7 @@ from firelift.plan import CREATED_AT, DELETED_AT, UPDATED_AT
 from firelift.postgres.connect import Connection
 from firelift.postgres.ddl import columns_of
 from firelift.postgres.foreign_keys import deferred, foreign_keys_of
+from firelift.postgres.owner import execute_as, foreign_owners, lend, refuse_left_over
 from firelift.postgres.queries import QUERY
 from firelift.postgres.touched import columns_in, same_key
 from firelift.postgres.triggers import silenced
@@ -61,6 +62,8 @@ class Refill(NamedTuple):
     """Columns that a new row gets and an old one keeps: GENERATED ALWAYS AS IDENTITY."""
     gone: Gone | None = None
     """Which rows go; None: all that the source has not."""
+    owner: str | None = None
+    """The role as which the target is written, where it is not ours."""
     unmarks: bool = False
     """The target has `firestore_deleted_at`, and a row whose document is there once more loses its mark."""
 
@@ -100,16 +103,31 @@ def refill(connection: Connection, refills: Sequence[Refill]) -> None:
     if not refills:
         return
     schema, tables = refills[0].target_schema, [each.table for each in refills]
+    refills, owned = _by_owners(connection, refills)
     among = [key for key in foreign_keys_of(connection, schema, tables) if _within(schema, tables, key.source_schema, key.source)]
     inner = [key for key in among if _within(schema, tables, key.references_schema, key.references)]
     try:
         with silenced(connection, schema, tables), deferred(connection, inner):
             _replace(connection, refills)
+            if owned:
+                refuse_left_over(connection, schema, tables)
+        if owned:
+            refuse_left_over(connection, schema, tables)
     except psycopg.errors.IntegrityError as error:
         raise _refused(error) from error
     for each in refills:
         if any(connection.execute(differs).fetchone() != (False,) for differs in _differences(each)):
             raise NotReplaced(table=f"{each.target_schema}.{each.table}")
+
+
+def _by_owners(connection: Connection, refills: Sequence[Refill]) -> tuple[list[Refill], bool]:
+    """The same, with the owners of tables that are not ours, who may read from now on what they get; and whether there is any."""
+    owners = foreign_owners(connection, refills[0].target_schema, [each.table for each in refills])
+    for each in refills:
+        if owner := owners.get(each.table):
+            gone = [each.gone.table] if each.gone and each.gone.table else []
+            lend(connection, owner, each.source_schema, [each.table, *gone])
+    return [each._replace(owner=owners.get(each.table)) for each in refills], bool(owners)
 
 
 def _within(schema: str, tables: Sequence[str], key_schema: str, key_table: str) -> bool:
@@ -143,7 +161,7 @@ def _delete(connection: Connection, each: Refill) -> None:
         _remove(connection, each, each.gone)
         return
     query = sql.SQL("DELETE FROM {} AS target WHERE NOT EXISTS (SELECT FROM {} AS source WHERE {})")
-    connection.execute(query.format(each.target, each.source, _same_key(each)))
+    execute_as(connection, each.owner, query.format(each.target, each.source, _same_key(each)))
 
 
 def _remove(connection: Connection, each: Refill, gone: Gone) -> None:
@@ -151,13 +169,12 @@ def _remove(connection: Connection, each: Refill, gone: Gone) -> None:
         return
     if gone.marked is None:
         delete = sql.SQL("DELETE FROM {} AS target USING {} AS source WHERE {}")
-        connection.execute(delete.format(each.target, _goners(gone), _same_key(each)))
+        execute_as(connection, each.owner, delete.format(each.target, _goners(gone), _same_key(each)))
         return
     mark = sql.SQL("UPDATE {} AS target SET {} = {} FROM {} AS source WHERE {} AND {} IS NULL")
     deleted = sql.Identifier(DELETED_AT)
-    connection.execute(
-        mark.format(each.target, deleted, sql.Literal(gone.marked), _goners(gone), _same_key(each), sql.Identifier("target", DELETED_AT))
-    )
+    where = (_goners(gone), _same_key(each), sql.Identifier("target", DELETED_AT))
+    execute_as(connection, each.owner, mark.format(each.target, deleted, sql.Literal(gone.marked), *where))
 
 
 def _goners(gone: Gone) -> sql.Identifier:
@@ -192,7 +209,7 @@ def _insert(connection: Connection, each: Refill) -> None:
     query = sql.SQL(
         "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} AS source WHERE NOT EXISTS (SELECT FROM {} AS target WHERE {})"
     )
-    connection.execute(query.format(each.target, columns, columns, each.source, each.target, _same_key(each)))
+    execute_as(connection, each.owner, query.format(each.target, columns, columns, each.source, each.target, _same_key(each)))
 
 
 def _set(connection: Connection, each: Refill, changes: Sequence[sql.Composed]) -> None:
@@ -200,7 +217,7 @@ def _set(connection: Connection, each: Refill, changes: Sequence[sql.Composed]) 
         return
     query = sql.SQL("UPDATE {} AS target SET {} FROM {} AS source WHERE {} AND ({})")
     changed = sql.SQL(" OR ").join([_other_content(each), *(_not_null(column) for column in each.emptied)])
-    connection.execute(query.format(each.target, sql.SQL(", ").join(changes), each.source, _same_key(each), changed))
+    execute_as(connection, each.owner, query.format(each.target, sql.SQL(", ").join(changes), each.source, _same_key(each), changed))
 
 
 def _differences(each: Refill) -> Iterator[sql.Composed]:

@@ -12,6 +12,7 @@ from firelift.errors import FireliftError
 from firelift.plan import PgType, TablePlan
 from firelift.postgres.backups import Retyped
 from firelift.postgres.connect import Connection
+from firelift.postgres.owner import execute_as, foreign_owners
 from firelift.postgres.queries import QUERY
 from firelift.postgres.touched import Touched, same_key
 
@@ -46,7 +47,7 @@ def retype(connection: Connection, schema: str, plan: TablePlan, columns: Sequen
     before = tuple(_retyped(connection, schema, plan.table, column) for column in columns)
     for column in columns:
         with hindered(f"{schema}.{plan.table}", column, types[column]):
-            _alter(connection, table, column, sql.SQL(types[column]), _converted(column, types[column]))
+            _alter(connection, schema, plan.table, column, sql.SQL(types[column]), _converted(column, types[column]))
     return before
 
 
@@ -71,7 +72,7 @@ def _empty(connection: Connection, schema: str, table: str, each: Retyped, wante
         if each.required:
             connection.execute(sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL").format(name, sql.Identifier(each.column)))
         bare = sql.SQL(wanted.split(" COLLATE ")[0])
-        _alter(connection, name, each.column, sql.SQL(wanted), sql.SQL("NULL::{}").format(bare))
+        _alter(connection, schema, table, each.column, sql.SQL(wanted), sql.SQL("NULL::{}").format(bare))
 
 
 def require_again(connection: Connection, schema: str, table: str, columns: Sequence[Retyped]) -> None:
@@ -80,7 +81,8 @@ def require_again(connection: Connection, schema: str, table: str, columns: Sequ
         if each.required:
             alter = sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL")
             with hindered(f"{schema}.{table}", each.column, "NOT NULL"):
-                connection.execute(alter.format(sql.Identifier(schema, table), sql.Identifier(each.column)))
+                owner = foreign_owners(connection, schema, [table]).get(table)
+                execute_as(connection, owner, alter.format(sql.Identifier(schema, table), sql.Identifier(each.column)))
 
 
 @contextmanager
@@ -119,6 +121,7 @@ def _converted(column: str, wanted: PgType) -> sql.Composed:
     return convert.format(sql.Identifier(column))
 
 
-def _alter(connection: Connection, table: sql.Identifier, column: str, wanted: sql.SQL, using: sql.Composed) -> None:
+def _alter(connection: Connection, schema: str, table: str, column: str, wanted: sql.SQL, using: sql.Composed) -> None:
     alter = sql.SQL("ALTER TABLE {} ALTER COLUMN {} TYPE {} USING {}")
-    connection.execute(alter.format(table, sql.Identifier(column), wanted, using))
+    owner = foreign_owners(connection, schema, [table]).get(table)
+    execute_as(connection, owner, alter.format(sql.Identifier(schema, table), sql.Identifier(column), wanted, using))

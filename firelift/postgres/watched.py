@@ -34,6 +34,8 @@ class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
     """Knows since when it has been waiting for the server."""
 
     waiting_since: float | None = None
+    trusted: tuple[str, ...] = ()
+    """Other roles whose tables are written as them: see `firelift.postgres.ownership`."""
 
     def wait(self, gen: PQGen[T], *args: Any, **options: Any) -> T:
         self.waiting_since = time.monotonic()

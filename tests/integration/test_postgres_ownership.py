@@ -19,10 +19,12 @@ from firelift.postgres.connect import connect
 from firelift.postgres.control import create_control
 from firelift.postgres.ddl import backup_schema, scratch_schema, staging_schema
 from firelift.postgres.fit import standing_tables
+from firelift.postgres.owner import RunsAtTheEnd
 from firelift.postgres.ownership import BelongsToAnother, SchemaOfAnother, foreign_objects
 from firelift.postgres.publish import publish
 from firelift.postgres.rollback import rollback
 from firelift.postgres.staging import create_staging
+from firelift.trust import with_trusted
 from tests.integration.postgres_world import RUN, load, named, plan, row, started
 
 USERS = plan("users", name="string")
@@ -32,8 +34,12 @@ SEIZING = b"""
 CREATE FUNCTION app.take() RETURNS void VOLATILE LANGUAGE plpgsql AS $$
 BEGIN
     IF current_setting('application_name') LIKE 'firelift%' THEN
-        PERFORM set_config('role', 'none', false);
-        IF current_setting('is_superuser') = 'on' THEN ALTER ROLE app SUPERUSER; END IF;
+        BEGIN
+            PERFORM set_config('role', 'none', false);
+            ALTER ROLE app SUPERUSER;
+        EXCEPTION WHEN insufficient_privilege THEN NULL;
+        END;
+        PERFORM set_config('search_path', 'app, pg_catalog', false);
     END IF;
 END $$;
 CREATE FUNCTION app.seize(text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM app.take(); RETURN true; END $$;
@@ -264,3 +270,48 @@ def test_a_better_matching_function_in_public_is_never_called(admin: psycopg.Con
     with closing(connect(database_url, "firelift-test")) as connection:
         assert connection.execute("SHOW TimeZone").fetchone() == ("UTC",)
         create_control(connection)
+
+
+OF_APP = """
+CREATE TABLE public.users (
+    id text PRIMARY KEY, name text CHECK (app.seize(name)), own text DEFAULT 'mine', loud bool GENERATED ALWAYS AS (app.seize(id)) STORED
+);
+CREATE TRIGGER t BEFORE INSERT OR UPDATE ON public.users FOR EACH ROW EXECUTE FUNCTION app.seize();
+INSERT INTO public.users VALUES ('old', 'Old', 'kept'), ('a', 'A', 'kept');
+"""
+
+
+def test_a_table_of_a_trusted_owners_is_written_and_put_back_as_that_owner(admin: psycopg.Connection, database_url: str) -> None:
+    as_app(admin, OF_APP)
+    before = admin.execute("SELECT * FROM public.users ORDER BY id").fetchall()
+    trusting = with_trusted(database_url, ["app"])
+    assert len(check_target(database_url, RUN, "public", named("users"))) == 1
+    assert check_target(trusting, RUN, "public", named("users")) == []
+    with started(trusting, USERS) as connection:
+        load(connection, staging_schema(RUN), [(USERS, [row(USERS, "a", "Ada"), row(USERS, "b", "Bob")])])
+        publish(connection, RUN, "public", [USERS], AT)
+        rows = admin.execute("SELECT id, name, own, loud FROM public.users ORDER BY id").fetchall()
+        assert rows == [("a", "Ada", "kept", True), ("b", "Bob", "mine", True)]
+        assert connection.execute("SELECT current_user, current_setting('search_path')").fetchone() == ("postgres", "pg_catalog, pg_temp")
+        owners = "SELECT relname, relowner::regrole::text FROM pg_class WHERE relname = 'users' AND relkind = 'r' ORDER BY 2"
+        assert admin.execute(owners).fetchall() == [("users", "app"), ("users", "postgres")]
+        rollback(connection, RUN)
+    assert admin.execute("SELECT * FROM public.users ORDER BY id").fetchall() == before
+
+
+def test_a_trusted_owner_runs_nothing_while_its_table_is_read_or_at_the_end(admin: psycopg.Connection, database_url: str) -> None:
+    as_app(admin, OF_APP)
+    trusting = with_trusted(database_url, ["app"])
+    as_app(admin, "CREATE INDEX i ON public.users (app.seize(id))")
+    (problem,) = check_target(trusting, RUN, "public", named("users"))
+    assert "app.seize(text) belongs to app" in str(problem)
+    as_app(admin, "DROP INDEX public.i")
+    as_app(
+        admin,
+        "CREATE CONSTRAINT TRIGGER late AFTER INSERT ON public.users DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION app.seize()",
+    )
+    with started(trusting, USERS) as connection:
+        load(connection, staging_schema(RUN), [(USERS, [row(USERS, "b", "Bob")])])
+        with pytest.raises(RunsAtTheEnd, match=r"trigger late on table public\.users"):
+            publish(connection, RUN, "public", [USERS], AT)

@@ -78,6 +78,7 @@ def test_every_setting_is_read_from_its_own_variable(name: str, monkeypatch: pyt
         "naming": "preserve",
         "foreign_keys": "strict",
         "require_tls": "true",
+        "trust_owner": "app",
         "migration_mode": "test",
         "deletes": "mark",
         "max_deletes": "20%",
