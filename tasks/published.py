@@ -16,6 +16,7 @@ from firelift.receipts import Verified
 from firelift.settings import Settings
 from firelift.verification.proof import Against
 from tasks.checkpoint import PHASE
+from tasks.reasons import reasons_first
 from tasks.verification import first_finding
 
 
@@ -23,6 +24,7 @@ from tasks.verification import first_finding
 @task(**PHASE | {"cache_policy": NO_CACHE, "persist_result": False}, name="verify", task_run_name="verify")
 def verify_target(options: dict[str, Any], against: Against | None, seed: str | None) -> Verified:
     """Compares a published target with its documents; raises TargetDiffers where it does not say the same."""
+    reasons_first()
     refuse_wrong_home()
     logger = get_run_logger()
     done = verify_published(Settings.load(**options), against, seed, logger.info)

@@ -40,7 +40,9 @@ class ReasonFirst(logging.Filter):
         if error is not None and run not in told:
             with suppress(Exception):
                 setattr(error, _TOLD, told | {run})
-            line = logging.makeLogRecord(record.__dict__ | {"msg": reason(error), "args": (), "exc_info": None, "exc_text": None})
+            # The server sorts by time.
+            own = {"msg": reason(error), "args": (), "exc_info": None, "exc_text": None, "created": record.created - 0.001}
+            line = logging.makeLogRecord(record.__dict__ | own)
             self._logger.handle(line)
         return True
 
@@ -55,7 +57,8 @@ def reasons_first() -> None:
 
 def reason(error: BaseException) -> str:
     """What is wrong and what to do, in one line."""
-    said = f"{error} {error.remedy}" if isinstance(error, FireliftError) else f"{type(error).__name__}: {error}"
+    # What Firelift raises says itself what to do.
+    said = str(error) if isinstance(error, FireliftError) else f"{type(error).__name__}: {error}"
     return " ".join(said.split())
 
 

@@ -13,12 +13,14 @@ from firelift.postgres.rollback import RolledBack
 from firelift.run.reports import note_rollback
 from firelift.settings import Target, Whereabouts
 from tasks.checkpoint import PHASE
+from tasks.reasons import reasons_first
 
 
 # What the target holds is the only truth about it: nothing is kept of a rollback, so that it can be done again.
 @task(**PHASE | {"cache_policy": NO_CACHE, "persist_result": False}, name="rollback", task_run_name="rollback")
 def roll_back_target(migration_id: str | None, force: bool) -> RolledBack:
     """Puts the target back as it was before a run, under the target's lock."""
+    reasons_first()
     refuse_wrong_home()
     target = Target.load(migration_id=migration_id)
     place = Whereabouts.load()

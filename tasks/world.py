@@ -239,6 +239,7 @@ def world(run: Run) -> World:
 
 def named_run(options: dict[str, Any]) -> Run:
     """The run that these options mean, above environment, `.env` and defaults: a new one, or one to go on with."""
+    reasons_first()
     refuse_wrong_home()
     flow_run = current_flow_run()
     new_id = migration_id_of(flow_run) if flow_run else new_migration_id()
@@ -283,7 +284,6 @@ def opened(run: Run) -> Iterator[World]:
         lock = stack.enter_context(_target_held(settings, run)) if resumes(settings) else None
         stack.enter_context(held(workspace))
         forget_stop(workspace, _seconds_since_begin())
-        reasons_first()
         here = World(run, settings, workers)
         name_flow_run(run.migration_id, settings, here.source.project)
         stack.callback(here.close)
