@@ -9,11 +9,14 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
+from great_expectations.render.renderer import ValidationResultsPageRenderer
+from great_expectations.render.view import DefaultJinjaPageView
 from jinja2 import Environment, FileSystemLoader
 
+from expectations.court import Judged
 from expectations.results import Entry
 from firelift.files import storage_errors
 from firelift.receipts import Verified
@@ -70,13 +73,13 @@ class Suite(NamedTuple):
         return "failed" if "critical" in failed else "warning" if failed else "passed"
 
 
-def write_docs(context: Any, to: Path, migration_id: str, proof: Proof, entries: Sequence[Entry], done: Verified) -> None:
+def write_docs(judged: Sequence[Judged], to: Path, migration_id: str, proof: Proof, entries: Sequence[Entry], done: Verified) -> None:
     """Makes the directory anew, in one step, for its owner only."""
     unfinished = to.with_name(f".{to.name}.new")
     with storage_errors(to):
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700, parents=True)
-        _build(context, unfinished)
+        _build(judged, unfinished)
         suites = _suites(unfinished, entries)
         for suite in suites:
             _mend(unfinished / suite.page, suite, depth=suite.page.count("/"))
@@ -90,20 +93,15 @@ def write_docs(context: Any, to: Path, migration_id: str, proof: Proof, entries:
         unfinished.replace(to)
 
 
-def _build(context: Any, to: Path) -> None:
-    context.add_data_docs_site(
-        "local",
-        {
-            "class_name": "SiteBuilder",
-            "show_how_to_buttons": False,
-            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-            # What a suite asks stands on the page of its answers.
-            "site_section_builders": {"expectations": "none", "profiling": "none"},
-            "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(to)},
-        },
-    )
-    context.build_data_docs(site_names=["local"])
-    shutil.rmtree(to / "static", ignore_errors=True)
+def _build(judged: Sequence[Judged], to: Path) -> None:
+    """A page a suite, where Great Expectations itself would put it. What a suite asks stands on the page of its answers."""
+    renderer, view = ValidationResultsPageRenderer(), DefaultJinjaPageView()
+    for each in judged:
+        run = each.result.meta["run_id"]
+        directory = to / "validations" / each.suite / run.run_name / run.run_time.strftime("%Y%m%dT%H%M%S.%fZ")
+        directory.mkdir(parents=True)
+        page = view.render(renderer.render(each.result), show_how_to_buttons=False)
+        (directory / f"{each.result.batch_id}.html").write_text(page, encoding="utf-8")
 
 
 def _suites(site: Path, entries: Sequence[Entry]) -> list[Suite]:

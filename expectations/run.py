@@ -56,7 +56,7 @@ def judge(url: str, session: str, plan: Plan, proof: Proof, results: Path, migra
         _refuse_not_judged(entries)
         done = verified(proof, entries, results.name)
         write_whole(results / RESULT, as_json(migration_id, proof, entries, done))
-        write_docs(court.context, results / DOCS, migration_id, proof, entries, done)
+        write_docs(judged, results / DOCS, migration_id, proof, entries, done)
     return done
 
 

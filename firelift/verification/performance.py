@@ -51,12 +51,20 @@ def measure(
         with translated("looking at the tables"):
             standing = described_tables(connection, schema, [table.table for table in plan.tables])
         there = [table for table in plan.tables if table.table in standing and _is_whole(table, standing[table.table])]
+        relations = relations_by_table(there) if level == "comprehensive" else {}
         return tuple(
             _measured(table, answers, limits, before)
             for table in there
-            for answers in _answers(connection, schema, table, list(relations_of(there)), level, seed)
+            for answers in _answers(connection, schema, table, relations.get(table.table, []), level, seed)
             if answers.times
         )
+
+
+def relations_by_table(tables: Sequence[TablePlan]) -> dict[str, list[Relation]]:
+    found: dict[str, list[Relation]] = {}
+    for relation in relations_of(tables):
+        found.setdefault(relation.table, []).append(relation)
+    return found
 
 
 def _is_whole(table: TablePlan, standing: StandingTable) -> bool:
@@ -100,11 +108,10 @@ def _answers(
     if level != "comprehensive":
         return
     yield range_scans(connection, schema, table, keys[:SCANS])
-    ours = [relation for relation in relations if relation.table == table.table]
-    for relation in ours:
+    for relation in relations:
         if relation.kind == "parent":
             yield joins_to_parent(connection, schema, table, relation, keys[:SCANS])
-    indexed = (one for one in ours if one.kind == "link" and is_indexed(connection, schema, table.table, one.columns))
+    indexed = (one for one in relations if one.kind == "link" and is_indexed(connection, schema, table.table, one.columns))
     if link := next(indexed, None):
         values = drawn(connection, schema, table, link.columns, LOOKUPS[level], number)
         yield reference_lookups(connection, schema, table, link, values)
