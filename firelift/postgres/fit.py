@@ -139,10 +139,21 @@ def misfits(
     published = saved_plans(connection, schema) if there else {}
     found: list[FireliftError] = []
     for plan in there:
-        table, types = standing[plan.table], _published_types(plan, published.get(plan.collection))
-        problems = list(_problems(schema, table, plan, (before or {}).get(plan.table), types))
-        found += problems or _held(connection, schema, table, plan)
+        earlier = (before or {}).get(plan.table)
+        found += _misfits_of(connection, schema, standing[plan.table], plan, published.get(plan.collection), earlier)
     return found
+
+
+def _misfits_of(
+    connection: Connection,
+    schema: str,
+    table: StandingTable,
+    plan: TablePlan,
+    published: TablePlan | None,
+    before: TablePlan | None = None,
+) -> list[FireliftError]:
+    problems = list(_problems(schema, table, plan, before, _published_types(plan, published)))
+    return problems or _held(connection, schema, table, plan)
 
 
 def unrecorded(
@@ -191,12 +202,16 @@ def taken_columns(schema: str, table: StandingTable, before: TablePlan, names: I
 def misfits_foreseen(connection: Connection, schema: str, foreseen: Foreseen) -> list[FireliftError]:
     """What `misfits` can say before there are plans: of the tables themselves, and of what became of those published before."""
     again = {plans[0].table: plans for plans in foreseen.published}
-    standing = standing_tables(connection, schema, [name for name in foreseen.names if name not in again])
+    # All at once: for each table by itself what was published would be read once more.
+    standing = standing_tables(connection, schema, [*foreseen.names, *again])
+    published = saved_plans(connection, schema) if again.keys() & standing.keys() else {}
     found: list[FireliftError] = [
-        CannotRefill(table=f"{schema}.{table.name}", why=table.obstacle) for table in standing.values() if table.obstacle
+        CannotRefill(table=f"{schema}.{name}", why=table.obstacle)
+        for name, table in standing.items()
+        if table.obstacle and name not in again
     ]
-    for plans in again.values():
-        problems = [misfits(connection, schema, [plan]) for plan in plans]
+    for name in (one for one in again if one in standing):
+        problems = [_misfits_of(connection, schema, standing[name], plan, published.get(plan.collection)) for plan in again[name]]
         found += problems[0] if all(problems) else []
     return found
 
