@@ -257,7 +257,7 @@ def test_where_a_field_cannot_have_told_all_the_keys_are_compared(there: There, 
     rows = len(BELOW_USERS)
     assert (
         found.extracted.scan_reason
-        == f"Firestore has {rows - 1} documents, while the tables have {rows} rows and 0 documents were found to be new"
+        == f"Firestore has {rows - 1} documents, while the tables have {rows} rows and 0 documents turned out to be new"
     )
     assert found.counts()[USERS] == (MANY[USERS] - 1, 0, 1, 1)
     assert set(found.documents) == {"users/007"}
