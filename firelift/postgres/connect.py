@@ -149,8 +149,9 @@ def _for_libpq(url: str) -> str:
     names = {part: unquote(part.partition("=")[0]) for part in parts}
     known = {option.keyword.decode() for option in Conninfo.get_defaults()} | {"ssl"}
     strange = sorted(name for name in names.values() if name not in known | OTHER_CLIENTS)
-    # A ? in the password makes a parameter of its rest: only a plain word may be named.
-    if strange and all(re.fullmatch(r"[a-z][a-z0-9_]{1,30}", name) and may_be_shown(name) for name in strange) and "@" not in query:
+    # A ? in the password makes a parameter of its rest: only a plain word that is no part of the address may be named.
+    shown = all(re.fullmatch(r"[a-z][a-z_]{1,30}", name) and may_be_shown(name) and name not in address for name in strange)
+    if strange and shown and "@" not in query:
         raise UnknownParameter(parameters=", ".join(strange))
     return address + separator + "&".join(part for part in parts if names[part] not in OTHER_CLIENTS) if query else address
 
