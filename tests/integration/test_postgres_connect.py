@@ -74,7 +74,6 @@ def test_the_session_does_not_depend_on_the_defaults_of_the_database(database_ur
         "postgresql://u:hunter@2@h/db",
         "postgresql://u:[YOUR-PASSWORD]@h/db",
         "postgresql://u:hunter2@h:port/db",
-        "postgresql://u:hunter2@h/db?hunter2=1",
     ],
 )
 def test_a_url_that_cannot_be_read_is_a_configuration_error_without_the_url(url: str) -> None:
