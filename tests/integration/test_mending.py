@@ -11,9 +11,9 @@ from firelift.archive import DIGEST, ArchiveDamaged, ranges, read_chunk
 from firelift.firestore.channel import Source
 from firelift.paths import Selection
 from firelift.phases.extraction import extract_collection, read_profile
-from firelift.phases.pre_validation import survey
+from firelift.phases.pre_validation import root_found, survey
 from firelift.profile import profile_to_json
-from firelift.receipts import Extracted, RootFound
+from firelift.receipts import Extracted
 from firelift.workers import Workers
 from tests.integration.way import new_source, write
 
@@ -39,9 +39,9 @@ class Reading:
 
     def __init__(self, workers: Workers, source: Source, archive: Path) -> None:
         self.workers, self.source, self.archive = workers, source, archive
-        snapshot = workers.call(survey, source, "now")
+        snapshot = workers.call(survey, source, "now", SELECTION, 0)
         [root] = snapshot.roots
-        self.root = RootFound(collection=root.collection_id, start=root.keys.start, end=root.keys.end, documents=root.documents)
+        self.root = root_found(root)
         self.read_time = snapshot.read_time
 
     def extract(self, batch_size: int = BATCH) -> Extracted:
@@ -95,6 +95,6 @@ def test_the_documents_of_a_damaged_chunk_are_read_again(
 
 def test_an_archive_of_another_moment_is_not_gone_on_with(reading: Reading) -> None:
     reading.extract()
-    reading.read_time = reading.workers.call(survey, reading.source, "now").read_time
+    reading.read_time = reading.workers.call(survey, reading.source, "now", SELECTION, 0).read_time
     with pytest.raises(ArchiveDamaged, match="snapshot of the run"):
         reading.extract()
