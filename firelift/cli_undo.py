@@ -20,8 +20,25 @@ def stop_text(asked: Asked) -> str:
 
 
 def rollback_text(done: RolledBack) -> str:
-    latest = f"It was not the latest run of the database: that is {done.latest_of_database}.\n" if done.latest_of_database else ""
-    return _taken_back(done) + latest
+    return _taken_back(done) + (f"{_latest(done)}\n" if done.latest_of_database else "")
+
+
+def rollback_message(done: RolledBack) -> str:
+    """What was done, in a line: `nightly is rolled back: 2 tables removed, 1 table as before.`"""
+    said = _counts(done) if done.tables and not done.already else _taken_back(done).partition("\n")[0]
+    return f"{said} {_latest(done)}".strip()
+
+
+def _latest(done: RolledBack) -> str:
+    return f"It was not the latest run of the database: that is {done.latest_of_database}." if done.latest_of_database else ""
+
+
+def _counts(done: RolledBack) -> str:
+    removed = sum(table.action == "created" for table in done.tables)
+    counts = ((removed, "removed"), (len(done.tables) - removed, "as before"))
+    named = ", ".join(f"{counted(number, 'table')} {what}" for number, what in counts if number)
+    others = f", changes of others undone in {counted(len(done.overridden), 'table')}" if done.overridden else ""
+    return f"{done.migration_id} is rolled back: {named}{others}."
 
 
 def _taken_back(done: RolledBack) -> str:

@@ -12,9 +12,8 @@ AGAINST = {"archive": "the archive of what was read", "firestore": "Firestore, r
 def verified_text(done: Verified) -> str:
     """How it went, then what differs, then where everything stands."""
     again = f", {counted(done.reread, 'document')} once more with Firestore" if done.reread else ""
-    verdict = "All expectations are met." if done.passed else "The target does NOT say what Firestore said."
     lines = [
-        verdict,
+        _verdict(done),
         *(_run(done.level, run) for run in done.runs),
         f"{counted(len(done.tables), 'table')}, {counted(done.expectations, 'expectation')}{again}.",
         *(f"not looked at: {table}" for table in done.not_looked_at),
@@ -25,6 +24,23 @@ def verified_text(done: Verified) -> str:
         f"The sample's seed is {done.seed}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def verified_message(done: Verified) -> str:
+    """How it went and how many of how many were compared, in a line and without a value: it is for people who may not read the tables."""
+    of = sum(run.documents for run in done.runs)
+    compared = f"{done.compared:,} of {counted(of, 'document')} compared with {' and with '.join(_against(done))}"
+    unseen = f" Not looked at: {counted(len(done.not_looked_at), 'published table')}." if done.not_looked_at else ""
+    counts = f"{counted(len(done.tables), 'table')}, {compared}, {counted(done.expectations, 'expectation')}"
+    return f"{_verdict(done)} {done.level}: {counts}.{unseen}"
+
+
+def _verdict(done: Verified) -> str:
+    return "All expectations are met." if done.passed else "The target does NOT say what Firestore said."
+
+
+def _against(done: Verified) -> list[str]:
+    return list(dict.fromkeys(AGAINST[run.against] for run in done.runs))
 
 
 def _run(level: str, run: RunVerified) -> str:

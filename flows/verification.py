@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
+from prefect.states import Completed
 
+from firelift.cli_verify import verified_message
 from tasks.published import verify_target
 
 
@@ -24,7 +27,7 @@ def verify(
     target_schema: str | None = None,
     working_dir: str | None = None,
     max_workers: int | None = None,
-) -> dict[str, Any]:
+) -> State[Any]:
     """Compares a published target with Firestore's documents and writes nothing to it. Fails where they differ.
 
     Args:
@@ -43,7 +46,5 @@ def verify(
         "working_dir": working_dir,
         "max_workers": max_workers,
     }
-    receipt: dict[str, Any] = verify_target(
-        {name: value for name, value in options.items() if value is not None}, against, seed
-    ).model_dump(mode="json")
-    return receipt
+    done = verify_target({name: value for name, value in options.items() if value is not None}, against, seed)
+    return Completed(message=verified_message(done), data=done.model_dump(mode="json"))

@@ -9,7 +9,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from expectations.published import verify_published
-from firelift.counting import counted
+from firelift.cli_verify import verified_message
 from firelift.home import refuse_wrong_home
 from firelift.phases.verification import TargetDiffers
 from firelift.receipts import Verified
@@ -28,9 +28,8 @@ def verify_target(options: dict[str, Any], against: Against | None, seed: str | 
     refuse_wrong_home()
     logger = get_run_logger()
     done = verify_published(Settings.load(**options), against, seed, logger.info)
-    # Without a value: logs of the server are read by more people than the tables are.
-    compared = f"{counted(done.compared, 'document')} compared, {counted(done.expectations, 'expectation')}"
-    logger.info(f"{done.level}: {compared}, results in {done.results}")
+    logger.info(verified_message(done))
+    logger.info(f"results in {', '.join(run.results for run in done.runs)}")
     for warning in done.warnings:
         logger.warning(warning)
     if not done.passed:

@@ -167,6 +167,7 @@ def test_a_rollback_is_a_deployment_too(ready: str, api: Api, emulator_host: str
     assert tables_of(database_url) == {}
     run, *_ = api.runs_of("target")
     assert (run["name"], run["state_name"]) == ("rollback the latest run", "Completed")
+    assert run["state"]["message"] == "the-first is rolled back: 1 table removed."
     logged = api.every("logs", logs={"flow_run_id": {"any_": [run["id"]]}}, sort="TIMESTAMP_ASC")
     assert "public.users: removed, as the run had made it" in repr(logged)
     assert start(ready, "target", 'database_url="postgresql://x"', flow="rollback")[0] != 0
@@ -181,6 +182,10 @@ def test_a_verification_is_a_deployment_too(ready: str, api: Api, emulator_host:
     assert start(ready, "full", 'migration_id="verified-later"')[0] == 0
     code, said = start(ready, "published", 'verification_level="comprehensive"', flow="verify")
     assert code == 0, said
+    (passed,) = api.runs_of("published")
+    assert passed["state"]["message"].startswith(
+        "All expectations are met. comprehensive: 1 table, 1 of 1 document compared with the archive"
+    )
     with psycopg.connect(database_url) as connection:
         connection.execute("UPDATE public.users SET name = 'ada'")
     code, said = start(ready, "published", 'migration_id="verified-later"', 'against="firestore"', flow="verify")
