@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from firelift.run.text import counted
@@ -43,7 +43,7 @@ def _counts(done: RolledBack) -> str:
 
 def _taken_back(done: RolledBack) -> str:
     if done.already:
-        return f"{done.migration_id} was rolled back before; there is nothing left to undo.\n"
+        return f"{done.migration_id} was rolled back before; there is nothing left to undo.\n" + "".join(_left(done))
     if not done.tables:
         staged = "its staging tables are dropped" if done.staging_dropped else "nothing of it was in the target"
         return f"{done.migration_id} is rolled back: it had published nothing, and {staged}.\n"
@@ -52,9 +52,19 @@ def _taken_back(done: RolledBack) -> str:
         lines.append(f"  {table.table}: {_restored(table)}")
     for changed in done.overridden:
         lines.append(f"  {changed.table}: changes of others since were undone too (--force)")
+    lines += [line.rstrip("\n") for line in _left(done)]
     if done.app_config:
         lines.append(f"The app's configuration still names what the run made; as it was before it is kept in {done.app_config}.")
     return "\n".join(lines) + "\n"
+
+
+def _left(done: RolledBack) -> Iterator[str]:
+    """A line for each index that is not as it was."""
+    for each in done.indexes_left:
+        yield (
+            f"An index of {each.target_schema}.{each.index.table} is not back yet, because another session may still see rows that are "
+            f"gone and too long for it. Roll back once more when it has ended, or run VACUUM and {each.statement}\n"
+        )
 
 
 def cleanup_text(expired: Sequence[ExpiredBackup], dropped: Sequence[str]) -> str:

@@ -352,6 +352,8 @@ class Published(Receipt):
     tables: tuple[str, ...]
     relations: tuple[RelationChecked, ...] = ()
     """Of an increment: those of the tables it changed, as they stand now."""
+    index_notes: tuple[str, ...] = ()
+    """A sentence on each index of a foreign key that had to go, or could not be made, because a row is too long for it."""
 
 
 class AppConfigUpdated(Receipt):

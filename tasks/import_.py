@@ -108,6 +108,8 @@ def publish(run: Run, validated: Validated, transformed: TransformedAll) -> Publ
     else:
         published = publish_increment(*what, increment, here.settings.foreign_keys, expected_rows(increment, transformed.tables))
         warn_of_orphans(here, published.relations, None)
+    for told in published.index_notes:
+        here.status.warn(told, None)
     # From here on nothing is taken back by itself any more.
     here.begin("post_migration")
     return published

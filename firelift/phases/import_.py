@@ -18,8 +18,9 @@ from firelift.phases.increment import gone_keys, refuse_moved
 from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import standing_receipt, table_path, transform_again
 from firelift.plan import Plan, TablePlan
+from firelift.postgres.backups import Changes, kept_tables
 from firelift.postgres.checks import check_tables
-from firelift.postgres.connect import connect, connect_to_read, kept_open
+from firelift.postgres.connect import Connection, connect, connect_to_read, kept_open
 from firelift.postgres.constraints import CheckedRelation, ForeignKeys, constrain
 from firelift.postgres.control import (
     create_control,
@@ -208,7 +209,28 @@ def publish_tables(url: str, migration_id: str, plan: Plan, target_schema: str, 
     """All tables become the target's in one transaction."""
     with closing(connect(url, signature(migration_id))) as connection:
         publish(connection, migration_id, target_schema, plan.tables, datetime.fromisoformat(read_time))
-    return Published(target_schema=target_schema, tables=tuple(table.table for table in plan.tables))
+        told = _indexes_told(connection, migration_id, target_schema)
+    return Published(target_schema=target_schema, tables=tuple(table.table for table in plan.tables), index_notes=told)
+
+
+def _indexes_told(connection: Connection, migration_id: str, target_schema: str) -> tuple[str, ...]:
+    """In words, the indexes that had to go, and those that could not be made."""
+    return tuple(
+        told for table in kept_tables(connection, migration_id) for told in _told_of(f"{target_schema}.{table.table}", table.changes)
+    )
+
+
+def _told_of(table: str, changes: Changes) -> Iterator[str]:
+    for index in changes.indexes_dropped:
+        yield (
+            f"{table}: the index {index.name} ({', '.join(index.columns)}) that Firelift had made was dropped, because a value that was "
+            "published there is longer than the 2704 bytes of an index entry; `firelift rollback` makes it again"
+        )
+    for columns in changes.indexes_left:
+        yield (
+            f"{table}: the foreign key ({', '.join(columns)}) was made without an index, because rows that are gone are too long for one "
+            "until VACUUM has cleared them away; then make it with CREATE INDEX"
+        )
 
 
 def foreseen_rows(url: str, migration_id: str, target_schema: str, increment: Increment) -> dict[str, int]:
@@ -241,8 +263,9 @@ def publish_increment(
             foreign_keys=foreign_keys,
             expected_rows=expected_rows,
         )
+        told = _indexes_told(connection, migration_id, target_schema)
     tables = tuple(table.table for table in increment.tables)
-    return Published(target_schema=target_schema, tables=tables, relations=tuple(map(checked, relations)))
+    return Published(target_schema=target_schema, tables=tables, relations=tuple(map(checked, relations)), index_notes=told)
 
 
 def record_failure(url: str, migration_id: str, status: str) -> None:

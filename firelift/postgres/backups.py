@@ -16,6 +16,7 @@ from firelift.postgres.ddl import backup_schema, beside, columns_of
 from firelift.postgres.digest import Digest, digest
 from firelift.postgres.fit import StandingTable
 from firelift.postgres.foreign_keys import ForeignKey
+from firelift.postgres.indexes import Index
 from firelift.postgres.ownership import own_schema_exists
 from firelift.postgres.privileges import close_schema
 from firelift.postgres.queries import QUERY
@@ -42,6 +43,10 @@ class Changes(Frozen):
     foreign_keys_added: tuple[str, ...] = ()
     foreign_keys_dropped: tuple[ForeignKey, ...] = ()
     """Of this table, or of a table outside the run that refers to it: the new rows would have broken them."""
+    indexes_dropped: tuple[Index, ...] = ()
+    """Of our own: a row that was written is too long for them."""
+    indexes_left: tuple[tuple[str, ...], ...] = ()
+    """Columns of foreign keys that were made without an index, for which rows that are gone are too long."""
     columns_retyped: tuple[Retyped, ...] = ()
     keys: tuple[str, ...] = ()
     """Of a merged table: the key columns by which its touched rows are told."""

@@ -13,6 +13,7 @@ from firelift.postgres.connect import Connection
 from firelift.postgres.ddl import columns_of
 from firelift.postgres.errors import translated
 from firelift.postgres.foreign_keys import add_foreign_key
+from firelift.postgres.indexes import create_index
 from firelift.postgres.queries import QUERY
 from firelift.postgres.staging import finish_types
 
@@ -162,6 +163,5 @@ def refuse_orphans(checked: Sequence[CheckedRelation], foreign_keys: ForeignKeys
 def _add_foreign_key(connection: Connection, schema: str, relation: Relation) -> None:
     if relation.kind == "link":
         # A parent's columns lead the primary key already.
-        table = sql.Identifier(schema, relation.table)
-        connection.execute(sql.SQL("CREATE INDEX ON {} ({})").format(table, columns_of(relation.columns)))
+        create_index(connection, schema, relation.table, relation.columns)
     add_foreign_key(connection, schema, relation.table, relation.columns, relation.references, relation.referenced)

@@ -77,8 +77,8 @@ def publish(
 
     A new table moves to the target schema with its keys, indexes and foreign keys, closed to the public API. A table that exists there
     gets the staged rows in place of its own, which are copied to the backup schema, and keeps all else. Calling it again after it
-    succeeded does nothing. Raises NameTakenMeanwhile, TableChangedMeanwhile, ForeignKeyBroken, RefusedByConstraint, NothingStaged,
-    NoLongerPublished.
+    succeeded does nothing. Raises NameTakenMeanwhile, TableChangedMeanwhile, ForeignKeyBroken, RefusedByConstraint, TooLongForIndex,
+    NothingStaged, NoLongerPublished.
 
     With an `increment` a table that was published before keeps its rows but for the staged ones, which are merged by key, and those whose
     keys are staged as gone; only these are copied to the backup schema. Tables in which nothing changes are moved on to `read_time`. Then
@@ -97,7 +97,7 @@ def publish(
         refreshes = _fitting(connection, target_schema, tables, merges)
         new = [table for table in tables if table not in [each.plan for each in refreshes]]
         after = {table.table: _content(connection, staging, table) for table in new}
-        lock(connection, target_schema, refreshes)
+        lock(connection, staging, target_schema, refreshes)
         # Again: what the lock had to wait for may have changed a table.
         refreshes = _fitting(connection, target_schema, [each.plan for each in refreshes], merges)
         resting = _resting(connection, target_schema, tables, increment)

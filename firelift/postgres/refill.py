@@ -18,6 +18,7 @@ from firelift.plan import CREATED_AT, DELETED_AT, UPDATED_AT
 from firelift.postgres.connect import Connection
 from firelift.postgres.ddl import columns_of
 from firelift.postgres.foreign_keys import deferred, foreign_keys_of
+from firelift.postgres.indexes import in_words
 from firelift.postgres.owner import execute_as, foreign_owners, lend, refuse_left_over
 from firelift.postgres.queries import QUERY
 from firelift.postgres.touched import columns_in, same_key
@@ -98,7 +99,7 @@ class Refill(NamedTuple):
 def refill(connection: Connection, refills: Sequence[Refill]) -> None:
     """Replaces the rows of all of them. Call it in a transaction that has locked the tables.
 
-    Raises RefusedByConstraint or NotReplaced; the caller's transaction undoes what was done.
+    Raises RefusedByConstraint, TooLongForIndex or NotReplaced; the caller's transaction undoes what was done.
     """
     if not refills:
         return
@@ -153,7 +154,18 @@ Step = Callable[[Connection, Refill], None]
 def _do(connection: Connection, refills: Sequence[Refill], steps: Sequence[Step]) -> None:
     for step in steps:
         for each in refills:
+            _take(connection, step, each)
+
+
+def _take(connection: Connection, step: Step, each: Refill) -> None:
+    try:
+        with connection.transaction():
             step(connection, each)
+    except psycopg.errors.ProgramLimitExceeded as error:
+        found = in_words(connection, each.target_schema, each.table, error)
+        if found is None:
+            raise
+        raise found from error
 
 
 def _delete(connection: Connection, each: Refill) -> None:

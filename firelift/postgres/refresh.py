@@ -11,9 +11,10 @@ from firelift.plan import DELETED_AT, TablePlan
 from firelift.postgres.backups import Changes
 from firelift.postgres.connect import Connection
 from firelift.postgres.control import saved_tables
-from firelift.postgres.ddl import add_columns, add_mark, columns_of
+from firelift.postgres.ddl import add_columns, add_mark
 from firelift.postgres.fit import StandingTable, retyped_columns
 from firelift.postgres.foreign_keys import ForeignKey, add_foreign_key, drop, foreign_keys_of, is_ours, orphans, refuse_broken
+from firelift.postgres.indexes import Index, create_index, drop_index, overfull
 from firelift.postgres.merge import Merge
 from firelift.postgres.queries import QUERY
 from firelift.postgres.refill import Refill, refill
@@ -66,18 +67,21 @@ class Wanted(NamedTuple):
         return self.source, self.columns, self.references
 
 
-def lock(connection: Connection, schema: str, refreshes: Sequence[Refresh]) -> None:
+def lock(connection: Connection, staging: str, schema: str, refreshes: Sequence[Refresh]) -> None:
     """Locks the tables in one order, at once as strongly as will be needed, for a lock made stronger later deadlocks.
 
-    Readers go on reading the old rows until the commit, unless columns must be added or a foreign key between these tables must
-    wait: then they wait as well. Writers wait, and so does whoever would newly refer to a row that may go.
+    Readers go on reading the old rows until the commit, unless columns must be added, an index must go or a foreign key between these
+    tables must wait: then they wait as well. Writers wait, and so does whoever would newly refer to a row that may go. Raises
+    TooLongForIndex.
     """
     if not refreshes:
         return
     names = sorted(each.plan.table for each in refreshes)
     mode = (
         "ACCESS EXCLUSIVE"
-        if any(each.added or each.retyped for each in refreshes) or _must_alter_keys(connection, schema, names)
+        if any(each.added or each.retyped for each in refreshes)
+        or _must_alter_keys(connection, schema, names)
+        or any(_overfull(connection, staging, schema, refreshes).values())
         else "EXCLUSIVE"
     )
     listed = sql.SQL(", ").join(sql.Identifier(schema, name) for name in names)
@@ -89,7 +93,8 @@ def refresh(connection: Connection, staging: str, schema: str, refreshes: Sequen
 
     New columns of the plan are added, and others get the type that the plan has now; those that the plan no longer has become NULL in
     every row that is written; the user's own stay. A foreign key of ours that the new rows would break is dropped, as it would not be
-    made either; one of the user's must hold. Raises CannotRetype, NotRewritten, and the errors of `refill`.
+    made either, and so is an index of ours that cannot hold a row; those of the user's must hold. Raises TooLongForIndex, CannotRetype,
+    NotRewritten, and the errors of `refill`.
     """
     if not refreshes:
         return {}
@@ -97,6 +102,11 @@ def refresh(connection: Connection, staging: str, schema: str, refreshes: Sequen
     for each in refreshes:
         _add_columns(connection, schema, each)
     changes = {each.plan.table: _changes(each) for each in refreshes}
+    # Before a column gets its new type, too: what a link was indexed for may be a text of any length from now on.
+    for table, indexes in _overfull(connection, staging, schema, refreshes).items():
+        for index in indexes:
+            drop_index(connection, schema, index)
+        changes[table] = _with(changes[table], indexes_dropped=indexes)
     # Before any row is written: PostgreSQL alters no table on which foreign keys are still to be checked.
     for each in refreshes:
         if each.retyped:
@@ -138,6 +148,12 @@ def _changes(each: Refresh) -> Changes:
     return Changes(columns_added=each.added, keys=each.plan.keys if each.merge else ())
 
 
+def _overfull(connection: Connection, staging: str, schema: str, refreshes: Sequence[Refresh]) -> dict[str, tuple[Index, ...]]:
+    """By table the indexes of ours that cannot hold the rows."""
+    keys = foreign_keys_of(connection, schema, [each.plan.table for each in refreshes])
+    return {each.plan.table: overfull(connection, staging, schema, each.plan.table, each.columns, keys) for each in refreshes}
+
+
 def _drop_hindering(connection: Connection, schema: str, each: Refresh) -> tuple[ForeignKey, ...]:
     """Foreign keys of ours whose column will no longer hold what they need."""
     keys = [key for key in foreign_keys_of(connection, schema, [each.plan.table]) if is_ours(key)]
@@ -155,12 +171,15 @@ def add_foreign_keys(connection: Connection, schema: str, wanted: Sequence[Wante
     for key in wanted:
         if (key.relation, schema) in standing:
             continue
-        index = _add_index(connection, schema, key)
+        has_index = _has_index(connection, schema, key)
+        index = None if has_index else create_index(connection, schema, key.source, key.columns)
         name = add_foreign_key(connection, schema, key.source, key.columns, key.references, key.referenced)
         if key.source in changes:
             noted = changes[key.source]
             indexes = (*noted.indexes_added, *([index] if index else []))
-            changes[key.source] = _with(noted, foreign_keys_added=(*noted.foreign_keys_added, name), indexes_added=indexes)
+            left = (*noted.indexes_left, *([] if has_index or index else [key.columns]))
+            names = (*noted.foreign_keys_added, name)
+            changes[key.source] = _with(noted, foreign_keys_added=names, indexes_added=indexes, indexes_left=left)
 
 
 def _must_alter_keys(connection: Connection, schema: str, names: Sequence[str]) -> bool:
@@ -193,17 +212,6 @@ def _emptied(each: Refresh, once: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in once if name in _others(each) and not each.standing.columns[name].generated)
 
 
-def _add_index(connection: Connection, schema: str, key: Wanted) -> str | None:
+def _has_index(connection: Connection, schema: str, key: Wanted) -> bool:
     standing = connection.execute(QUERY["leading_indexes"], {"schema": schema, "table": key.source}).fetchall()
-    if any(tuple(columns[: len(key.columns)]) == key.columns for (columns,) in standing):
-        return None
-    table = sql.Identifier(schema, key.source)
-    before = _indexes(connection, schema, key.source)
-    connection.execute(sql.SQL("CREATE INDEX ON {} ({})").format(table, columns_of(key.columns)))
-    (made,) = _indexes(connection, schema, key.source) - before
-    return made
-
-
-def _indexes(connection: Connection, schema: str, table: str) -> set[str]:
-    rows = connection.execute("SELECT indexname FROM pg_indexes WHERE schemaname = %s AND tablename = %s", (schema, table))
-    return {name for (name,) in rows}
+    return any(tuple(columns[: len(key.columns)]) == key.columns for (columns,) in standing)

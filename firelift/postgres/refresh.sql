@@ -119,6 +119,35 @@ JOIN pg_class AS class ON class.oid = indrelid
 JOIN pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relname = %(table)s AND indisvalid AND indpred IS NULL
 
+-- name: whole_column_indexes
+-- B-trees beside the primary key whose every entry is columns of its row, with all columns that they store.
+SELECT index.relname, array(
+        SELECT attname::text FROM unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
+        JOIN pg_attribute ON attrelid = indrelid AND attnum = key.number ORDER BY place
+    ),
+    pg_get_indexdef(indexrelid) = format('CREATE INDEX %%I ON %%I.%%I USING btree (%%s)', index.relname, nspname, class.relname,
+        (SELECT string_agg(quote_ident(attname), ', ' ORDER BY place) FROM unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
+         JOIN pg_attribute ON attrelid = indrelid AND attnum = key.number)),
+    obj_description(indexrelid, 'pg_class')
+FROM pg_index
+JOIN pg_class AS index ON index.oid = indexrelid
+JOIN pg_am AS method ON method.oid = index.relam
+JOIN pg_class AS class ON class.oid = indrelid
+JOIN pg_namespace AS space ON space.oid = class.relnamespace
+WHERE nspname = %(schema)s AND class.relname = %(table)s AND amname = 'btree'
+    AND indisready AND NOT indisprimary AND indexprs IS NULL AND indpred IS NULL
+    AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = indexrelid AND attlen < 0)
+ORDER BY 1
+
+-- name: secondary_indexes
+-- All indexes of a table but that of its primary key.
+SELECT index.relname
+FROM pg_index
+JOIN pg_class AS index ON index.oid = indexrelid
+JOIN pg_class AS class ON class.oid = indrelid
+JOIN pg_namespace AS space ON space.oid = class.relnamespace
+WHERE nspname = %(schema)s AND class.relname = %(table)s AND NOT indisprimary
+
 -- name: column_type
 -- A column's type with its collation, as ALTER COLUMN … TYPE takes it, and whether it refuses NULL.
 SELECT format_type(atttypid, atttypmod) || coalesce(' COLLATE ' || quote_ident(space.nspname) || '.' || quote_ident(collname), ''), attnotnull

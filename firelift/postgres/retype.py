@@ -105,6 +105,7 @@ _HINDRANCES = (
     psycopg.errors.DependentObjectsStillExist,
     psycopg.errors.InvalidForeignKey,
     psycopg.errors.IndeterminateCollation,
+    psycopg.errors.ProgramLimitExceeded,
     psycopg.IntegrityError,
     psycopg.DataError,
 )

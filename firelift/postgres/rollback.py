@@ -18,6 +18,7 @@ from firelift.postgres.digest import digest
 from firelift.postgres.errors import translated
 from firelift.postgres.fit import StandingTable, standing_tables
 from firelift.postgres.foreign_keys import add_again, foreign_keys_of, refuse_broken
+from firelift.postgres.indexes import LeftIndex, add_index_again, make_left
 from firelift.postgres.ownership import refuse_foreign, schema_exists
 from firelift.postgres.queries import QUERY
 from firelift.postgres.refill import Gone, Refill, refill
@@ -89,6 +90,8 @@ class RolledBack(Frozen):
     staging_dropped: bool = False
     overridden: tuple[ChangedTable, ...] = ()
     """Changes by others that were undone as well, with `force`."""
+    indexes_left: tuple[LeftIndex, ...] = ()
+    """Indexes of Firelift's own that the run had dropped and that cannot be made again yet."""
     app_config: str | None = None
     """What the app's configuration was before the run updated it, which a rollback does not undo."""
     latest_of_database: str | None = None
@@ -98,38 +101,58 @@ class RolledBack(Frozen):
 def rollback(connection: Connection, migration_id: str, *, force: bool = False) -> RolledBack:
     """Undoes a migration in one transaction, whatever state it is in, from the target alone. Call it under the target's lock.
 
+    An index that rows which are taken back would be too long for, as long as they are in the table's file, is made after that transaction.
     After it every table that the run replaced has its old rows again, which its digest proves; tables, columns, indexes and foreign keys
-    that the run made are gone, those of its foreign keys that had to go are back, and so are plans and watermarks. Sequences
+    that the run made are gone, those of our foreign keys and indexes that had to go are back, and so are plans and watermarks. Sequences
     are not turned back. Views, policies, grants, triggers and foreign keys of the user's stay, and what they need is never dropped.
     Raises UnknownMigration, PublishedOver, BackupGone, ChangedSince (unless `force`), CannotRestore, StillNeeded, ForeignKeyBroken,
-    RefusedByConstraint, RollbackDiffers; after each of them the target is as it was.
+    RefusedByConstraint, TooLongForIndex, RollbackDiffers; after each of them the target is as it was.
     """
     if schema_exists(connection, CONTROL_SCHEMA):
         # In a transaction of its own: runs into other schemas need not wait for all the rows.
         create_control(connection)
     with translated("rolling back the migration"), connection.transaction():
-        refuse_foreign(connection, own=[CONTROL_SCHEMA, staging_schema(migration_id), backup_schema(migration_id)])
-        status, made_schema, earlier, app_config = _record(connection, migration_id)
-        kept = kept_tables(connection, migration_id)
-        staged = schema_exists(connection, staging_schema(migration_id))
-        _refuse_lost(connection, migration_id, kept)
-        if status == ROLLED_BACK and not kept and not staged:
-            receipt = RolledBack.model_validate_json(earlier) if earlier else RolledBack(migration_id=migration_id)
-            return receipt.model_copy(update={"already": True})
-        overridden = _take_back(connection, migration_id, kept, made_schema, force=force)
-        drop_staging(connection, migration_id)
-        tables = tuple(
-            Restored(table=each.name, action=each.action, rows=each.rows_before, digest=each.digest_before)
-            for each in kept
-            if not each.only_moved_on
-        )
-        done = RolledBack(
-            migration_id=migration_id, tables=tables, staging_dropped=staged, overridden=tuple(overridden), app_config=app_config
-        )
-        connection.execute(QUERY["record_rolled_back"], {"migration_id": migration_id, "receipt": done.model_dump_json()})
-        if made_schema != scratch_schema(migration_id):
-            connection.execute("NOTIFY pgrst, 'reload schema'")
+        done = _rolled_back(connection, migration_id, force=force)
+    left = make_left(connection, done.indexes_left)
+    if left == done.indexes_left:
+        return done
+    done = done.model_copy(update={"indexes_left": left})
+    _remember(connection, done.model_copy(update={"already": False}))
     return done
+
+
+def _rolled_back(connection: Connection, migration_id: str, *, force: bool) -> RolledBack:
+    refuse_foreign(connection, own=[CONTROL_SCHEMA, staging_schema(migration_id), backup_schema(migration_id)])
+    status, made_schema, earlier, app_config = _record(connection, migration_id)
+    kept = kept_tables(connection, migration_id)
+    staged = schema_exists(connection, staging_schema(migration_id))
+    _refuse_lost(connection, migration_id, kept)
+    if status == ROLLED_BACK and not kept and not staged:
+        receipt = RolledBack.model_validate_json(earlier) if earlier else RolledBack(migration_id=migration_id)
+        return receipt.model_copy(update={"already": True})
+    overridden, left = _take_back(connection, migration_id, kept, made_schema, force=force)
+    drop_staging(connection, migration_id)
+    tables = tuple(
+        Restored(table=each.name, action=each.action, rows=each.rows_before, digest=each.digest_before)
+        for each in kept
+        if not each.only_moved_on
+    )
+    done = RolledBack(
+        migration_id=migration_id,
+        tables=tables,
+        staging_dropped=staged,
+        overridden=tuple(overridden),
+        app_config=app_config,
+        indexes_left=tuple(left),
+    )
+    _remember(connection, done)
+    if made_schema != scratch_schema(migration_id):
+        connection.execute("NOTIFY pgrst, 'reload schema'")
+    return done
+
+
+def _remember(connection: Connection, done: RolledBack) -> None:
+    connection.execute(QUERY["record_rolled_back"], {"migration_id": done.migration_id, "receipt": done.model_dump_json()})
 
 
 def _record(connection: Connection, migration_id: str) -> tuple[str, str | None, str | None, str | None]:
@@ -154,10 +177,10 @@ def _refuse_lost(connection: Connection, migration_id: str, kept: Sequence[KeptT
 
 def _take_back(
     connection: Connection, migration_id: str, kept: Sequence[KeptTable], made_schema: str | None, *, force: bool
-) -> list[ChangedTable]:
+) -> tuple[list[ChangedTable], list[LeftIndex]]:
     if not kept:
         _drop_made_schema(connection, made_schema)
-        return []
+        return [], []
     kept = [each for each in kept if not each.only_moved_on]
     standing = {each.name: found for each in kept for found in standing_tables(connection, each.target_schema, [each.table]).values()}
     _lock(connection, [each for each in kept if each.name in standing])
@@ -169,11 +192,12 @@ def _take_back(
     if changed and not force:
         raise ChangedSince(migration_id=migration_id, changed="; ".join(map(str, changed)))
     try:
-        _drop_added_foreign_keys(connection, altered)
+        _drop_added_keys(connection, altered)
         _drop_tables(connection, created)
         _retype_back(connection, replaced)
         _restore_rows(connection, replaced, standing)
-        _drop_additions(connection, altered, standing)
+        _drop_added_columns(connection, altered, standing)
+        left = _add_dropped_indexes(connection, replaced)
         for key in (key for each in replaced for key in each.changes.foreign_keys_dropped):
             add_again(connection, key)
         _refuse_differences(connection, replaced)
@@ -184,7 +208,7 @@ def _take_back(
     connection.execute(QUERY["forget_published"], {"migration_id": migration_id})
     connection.execute(QUERY["restore_published"], {"migration_id": migration_id})
     connection.execute(QUERY["forget_backups"], {"migration_id": migration_id})
-    return changed
+    return changed, left
 
 
 def still_needed(error: psycopg.errors.DependentObjectsStillExist) -> StillNeeded:
@@ -211,11 +235,14 @@ def _refuse_unrestorable(replaced: Sequence[KeptTable], standing: dict[str, Stan
             raise CannotRestore(table=each.name, why="it has another primary key", old_rows=where)
 
 
-def _drop_added_foreign_keys(connection: Connection, replaced: Sequence[KeptTable]) -> None:
+def _drop_added_keys(connection: Connection, replaced: Sequence[KeptTable]) -> None:
     for each in replaced:
         for name in each.changes.foreign_keys_added:
             drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}")
             connection.execute(drop.format(sql.Identifier(each.target_schema, each.table), sql.Identifier(name)))
+        # Before the old rows are back: one of them may be too long for it, which is why it was not there.
+        for name in each.changes.indexes_added:
+            connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(each.target_schema, name)))
 
 
 def _drop_tables(connection: Connection, created: Sequence[KeptTable]) -> None:
@@ -266,13 +293,17 @@ def _refill(each: KeptTable, table: StandingTable) -> Refill:
     )
 
 
-def _drop_additions(connection: Connection, replaced: Sequence[KeptTable], standing: dict[str, StandingTable]) -> None:
+def _drop_added_columns(connection: Connection, replaced: Sequence[KeptTable], standing: dict[str, StandingTable]) -> None:
     for each in replaced:
-        for name in each.changes.indexes_added:
-            connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(each.target_schema, name)))
         if added := [name for name in each.changes.columns_added if name in standing[each.name].columns]:
             dropped = sql.SQL(", ").join(sql.SQL("DROP COLUMN {}").format(sql.Identifier(name)) for name in added)
             connection.execute(sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(each.target_schema, each.table), dropped))
+
+
+def _add_dropped_indexes(connection: Connection, replaced: Sequence[KeptTable]) -> list[LeftIndex]:
+    """Returns those that cannot be made yet: the rows that are taken back are still in the table's file."""
+    dropped = [LeftIndex(target_schema=each.target_schema, index=index) for each in replaced for index in each.changes.indexes_dropped]
+    return [each for each in dropped if not add_index_again(connection, each.target_schema, each.index)]
 
 
 def _refuse_differences(connection: Connection, replaced: Sequence[KeptTable]) -> None:
