@@ -13,7 +13,7 @@ from firelift.increment import Increment
 from firelift.phases.deletions import losses_of, told_of_refilled
 from firelift.phases.extraction import read_profile
 from firelift.phases.increment import known_fields, plan_increment, write_increment
-from firelift.phases.planning import PLAN, misfits, published_plans, standing_plan, vanished, write_plan
+from firelift.phases.planning import PLAN, locks_foreseen, misfits, published_plans, standing_plan, vanished, write_plan
 from firelift.phases.pre_validation import refuse
 from firelift.phases.rewriting import rewrite
 from firelift.phases.transformation import archived_documents, refuse_incomplete, transform_collection
@@ -55,6 +55,8 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
     # Only now tables and columns are known; still nothing has been written to the target.
     before = increment.before() if increment else None
     refuse(misfits(*target, plan, here.target_schema, before) if target else [])
+    if target and (warning := locks_foreseen(*target, plan, here.target_schema)):
+        status.warn(warning, "transformation")
     if target and not here.is_test:
         hold_back(here, plan, {collection: seen.documents for collection, seen in profile.items()}, increment)
     return Planned(tables=len(plan.tables), columns=sum(len(table.columns) for table in plan.tables), plan=PLAN)

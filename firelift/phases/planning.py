@@ -16,7 +16,7 @@ from firelift.paths import Selection
 from firelift.phases.transformation import is_begun
 from firelift.plan import Plan, TablePlan
 from firelift.planning import Foresight, Rules, foresee
-from firelift.postgres.checks import check_tables
+from firelift.postgres.checks import check_tables, lock_warning
 from firelift.postgres.connect import connect
 from firelift.postgres.control import saved_plans
 from firelift.postgres.lock import signature
@@ -69,6 +69,12 @@ def misfits(
     """What stands in the target under a table's name and cannot take its rows; looks only. `before`: plans of an increment."""
     with closing(connect(url, signature(migration_id))) as connection:
         return check_tables(connection, target_schema, plan.tables, before)
+
+
+def locks_foreseen(url: str, migration_id: str, plan: Plan, target_schema: str) -> str | None:
+    """A warning where the target's server may have too little room for the locks of so many tables."""
+    with closing(connect(url, signature(migration_id))) as connection:
+        return lock_warning(connection, target_schema, plan.tables)
 
 
 def vanished(earlier: Mapping[str, TablePlan], plan: Plan, selection: Selection) -> list[TablePlan]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
+from firelift.counting import counted
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.plan import TablePlan
 from firelift.planning import Foreseen, Foresight, Usurped, usurped
 from firelift.postgres.connect import Connection, connect
+from firelift.postgres.constraints import relations_of
 from firelift.postgres.control import CONTROL_SCHEMA, saved_plans
 from firelift.postgres.ddl import SCRATCH, backup_schema, scratch_schema, staging_schema
 from firelift.postgres.errors import TargetReadOnly, TooManyConnections, translated
 from firelift.postgres.fit import misfits, misfits_foreseen, standing_tables, unrecorded
 from firelift.postgres.lock import signature
+from firelift.postgres.locks import MADE, REFILLED, lock_room, locks_for
 from firelift.postgres.names import NamesTaken, in_one_line, in_the_way
 from firelift.postgres.ownership import BelongsToAnother, SchemaOfAnother, belongs_to_another, foreign_objects, refuse_foreign_schema
 from firelift.postgres.queries import QUERY
@@ -23,6 +27,11 @@ from firelift.tls import is_beyond
 OLDEST_SERVER = 130000
 UNENCRYPTED = (
     "The connection to {host} is not encrypted: password and rows can be read on the way. Let the server offer TLS; see --require-tls."
+)
+
+LOCKS = (
+    "Publishing {tables} in one transaction, or taking them back, needs some {needed:,} locks, and the server promises room for "
+    "{room.locks:,}: raise max_locks_per_transaction from {room.setting} to {enough}, for which it has to be restarted."
 )
 
 
@@ -167,6 +176,17 @@ def check_tables(
             *(unrecorded(connection, target_schema, plans, before) if before is not None else ()),
             *misfits(connection, target_schema, plans, before),
         ]
+
+
+def lock_warning(connection: Connection, target_schema: str, plans: Sequence[TablePlan]) -> str | None:
+    """What to say where these tables, published or taken back in one transaction, may need more locks than the server has room for."""
+    with translated("looking for room for locks"):
+        standing, room = standing_tables(connection, target_schema, [plan.table for plan in plans]), lock_room(connection)
+    links = Counter(relation.table for relation in relations_of(plans))
+    needed = sum(locks_for(1, links[plan.table], REFILLED if plan.table in standing else MADE) for plan in plans)
+    if needed <= room.locks:
+        return None
+    return LOCKS.format(tables=counted(len(plans), "table"), needed=needed, room=room, enough=room.setting_for(needed))
 
 
 def _usurping(connection: Connection, target_schema: str, found: Sequence[Usurped]) -> list[FireliftError]:

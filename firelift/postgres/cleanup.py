@@ -10,7 +10,9 @@ import psycopg
 from firelift.plan import Frozen
 from firelift.postgres.backups import drop_backup_tables
 from firelift.postgres.connect import Connection
+from firelift.postgres.ddl import backup_schema
 from firelift.postgres.errors import translated
+from firelift.postgres.locks import locks_told, tables_in
 from firelift.postgres.queries import QUERY
 from firelift.postgres.rollback import still_needed
 
@@ -45,7 +47,8 @@ def drop_backups(connection: Connection, migration_ids: Sequence[str]) -> list[s
 
 
 def _drop(connection: Connection, migration_id: str) -> bool:
-    with translated("dropping the backup"), connection.transaction():
+    many = locks_told(connection, lambda: tables_in(connection, backup_schema(migration_id)))
+    with many, translated("dropping the backup"), connection.transaction():
         if not _knows_backups(connection):
             return False
         try:

@@ -14,6 +14,7 @@ from firelift.postgres.ddl import columns_of
 from firelift.postgres.errors import translated
 from firelift.postgres.foreign_keys import add_foreign_key
 from firelift.postgres.indexes import create_index
+from firelift.postgres.locks import locks_told
 from firelift.postgres.queries import QUERY
 from firelift.postgres.staging import finish_types
 
@@ -76,7 +77,7 @@ def constrain(connection: Connection, schema: str, tables: Sequence[TablePlan], 
     `foreign_keys` is "strict" and some row is orphaned. With None relations are not looked at: most rows of an increment refer to rows
     that are not part of it.
     """
-    with translated("adding keys and foreign keys"), connection.transaction():
+    with locks_told(connection, len(tables)), translated("adding keys and foreign keys"), connection.transaction():
         standing = _standing_keys(connection, schema)
         for table in tables:
             finish_types(connection, schema, table)

@@ -19,6 +19,7 @@ from firelift.postgres.connect import Connection
 from firelift.postgres.control import CONTROL_SCHEMA, LoadedChunk
 from firelift.postgres.ddl import columns_of
 from firelift.postgres.errors import translated
+from firelift.postgres.locks import locks_told
 from firelift.postgres.ownership import refuse_foreign_in_own
 from firelift.postgres.queries import QUERY
 
@@ -35,7 +36,7 @@ def load_chunk(connection: Connection, migration_id: str, chunk: str, pieces: Se
     Returns the receipt that stands in the target.
     """
     loaded = LoadedChunk(chunk=chunk, rows=_count(pieces))
-    with translated(f"loading chunk {chunk}"), connection.transaction():
+    with locks_told(connection, len(pieces)), translated(f"loading chunk {chunk}"), connection.transaction():
         refuse_foreign_in_own(connection, CONTROL_SCHEMA, *sorted({schema for schema, _, _ in pieces}))
         if not _claim(connection, migration_id, loaded):
             return _receipt(connection, migration_id, chunk)

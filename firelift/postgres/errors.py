@@ -107,6 +107,20 @@ class TargetDiskFull(FireliftError):
     remedy = "Make room or enlarge the disk of the database, then go on with --resume."
 
 
+class TargetOutOfMemory(FireliftError):
+    """The target's server has no memory left."""
+
+    mendable = True
+    remedy = "Give the server more memory or lower --max-workers, then go on with --resume."
+
+
+class TooManyLocks(FireliftError):
+    """PostgreSQL has no room left for the locks of so many tables in one transaction, of which nothing stays."""
+
+    mendable = True
+    remedy = "Raise max_locks_per_transaction (the server has to be restarted for it), then go on with --resume."
+
+
 class TargetReadOnly(FireliftError):
     """The target accepts no writes at present."""
 
@@ -179,6 +193,7 @@ BY_SQLSTATE: dict[str, type[FireliftError]] = {
     "40P01": TargetBusy,
     "42501": PermissionDenied,
     "53100": TargetDiskFull,
+    "53200": TargetOutOfMemory,
     "53300": TooManyConnections,
     "54000": PostgresLimit,
     "55P03": TargetBusy,
@@ -205,7 +220,9 @@ def in_our_words(error: psycopg.Error, doing: str) -> FireliftError:
     if state is None or state.startswith("08"):
         lost = isinstance(error, psycopg.OperationalError)
         return ConnectionLost(doing=doing) if lost else PostgresRefused(doing=doing, said=" ".join(str(error).split()))
-    kind = BY_SQLSTATE.get(state, PostgresRefused)
+    # One SQLSTATE for two things; the name of the setting stands in the hint in every language.
+    locks = state == "53200" and "max_locks_per_transaction" in (error.diag.message_hint or "")
+    kind = TooManyLocks if locks else BY_SQLSTATE.get(state, PostgresRefused)
     return kind(doing=doing, said=error.diag.message_primary, sqlstate=state)
 
 

@@ -20,6 +20,7 @@ from firelift.postgres.digest import Digest, digest
 from firelift.postgres.errors import translated
 from firelift.postgres.fit import StandingTable, misfits, standing_tables, taken_columns
 from firelift.postgres.foreign_keys import ForeignKey, foreign_keys_of
+from firelift.postgres.locks import locks_told
 from firelift.postgres.merge import Merge, merge_of, refuse_other_counts, refuse_other_plans
 from firelift.postgres.names import in_one_line, in_the_way
 from firelift.postgres.ownership import refuse_foreign, refuse_foreign_schema, schema_exists
@@ -87,7 +88,7 @@ def publish(
     RowsDiffer, CannotRetype, NotRewritten, OrphanedRows too.
     """
     staging = staging_schema(migration_id)
-    with translated("publishing the tables"), connection.transaction():
+    with locks_told(connection, len(tables)), translated("publishing the tables"), connection.transaction():
         refuse_foreign(connection, own=[CONTROL_SCHEMA, staging, backup_schema(migration_id)])
         if not schema_exists(connection, staging):
             _must_be_published(connection, migration_id, target_schema, tables, increment)

@@ -323,6 +323,14 @@ SELECT least(
      FROM pg_roles WHERE rolname = current_user)
 )::int
 
+-- name: count_tables
+SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relnamespace = to_regnamespace(quote_ident(%(schema)s))
+
+-- name: lock_room
+-- The setting, and how many times over the server has room for so many locks.
+SELECT current_setting('max_locks_per_transaction')::int,
+    current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int
+
 -- name: average_row_size
 -- Bytes on disk a row, large values included; NULL for an empty or never analysed table.
 SELECT (pg_total_relation_size(class.oid) / nullif(greatest(reltuples, 0), 0))::bigint

@@ -19,6 +19,7 @@ from firelift.postgres.errors import translated
 from firelift.postgres.fit import StandingTable, standing_tables
 from firelift.postgres.foreign_keys import add_again, foreign_keys_of, refuse_broken
 from firelift.postgres.indexes import LeftIndex, add_index_again, make_left
+from firelift.postgres.locks import locks_told
 from firelift.postgres.ownership import refuse_foreign, schema_exists
 from firelift.postgres.queries import QUERY
 from firelift.postgres.refill import Gone, Refill, refill
@@ -111,7 +112,8 @@ def rollback(connection: Connection, migration_id: str, *, force: bool = False) 
     if schema_exists(connection, CONTROL_SCHEMA):
         # In a transaction of its own: runs into other schemas need not wait for all the rows.
         create_control(connection)
-    with translated("rolling back the migration"), connection.transaction():
+    many = locks_told(connection, lambda: len(kept_tables(connection, migration_id)))
+    with many, translated("rolling back the migration"), connection.transaction():
         done = _rolled_back(connection, migration_id, force=force)
     left = make_left(connection, done.indexes_left)
     if left == done.indexes_left:

@@ -9,6 +9,7 @@ from firelift.postgres.connect import Connection
 from firelift.postgres.control import forget_run, migration
 from firelift.postgres.ddl import scratch_schema
 from firelift.postgres.errors import translated
+from firelift.postgres.locks import locks_told, tables_in
 from firelift.postgres.queries import QUERY
 from firelift.postgres.rollback import RolledBack, rollback
 
@@ -38,7 +39,8 @@ def drop_scratch(connection: Connection, migration_id: str) -> RolledBack:
 
     What somebody has changed in its tables since goes with them: they were made to be thrown away. Raises StillNeeded.
     """
-    with translated("dropping the test run's tables"), connection.transaction():
+    many = locks_told(connection, lambda: tables_in(connection, scratch_schema(migration_id)))
+    with many, translated("dropping the test run's tables"), connection.transaction():
         done = rollback(connection, migration_id, force=True)
         forget_test(connection, migration_id)
     return done

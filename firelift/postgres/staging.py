@@ -11,6 +11,7 @@ from firelift.plan import TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.ddl import create_table, staging_schema
 from firelift.postgres.errors import translated
+from firelift.postgres.locks import locks_told, tables_in
 from firelift.postgres.ownership import own_schema_exists, refuse_foreign, schema_exists
 from firelift.postgres.privileges import close_schema
 from firelift.postgres.queries import QUERY
@@ -19,7 +20,7 @@ from firelift.postgres.queries import QUERY
 def create_staging(connection: Connection, migration_id: str, tables: Sequence[TablePlan]) -> str:
     """Makes the run's staging schema with a table a plan, and returns its name; what is there already stays."""
     schema = staging_schema(migration_id)
-    with translated("creating the staging schema"), connection.transaction():
+    with locks_told(connection, len(tables)), translated("creating the staging schema"), connection.transaction():
         refuse_foreign(connection, own=[schema])
         if not schema_exists(connection, schema):
             # Receipts without their rows would make a run that goes on skip what is not there.
@@ -43,9 +44,11 @@ def staging_token(connection: Connection, migration_id: str) -> str | None:
 
 def drop_staging(connection: Connection, migration_id: str) -> None:
     """Removes the run's staging schema together with the receipts of what was in it."""
-    with translated("dropping the staging schema"), connection.transaction():
-        if own_schema_exists(connection, staging_schema(migration_id)):
-            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(staging_schema(migration_id))))
+    schema = staging_schema(migration_id)
+    many = locks_told(connection, lambda: tables_in(connection, schema))
+    with many, translated("dropping the staging schema"), connection.transaction():
+        if own_schema_exists(connection, schema):
+            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
             connection.execute(QUERY["forget_chunks"], {"migration_id": migration_id})
 
 

@@ -17,6 +17,7 @@ from firelift.plan import DELETED_AT, UPDATED_AT, TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.ddl import columns_of
 from firelift.postgres.errors import translated
+from firelift.postgres.locks import locks_told
 from firelift.postgres.read import Microseconds
 from firelift.postgres.reading import reading
 
@@ -39,7 +40,7 @@ def standing_keys(url: str, session: str, schema: str, tables: int, between: Bet
 
     Rows of documents that are gone already (`marks_deleted`) are left out. Nothing can be read behind the end of the block.
     """
-    with reading(url, session) as connection:
+    with reading(url, session) as connection, locks_told(connection, tables):
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         held = max(FEWEST_ROWS, min(MOST_ROWS, ROWS_HELD // max(1, tables)))
         numbers = count()

@@ -174,6 +174,11 @@ def test_a_second_loader_of_a_chunk_waits_for_the_first_and_then_skips_it(databa
 # The server itself raises these in mid-COPY, from a trigger on the staging table.
 FAULTS = [
     ("RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'", errors.TargetDiskFull),
+    ("RAISE EXCEPTION 'out of memory' USING ERRCODE = '53200'", errors.TargetOutOfMemory),
+    (
+        "RAISE EXCEPTION 'out of shared memory' USING ERRCODE = '53200', HINT = 'You might need to increase max_locks_per_transaction.'",
+        errors.TooManyLocks,
+    ),
     ("RAISE EXCEPTION 'cannot execute in a read-only transaction' USING ERRCODE = '25006'", errors.TargetReadOnly),
     ("RAISE EXCEPTION 'canceling statement due to lock timeout' USING ERRCODE = '55P03'", errors.TargetBusy),
     ("PERFORM pg_terminate_backend(pg_backend_pid())", errors.ConnectionLost),
