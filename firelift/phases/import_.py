@@ -18,7 +18,7 @@ from firelift.phases.increment import gone_keys, refuse_moved
 from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import standing_receipt, table_path, transform_again
 from firelift.plan import Plan, TablePlan
-from firelift.postgres.backups import Changes, kept_tables
+from firelift.postgres.backups import Changes, kept_tables, make_left_indexes
 from firelift.postgres.checks import check_tables
 from firelift.postgres.connect import Connection, connect, connect_to_read, kept_open
 from firelift.postgres.constraints import CheckedRelation, ForeignKeys, constrain
@@ -209,12 +209,13 @@ def publish_tables(url: str, migration_id: str, plan: Plan, target_schema: str, 
     """All tables become the target's in one transaction."""
     with closing(connect(url, signature(migration_id))) as connection:
         publish(connection, migration_id, target_schema, plan.tables, datetime.fromisoformat(read_time))
-        told = _indexes_told(connection, migration_id, target_schema)
+        told = _tell_of_indexes(connection, migration_id, target_schema)
     return Published(target_schema=target_schema, tables=tuple(table.table for table in plan.tables), index_notes=told)
 
 
-def _indexes_told(connection: Connection, migration_id: str, target_schema: str) -> tuple[str, ...]:
-    """In words, the indexes that had to go, and those that could not be made."""
+def _tell_of_indexes(connection: Connection, migration_id: str, target_schema: str) -> tuple[str, ...]:
+    """In words, the indexes that had to go, and those that cannot be made even now that the rows are published."""
+    make_left_indexes(connection, migration_id)
     return tuple(
         told for table in kept_tables(connection, migration_id) for told in _told_of(f"{target_schema}.{table.table}", table.changes)
     )
@@ -229,7 +230,7 @@ def _told_of(table: str, changes: Changes) -> Iterator[str]:
     for columns in changes.indexes_left:
         yield (
             f"{table}: the foreign key ({', '.join(columns)}) was made without an index, because rows that are gone are too long for one "
-            "until VACUUM has cleared them away; then make it with CREATE INDEX"
+            "and another session may still see them; when it has ended run VACUUM and CREATE INDEX"
         )
 
 
@@ -263,7 +264,7 @@ def publish_increment(
             foreign_keys=foreign_keys,
             expected_rows=expected_rows,
         )
-        told = _indexes_told(connection, migration_id, target_schema)
+        told = _tell_of_indexes(connection, migration_id, target_schema)
     tables = tuple(table.table for table in increment.tables)
     return Published(target_schema=target_schema, tables=tables, relations=tuple(map(checked, relations)), index_notes=told)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
+import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
@@ -16,7 +17,7 @@ from firelift.postgres.ddl import backup_schema, beside, columns_of
 from firelift.postgres.digest import Digest, digest
 from firelift.postgres.fit import StandingTable
 from firelift.postgres.foreign_keys import ForeignKey
-from firelift.postgres.indexes import Index
+from firelift.postgres.indexes import Index, clear_away, create_index
 from firelift.postgres.ownership import own_schema_exists
 from firelift.postgres.privileges import close_schema
 from firelift.postgres.queries import QUERY
@@ -204,6 +205,31 @@ def kept_tables(connection: Connection, migration_id: str) -> list[KeptTable]:
         return []
     rows = connection.execute(QUERY["kept_tables"], {"migration_id": migration_id})
     return [KeptTable.model_validate(dict(zip(KeptTable.model_fields, row, strict=True))) for row in rows]
+
+
+def make_left_indexes(connection: Connection, migration_id: str) -> None:
+    """Makes the indexes that a run had to leave out when it published, and notes them, as far as it can be done now.
+
+    Call it with no transaction open; a second call does nothing more.
+    """
+    for table in kept_tables(connection, migration_id):
+        if not table.changes.indexes_left:
+            continue
+        try:
+            clear_away(connection, table.target_schema, table.table)
+            with connection.transaction():
+                changed = _with_left_indexes(connection, table)
+                where = {"migration_id": migration_id, "target_schema": table.target_schema, "table_name": table.table}
+                connection.execute(QUERY["change_kept_table"], {**where, "changes": Jsonb(changed.model_dump())})
+        except psycopg.Error:
+            # All tables are published; what is still left out is told.
+            continue
+
+
+def _with_left_indexes(connection: Connection, table: KeptTable) -> Changes:
+    made = {columns: create_index(connection, table.target_schema, table.table, columns) for columns in table.changes.indexes_left}
+    added = (*table.changes.indexes_added, *(name for name in made.values() if name))
+    return table.changes.model_copy(update={"indexes_added": added, "indexes_left": tuple(left for left in made if made[left] is None)})
 
 
 def drop_backup_tables(connection: Connection, migration_id: str) -> None:

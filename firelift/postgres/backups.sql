@@ -50,6 +50,10 @@ UPDATE firelift.migrations
 SET status = 'rolled_back', finished_at = clock_timestamp(), made_schema = NULL, rolled_back = %(receipt)s
 WHERE migration_id = %(migration_id)s
 
+-- name: change_kept_table
+UPDATE firelift.backups SET changes = %(changes)s
+WHERE migration_id = %(migration_id)s AND target_schema = %(target_schema)s AND table_name = %(table_name)s
+
 -- name: record_made_schema
 UPDATE firelift.migrations SET made_schema = %(schema)s WHERE migration_id = %(migration_id)s
 

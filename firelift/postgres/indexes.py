@@ -82,12 +82,17 @@ def _made_now(connection: Connection, left: LeftIndex) -> bool:
     if left.index.name in _names(connection, left.target_schema, left.index.table):
         return True
     try:
-        connection.execute(sql.SQL("VACUUM {}").format(sql.Identifier(left.target_schema, left.index.table)))
+        clear_away(connection, left.target_schema, left.index.table)
         with connection.transaction():
             return add_index_again(connection, left.target_schema, left.index)
     except psycopg.Error:
         # Whatever it is: all the rest is done, and whoever asked is told which index does not stand.
         return False
+
+
+def clear_away(connection: Connection, schema: str, table: str) -> None:
+    """Has PostgreSQL take rows that are gone out of the table's file, as far as no other session may still see them."""
+    connection.execute(sql.SQL("VACUUM {}").format(sql.Identifier(schema, table)))
 
 
 def drop_index(connection: Connection, schema: str, index: Index) -> None:

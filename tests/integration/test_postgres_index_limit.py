@@ -121,13 +121,24 @@ def test_once_no_reference_dangles_any_more_index_and_foreign_key_are_made_again
         assert state(connection) == before
 
 
-def test_a_row_that_is_gone_and_was_too_long_keeps_the_foreign_key_from_no_one_and_costs_its_index_only(database_url: str) -> None:
-    with target(database_url) as connection:
+def test_an_index_that_rows_which_are_gone_are_too_long_for_is_made_once_nobody_can_see_them(database_url: str) -> None:
+    with target(database_url) as connection, target(database_url) as reader:
         migrate(connection, FIRST, AFTER, ALL)
+        before = state(connection)
         increase(connection, SECOND, {}, {"notes": [("long",)]}, tables=ALL)
         assert hangs_on_notes(connection) == (["notes_pkey"], ["notes_seen_of_seen_fkey"])
-    (told,) = publish_tables(database_url, SECOND, PLAN, "public", READ_TIME.isoformat()).index_notes
-    assert "public.notes: the foreign key (seen_of, seen) was made without an index" in told
+        with reader.transaction():
+            reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            reader.execute("SELECT FROM pg_class")
+            rollback(connection, SECOND)
+            increase(connection, THIRD, {}, {"notes": [("long",)]}, tables=ALL)
+            (told,) = publish_tables(database_url, THIRD, PLAN, "public", READ_TIME.isoformat()).index_notes
+            assert "public.notes: the foreign key (seen_of, seen) was made without an index" in told
+        for _ in range(2):
+            assert publish_tables(database_url, THIRD, PLAN, "public", READ_TIME.isoformat()).index_notes == ()
+            assert hangs_on_notes(connection) == (["notes_pkey", INDEX], ["notes_seen_of_seen_fkey"])
+        rollback(connection, THIRD)
+        assert state(connection) == before
 
 
 def test_while_another_session_sees_the_rows_that_are_gone_the_index_waits_for_another_rollback(database_url: str) -> None:
