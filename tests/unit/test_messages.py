@@ -5,6 +5,7 @@ from __future__ import annotations
 from firelift.cli_undo import rollback_message
 from firelift.cli_verify import verified_message
 from firelift.postgres.changed import ChangedTable
+from firelift.postgres.indexes import Index, LeftIndex
 from firelift.postgres.rollback import Restored, RolledBack
 from firelift.receipts import RunVerified, Verified
 from tests.unit.report_cases import tables_of, verified
@@ -24,6 +25,12 @@ def test_a_rollback_says_how_many_tables_are_gone_and_how_many_as_before() -> No
         "m is rolled back: 1 table removed, 2 tables as before, changes of others undone in 1 table. "
         "It was not the latest run of the database: that is n (schema app)."
     )
+
+
+def test_a_rollback_says_which_of_its_work_is_left() -> None:
+    index = Index(table="b", name="b_friend_idx", columns=("friend",), plain=True, comment=None)
+    done = RolledBack(migration_id="m", tables=(FILLED,), indexes_left=(LeftIndex(target_schema="public", index=index),))
+    assert rollback_message(done) == "m is rolled back: 1 table as before, 1 of our indexes not back yet."
 
 
 def test_a_rollback_that_found_nothing_to_do_says_so() -> None:
