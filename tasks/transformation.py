@@ -54,7 +54,7 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
     write_plan(here.directory, plan, profile, here.rules(), earlier, increment)
     # Only now tables and columns are known; still nothing has been written to the target.
     before = increment.before() if increment else None
-    refuse(misfits(*target, plan, here.target_schema, before) if target else [])
+    refuse(misfits(*target, plan, here.target_schema, before, profile) if target else [])
     if target and (warning := locks_foreseen(*target, plan, here.target_schema)):
         status.warn(warning, "transformation")
     if target and not here.is_test:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from firelift.errors import FireliftError
 from firelift.files import write_whole
 from firelift.increment import Increment
+from firelift.lacking import lacking_of
 from firelift.paths import Selection
 from firelift.phases.transformation import is_begun
 from firelift.plan import Plan, TablePlan
@@ -64,11 +65,19 @@ def write_plan(
 
 
 def misfits(
-    url: str, migration_id: str, plan: Plan, target_schema: str, before: Mapping[str, TablePlan] | None = None
+    url: str,
+    migration_id: str,
+    plan: Plan,
+    target_schema: str,
+    before: Mapping[str, TablePlan] | None = None,
+    profile: Profile | None = None,
 ) -> list[FireliftError]:
-    """What stands in the target under a table's name and cannot take its rows; looks only. `before`: plans of an increment."""
+    """What stands in the target under a table's name and cannot take its rows; nothing stays changed. `before`: plans of an increment.
+
+    The `profile` of the documents whose rows are to be written says which of them have no value for a column.
+    """
     with closing(connect(url, signature(migration_id))) as connection:
-        return check_tables(connection, target_schema, plan.tables, before)
+        return check_tables(connection, target_schema, plan.tables, before, lacking_of(plan, profile or {}))
 
 
 def locks_foreseen(url: str, migration_id: str, plan: Plan, target_schema: str) -> str | None:

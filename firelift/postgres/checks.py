@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from firelift.counting import counted
 from firelift.errors import ConfigurationError, FireliftError
+from firelift.lacking import Lacking
 from firelift.plan import TablePlan
 from firelift.planning import Foreseen, Foresight, Usurped, usurped
 from firelift.postgres.connect import Connection, connect
@@ -159,11 +160,15 @@ def problems(connection: Connection, target_schema: str, foresight: Foresight, c
 
 
 def check_tables(
-    connection: Connection, target_schema: str, plans: Sequence[TablePlan], before: Mapping[str, TablePlan] | None = None
+    connection: Connection,
+    target_schema: str,
+    plans: Sequence[TablePlan],
+    before: Mapping[str, TablePlan] | None = None,
+    lacking: Mapping[str, Mapping[str, Lacking]] | None = None,
 ) -> list[FireliftError]:
-    """Everything in the target that keeps these plans' tables from being made, or refilled where they exist; reads only.
+    """Everything in the target that keeps these plans' tables from being made, or refilled where they exist; nothing stays changed.
 
-    `before` as in `misfits`: the plans, by table, of those that only get some rows.
+    `before` and `lacking` as in `misfits`: the plans, by table, of those that only get some rows, and what the documents leave NULL.
     Worth asking as soon as there are plans, long before publishing asks it again.
     """
     with translated("checking the target's tables"), connection.transaction():
@@ -174,7 +179,7 @@ def check_tables(
         return [
             *_name_problems(connection, target_schema, names),
             *(unrecorded(connection, target_schema, plans, before) if before is not None else ()),
-            *misfits(connection, target_schema, plans, before),
+            *misfits(connection, target_schema, plans, before, lacking),
         ]
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from psycopg import sql
+
 from firelift.errors import ConfigurationError, FireliftError
+from firelift.lacking import Lacking
 from firelift.plan import DELETED_AT, UPDATED_AT, Frozen, PgType, TablePlan
 from firelift.planning import Foreseen
 from firelift.postgres.connect import Connection
 from firelift.postgres.control import saved_plans
 from firelift.postgres.ownership import refuse_foreign
 from firelift.postgres.queries import QUERY
+from firelift.postgres.trial import holders, refusing_null
 
 SPELLED: dict[PgType, str] = {"timestamptz": "timestamp with time zone", "timestamptz[]": "timestamp with time zone[]"}
 """PostgreSQL's own word for a type where the plan has a shorter one."""
@@ -44,6 +48,15 @@ class ColumnNeedsValue(ConfigurationError):
     """A column of your own in the target must not be NULL and has no default, so new rows cannot be inserted."""
 
     remedy = "Give the column a default or ALTER TABLE … ALTER COLUMN … DROP NOT NULL."
+
+
+class ValuesLacking(ConfigurationError):
+    """A NOT NULL or CHECK of your own in the target refuses NULL in a column, and there are documents that have no value for it."""
+
+    remedy = (
+        "Give these documents a value, or take the condition away (ALTER TABLE … ALTER COLUMN … DROP NOT NULL, "
+        "ALTER TABLE … DROP CONSTRAINT …); nothing was loaded."
+    )
 
 
 class ColumnGone(ConfigurationError):
@@ -91,6 +104,8 @@ class StandingColumn(Frozen):
     always_identity: bool
     needs_value: bool
     deterministic: bool
+    required: bool = False
+    """It is NOT NULL."""
 
 
 class StandingTable(Frozen):
@@ -126,13 +141,18 @@ def described_tables(connection: Connection, schema: str, names: Sequence[str]) 
 
 
 def misfits(
-    connection: Connection, schema: str, plans: Sequence[TablePlan], before: Mapping[str, TablePlan] | None = None
+    connection: Connection,
+    schema: str,
+    plans: Sequence[TablePlan],
+    before: Mapping[str, TablePlan] | None = None,
+    lacking: Mapping[str, Mapping[str, Lacking]] | None = None,
 ) -> list[FireliftError]:
-    """Why the tables that stand under the plans' names cannot take their rows; reads only. A name that is free fits.
+    """Why the tables that stand under the plans' names cannot take their rows; nothing stays changed. A name that is free fits.
 
     `before` has the plan, by table, by which a table was published that only gets some rows: its columns must be there and have the
     types of that plan, and the names of new ones must be free. A table all of whose rows are replaced may have the types by which it was
-    published last, whatever the plan says: they are changed along with the rows.
+    published last, whatever the plan says: they are changed along with the rows. `lacking` says, by table, which columns some of the
+    documents leave NULL.
     """
     standing = standing_tables(connection, schema, [plan.table for plan in plans])
     there = [plan for plan in plans if plan.table in standing]
@@ -141,6 +161,7 @@ def misfits(
     for plan in there:
         earlier = (before or {}).get(plan.table)
         found += _misfits_of(connection, schema, standing[plan.table], plan, published.get(plan.collection), earlier)
+        found += _lacking(connection, schema, standing[plan.table], (lacking or {}).get(plan.table, {}))
     return found
 
 
@@ -153,7 +174,7 @@ def _misfits_of(
     before: TablePlan | None = None,
 ) -> list[FireliftError]:
     problems = list(_problems(schema, table, plan, before, _published_types(plan, published)))
-    return problems or _held(connection, schema, table, plan)
+    return problems or _held(connection, schema, table, plan, emptied=before is None)
 
 
 def unrecorded(
@@ -167,17 +188,42 @@ def unrecorded(
     return [RowsOfUnknownOrigin(tables=", ".join(unknown))] if unknown else []
 
 
-def _held(connection: Connection, schema: str, table: StandingTable, plan: TablePlan) -> list[FireliftError]:
-    """The columns that are to get another type and cannot."""
-    wanted = {"schema": schema, "table": table.name, "columns": list(retyped_columns(table, plan))}
-    by: dict[str, list[str]] = {}
-    for column, holder in connection.execute(QUERY["held_columns"], wanted) if wanted["columns"] else ():
-        by.setdefault(column, []).append(holder)
+def _lacking(connection: Connection, schema: str, table: StandingTable, lacking: Mapping[str, Lacking]) -> Iterator[FireliftError]:
+    """The columns in which NULL is refused and some documents have nothing to show."""
+    if table.obstacle:
+        return
+    required = [(name, "NOT NULL") for name in lacking if name in table.columns and table.columns[name].required]
+    checked = refusing_null(connection, schema, table.name, list(lacking)) if lacking else ()
+    for column, condition in (*required, *checked):
+        without = f"{lacking[column].documents} of {lacking[column].of}"
+        yield ValuesLacking(table=f"{schema}.{table.name}", column=column, condition=condition, documents_without_a_value=without)
+
+
+def _held(connection: Connection, schema: str, table: StandingTable, plan: TablePlan, *, emptied: bool) -> list[FireliftError]:
+    """The columns that are to get another type and cannot. `emptied`: they are NULL for a moment, as all rows are replaced."""
+    columns = retyped_columns(table, plan)
+    if not columns:
+        return []
     types = dict(plan.target_columns())
+    by: dict[str, list[str]] = {}
+    for column, holder in (
+        *connection.execute(QUERY["held_columns"], {"schema": schema, "table": table.name, "columns": list(columns)}),
+        *holders(connection, schema, table.name, {column: types[column] for column in columns}),
+        *(_refusing_to_be_emptied(connection, schema, table, columns) if emptied else ()),
+    ):
+        by.setdefault(column, []).append(holder)
     return [
-        ColumnHeld(table=f"{schema}.{table.name}", column=column, needs=types[column], held_by="; ".join(holders))
-        for column, holders in by.items()
+        ColumnHeld(table=f"{schema}.{table.name}", column=column, needs=types[column], held_by="; ".join(dict.fromkeys(found)))
+        for column, found in by.items()
     ]
+
+
+def _refusing_to_be_emptied(connection: Connection, schema: str, table: StandingTable, columns: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """CHECKs that refuse NULL in a column of a table that has rows."""
+    checks = list(refusing_null(connection, schema, table.name, columns))
+    rows = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(schema, table.name))
+    if checks and connection.execute(rows).fetchone() == (True,):
+        yield from ((column, f"constraint {name} on table {schema}.{table.name}") for column, name in checks)
 
 
 def retyped_columns(table: StandingTable, plan: TablePlan) -> tuple[str, ...]:
@@ -231,8 +277,12 @@ def _problems(
         yield from taken_columns(schema, table, before, [name for name, _ in plan.target_columns()])
     planned = {name for name, _ in plan.target_columns()}
     for column in table.columns.values():
-        if column.needs_value and column.name not in planned:
+        if column.name in planned:
+            continue
+        if column.needs_value:
             yield ColumnNeedsValue(table=f"{schema}.{table.name}", column=column.name)
+        elif column.required and column.name in published and not (before or column.generated):
+            yield ValuesLacking(table=f"{schema}.{table.name}", column=column.name, condition="NOT NULL", documents_without_a_value="all")
 
 
 def _key_problems(schema: str, table: StandingTable, plan: TablePlan) -> Iterator[FireliftError]:

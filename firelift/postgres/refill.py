@@ -7,6 +7,7 @@ columns, and foreign keys that refer to it never notice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from psycopg import sql
 from firelift.errors import FireliftError
 from firelift.plan import CREATED_AT, DELETED_AT, UPDATED_AT
 from firelift.postgres.connect import Connection
+from firelift.postgres.culprits import CODE, VALUES, Image, culprit, named_by, said_by
 from firelift.postgres.ddl import columns_of
 from firelift.postgres.foreign_keys import deferred, foreign_keys_of
 from firelift.postgres.indexes import in_words
@@ -29,7 +31,7 @@ class RefusedByConstraint(FireliftError):
     """A constraint of the target refuses the rows, so nothing was changed."""
 
     mendable = True
-    remedy = "Correct the documents, or change the constraint; then run again with --resume."
+    remedy = "Correct the documents, or change or drop what is named; then run again with --resume."
 
 
 class NotReplaced(FireliftError):
@@ -107,15 +109,13 @@ def refill(connection: Connection, refills: Sequence[Refill]) -> None:
     refills, owned = _by_owners(connection, refills)
     among = [key for key in foreign_keys_of(connection, schema, tables) if _within(schema, tables, key.source_schema, key.source)]
     inner = [key for key in among if _within(schema, tables, key.references_schema, key.references)]
-    try:
+    with named(connection, refills):
         with silenced(connection, schema, tables), deferred(connection, inner):
             _replace(connection, refills)
             if owned:
                 refuse_left_over(connection, schema, tables)
         if owned:
             refuse_left_over(connection, schema, tables)
-    except psycopg.errors.IntegrityError as error:
-        raise _refused(error) from error
     for each in refills:
         if any(connection.execute(differs).fetchone() != (False,) for differs in _differences(each)):
             raise NotReplaced(table=f"{each.target_schema}.{each.table}")
@@ -269,7 +269,43 @@ def _not_null(column: str) -> sql.Composed:
     return sql.SQL("target.{} IS NOT NULL").format(sql.Identifier(column))
 
 
-def _refused(error: psycopg.errors.IntegrityError) -> RefusedByConstraint:
+@contextmanager
+def named(connection: Connection, refills: Sequence[Refill]) -> Iterator[None]:
+    """What goes wrong inside because of a constraint or an expression of the user's becomes RefusedByConstraint, with its name."""
+    try:
+        # A part of the transaction that can be undone by itself: afterwards the target is asked what it was.
+        with connection.transaction():
+            yield
+    except psycopg.Error as error:
+        if refused := _refused(connection, refills, error):
+            raise refused from error
+        raise
+
+
+def _refused(connection: Connection, refills: Sequence[Refill], error: psycopg.Error) -> RefusedByConstraint | None:
     # Not the detail: it quotes the row.
-    said = {"table": error.diag.table_name, "column": error.diag.column_name, "constraint": error.diag.constraint_name}
-    return RefusedByConstraint(**{name: value for name, value in said.items() if value}, said=error.diag.message_primary)
+    if (error.sqlstate or "")[:2] not in (*VALUES, *CODE):
+        return None
+    facts = named_by(error)
+    if not {"column", "constraint"} & facts.keys():
+        images = [_image(connection, each) for each in refills]
+        facts |= culprit(connection, refills[0].target_schema, error, images)
+    return RefusedByConstraint(**facts, said=said_by(error)) if facts or isinstance(error, psycopg.IntegrityError) else None
+
+
+def analyze(connection: Connection, schema: str, table: str) -> None:
+    """Statistics for the planner; those on expressions of the user's are worked out only now. Raises RefusedByConstraint."""
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table)))
+    except psycopg.Error as error:
+        suspects = [name for (name,) in connection.execute(QUERY["expression_statistics"], {"schema": schema, "table": table})]
+        if not suspects or (error.sqlstate or "")[:2] not in (*VALUES, *CODE):
+            raise
+        raise RefusedByConstraint(table=f"{schema}.{table}", object=" or ".join(suspects), said=said_by(error)) from error
+
+
+def _image(connection: Connection, each: Refill) -> Image:
+    columns = connection.execute(QUERY["standing_columns"], {"schema": each.target_schema, "tables": [each.table]}).fetchall()
+    others = [name for _, name, *_ in columns if name not in each.columns]
+    return Image(each.table, each.image(others), each.owner)

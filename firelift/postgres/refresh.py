@@ -17,7 +17,7 @@ from firelift.postgres.foreign_keys import ForeignKey, add_foreign_key, drop, fo
 from firelift.postgres.indexes import Index, create_index, drop_index, overfull
 from firelift.postgres.merge import Merge
 from firelift.postgres.queries import QUERY
-from firelift.postgres.refill import Refill, refill
+from firelift.postgres.refill import Refill, analyze, refill
 from firelift.postgres.retype import empty_as, require_again, retype
 from firelift.postgres.touched import Touched
 
@@ -133,7 +133,7 @@ def refresh(connection: Connection, staging: str, schema: str, refreshes: Sequen
             require_again(connection, schema, each.plan.table, changes[each.plan.table].columns_retyped)
         # A merge of a few rows leaves the statistics as good as they were.
         if each.merge is None or each.added or each.retyped:
-            connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, each.plan.table)))
+            analyze(connection, schema, each.plan.table)
     return changes
 
 

@@ -25,7 +25,8 @@ SELECT relname, attname, format_type(atttypid, atttypmod),
     attgenerated <> '',
     attidentity = 'a',
     (attnotnull OR typtype = 'd' AND typnotnull) AND NOT atthasdef AND attidentity = '' AND typdefault IS NULL,
-    coalesce(collisdeterministic, true)
+    coalesce(collisdeterministic, true),
+    attnotnull
 FROM pg_attribute
 JOIN pg_class AS class ON class.oid = attrelid
 JOIN pg_namespace AS space ON space.oid = relnamespace
@@ -48,6 +49,79 @@ WHERE dep.refclassid = 'pg_class'::regclass AND nspname = %(schema)s AND relname
         OR made.attgenerated <> '' AND made.attnum <> att.attnum)
 GROUP BY 1, 2
 ORDER BY 1, 2
+
+-- name: hanging_objects
+-- What else of the user's names some columns of a table, and may or may not go along with another type: CHECKs, indexes, statistics,
+-- defaults. Each with those columns and the statement that makes the same on the table pg_temp.firelift_trial.
+WITH target AS (
+    SELECT class.oid, nspname, relname FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = relnamespace
+    WHERE nspname = %(schema)s AND relname = %(table)s AND relkind IN ('r', 'p')
+),
+object (classid, objid, index, statement) AS (
+    SELECT 'pg_constraint'::regclass, con.oid, nullif(conindid, 0),
+        format('ALTER TABLE pg_temp.firelift_trial ADD CONSTRAINT %%I %%s', conname, pg_get_constraintdef(con.oid))
+    FROM pg_constraint AS con JOIN target ON conrelid = target.oid WHERE contype IN ('c', 'x')
+    UNION ALL
+    SELECT 'pg_class'::regclass, indexrelid, indexrelid,
+        replace(pg_get_indexdef(indexrelid), format(' ON %%I.%%I USING ', nspname, relname), ' ON pg_temp.firelift_trial USING ')
+    FROM pg_index JOIN target ON indrelid = target.oid WHERE NOT indisexclusion AND NOT indisprimary
+    UNION ALL
+    SELECT 'pg_statistic_ext'::regclass, stat.oid, NULL, replace(
+        replace(pg_get_statisticsobjdef(stat.oid), format('STATISTICS %%s.%%I ', stxnamespace::regnamespace, stxname),
+            'STATISTICS pg_temp.firelift_trial_statistics '),
+        format(' FROM %%I.%%I', nspname, relname), ' FROM pg_temp.firelift_trial'
+    )
+    FROM pg_statistic_ext AS stat JOIN target ON stxrelid = target.oid
+    UNION ALL
+    SELECT 'pg_attrdef'::regclass, def.oid, NULL,
+        format('ALTER TABLE pg_temp.firelift_trial ALTER COLUMN %%I SET DEFAULT %%s', attname, pg_get_expr(adbin, adrelid))
+    FROM pg_attrdef AS def JOIN target ON adrelid = target.oid JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum
+    WHERE attgenerated = ''
+)
+SELECT pg_describe_object(object.classid, object.objid, 0), statement, array_agg(DISTINCT attname::text)
+FROM object CROSS JOIN target JOIN pg_attribute AS att ON attrelid = target.oid AND attname = ANY (%(columns)s) AND NOT attisdropped
+WHERE EXISTS (SELECT FROM pg_index WHERE indexrelid = index AND attnum = ANY (indkey::int2[]))
+    OR EXISTS (
+        SELECT FROM pg_depend WHERE refclassid = 'pg_class'::regclass AND refobjid = target.oid AND refobjsubid = attnum
+            AND (classid = object.classid AND pg_depend.objid = object.objid OR classid = 'pg_class'::regclass AND pg_depend.objid = index)
+    )
+GROUP BY 1, 2 ORDER BY 1
+
+-- name: checks_of_one_column
+-- CHECKs that look at one of these columns and no other, with what they ask and the column's type.
+SELECT attname, conname, pg_get_expr(conbin, conrelid), format_type(atttypid, atttypmod)
+FROM pg_constraint
+JOIN pg_class AS class ON class.oid = conrelid
+JOIN pg_namespace AS space ON space.oid = relnamespace
+JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1]
+WHERE nspname = %(schema)s AND relname = %(table)s AND contype = 'c' AND cardinality(conkey) = 1 AND attname = ANY (%(columns)s)
+ORDER BY conname
+
+-- name: evaluated_expressions
+-- What PostgreSQL works out of the values of every row that is written: each with its expressions, and the condition that a row must meet.
+WITH target AS (
+    SELECT class.oid FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = relnamespace
+    WHERE nspname = %(schema)s AND relname = %(table)s AND relkind IN ('r', 'p')
+)
+SELECT pg_describe_object('pg_constraint'::regclass, con.oid, 0), ARRAY[pg_get_expr(conbin, conrelid)], NULL
+FROM pg_constraint AS con JOIN target ON conrelid = target.oid WHERE contype = 'c'
+UNION ALL
+SELECT pg_describe_object('pg_class'::regclass, indexrelid, 0), array(
+        SELECT pg_get_indexdef(indexrelid, place::int, false)
+        FROM unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place) WHERE number = 0
+    ), pg_get_expr(indpred, indrelid)
+FROM pg_index JOIN target ON indrelid = target.oid WHERE indexprs IS NOT NULL OR indpred IS NOT NULL
+UNION ALL
+SELECT pg_describe_object('pg_attrdef'::regclass, def.oid, 0), ARRAY[pg_get_expr(adbin, adrelid)], NULL
+FROM pg_attrdef AS def JOIN target ON adrelid = target.oid JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum
+
+-- name: expression_statistics
+-- Older servers have none, and no column for them.
+SELECT pg_describe_object('pg_statistic_ext'::regclass, stat.oid, 0)
+FROM pg_statistic_ext AS stat
+JOIN pg_class AS class ON class.oid = stxrelid
+JOIN pg_namespace AS space ON space.oid = relnamespace
+WHERE nspname = %(schema)s AND relname = %(table)s AND to_jsonb(stat) ->> 'stxexprs' IS NOT NULL
 
 -- name: columns_without_binary_form
 -- Types, or elements of arrays, for which there is no send function.

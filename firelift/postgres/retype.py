@@ -15,6 +15,7 @@ from firelift.postgres.connect import Connection
 from firelift.postgres.owner import execute_as, foreign_owners
 from firelift.postgres.queries import QUERY
 from firelift.postgres.touched import Touched, same_key
+from firelift.postgres.trial import HINDRANCES, hanging_on
 
 
 class CannotRetype(FireliftError):
@@ -46,7 +47,7 @@ def retype(connection: Connection, schema: str, plan: TablePlan, columns: Sequen
     types = dict(plan.target_columns())
     before = tuple(_retyped(connection, schema, plan.table, column) for column in columns)
     for column in columns:
-        with hindered(f"{schema}.{plan.table}", column, types[column]):
+        with hindered(f"{schema}.{plan.table}", column, types[column], _hanging(connection, schema, plan.table, column)):
             _alter(connection, schema, plan.table, column, sql.SQL(types[column]), _converted(column, types[column]))
     return before
 
@@ -68,7 +69,7 @@ def retype_back(connection: Connection, schema: str, table: str, columns: Sequen
 
 def _empty(connection: Connection, schema: str, table: str, each: Retyped, wanted: str) -> None:
     name = sql.Identifier(schema, table)
-    with hindered(f"{schema}.{table}", each.column, wanted):
+    with hindered(f"{schema}.{table}", each.column, wanted, _hanging(connection, schema, table, each.column)):
         if each.required:
             connection.execute(sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL").format(name, sql.Identifier(each.column)))
         bare = sql.SQL(wanted.split(" COLLATE ")[0])
@@ -86,29 +87,24 @@ def require_again(connection: Connection, schema: str, table: str, columns: Sequ
 
 
 @contextmanager
-def hindered(table: str, column: str, wanted: str) -> Iterator[None]:
-    """Turns what PostgreSQL says of views, policies, constraints and defaults that hang on a column into CannotRetype."""
+def hindered(table: str, column: str, wanted: str, hanging: Sequence[str] = ()) -> Iterator[None]:
+    """Turns what PostgreSQL says of views, policies, constraints and defaults that hang on a column into CannotRetype.
+
+    Of a CHECK, an index or a default it says no name: all that are `hanging` on the column are named then.
+    """
     try:
         yield
-    except _HINDRANCES as error:
+    except HINDRANCES as error:
         # The detail names the view or policy; that of a constraint quotes a row.
         detail = error.diag.message_detail if isinstance(error, psycopg.errors.FeatureNotSupported) else None
         said = "; ".join(filter(None, [error.diag.message_primary, detail]))
-        raise CannotRetype(table=table, column=column, type=wanted, hindrance=said) from error
+        named = error.diag.constraint_name or not hanging
+        suspects = {} if named else {"one_of": "; ".join(hanging)}
+        raise CannotRetype(table=table, column=column, type=wanted, hindrance=said, **suspects) from error
 
 
-_HINDRANCES = (
-    psycopg.errors.FeatureNotSupported,
-    psycopg.errors.DatatypeMismatch,
-    psycopg.errors.UndefinedFunction,
-    psycopg.errors.UndefinedObject,
-    psycopg.errors.DependentObjectsStillExist,
-    psycopg.errors.InvalidForeignKey,
-    psycopg.errors.IndeterminateCollation,
-    psycopg.errors.ProgramLimitExceeded,
-    psycopg.IntegrityError,
-    psycopg.DataError,
-)
+def _hanging(connection: Connection, schema: str, table: str, column: str) -> list[str]:
+    return [each.described for each in hanging_on(connection, schema, table, [column])]
 
 
 def _retyped(connection: Connection, schema: str, table: str, column: str) -> Retyped:

@@ -9,15 +9,18 @@ import psycopg
 import pytest
 
 from firelift.errors import FireliftError
+from firelift.local.writer import Reference
 from firelift.paths import Selection
-from firelift.plan import Column, Link, TablePlan
+from firelift.phases.planning import misfits
+from firelift.plan import Column, Link, Plan, TablePlan
 from firelift.planning import Foresight, Rules, foresee
 from firelift.postgres import fit
 from firelift.postgres.checks import check_tables, check_target
 from firelift.postgres.connect import Connection
 from firelift.postgres.names import NamesTaken
 from tests.integration.postgres_world import as_role, named, plan
-from tests.integration.refresh_world import FIRST, OLD, SECOND, TABLES, migrate, target
+from tests.integration.refresh_world import FIRST, OLD, SECOND, TABLES, USERS, catalog, migrate, target, user
+from tests.unit.test_profile import BELOW, DATABASE, profiled
 
 PLAN = plan("users/*/orders", name="string", seen="timestamps", price="double")
 FITS = "users_id text, id text, PRIMARY KEY (users_id, id)"
@@ -77,10 +80,26 @@ HOLDERS = [
         "ALTER TABLE public.users ADD COLUMN loud text GENERATED ALWAYS AS (upper(name)) STORED",
         "default value for column loud of table public.users",
     ),
+    ("ALTER TABLE public.users ADD CONSTRAINT mine CHECK (name <> 'x')", "constraint mine on table public.users"),
+    ("ALTER TABLE public.users ADD CONSTRAINT mine CHECK (name IS NOT NULL)", "constraint mine on table public.users"),
+    ("ALTER TABLE public.users ALTER COLUMN name SET DEFAULT 'x'", "default value for column name of table public.users"),
+    ('CREATE INDEX "by ON name" ON public.users (score, lower(name))', 'index public."by ON name"'),
+    ("CREATE UNIQUE INDEX mine ON public.users (score) WHERE name LIKE 'a%'", "index public.mine"),
+    ("CREATE INDEX mine ON public.users (name text_pattern_ops)", "index public.mine"),
+    ("ALTER TABLE public.users ADD CONSTRAINT mine EXCLUDE (lower(name) WITH =)", "constraint mine on table public.users"),
+    (
+        "ALTER TABLE public.users ADD UNIQUE (name); CREATE TABLE public.notes (of text CONSTRAINT mine REFERENCES public.users (name))",
+        "constraint mine on table public.notes",
+    ),
+    (
+        "CREATE TABLE public.names (name text PRIMARY KEY); INSERT INTO public.names VALUES ('Ann'), ('Bob'), ('Cat');"
+        " ALTER TABLE public.users ADD CONSTRAINT mine FOREIGN KEY (name) REFERENCES public.names",
+        "constraint mine on table public.users",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("holder", "named"), HOLDERS, ids=[named for _, named in HOLDERS])
+@pytest.mark.parametrize(("holder", "named"), HOLDERS, ids=[holder for holder, _ in HOLDERS])
 def test_what_keeps_a_column_from_another_type_is_found_before_anything_is_written(database_url: str, holder: str, named: str) -> None:
     users = next(table for table in TABLES if table.table == "users")
     other = users.model_copy(update={"columns": tuple(_numbered(column) for column in users.columns)})
@@ -93,6 +112,68 @@ def test_what_keeps_a_column_from_another_type_is_found_before_anything_is_writt
         assert (problem.facts["column"], problem.facts["needs"], problem.facts["held_by"]) == ("name", "bigint", named)
         # A column that stays as it is may be named by whatever there is.
         assert check_tables(connection, "public", [users]) == []
+
+
+FREE = """
+    CREATE INDEX by_name ON public.users (name); CREATE INDEX by_score ON public.users (score) WHERE name IS NOT NULL;
+    ALTER TABLE public.users ADD CONSTRAINT other CHECK (score <> 100), ADD CONSTRAINT said CHECK (name IS NOT NULL OR score > 0);
+    CREATE STATISTICS public.both ON name, score FROM public.users; ALTER TABLE public.users ADD UNIQUE (name)
+"""
+
+
+def test_what_goes_along_with_another_type_keeps_no_column_and_trying_leaves_nothing(database_url: str) -> None:
+    users = next(table for table in TABLES if table.table == "users")
+    other = users.model_copy(update={"columns": tuple(_numbered(column) for column in users.columns)})
+    with target(database_url) as connection:
+        migrate(connection, FIRST, OLD)
+        connection.execute(FREE.encode())
+        before = catalog(connection)
+        assert check_tables(connection, "public", [other]) == []
+        assert catalog(connection) == before
+
+
+NULL_REFUSED = [
+    ("ALTER COLUMN name SET NOT NULL", {"column": "name", "condition": "NOT NULL", "documents_without_a_value": "2 of 3"}),
+    ("ALTER COLUMN boss SET NOT NULL", {"column": "boss", "condition": "NOT NULL", "documents_without_a_value": "3 of 3"}),
+    ("ADD CONSTRAINT mine CHECK (name IS NOT NULL)", {"column": "name", "condition": "mine", "documents_without_a_value": "2 of 3"}),
+    (
+        "ADD CONSTRAINT mine CHECK (coalesce(length(name), 0) > 2)",
+        {"column": "name", "condition": "mine", "documents_without_a_value": "2 of 3"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("condition", "facts"), NULL_REFUSED, ids=[condition for condition, _ in NULL_REFUSED])
+def test_a_column_that_must_have_a_value_which_documents_lack_is_told_by_the_profile(
+    database_url: str, condition: str, facts: dict[str, str]
+) -> None:
+    documents: dict[str, dict[str, object]] = {
+        "users/ann": {"name": "Ann", "score": 1.5},
+        "users/bob": {"name": None, "score": 2},
+        "users/cat": {"score": 3.0},
+    }
+    everywhere: dict[str, dict[str, object]] = {
+        key: {"name": "Ann", "score": 1.5, "boss": Reference(f"{BELOW}/users/ann")} for key in documents
+    }
+    with target(database_url) as connection:
+        migrate(connection, FIRST, {"users": [user("ann", "Ann", 1.5, "ann")]}, [USERS])
+        # Conditions that NULL meets, or that say nothing of it alone, are no matter for the profile.
+        connection.execute("ALTER TABLE public.users ADD CHECK (name <> ''), ADD CHECK (name IS NOT NULL OR score > 0)")
+        connection.execute(f"ALTER TABLE public.users {condition}".encode())
+        plans = Plan(database=DATABASE, tables=(USERS,))
+        (problem,) = misfits(database_url, SECOND, plans, "public", None, profiled(documents))
+        assert isinstance(problem, fit.ValuesLacking)
+        assert problem.exit_code == 2
+        assert problem.facts == {"table": "public.users", **facts}
+        assert misfits(database_url, SECOND, plans, "public", None, profiled(everywhere)) == []
+
+
+def test_a_column_that_must_have_a_value_and_whose_field_is_gone_is_found(database_url: str) -> None:
+    with target(database_url) as connection:
+        migrate(connection, FIRST, OLD)
+        connection.execute("ALTER TABLE public.users ALTER COLUMN name SET DEFAULT 'x', ALTER COLUMN name SET NOT NULL")
+        (problem,) = check_tables(connection, "public", [plan("users", score="double")])
+        assert (type(problem), problem.facts["column"]) == (fit.ValuesLacking, "name")
 
 
 def _numbered(column: Column) -> Column:

@@ -277,6 +277,51 @@ def test_rows_that_a_users_constraint_refuses_stop_everything_by_name(database_u
         assert contents(connection) == before
 
 
+FAILING = [
+    ("CREATE INDEX mine ON public.users ((name::int))", "index public.mine"),
+    ("CREATE UNIQUE INDEX mine ON public.users (id) WHERE name::int > 1", "index public.mine"),
+    ("ALTER TABLE public.users ADD CONSTRAINT mine CHECK (10 / name::int >= 0)", "constraint mine on table public.users"),
+    (
+        "ALTER TABLE public.users ADD COLUMN mine int GENERATED ALWAYS AS (name::int) STORED",
+        "default value for column mine of table public.users",
+    ),
+    ("CREATE STATISTICS public.mine ON (name::int), score FROM public.users", "statistics object public.mine"),
+    (
+        """CREATE FUNCTION public.ask(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS
+            $$ BEGIN IF $1 LIKE 'T%' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN $1; END $$;
+        CREATE INDEX mine ON public.users (public.ask(name))""",
+        "index public.mine",
+    ),
+]
+
+
+@pytest.mark.parametrize(("made", "named"), FAILING, ids=[made.partition("(")[0] for made, _ in FAILING])
+def test_an_expression_of_the_users_that_fails_for_new_rows_is_named_among_others(database_url: str, made: str, named: str) -> None:
+    with target(database_url) as connection:
+        migrate(connection, FIRST, {"users": [user("ann", "1"), user("bob", "2")]})
+        connection.execute("CREATE INDEX other ON public.users ((score / 2)); ALTER TABLE public.users ADD CHECK (length(name) > 0)")
+        connection.execute(made.encode())
+        before = contents(connection)
+        stage(connection, SECOND, {"users": [user("ann", "Twin"), user("bob", "2")]})
+        with pytest.raises(RefusedByConstraint) as refused:
+            publish(connection, SECOND, "public", TABLES, READ_TIME)
+        assert (refused.value.facts["table"], refused.value.facts["object"]) == ("public.users", named)
+        assert "Twin" not in str(refused.value)
+        assert contents(connection) == before
+
+
+def test_a_default_that_fails_for_new_rows_is_named(database_url: str) -> None:
+    with target(database_url) as connection:
+        migrate(connection, FIRST, OLD)
+        connection.execute("CREATE SEQUENCE public.few MAXVALUE 2; SELECT nextval('public.few'), nextval('public.few')")
+        connection.execute("ALTER TABLE public.users ADD COLUMN mine int")
+        connection.execute("ALTER TABLE public.users ALTER COLUMN mine SET DEFAULT nextval('public.few')")
+        stage(connection, SECOND, NEW)
+        with pytest.raises(RefusedByConstraint) as refused:
+            publish(connection, SECOND, "public", TABLES, READ_TIME)
+        assert refused.value.facts["object"] == "default value for column mine of table public.users"
+
+
 def test_a_table_that_changed_after_the_checks_stops_publishing(database_url: str) -> None:
     with target(database_url) as connection:
         migrate(connection, FIRST, OLD)
