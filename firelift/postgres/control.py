@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
@@ -21,6 +22,8 @@ CONTROL_SCHEMA = "firelift"
 CONTROL_LOCK = int.from_bytes(b"firelift", "big")
 LOCK_CLASS = int.from_bytes(b"fire", "big")
 """The first half of the advisory lock that a run holds of its target schema; lock.py has the second."""
+LONGEST_LABEL = 2600
+"""Bytes: with the name of a schema beside it, it fits into an entry of the key's index."""
 Phase = Literal["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]
 
 
@@ -164,8 +167,12 @@ def save_table(
 
 
 def label_of(collection: str) -> str:
-    """The collection's name as text can hold it, without NUL; the plan has the exact one."""
-    return collection.replace("\0", "\ufffd")
+    """The collection's name as a key of text can hold it, without NUL and not too long for an index; the plan has the exact one."""
+    label = collection.replace("\0", "\ufffd")
+    if len(label.encode()) <= LONGEST_LABEL:
+        return label
+    digest = hashlib.sha256(collection.encode()).hexdigest()
+    return f"{label.encode()[: LONGEST_LABEL - len(digest) - 1].decode(errors='ignore')} {digest}"
 
 
 def saved_tables(connection: Connection, target_schema: str) -> dict[str, SavedTable]:

@@ -10,7 +10,7 @@ import pytest
 
 from firelift.cli_undo import rollback_text
 from firelift.phases.import_ import publish_tables
-from firelift.plan import Column, Link, Plan
+from firelift.plan import Column, Link, Plan, TablePlan
 from firelift.postgres.backups import kept_tables
 from firelift.postgres.connect import Connection
 from firelift.postgres.constraints import ForeignKeys, OrphanedRows
@@ -234,3 +234,21 @@ def test_what_was_dropped_is_told_when_the_tables_are_published_even_by_a_second
         (told,) = publish_tables(database_url, SECOND, PLAN, "public", READ_TIME.isoformat()).index_notes
         assert f"public.notes: the index {INDEX} (seen_of, seen)" in told
         assert "2704 bytes" in told
+
+
+def test_collections_whose_names_are_too_long_for_an_index_are_remembered_by_their_beginning_and_a_digest(database_url: str) -> None:
+    path = f"{long_id(5)}/*/{long_id(6)}"
+    near, far = (
+        TablePlan(collection=f"{path}{end}", table=f"t{end}", keys=("up_id", "id"), columns=(Column(name="n", field="n", holds="string"),))
+        for end in "12"
+    )
+    tables = [near, far]
+    with target(database_url) as connection:
+        migrate(connection, FIRST, {"t1": [row(near, "a", "b", "old")]}, tables)
+        before = state(connection)
+        increase(connection, SECOND, {"t1": [row(near, "a", "b", "new")], "t2": [row(far, "a", "c", "new")]}, tables=tables)
+        assert {saved.migration_id for saved in saved_tables(connection, "public").values()} == {SECOND}
+        assert values(connection, "SELECT n FROM public.t1 UNION ALL SELECT n FROM public.t2") == ["new", "new"]
+        rollback(connection, SECOND)
+        assert state(connection) == before
+        assert saved_tables(connection, "public").keys() == {near.collection, far.collection}
