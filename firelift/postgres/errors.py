@@ -118,7 +118,7 @@ class TooManyLocks(FireliftError):
     """PostgreSQL has no room left for the locks of so many tables in one transaction, of which nothing stays."""
 
     mendable = True
-    remedy = "Raise max_locks_per_transaction (the server has to be restarted for it), then go on with --resume."
+    remedy = "Raise max_locks_per_transaction (the server has to be restarted for it), then try again; a migration goes on with --resume."
 
 
 class TargetReadOnly(FireliftError):

@@ -19,7 +19,7 @@ from firelift.postgres.errors import translated
 from firelift.postgres.fit import StandingTable, standing_tables
 from firelift.postgres.foreign_keys import add_again, foreign_keys_of, refuse_broken
 from firelift.postgres.indexes import LeftIndex, add_index_again, make_left
-from firelift.postgres.locks import locks_told
+from firelift.postgres.locks import locks_told, tables_in
 from firelift.postgres.ownership import refuse_foreign, schema_exists
 from firelift.postgres.queries import QUERY
 from firelift.postgres.refill import Gone, Refill, refill
@@ -112,7 +112,7 @@ def rollback(connection: Connection, migration_id: str, *, force: bool = False) 
     if schema_exists(connection, CONTROL_SCHEMA):
         # In a transaction of its own: runs into other schemas need not wait for all the rows.
         create_control(connection)
-    many = locks_told(connection, lambda: len(kept_tables(connection, migration_id)))
+    many = locks_told(connection, lambda: _tables_of(connection, migration_id))
     with many, translated("rolling back the migration"), connection.transaction():
         done = _rolled_back(connection, migration_id, force=force)
     left = make_left(connection, done.indexes_left)
@@ -164,6 +164,11 @@ def _record(connection: Connection, migration_id: str) -> tuple[str, str | None,
     if row is None:
         raise UnknownMigration(migration_id=migration_id)
     return row[0], row[1], row[2], row[3]
+
+
+def _tables_of(connection: Connection, migration_id: str) -> int:
+    """How many tables there are to take back, published or staged."""
+    return len(kept_tables(connection, migration_id)) + tables_in(connection, staging_schema(migration_id))
 
 
 def _refuse_lost(connection: Connection, migration_id: str, kept: Sequence[KeptTable]) -> None:

@@ -74,6 +74,7 @@ def test_too_little_room_for_locks_is_said_by_name_and_leaves_nothing_half_done(
         refused(connection, lambda: constrain(connection, staging_schema(RUN), TABLES, "report"))
         for tables in slices:
             constrain(connection, staging_schema(RUN), list(dict.fromkeys([FIRST, *tables])), "report")
+        refused(connection, lambda: rollback(connection, RUN))
         enough = refused(connection, lambda: publish(connection, RUN, "public", TABLES, READ_TIME))
         assert unpublished(connection, RUN, "public", TABLES) == [table.table for table in TABLES]
 
