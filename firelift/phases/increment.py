@@ -156,7 +156,7 @@ def vanished_roots(found: Sequence[Root], names: Collection[str], tables: Collec
     gone = {collection.partition("/")[0] for collection in tables if selection.takes(collection)} - set(names)
     runs = [(is_gone, list(run)) for is_gone, run in groupby(sorted({*gone, *names}, key=str.encode), key=gone.__contains__)]
     # Up to the next one that is there nothing lies that a list of root collections names.
-    ends = [root_range(run[0]).start for _, run in runs[1:]] + [None]
+    ends = [*(root_range(run[0]).start for _, run in runs[1:]), None][: len(runs)]
     # Where Firestore counts, the neighbours' counts say that there is nothing.
     counts = all(root.documents is not None for root in found)
     return [_vanished(run, end, counts) for (is_gone, run), end in zip(runs, ends, strict=True) if is_gone]
