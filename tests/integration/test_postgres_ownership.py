@@ -12,16 +12,18 @@ import pytest
 from psycopg import sql
 
 from firelift.errors import FireliftError
+from firelift.lacking import Lacking
 from firelift.phases.rollback import drop_expired, roll_back_run, what_expired
 from firelift.phases.stopping import ask_to_stop
-from firelift.postgres.checks import check_target
+from firelift.postgres.checks import check_tables, check_target
 from firelift.postgres.connect import connect
-from firelift.postgres.control import create_control
+from firelift.postgres.control import create_control, save_table
 from firelift.postgres.ddl import backup_schema, scratch_schema, staging_schema
 from firelift.postgres.fit import standing_tables
 from firelift.postgres.owner import RunsAtTheEnd
 from firelift.postgres.ownership import BelongsToAnother, SchemaOfAnother, foreign_objects
 from firelift.postgres.publish import publish
+from firelift.postgres.refill import RefusedByConstraint
 from firelift.postgres.rollback import rollback
 from firelift.postgres.staging import create_staging
 from firelift.trust import with_trusted
@@ -297,6 +299,24 @@ def test_a_table_of_a_trusted_owners_is_written_and_put_back_as_that_owner(admin
         assert admin.execute(owners).fetchall() == [("users", "app"), ("users", "postgres")]
         rollback(connection, RUN)
     assert admin.execute("SELECT * FROM public.users ORDER BY id").fetchall() == before
+
+
+def test_what_a_trusted_owners_table_would_refuse_is_asked_in_the_owners_name_or_not_at_all(
+    admin: psycopg.Connection, database_url: str
+) -> None:
+    as_app(admin, OF_APP)
+    as_app(admin, "DELETE FROM public.users; ALTER TABLE public.users ALTER COLUMN name SET DEFAULT app.seize('x')::text")
+    as_app(admin, "ALTER TABLE public.users ADD CONSTRAINT c CHECK (10 / name::int > 0)")
+    numbered = USERS.model_copy(update={"columns": (USERS.columns[0].model_copy(update={"holds": "integer"}),)})
+    with started(with_trusted(database_url, ["app"]), USERS) as connection:
+        save_table(connection, RUN, "public", USERS, AT)
+        lacking = {"users": {"name": Lacking(1, 2)}}
+        # Of a type to come it can be said which catalogs name, and no more.
+        assert check_tables(connection, "public", [numbered], None, lacking) == []
+        load(connection, staging_schema(RUN), [(USERS, [row(USERS, "b", "Bob")])])
+        with pytest.raises(RefusedByConstraint) as refused:
+            publish(connection, RUN, "public", [USERS], AT)
+        assert refused.value.facts["object"] == "constraint c on table public.users"
 
 
 def test_a_trusted_owner_runs_nothing_while_its_table_is_read_or_at_the_end(admin: psycopg.Connection, database_url: str) -> None:
