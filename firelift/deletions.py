@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from firelift.counting import count, counted
 from firelift.errors import FireliftError
 
 USUAL_ROWS: Final = 100
@@ -35,7 +36,11 @@ class Loss:
     gone: int
 
     def __str__(self) -> str:
-        return f"{self.table} {self.gone} of {self.rows} rows"
+        return f"{self.table} {self.in_words}"
+
+    @property
+    def in_words(self) -> str:
+        return f"{count(self.gone)} of {counted(self.rows, 'row')}"
 
     @property
     def share(self) -> float:
@@ -50,10 +55,10 @@ def too_many(losses: Iterable[Loss], limit: str | None) -> TooManyDeletions | No
     if not _exceed([*found, total], total, limit):
         return None
     lost = [loss for loss in found if loss.gone]
-    more = [f"and {len(lost) - SHOWN} tables more"] if len(lost) > SHOWN else []
+    more = [f"and {counted(len(lost) - SHOWN, 'table')} more"] if len(lost) > SHOWN else []
     return TooManyDeletions(
         tables="; ".join([*map(str, lost[:SHOWN]), *more]),
-        in_all=f"{total.gone} of {total.rows} rows",
+        in_all=total.in_words,
         allowed=_words(limit),
         to_allow_these=f"--max-deletes {total.gone}",
     )
@@ -72,4 +77,4 @@ def _exceed(each: Sequence[Loss], total: Loss, limit: str | None) -> bool:
 def _words(limit: str | None) -> str:
     if limit is None:
         return f"by default {USUAL_ROWS} rows or {USUAL_SHARE:g}% of a table and of all, whichever is more, but never all rows"
-    return f"{limit} of a table and of all" if limit.endswith("%") else f"{limit} rows in all"
+    return f"{limit} of a table and of all" if limit.endswith("%") else f"{counted(int(limit), 'row')} in all"

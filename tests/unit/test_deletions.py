@@ -56,3 +56,13 @@ def test_of_many_tables_those_that_lose_most_are_named() -> None:
     said = str(too_many([Loss(f"t{number}", 200, 100 + number) for number in range(9)], "1%"))
     assert "tables: t8 108 of 200 rows; t7" in said
     assert "and 4 tables more" in said
+
+
+def test_one_row_and_one_table_are_said_so_and_thousands_have_a_comma() -> None:
+    one = str(too_many([Loss("users", 1, 1)], "0"))
+    assert "tables: users 1 of 1 row, in all: 1 of 1 row, allowed: 0 rows in all" in one
+    losses = [Loss("users", 12_000, 3000), *(Loss(f"t{number}", 1, 1) for number in range(5))]
+    many = str(too_many(losses, "1"))
+    assert "users 3,000 of 12,000 rows; t0 1 of 1 row; " in many
+    assert "and 1 table more, in all: 3,005 of 12,005 rows, allowed: 1 row in all" in many
+    assert "--max-deletes 3005" in many
