@@ -78,6 +78,11 @@ class Api:
     def subflows_of(self, run: str) -> list[dict[str, Any]]:
         return self.every("flow_runs", flow_runs={"parent_flow_run_id": {"any_": [run]}})
 
+    def artifacts_of(self, run: str) -> dict[str, Any]:
+        """What a flow run has left to read, by key."""
+        found = self.every("artifacts", artifacts={"flow_run_id": {"any_": [run]}, "type": {"any_": ["markdown", "table"]}})
+        return {artifact["key"]: artifact["data"] for artifact in found}
+
     def everything(self) -> str:
         """All that the server tells about anything, as text."""
         return "\n".join(self._text_of(kind) for kind in TELLING)

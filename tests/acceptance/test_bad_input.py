@@ -50,7 +50,7 @@ def noise(length: int) -> str:
 def app(emulator_host: str) -> Iterator[str]:
     """The project of a small app that tests only read."""
     with new_source(emulator_host) as source:
-        write(source, {"users/ada": {"name": "Ada"}, "users/ada/orders/1": {"total": 3}, "teams/red": {"size": 2}})
+        write(source, {"users/ada": {"name": "Ada"}, "users/ada/orders/1": {"total": 3}, "teams/red": {"size": 2}, "teams/blue": {}})
         yield source.project
 
 
@@ -346,6 +346,10 @@ TABLES_THAT_DO_NOT_FIT = {
     "nested, another key": ("users_orders (id text PRIMARY KEY)", ("public.users_orders", "has: id", "needs: users_id, id")),
     "another type": ("users (id text PRIMARY KEY, name int)", ("public.users", "column: name", "has: integer", "needs: text")),
     "a value needed": ("users (id text PRIMARY KEY, mine int NOT NULL)", ("public.users", "column: mine", "has no default")),
+    "a value that a document lacks": (
+        "teams (id text PRIMARY KEY, size bigint NOT NULL)",
+        ("public.teams", "column: size", "NOT NULL", "1 of 2"),
+    ),
 }
 
 
@@ -593,7 +597,7 @@ def test_what_stands_on_this_machine_is_reached_without_the_proxy(ready: Operato
     )
     said = behind.firelift("migrate")
     assert said.code == 0, said.err
-    assert tables_of(database_url) == {"teams": 1, "users": 1, "users_orders": 1}
+    assert tables_of(database_url) == {"teams": 2, "users": 1, "users_orders": 1}
     assert "warning: ALL_PROXY names a proxy" in said.err
     assert CANARY not in said.err
     assert not list(ready.directory.rglob(".prefect/prefect.db*"))

@@ -60,19 +60,13 @@ def start(api: str, deployment: str, *parameters: str, flow: str = "migration") 
     return done.returncode, done.stdout + done.stderr
 
 
-def result_of(api: str, deployment: str) -> Any:
+def result_of(api: str, deployment: str, **parameters: str) -> Any:
     """What `run_deployment(...)` gets of a run."""
-    asked = f"run_deployment({deployment!r}, poll_interval=1, as_subflow=False).state.result()"
+    asked = f"run_deployment({deployment!r}, parameters={parameters!r}, poll_interval=1, as_subflow=False).state.result()"
     script = f"import json; from prefect.deployments import run_deployment; print('result:', json.dumps({asked}))"
     called = subprocess.run([sys.executable, "-c", script], env=environment(PREFECT_API_URL=api), capture_output=True, text=True)
     assert called.returncode == 0, called.stderr
     return json.loads(called.stdout.partition("result:")[2])
-
-
-def artifacts_of(api: Api, run: Mapping[str, Any]) -> dict[str, Any]:
-    """What a flow run has left to read, by key."""
-    found = api.every("artifacts", artifacts={"flow_run_id": {"any_": [run["id"]]}, "type": {"not_any_": ["progress"]}})
-    return {artifact["key"]: artifact["data"] for artifact in found if artifact["type"] in ("markdown", "table")}
 
 
 def subflows_below(api: Api, run: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -90,18 +84,6 @@ def logs_of(api: Api, run: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     logged: list[dict[str, Any]] = eventually(60, there)
     return logged
-
-
-def messages_with(api: Api, run: dict[str, Any], words: str) -> list[str]:
-    """The messages in a flow run's log, once one has these words: the server hears of them a moment after the run has ended."""
-
-    def there() -> list[str]:
-        entries = api.every("logs", logs={"flow_run_id": {"any_": [run["id"]]}}, sort="TIMESTAMP_ASC")
-        messages = [str(entry["message"]) for entry in entries]
-        return messages if any(words in message for message in messages) else []
-
-    found: list[str] = eventually(60, there)
-    return found
 
 
 def source(emulator_host: str, project: str) -> dict[str, str]:
@@ -133,8 +115,8 @@ def test_plan_writes_nothing_and_full_moves_everything(
     assert tables_of(database_url) == {}
 
     (planned,) = api.runs_of("plan")
-    assert {*artifacts_of(api, planned)} == {"firelift-summary", "firelift-tables", "firelift-plan"}
-    assert "users -> public.users (" in artifacts_of(api, planned)["firelift-plan"]
+    assert {*api.artifacts_of(planned["id"])} == {"firelift-summary", "firelift-tables", "firelift-plan"}
+    assert "users -> public.users (" in api.artifacts_of(planned["id"])["firelift-plan"]
     assert "nothing has been written to the target" in planned["state"]["message"]
 
     report = result_of(ready, "migration/full")
@@ -148,7 +130,7 @@ def test_plan_writes_nothing_and_full_moves_everything(
     loaded = f"{report['statistics']['rowsLoaded']:,} rows loaded, {len(report['tables'])} tables of {report['target']}."
     assert run["state"]["message"].startswith("Completed: every document read is a row of the target")
     assert run["state"]["message"].endswith(loaded)
-    left = artifacts_of(api, run)
+    left = api.artifacts_of(run["id"])
     assert left["firelift-summary"] == (workspace / "migration-executive-summary.md").read_text()
     assert {row["table"]: row["rows"] for row in json.loads(left["firelift-tables"])} == sample_tables(project)
     logged = [(entry["level"], entry["message"]) for entry in logs_of(api, run)]
@@ -168,7 +150,7 @@ def test_a_rollback_is_a_deployment_too(ready: str, api: Api, emulator_host: str
     assert code == 1, said
     failed, *_ = api.runs_of("target")
     assert "The target knows of no migration" in failed["state"]["message"]
-    messages = messages_with(api, failed, "Traceback")
+    messages = [entry["message"] for entry in logs_of(api, failed)]
     told = next(n for n, message in enumerate(messages) if message.startswith("The target knows of no migration"))
     assert told <= min(n for n, message in enumerate(messages) if "Traceback" in message)
 
@@ -180,7 +162,7 @@ def test_a_rollback_is_a_deployment_too(ready: str, api: Api, emulator_host: str
     run, *_ = api.runs_of("target")
     assert (run["name"], run["state_name"]) == ("rollback the latest run", "Completed")
     assert run["state"]["message"] == "the-first is rolled back: 1 table removed."
-    assert messages_with(api, run, "public.users: removed, as the run had made it")
+    assert any("public.users: removed, as the run had made it" in entry["message"] for entry in logs_of(api, run))
     assert start(ready, "target", 'database_url="postgresql://x"', flow="rollback")[0] != 0
 
     password = urlsplit(database_url).password
@@ -191,8 +173,10 @@ def test_a_rollback_is_a_deployment_too(ready: str, api: Api, emulator_host: str
 def test_a_verification_is_a_deployment_too(ready: str, api: Api, emulator_host: str, project: str, database_url: str) -> None:
     write_documents(emulator_host, f"projects/{project}/databases/(default)", [("users/ada", values({"name": "Ada"}))])
     assert start(ready, "full", 'migration_id="verified-later"')[0] == 0
-    code, said = start(ready, "published", 'verification_level="comprehensive"', flow="verify")
-    assert code == 0, said
+    result = result_of(ready, "verify/published", verification_level="comprehensive")
+    assert (result["passed"], result["level"], result["against"], result["compared"]) == (True, "comprehensive", "archive", 1)
+    assert [(table["table"], table["rows"], table["compared"]) for table in result["tables"]] == [("users", 1, 1)]
+    assert [run["migration_id"] for run in result["runs"]] == ["verified-later"]
     (passed,) = api.runs_of("published")
     assert passed["state"]["message"].startswith(
         "All expectations are met. comprehensive: 1 table, 1 of 1 document compared with the archive"
@@ -333,7 +317,7 @@ def test_a_failed_run_goes_on_by_a_retry_or_as_a_new_run_of_its_id(
             assert reasons, said_of_run
             assert "\n" not in reasons[0]
         assert any(entry["message"].startswith("failed in import: A constraint") for entry in logs_of(api, failed))
-        summary = artifacts_of(api, failed)["firelift-summary"]
+        summary = api.artifacts_of(failed["id"])["firelift-summary"]
         assert "**Failed in import" in summary
         connection.execute("ALTER TABLE public.users DROP CONSTRAINT users_name_check")
 
@@ -380,7 +364,7 @@ def test_a_wrong_password_fails_the_run_says_so_and_is_told_nowhere(
     run = api.runs_of("full")[0]
     assert run["state_type"] == "FAILED"
     assert "PostgreSQL refused the user or the password" in run["state"]["message"]
-    assert messages_with(api, run, "PostgreSQL refused the user or the password")
+    assert any("PostgreSQL refused the user or the password" in entry["message"] for entry in logs_of(api, run))
 
     assert WRONG_PASSWORD not in said
     assert WRONG_PASSWORD not in api.everything()

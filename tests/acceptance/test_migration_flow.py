@@ -77,6 +77,11 @@ def test_the_whole_sample_arrives(sample: Migrated) -> None:
     assert tables_of(sample.database_url) == sample_tables(sample.project)
 
 
+def test_its_checkpoint_says_that_the_connections_are_valid_as_the_original_spelled_it(sample: Migrated) -> None:
+    checkpoint = json.loads((sample.workspace / "migration-checkpoint.json").read_text())
+    assert checkpoint["migrationState"]["results"]["pre_validation"]["connectionsValid"] is True
+
+
 def test_its_reports_are_as_documented_and_seen_so_in_a_browser(sample: Migrated, browser: Browser) -> None:
     assert undocumented_below(sample.workspace) == []
     report = json.loads((sample.workspace / "final-migration-report.json").read_text())

@@ -18,7 +18,7 @@ from firelift.local.emulator import clear
 from firelift.local.writer import Reference
 from firelift.postgres.ddl import scratch_schema
 from tests.acceptance.operator import ONE_WORKER, Operator, is_untouched
-from tests.acceptance.prefect_world import schemas_of, tables_of, text_of
+from tests.acceptance.prefect_world import Api, schemas_of, tables_of, text_of
 from tests.integration.way import Things, new_source, write
 
 TRY = ("migrate", "--migration-mode", "test", "--sample-size", "5")
@@ -71,7 +71,9 @@ def report_of(operator: Operator) -> dict[str, Any]:
     return report
 
 
-def test_a_sample_is_verified_reported_and_gone_for_a_role_without_any_right_to_the_target(operator: Operator, database_url: str) -> None:
+def test_a_sample_is_verified_reported_and_gone_for_a_role_without_any_right_to_the_target(
+    operator: Operator, database_url: str, api: Api
+) -> None:
     said = operator.firelift(*TRY, "--verification-level", "comprehensive")
     assert said.code == 0, said.err
     assert is_untouched(database_url), schemas_of(database_url)
@@ -101,6 +103,8 @@ def test_a_sample_is_verified_reported_and_gone_for_a_role_without_any_right_to_
     assert "Nothing of it is left in the target." in said.out
     page = (operator.workspace / "migration-report.html").read_text()
     assert 'id="estimate"' in page
+    shown = json.loads(api.artifacts_of(api.run_named(f"test {report['migrationId']}")["id"])["firelift-estimate"])
+    assert {"what": "Documents", "value": "121"} in shown
 
 
 def test_kept_tables_stand_in_a_schema_of_their_own_until_they_are_rolled_back(operator: Operator, database_url: str) -> None:

@@ -61,7 +61,9 @@ def test_what_a_full_run_does_to_standing_tables_beside_filling_them(stepping: S
     assert "teams: its table is squads now; teams stays as the last run left it" in told
     assert "squads: this run replaces 2 rows that no run has put there, as far as is recorded" in told
     (dropped,) = [said for said in told if "2704 bytes" in said]
-    assert dropped.startswith("public.notes: the index notes_seen_users_id_seen_idx (seen_users_id, seen) that Firelift had made was dropped")
+    assert dropped.startswith(
+        "public.notes: the index notes_seen_users_id_seen_idx (seen_users_id, seen) that Firelift had made was dropped"
+    )
     assert "`firelift rollback` makes it again" in dropped
     assert stepping.ask("SELECT id FROM public.teams") == [("red",)]
     assert stepping.ask("SELECT id FROM public.squads") == [("red",)]
