@@ -47,7 +47,7 @@ DELETE FROM firelift.backups WHERE migration_id = %(migration_id)s
 
 -- name: record_rolled_back
 UPDATE firelift.migrations
-SET status = 'rolled_back', finished_at = clock_timestamp(), made_schema = NULL, rolled_back = %(receipt)s
+SET status = 'rolled_back', finished_at = pg_catalog.clock_timestamp(), made_schema = NULL, rolled_back = %(receipt)s
 WHERE migration_id = %(migration_id)s
 
 -- name: change_kept_table
@@ -59,16 +59,16 @@ UPDATE firelift.migrations SET made_schema = %(schema)s WHERE migration_id = %(m
 
 -- name: knows_backups
 -- False in a target without a control schema, and in one whose control schema is older.
-SELECT to_regclass('firelift.backups') IS NOT NULL
+SELECT pg_catalog.to_regclass('firelift.backups') IS NOT NULL
 
 -- name: expired_backups
 -- Runs whose old rows are still kept and which are older than the retention, by the server's clock.
-SELECT migration_id, max(backup_schema), min(made_at), clock_timestamp() - min(made_at),
-    array_agg(DISTINCT table_name COLLATE "C" ORDER BY table_name COLLATE "C"),
-    coalesce(sum(pg_total_relation_size(class.oid)), 0)::bigint
+SELECT migration_id, pg_catalog.max(backup_schema), pg_catalog.min(made_at), pg_catalog.clock_timestamp() - pg_catalog.min(made_at),
+    pg_catalog.array_agg(DISTINCT table_name COLLATE "C" ORDER BY table_name COLLATE "C"),
+    coalesce(pg_catalog.sum(pg_catalog.pg_total_relation_size(class.oid)), 0)::bigint
 FROM firelift.backups AS kept
-LEFT JOIN pg_namespace AS space ON nspname = backup_schema
-LEFT JOIN pg_class AS class ON relnamespace = space.oid AND relname IN (table_name, changes ->> 'inserted') AND relkind = 'r'
+LEFT JOIN pg_catalog.pg_namespace AS space ON nspname = backup_schema
+LEFT JOIN pg_catalog.pg_class AS class ON relnamespace = space.oid AND relname IN (table_name, changes ->> 'inserted') AND relkind = 'r'
 WHERE dropped_at IS NULL AND (
     target_schema = %(target_schema)s
     -- A test run that was kept has a schema of its own, and belongs to the one that it tries out.
@@ -78,18 +78,18 @@ WHERE dropped_at IS NULL AND (
     )
 )
 GROUP BY migration_id
-HAVING clock_timestamp() - min(made_at) >= %(retention)s
-ORDER BY min(made_at), migration_id
+HAVING pg_catalog.clock_timestamp() - pg_catalog.min(made_at) >= %(retention)s
+ORDER BY pg_catalog.min(made_at), migration_id
 
 -- name: backup_tables
 SELECT nspname, relname FROM firelift.backups AS kept
-JOIN pg_namespace AS space ON nspname = backup_schema
-JOIN pg_class AS class ON relnamespace = space.oid AND relname IN (table_name, changes ->> 'inserted') AND relkind = 'r'
+JOIN pg_catalog.pg_namespace AS space ON nspname = backup_schema
+JOIN pg_catalog.pg_class AS class ON relnamespace = space.oid AND relname IN (table_name, changes ->> 'inserted') AND relkind = 'r'
 WHERE migration_id = %(migration_id)s
 ORDER BY relname COLLATE "C"
 
 -- name: record_dropped
 -- The plan goes too: a run in which nothing changes keeps one of every table.
-UPDATE firelift.backups SET dropped_at = clock_timestamp(), previous_plan = NULL
+UPDATE firelift.backups SET dropped_at = pg_catalog.clock_timestamp(), previous_plan = NULL
 WHERE migration_id = %(migration_id)s AND dropped_at IS NULL
 RETURNING migration_id

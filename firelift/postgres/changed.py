@@ -72,8 +72,9 @@ def _written(connection: Connection, each: KeptTable, table: StandingTable) -> t
     if among := _looked_at(each):
         listed = sql.SQL(", ").join([sql.SQL("target.xmin"), columns_in("target", table.primary_key)])
         source = sql.SQL("({}) AS target").format(among.of(each.target_schema, each.table, listed))
-    query = sql.SQL("SELECT count(*) OVER (), concat_ws('/', {}) FROM {} WHERE age(xmin) < age({}::xid) ORDER BY 2 LIMIT {}").format(
-        key, source, sql.Literal(each.last_transaction), sql.Literal(MOST_EXAMPLES)
-    )
+    query = sql.SQL(
+        "SELECT pg_catalog.count(*) OVER (), pg_catalog.concat_ws('/', {}) FROM {} "
+        "WHERE pg_catalog.age(xmin) < pg_catalog.age({}::xid) ORDER BY 2 LIMIT {}"
+    ).format(key, source, sql.Literal(each.last_transaction), sql.Literal(MOST_EXAMPLES))
     rows = connection.execute(query).fetchall()
     return (rows[0][0] if rows else 0), tuple(str(found) for _, found in rows)

@@ -69,13 +69,14 @@ def _asked(name: str, pg_type: PgType | None, longest: int) -> sql.Composed:
     """Count, lowest and highest of a column, as three columns of a SELECT."""
     column = sql.Identifier(name)
     bounds = _BOUNDS.get(pg_type, "NULL, NULL")
-    return sql.SQL("count({column}), " + bounds).format(column=column, most=sql.Literal(longest + 1))
+    return sql.SQL("pg_catalog.count({column}), " + bounds).format(column=column, most=sql.Literal(longest + 1))
 
 
 _BOUNDS: Final[dict[PgType | None, Any]] = {
-    "text": 'left(min({column} COLLATE "C"), {most}), left(max({column} COLLATE "C"), {most})',
-    "bigint": "min({column}), max({column})",
-    "double precision": "min({column}) FILTER (WHERE {column} <> 'NaN'), max({column}) FILTER (WHERE {column} <> 'NaN')",
-    "boolean": "bool_and({column}), bool_or({column})",
-    "timestamptz": "min({column}), max({column})",
+    "text": 'pg_catalog.left(pg_catalog.min({column} COLLATE "C"), {most}), pg_catalog.left(pg_catalog.max({column} COLLATE "C"), {most})',
+    "bigint": "pg_catalog.min({column}), pg_catalog.max({column})",
+    "double precision": "pg_catalog.min({column}) FILTER (WHERE {column} <> 'NaN'), "
+    "pg_catalog.max({column}) FILTER (WHERE {column} <> 'NaN')",
+    "boolean": "pg_catalog.bool_and({column}), pg_catalog.bool_or({column})",
+    "timestamptz": "pg_catalog.min({column}), pg_catalog.max({column})",
 }

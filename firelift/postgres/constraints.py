@@ -117,7 +117,7 @@ def _check(connection: Connection, schema: str, relation: Relation, keys: tuple[
 
 def orphans_of(connection: Connection, schema: str, relation: Relation, keys: Sequence[str]) -> tuple[int, tuple[Orphan, ...]]:
     """How many rows of a relation lead nowhere, and the first few by key; `keys` is its table's key."""
-    counted = connection.execute(sql.SQL("SELECT count(*) {}").format(orphaned(schema, relation))).fetchone()
+    counted = connection.execute(sql.SQL("SELECT pg_catalog.count(*) {}").format(orphaned(schema, relation))).fetchone()
     orphans = int(counted[0]) if counted else 0
     return orphans, _examples(connection, schema, relation, keys) if orphans else ()
 

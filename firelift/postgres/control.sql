@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS firelift.migrations (
     status text NOT NULL,
     phase text,
     read_time timestamptz,
-    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     finished_at timestamptz,
     settings jsonb NOT NULL DEFAULT '{}',
     counts jsonb NOT NULL DEFAULT '{}'
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS firelift.loaded_chunks (
     migration_id text NOT NULL,
     chunk text NOT NULL,
     rows jsonb NOT NULL,
-    loaded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    loaded_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     PRIMARY KEY (migration_id, chunk)
 );
 
@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS firelift.loaded_chunks (
 DO $$
 BEGIN
     IF (
-        SELECT count(*) FROM pg_catalog.pg_attribute
+        SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute
         WHERE attrelid = 'firelift.migrations'::pg_catalog.regclass AND NOT attisdropped
             AND attname IN ('stop_requested_at', 'made_schema', 'rolled_back', 'token')
     ) < 4 THEN
@@ -78,7 +78,7 @@ CREATE TABLE IF NOT EXISTS firelift.backups (
     previous_migration_id text,
     previous_runs_since_scan int,
     previous_source text,
-    made_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    made_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     dropped_at timestamptz,
     PRIMARY KEY (migration_id, target_schema, table_name)
 );
@@ -92,12 +92,14 @@ BEGIN
     ) THEN
         ALTER TABLE firelift.tables ADD COLUMN runs_since_scan int NOT NULL DEFAULT 0;
     END IF;
-    IF NOT EXISTS (
-        SELECT FROM pg_catalog.pg_attribute
-        WHERE attrelid = 'firelift.backups'::pg_catalog.regclass AND NOT attisdropped AND attname = 'previous_runs_since_scan'
-    ) THEN
+    IF (
+        SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute
+        WHERE attrelid = 'firelift.backups'::pg_catalog.regclass AND NOT attisdropped
+            AND attname IN ('previous_runs_since_scan', 'previous_source')
+    ) < 2 THEN
         ALTER TABLE firelift.backups
-            ADD COLUMN previous_runs_since_scan int,
+            ADD COLUMN IF NOT EXISTS previous_runs_since_scan int,
+            ADD COLUMN IF NOT EXISTS previous_source text,
             DROP CONSTRAINT IF EXISTS backups_action_check,
             ADD CONSTRAINT backups_action_check CHECK (action IN ('created', 'replaced', 'merged'));
     END IF;
@@ -113,12 +115,6 @@ BEGIN
                 || CASE WHEN settings ->> 'firestore_emulator_host' IS NULL THEN '' ELSE ' of an emulator' END
         )
         FROM firelift.migrations WHERE migrations.migration_id = tables.migration_id;
-    END IF;
-    IF NOT EXISTS (
-        SELECT FROM pg_catalog.pg_attribute
-        WHERE attrelid = 'firelift.backups'::pg_catalog.regclass AND NOT attisdropped AND attname = 'previous_source'
-    ) THEN
-        ALTER TABLE firelift.backups ADD COLUMN previous_source text;
     END IF;
 END
 $$;

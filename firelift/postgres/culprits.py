@@ -28,7 +28,7 @@ class Expression(NamedTuple):
 
     def over(self, rows: sql.Composable, table: str) -> sql.Composed:
         """A query that works it out for these rows."""
-        terms = sql.SQL(", ").join(sql.SQL("count(({}))").format(sql.SQL(term)) for term in self.terms)
+        terms = sql.SQL(", ").join(sql.SQL("pg_catalog.count(({}))").format(sql.SQL(term)) for term in self.terms)
         query = sql.SQL("SELECT {} FROM {} AS {}").format(terms, rows, sql.Identifier(table))
         return query + sql.SQL(" WHERE {}").format(sql.SQL(self.condition)) if self.condition else query
 

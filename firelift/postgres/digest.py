@@ -46,13 +46,16 @@ def _source(schema: str, table: str, among: Touched | None) -> sql.Composed:
 
 def _sums(images: sql.Composed, source: sql.Composed) -> sql.Composed:
     lanes = sql.SQL(", ").join(
-        sql.SQL("sum(('x' || encode(substr(hash, {}, 8), 'hex'))::bit(64)::bigint)").format(sql.Literal(1 + 8 * lane))
+        sql.SQL("pg_catalog.sum(('x' || pg_catalog.encode(pg_catalog.substr(hash, {}, 8), 'hex'))::bit(64)::bigint)").format(
+            sql.Literal(1 + 8 * lane)
+        )
         for lane in range(LANES)
     )
     # OFFSET 0 keeps the planner from computing the hash once a lane.
     return sql.SQL(
-        "SELECT count(*), encode(sha256(convert_to(concat_ws(':', count(*), {}), 'UTF8')), 'hex') "
-        "FROM (SELECT sha256(record_send(ROW({}))) AS hash FROM {} OFFSET 0) AS hashed"
+        "SELECT pg_catalog.count(*), pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(':', "
+        "pg_catalog.count(*), {}), 'UTF8')), 'hex') "
+        "FROM (SELECT pg_catalog.sha256(pg_catalog.record_send(ROW({}))) AS hash FROM {} OFFSET 0) AS hashed"
     ).format(lanes, images, source)
 
 

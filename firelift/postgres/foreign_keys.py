@@ -145,7 +145,7 @@ def _alter(connection: Connection, key: ForeignKey, manner: str) -> None:
 
 def _count(connection: Connection, key: ForeignKey, schema: str, after: Image, further: sql.Composable) -> tuple[int, list[str]]:
     query = sql.SQL(
-        "SELECT count(*) OVER (), concat_ws('/', {refers}) FROM {source} AS source "
+        "SELECT pg_catalog.count(*) OVER (), pg_catalog.concat_ws('/', {refers}) FROM {source} AS source "
         "WHERE {given} {further} AND NOT EXISTS (SELECT FROM {target} AS target WHERE {match}) ORDER BY {refers} LIMIT {limit}"
     ).format(
         refers=sql.SQL(", ").join(map(_source, key.columns)),

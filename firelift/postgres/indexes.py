@@ -152,7 +152,7 @@ def _holds(connection: Connection, staging: str, index: Index) -> bool:
 
 
 def _may_be_too_long(connection: Connection, staging: str, index: Index) -> bool:
-    sizes = [sql.SQL("coalesce(pg_column_size({}), 0)").format(sql.Identifier(column)) for column in index.columns]
+    sizes = [sql.SQL("coalesce(pg_catalog.pg_column_size({}), 0)").format(sql.Identifier(column)) for column in index.columns]
     query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} > {})")
     most = sql.Literal(_SURELY_FITS - _ADDED * len(sizes))
     found = connection.execute(query.format(sql.Identifier(staging, index.table), sql.SQL(" + ").join(sizes), most)).fetchone()

@@ -142,5 +142,5 @@ def _target(schema: str, table: TablePlan, beside: str) -> tuple[sql.Identifier,
 
 
 def _count(connection: Connection, source: sql.Composable) -> int:
-    row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(source)).fetchone()
+    row = connection.execute(sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(source)).fetchone()
     return int(row[0]) if row else 0

@@ -65,7 +65,7 @@ def unreadable(connection: Connection, schema: str, table: TablePlan, spots: Seq
 
 
 def _counted(connection: Connection, schema: str, table: TablePlan, spots: Sequence[Spot]) -> Iterator[Unreadable]:
-    sums = [sql.SQL("coalesce(sum({}), 0)::bigint").format(_of_a_row(spot)) for spot in spots]
+    sums = [sql.SQL("coalesce(pg_catalog.sum({}), 0)::bigint").format(_of_a_row(spot)) for spot in spots]
     query = sql.SQL("SELECT {} FROM {} AS whole WHERE {} IS NULL{}")
     where = (sql.Identifier(schema, table.table), sql.Identifier("whole", RESIDUE), live(table, "AND"))
     found = connection.execute(query.format(sql.SQL(", ").join(sums), *where)).fetchone() or ()
@@ -85,21 +85,21 @@ def _of_a_row(spot: Spot) -> sql.Composed:
     last = sql.Identifier(f"s{len(spot.steps)}", "v")
     if spot.reads_as in _TEXTS:
         # OFFSET 0 keeps the text from being taken out of the JSON anew wherever the condition names it.
-        text = sql.SQL("CROSS JOIN LATERAL (SELECT {v} #>> '{{}}' WHERE jsonb_typeof({v}) = 'string' OFFSET 0) AS told (t)")
+        text = sql.SQL("CROSS JOIN LATERAL (SELECT {v} #>> '{{}}' WHERE pg_catalog.jsonb_typeof({v}) = 'string' OFFSET 0) AS told (t)")
         walked.append(text.format(v=last))
         condition = sql.SQL("NOT ({})").format(sql.SQL(_TEXTS[spot.reads_as]))
     else:
         condition = sql.SQL(_VALUES[spot.reads_as]).format(v=last)
-    return sql.SQL("(SELECT count(*) FROM {} WHERE {})").format(sql.SQL(" ").join(walked), condition)
+    return sql.SQL("(SELECT pg_catalog.count(*) FROM {} WHERE {})").format(sql.SQL(" ").join(walked), condition)
 
 
 def _walked(step: Step, before: sql.Identifier) -> sql.Composed:
     if isinstance(step, str):
-        return sql.SQL("SELECT {v} -> {key} WHERE jsonb_typeof({v}) = 'object'").format(v=before, key=sql.Literal(step))
+        return sql.SQL("SELECT {v} -> {key} WHERE pg_catalog.jsonb_typeof({v}) = 'object'").format(v=before, key=sql.Literal(step))
     # A CASE, as the functions refuse what is no array or object, and a WHERE may come too late.
     every = sql.SQL(
-        "SELECT value FROM jsonb_array_elements(CASE jsonb_typeof({v}) WHEN 'array' THEN {v} ELSE '[]' END) "
-        "UNION ALL SELECT value FROM jsonb_each(CASE jsonb_typeof({v}) WHEN 'object' THEN {v} ELSE '{{}}' END)"
+        "SELECT value FROM pg_catalog.jsonb_array_elements(CASE pg_catalog.jsonb_typeof({v}) WHEN 'array' THEN {v} ELSE '[]' END) "
+        "UNION ALL SELECT value FROM pg_catalog.jsonb_each(CASE pg_catalog.jsonb_typeof({v}) WHEN 'object' THEN {v} ELSE '{{}}' END)"
     ).format(v=before)
     if not step.without:
         return every
@@ -109,37 +109,39 @@ def _walked(step: Step, before: sql.Identifier) -> sql.Composed:
 # What `firelift.times` writes. A pattern for all of it takes 7 µs a value.
 _LEAP_YEAR: Final = "^([0-9][0-9](0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)"
 _MOMENT: Final = (
-    "translate(t, '123456789', '000000000') COLLATE \"C\" "
+    "pg_catalog.translate(t, '123456789', '000000000') COLLATE \"C\" "
     "IN ('0000-00-00T00:00:00Z', '0000-00-00T00:00:00.000000Z', '0000-00-00T00:00:00.000000000Z') "
-    "AND left(t, 4) COLLATE \"C\" <> '0000' "
-    "AND substr(t, 6, 2) COLLATE \"C\" BETWEEN '01' AND '12' "
-    "AND substr(t, 9, 2) COLLATE \"C\" BETWEEN '01' AND CASE "
-    f"WHEN substr(t, 6, 5) COLLATE \"C\" = '02-29' AND t ~ '{_LEAP_YEAR}' THEN '29' "
-    "WHEN substr(t, 6, 2) COLLATE \"C\" = '02' THEN '28' "
-    "WHEN substr(t, 6, 2) COLLATE \"C\" IN ('04', '06', '09', '11') THEN '30' ELSE '31' END "
-    "AND substr(t, 12, 2) COLLATE \"C\" <= '23' "
-    "AND substr(t, 15, 2) COLLATE \"C\" <= '59' "
-    "AND substr(t, 18, 2) COLLATE \"C\" <= '59'"
+    "AND pg_catalog.left(t, 4) COLLATE \"C\" <> '0000' "
+    "AND pg_catalog.substr(t, 6, 2) COLLATE \"C\" BETWEEN '01' AND '12' "
+    "AND pg_catalog.substr(t, 9, 2) COLLATE \"C\" BETWEEN '01' AND CASE "
+    f"WHEN pg_catalog.substr(t, 6, 5) COLLATE \"C\" = '02-29' AND t ~ '{_LEAP_YEAR}' THEN '29' "
+    "WHEN pg_catalog.substr(t, 6, 2) COLLATE \"C\" = '02' THEN '28' "
+    "WHEN pg_catalog.substr(t, 6, 2) COLLATE \"C\" IN ('04', '06', '09', '11') THEN '30' ELSE '31' END "
+    "AND pg_catalog.substr(t, 12, 2) COLLATE \"C\" <= '23' "
+    "AND pg_catalog.substr(t, 15, 2) COLLATE \"C\" <= '59' "
+    "AND pg_catalog.substr(t, 18, 2) COLLATE \"C\" <= '59'"
 )
 _SPECIAL: Final = "('NaN', 'Infinity', '-Infinity')"
 
 # What a text, here `t`, should be.
 _TEXTS: Final[dict[ReadsAs, Any]] = {
     "timestamp": _MOMENT,
-    "bytes": "length(t) % 4 = 0 AND t ~ '^[A-Za-z0-9+/]*={0,2}$'",
+    "bytes": "pg_catalog.length(t) % 4 = 0 AND t ~ '^[A-Za-z0-9+/]*={0,2}$'",
     "reference": "t !~ '^$|^/|//|/$'",
     "double": "t IN " + _SPECIAL,
 }
 # What another value, here `v`, should not be.
 _VALUES: Final[dict[ReadsAs, Any]] = {
-    "geopoint": "jsonb_typeof({v}) = 'object' AND (jsonb_typeof({v} -> 'latitude') = 'number' "
-    "AND jsonb_typeof({v} -> 'longitude') = 'number' AND {v} - 'latitude' - 'longitude' = '{{}}') IS NOT TRUE",
-    "vector": "jsonb_typeof({v}) = 'array' AND EXISTS (SELECT FROM jsonb_array_elements(CASE jsonb_typeof({v}) WHEN 'array' THEN {v} "
-    "ELSE '[]' END) AS component (c) WHERE jsonb_typeof(c) <> 'number' AND (c #>> '{{}}' IN " + _SPECIAL + ") IS NOT TRUE)",
+    "geopoint": "pg_catalog.jsonb_typeof({v}) = 'object' AND (pg_catalog.jsonb_typeof({v} -> 'latitude') = 'number' "
+    "AND pg_catalog.jsonb_typeof({v} -> 'longitude') = 'number' AND {v} - 'latitude' - 'longitude' = '{{}}') IS NOT TRUE",
+    "vector": "pg_catalog.jsonb_typeof({v}) = 'array' AND EXISTS (SELECT FROM pg_catalog.jsonb_array_elements("
+    "CASE pg_catalog.jsonb_typeof({v}) WHEN 'array' THEN {v} ELSE '[]' END) AS component (c) "
+    "WHERE pg_catalog.jsonb_typeof(c) <> 'number' AND (c #>> '{{}}' IN " + _SPECIAL + ") IS NOT TRUE)",
 }
 # Arrays of arrays are none of ours either, nor those that begin elsewhere than at 1; Firestore knows no infinite moment.
-_OTHER_FORM: Final = "array_ndims({column}) > 1 OR array_lower({column}, 1) <> 1"
+_OTHER_FORM: Final = "pg_catalog.array_ndims({column}) > 1 OR pg_catalog.array_lower({column}, 1) <> 1"
+_COUNT_OF: Final = "(SELECT pg_catalog.count(*) FROM pg_catalog.unnest({column}) AS element (e) WHERE e IS NULL OR "
 _ELEMENTS: Final[dict[ReadsAs, Any]] = {
-    "element": "(SELECT count(*) FROM unnest({column}) AS element (e) WHERE e IS NULL OR " + _OTHER_FORM + ")",
-    "moment": "(SELECT count(*) FROM unnest({column}) AS element (e) WHERE e IS NULL OR NOT isfinite(e) OR " + _OTHER_FORM + ")",
+    "element": _COUNT_OF + _OTHER_FORM + ")",
+    "moment": _COUNT_OF + "NOT pg_catalog.isfinite(e) OR " + _OTHER_FORM + ")",
 }

@@ -49,13 +49,15 @@ def drawn(connection: Connection, schema: str, table: TablePlan, columns: Sequen
     with translated(f"drawing rows of {table.table}"):
         row = connection.execute(QUERY["table_blocks"], {"schema": schema, "table": table.table}).fetchone()
         share = min(100.0, 100 * BLOCKS / max(1, row[0])) if row else 100.0
-        sample = sql.SQL("TABLESAMPLE SYSTEM ({}) REPEATABLE ({})").format(sql.Literal(share), sql.Literal(seed))
+        sample = sql.SQL("TABLESAMPLE pg_catalog.system ({}) REPEATABLE ({})").format(sql.Literal(share), sql.Literal(seed))
         query = sql.SQL("SELECT {columns} FROM {name} {sample} WHERE {given} ORDER BY {order} LIMIT {wanted}").format(
             columns=columns_of(columns),
             name=sql.Identifier(schema, table.table),
             sample=sample,
             given=sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(sql.Identifier(column)) for column in columns),
-            order=sql.SQL("hashtextextended(concat_ws('/', {}), {})").format(columns_of(table.keys), sql.Literal(seed)),
+            order=sql.SQL("pg_catalog.hashtextextended(pg_catalog.concat_ws('/', {}), {})").format(
+                columns_of(table.keys), sql.Literal(seed)
+            ),
             wanted=sql.Literal(wanted),
         )
         return [tuple(row) for row in connection.execute(query)]
@@ -77,7 +79,7 @@ def key_lookups(connection: Connection, schema: str, table: TablePlan, keys: Seq
 
 def counts(connection: Connection, schema: str, table: TablePlan, times: int) -> Answers:
     """All rows counted, so many times; `rows` are those that were counted."""
-    query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table.table))
+    query = sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(sql.Identifier(schema, table.table))
     answers = _ask(connection, table, "count", [query] * times, warm=False)
     with translated(f"counting {table.table}"):
         counted = connection.execute(query).fetchone()

@@ -5,7 +5,7 @@
 -- how transactions are kept, and that nothing ends by the clock. Settings that this server does not know are left out. With row_security
 -- off a policy that would hide rows from us is an error, not a smaller table. Left alone: default_transaction_read_only, by which
 -- Supabase protects a full disk (pre-validation says so); where tables lie, how much memory is used and how queries are planned.
-SELECT set_config(name, value, false)
+SELECT pg_catalog.set_config(name, value, false)
 FROM (VALUES
     ('search_path', 'pg_catalog, pg_temp'),
     ('client_encoding', 'UTF8'),
@@ -42,52 +42,52 @@ FROM (VALUES
     ('tcp_keepalives_count', '6'),
     ('tcp_user_timeout', '120000')
 ) AS wanted (name, value)
-JOIN pg_settings USING (name)
+JOIN pg_catalog.pg_settings USING (name)
 UNION ALL
 -- Asked for only where they differ: the first needs a right, and of the other stronger kinds are left.
-SELECT set_config(name, value, false)
+SELECT pg_catalog.set_config(name, value, false)
 FROM (VALUES
     ('session_replication_role', 'replica', 'origin'),
     ('session_replication_role', 'local', 'origin'),
     ('synchronous_commit', 'off', 'on')
 ) AS unwanted (name, setting, value)
-JOIN pg_settings USING (name, setting)
+JOIN pg_catalog.pg_settings USING (name, setting)
 
 -- name: session
 -- What tells this session from every other, also from a later one with the same process id.
-SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()
+SELECT pid, backend_start FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()
 
 -- name: session_waits_for_client
-SELECT wait_event IS NOT DISTINCT FROM 'ClientRead' FROM pg_stat_activity WHERE pid = %s AND backend_start = %s
+SELECT wait_event IS NOT DISTINCT FROM 'ClientRead' FROM pg_catalog.pg_stat_activity WHERE pid = %s AND backend_start = %s
 
 -- name: take_lock
 -- One lock a target schema: two runs never write one target at a time.
-SELECT pg_try_advisory_lock(%(class)s::int, %(signed_key)s::int)
+SELECT pg_catalog.pg_try_advisory_lock(%(class)s::int, %(signed_key)s::int)
 
 -- name: lock_holder
 -- The other run says its name as its application_name, which anybody may see but a pooler may have replaced.
 SELECT activity.application_name
-FROM pg_locks AS lock
-JOIN pg_stat_activity AS activity USING (pid)
+FROM pg_catalog.pg_locks AS lock
+JOIN pg_catalog.pg_stat_activity AS activity USING (pid)
 WHERE lock.locktype = 'advisory'
     AND lock.granted
-    AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND lock.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
     AND lock.classid::bigint = %(class)s AND lock.objid::bigint = %(key)s
     AND lock.objsubid = 2
 
 -- name: other_lock_holders
 SELECT activity.application_name
-FROM pg_locks AS lock
-JOIN pg_stat_activity AS activity USING (pid)
+FROM pg_catalog.pg_locks AS lock
+JOIN pg_catalog.pg_stat_activity AS activity USING (pid)
 WHERE lock.locktype = 'advisory'
     AND lock.granted
-    AND lock.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND lock.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
     AND lock.classid::bigint = %(class)s AND lock.objid::bigint <> %(key)s
     AND lock.objsubid = 2
 
 -- name: lock_control
 -- Held to the end of the transaction by whoever makes, changes or drops the control schema, which all target schemas share.
-SELECT pg_advisory_xact_lock(%(key)s)
+SELECT pg_catalog.pg_advisory_xact_lock(%(key)s)
 
 -- name: unfinished_migrations
 SELECT migration_id FROM firelift.migrations
@@ -100,10 +100,10 @@ SELECT migration_id, mode, coalesce(settings ->> 'target_schema', 'public'), set
 FROM firelift.migrations ORDER BY started_at DESC, migration_id DESC
 
 -- name: schema_exists
-SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s)
+SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = %(schema)s)
 
 -- name: existing_roles
-SELECT rolname FROM pg_roles WHERE rolname = ANY (%(roles)s) ORDER BY rolname
+SELECT rolname FROM pg_catalog.pg_roles WHERE rolname = ANY (%(roles)s) ORDER BY rolname
 
 -- name: record_start
 -- A resumed run keeps its row and its beginning.
@@ -134,7 +134,7 @@ WHERE migration_id = %(migration_id)s
 
 -- name: record_finish
 UPDATE firelift.migrations
-SET status = %(status)s, counts = coalesce(%(counts)s, counts), finished_at = clock_timestamp()
+SET status = %(status)s, counts = coalesce(%(counts)s, counts), finished_at = pg_catalog.clock_timestamp()
 WHERE migration_id = %(migration_id)s
 
 -- name: forget_run
@@ -145,8 +145,9 @@ WHERE migration_id = %(migration_id)s AND NOT EXISTS (SELECT FROM firelift.backu
 SELECT NOT EXISTS (SELECT FROM firelift.migrations) AND NOT EXISTS (SELECT FROM firelift.tables)
     AND NOT EXISTS (SELECT FROM firelift.loaded_chunks) AND NOT EXISTS (SELECT FROM firelift.backups)
     -- A run of another schema that is at work may be about to write here.
-    AND (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::bigint = %(class)s AND objsubid = 2
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) <= 1
+    AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks
+        WHERE locktype = 'advisory' AND granted AND classid::bigint = %(class)s AND objsubid = 2
+            AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())) <= 1
 
 -- name: migration
 SELECT migration_id, mode, status, phase, read_time, started_at, finished_at, settings, counts
@@ -210,52 +211,54 @@ DELETE FROM firelift.loaded_chunks WHERE migration_id = %(migration_id)s
 -- name: columns_to_finish
 -- Arrays that wait as timestamp[] for their time zone.
 SELECT attname
-FROM pg_attribute
-WHERE attrelid = (SELECT class.oid FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = relnamespace
+FROM pg_catalog.pg_attribute
+WHERE attrelid = (SELECT class.oid FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
                   WHERE nspname = %(schema)s AND relname = %(table)s)
-    AND atttypid = 'timestamp[]'::regtype
+    AND atttypid = 'timestamp[]'::pg_catalog.regtype
     AND NOT attisdropped
 ORDER BY attnum
 
 -- name: existing_keys
 -- Primary keys (p) and foreign keys (f) of the tables of a schema, with their columns in the key's order.
 SELECT class.relname, con.contype::text, array(
-    SELECT attname::text FROM unnest(con.conkey) WITH ORDINALITY AS key (number, place)
-    JOIN pg_attribute ON attrelid = con.conrelid AND attnum = key.number ORDER BY place
+    SELECT attname::text FROM pg_catalog.unnest(con.conkey) WITH ORDINALITY AS key (number, place)
+    JOIN pg_catalog.pg_attribute ON attrelid = con.conrelid AND attnum = key.number ORDER BY place
 )
-FROM pg_constraint AS con
-JOIN pg_class AS class ON class.oid = con.conrelid
-JOIN pg_namespace AS space ON space.oid = class.relnamespace
+FROM pg_catalog.pg_constraint AS con
+JOIN pg_catalog.pg_class AS class ON class.oid = con.conrelid
+JOIN pg_catalog.pg_namespace AS space ON space.oid = class.relnamespace
 WHERE nspname = %(schema)s AND contype IN ('p', 'f')
 
 -- name: validated_foreign_keys
 -- Foreign keys within a schema that hold for every row, each column list in the key's order. What PostgreSQL 18 calls NOT ENFORCED
 -- older servers have no column for.
 SELECT source.relname, array(
-    SELECT attname::text FROM unnest(con.conkey) WITH ORDINALITY AS key (number, place)
-    JOIN pg_attribute ON attrelid = con.conrelid AND attnum = key.number ORDER BY place
+    SELECT attname::text FROM pg_catalog.unnest(con.conkey) WITH ORDINALITY AS key (number, place)
+    JOIN pg_catalog.pg_attribute ON attrelid = con.conrelid AND attnum = key.number ORDER BY place
 ), target.relname, array(
-    SELECT attname::text FROM unnest(con.confkey) WITH ORDINALITY AS key (number, place)
-    JOIN pg_attribute ON attrelid = con.confrelid AND attnum = key.number ORDER BY place
+    SELECT attname::text FROM pg_catalog.unnest(con.confkey) WITH ORDINALITY AS key (number, place)
+    JOIN pg_catalog.pg_attribute ON attrelid = con.confrelid AND attnum = key.number ORDER BY place
 )
-FROM pg_constraint AS con
-JOIN pg_class AS source ON source.oid = con.conrelid
-JOIN pg_class AS target ON target.oid = con.confrelid AND target.relnamespace = source.relnamespace
-JOIN pg_namespace AS space ON space.oid = source.relnamespace
-WHERE nspname = %(schema)s AND contype = 'f' AND convalidated AND coalesce((to_jsonb(con) ->> 'conenforced')::bool, true)
+FROM pg_catalog.pg_constraint AS con
+JOIN pg_catalog.pg_class AS source ON source.oid = con.conrelid
+JOIN pg_catalog.pg_class AS target ON target.oid = con.confrelid AND target.relnamespace = source.relnamespace
+JOIN pg_catalog.pg_namespace AS space ON space.oid = source.relnamespace
+WHERE nspname = %(schema)s AND contype = 'f' AND convalidated AND coalesce((pg_catalog.to_jsonb(con) ->> 'conenforced')::bool, true)
 
 -- name: table_blocks
-SELECT pg_relation_size(class.oid) / current_setting('block_size')::int
-FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = relnamespace
+SELECT pg_catalog.pg_relation_size(class.oid) / pg_catalog.current_setting('block_size')::int
+FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relname = %(table)s AND relkind IN ('r', 'p')
 
 -- name: indexed_columns
 -- The columns of each index that serves every row, in its order.
 SELECT array(
-    SELECT attname::text FROM unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
-    JOIN pg_attribute ON attrelid = indrelid AND attnum = key.number ORDER BY place
+    SELECT attname::text FROM pg_catalog.unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
+    JOIN pg_catalog.pg_attribute ON attrelid = indrelid AND attnum = key.number ORDER BY place
 )
-FROM pg_index JOIN pg_class AS class ON class.oid = indrelid JOIN pg_namespace AS space ON space.oid = relnamespace
+FROM pg_catalog.pg_index
+JOIN pg_catalog.pg_class AS class ON class.oid = indrelid
+JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relname = %(table)s AND indisvalid AND indpred IS NULL
 
 -- name: taken_names
@@ -266,84 +269,86 @@ SELECT relname, CASE relkind
         WHEN 'S' THEN 'sequence' WHEN 'i' THEN 'index' WHEN 'I' THEN 'partitioned index' WHEN 'c' THEN 'composite type'
         WHEN 'f' THEN 'foreign table' ELSE 'relation of kind ' || relkind::text
     END
-FROM pg_class JOIN pg_namespace AS space ON space.oid = relnamespace
+FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relname = ANY (%(names)s)
 UNION ALL
 SELECT typname, CASE typtype WHEN 'e' THEN 'enum type' WHEN 'd' THEN 'domain' WHEN 'r' THEN 'range type' ELSE 'type' END
-FROM pg_type JOIN pg_namespace AS space ON space.oid = typnamespace
+FROM pg_catalog.pg_type JOIN pg_catalog.pg_namespace AS space ON space.oid = typnamespace
 WHERE nspname = %(schema)s AND typname = ANY (%(names)s) AND typrelid = 0 AND NOT (typelem <> 0 AND typlen = -1)
 ORDER BY 1, 2
 
 -- name: array_types_in_the_way
 -- `users` has an array type `_users`, which cannot move to a schema where a table `_users` or another array type is called so.
 SELECT CASE WHEN ours.typelem <> 0 AND ours.typlen = -1 THEN %(staging)s ELSE %(target)s END, ours.typname
-FROM pg_type AS ours
-JOIN pg_type AS theirs USING (typname)
-WHERE ours.typnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %(staging)s)
-    AND theirs.typnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %(target)s)
+FROM pg_catalog.pg_type AS ours
+JOIN pg_catalog.pg_type AS theirs USING (typname)
+WHERE ours.typnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = %(staging)s)
+    AND theirs.typnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = %(target)s)
     AND (ours.typelem <> 0 AND ours.typlen = -1 OR theirs.typelem <> 0 AND theirs.typlen = -1)
 
 -- name: staged_indexes
-SELECT relname FROM pg_class JOIN pg_namespace AS space ON space.oid = relnamespace
+SELECT relname FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relkind = 'i' ORDER BY relname COLLATE "C"
 
 -- name: relation_names
-SELECT relname FROM pg_class JOIN pg_namespace AS space ON space.oid = relnamespace WHERE nspname = ANY (%(schemas)s)
+SELECT relname FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace WHERE nspname = ANY (%(schemas)s)
 
 -- name: server_facts
-SELECT current_setting('server_version_num')::int,
-    current_setting('server_version'),
-    current_setting('server_encoding'),
-    pg_is_in_recovery(),
-    current_setting('default_transaction_read_only')::bool,
-    current_database(),
+SELECT pg_catalog.current_setting('server_version_num')::int,
+    pg_catalog.current_setting('server_version'),
+    pg_catalog.current_setting('server_encoding'),
+    pg_catalog.pg_is_in_recovery(),
+    pg_catalog.current_setting('default_transaction_read_only')::bool,
+    pg_catalog.current_database(),
     current_user::text,
-    has_database_privilege(current_database(), 'CREATE')
+    pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')
 
 -- name: schema_facts
 -- No row where the schema does not exist.
-SELECT has_schema_privilege(oid, 'USAGE'), has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = %(schema)s
+SELECT pg_catalog.has_schema_privilege(oid, 'USAGE'), pg_catalog.has_schema_privilege(oid, 'CREATE')
+FROM pg_catalog.pg_namespace WHERE nspname = %(schema)s
 
 -- name: foreign_control_tables
 -- Tables in our control schema that this role may not write.
-SELECT relname FROM pg_class JOIN pg_namespace AS space ON space.oid = relnamespace
+SELECT relname FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = 'firelift' AND relkind = 'r'
     AND NOT (
-        has_table_privilege(pg_class.oid, 'SELECT') AND has_table_privilege(pg_class.oid, 'INSERT')
-        AND has_table_privilege(pg_class.oid, 'UPDATE') AND has_table_privilege(pg_class.oid, 'DELETE')
+        pg_catalog.has_table_privilege(pg_class.oid, 'SELECT') AND pg_catalog.has_table_privilege(pg_class.oid, 'INSERT')
+        AND pg_catalog.has_table_privilege(pg_class.oid, 'UPDATE') AND pg_catalog.has_table_privilege(pg_class.oid, 'DELETE')
     )
 ORDER BY relname
 
 -- name: free_connections
 SELECT least(
-    current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
-        - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+    pg_catalog.current_setting('max_connections')::int - pg_catalog.current_setting('superuser_reserved_connections')::int
+        - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend'),
     (SELECT CASE WHEN rolconnlimit < 0 THEN NULL
-        ELSE rolconnlimit - (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user) END
-     FROM pg_roles WHERE rolname = current_user)
+        ELSE rolconnlimit - (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity WHERE usename = current_user) END
+     FROM pg_catalog.pg_roles WHERE rolname = current_user)
 )::int
 
 -- name: count_tables
-SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relnamespace = to_regnamespace(quote_ident(%(schema)s))
+SELECT pg_catalog.count(*) FROM pg_catalog.pg_class
+WHERE relkind = 'r' AND relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident(%(schema)s))
 
 -- name: lock_room
 -- The setting, and how many times over the server has room for so many locks.
-SELECT current_setting('max_locks_per_transaction')::int,
-    current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int
+SELECT pg_catalog.current_setting('max_locks_per_transaction')::int,
+    pg_catalog.current_setting('max_connections')::int + pg_catalog.current_setting('max_prepared_transactions')::int
 
 -- name: average_row_size
 -- Bytes on disk a row, large values included; NULL for an empty or never analysed table.
-SELECT (pg_total_relation_size(class.oid) / nullif(greatest(reltuples, 0), 0))::bigint
-FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = relnamespace
+SELECT (pg_catalog.pg_total_relation_size(class.oid) / nullif(greatest(reltuples, 0), 0))::bigint
+FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relname = %(table)s
 
 -- name: staging_token
-SELECT coalesce(obj_description(oid, 'pg_namespace'), oid::text) FROM pg_catalog.pg_namespace WHERE nspname = %(schema)s
+SELECT coalesce(pg_catalog.obj_description(oid, 'pg_namespace'), oid::text) FROM pg_catalog.pg_namespace WHERE nspname = %(schema)s
 
 -- name: table_weights
 -- What each table takes up with its indexes and what lies out of line, and what of that an empty one would: a page for each index.
-SELECT t.relname, pg_total_relation_size(t.oid), current_setting('block_size')::int * (
-    SELECT count(*) FROM pg_index AS i WHERE i.indrelid IN (t.oid, t.reltoastrelid)
+SELECT t.relname, pg_catalog.pg_total_relation_size(t.oid), pg_catalog.current_setting('block_size')::int * (
+    SELECT pg_catalog.count(*) FROM pg_catalog.pg_index AS i WHERE i.indrelid IN (t.oid, t.reltoastrelid)
 )
-FROM pg_class AS t
-WHERE t.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = %(schema)s) AND t.relname = ANY (%(tables)s)
+FROM pg_catalog.pg_class AS t
+WHERE t.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = %(schema)s) AND t.relname = ANY (%(tables)s)

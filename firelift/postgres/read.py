@@ -71,7 +71,7 @@ def read_keys(connection: Connection, schema: str, table: TablePlan) -> Iterator
 
 def count_rows(connection: Connection, schema: str, table: TablePlan) -> int:
     with translated(f"counting {table.table}"):
-        query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table.table))
+        query = sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(sql.Identifier(schema, table.table))
         row = connection.execute(query + live(table, "WHERE")).fetchone()
     return int(row[0]) if row else 0
 
@@ -85,8 +85,11 @@ def _select(schema: str, table: TablePlan, *, keyed: bool) -> sql.Composed:
     )
     if not keyed:
         return select + live(table, "WHERE") + ordered
-    arrays = sql.SQL(", ").join(sql.SQL("{}::text[]").format(sql.Placeholder(_parameter(place))) for place in range(len(table.keys)))
-    chosen = sql.SQL(" WHERE ({}) IN (SELECT * FROM unnest({}) AS wanted)").format(_escaped(columns_of(table.keys)), arrays)
+    # Side by side: unnest(a, b) would be the same, but only without its schema.
+    arrays = sql.SQL(", ").join(
+        sql.SQL("pg_catalog.unnest({}::text[])").format(sql.Placeholder(_parameter(place))) for place in range(len(table.keys))
+    )
+    chosen = sql.SQL(" WHERE ({}) IN (SELECT * FROM ROWS FROM ({}) AS wanted)").format(_escaped(columns_of(table.keys)), arrays)
     return _escaped(select) + chosen + live(table, "AND") + _escaped(ordered)
 
 

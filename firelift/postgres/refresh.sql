@@ -5,47 +5,52 @@
 SELECT relname,
     CASE WHEN relkind = 'p' THEN 'it is partitioned'
         WHEN relispartition THEN 'it is a partition of another'
-        WHEN EXISTS (SELECT FROM pg_inherits WHERE class.oid IN (inhrelid, inhparent)) THEN 'it inherits from a table or has children'
-        WHEN relhasrules AND EXISTS (SELECT FROM pg_rewrite WHERE ev_class = class.oid) THEN 'it has rewrite rules'
-        WHEN NOT pg_has_role(relowner, 'USAGE') THEN 'it belongs to ' || pg_get_userbyid(relowner)
-        WHEN relforcerowsecurity AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user)
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE class.oid IN (inhrelid, inhparent))
+            THEN 'it inherits from a table or has children'
+        WHEN relhasrules AND EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = class.oid) THEN 'it has rewrite rules'
+        WHEN NOT pg_catalog.pg_has_role(relowner, 'USAGE') THEN 'it belongs to ' || pg_catalog.pg_get_userbyid(relowner)
+        WHEN relforcerowsecurity AND NOT (SELECT rolsuper OR rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = current_user)
             THEN 'it forces row-level security on its owner'
     END,
     array(
-        SELECT attname::text FROM pg_index CROSS JOIN unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
-        JOIN pg_attribute ON attrelid = indrelid AND attnum = key.number
+        SELECT attname::text FROM pg_catalog.pg_index CROSS JOIN pg_catalog.unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
+        JOIN pg_catalog.pg_attribute ON attrelid = indrelid AND attnum = key.number
         WHERE indrelid = class.oid AND indisprimary AND place <= indnkeyatts ORDER BY place
     )
-FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = relnamespace
+FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relname = ANY (%(tables)s) AND relkind IN ('r', 'p')
 
 -- name: standing_columns
 -- A column needs a value where NULL is refused and nothing else fills it.
-SELECT relname, attname, format_type(atttypid, atttypmod),
+SELECT relname, attname, pg_catalog.format_type(atttypid, atttypmod),
     attgenerated <> '',
     attidentity = 'a',
     (attnotnull OR typtype = 'd' AND typnotnull) AND NOT atthasdef AND attidentity = '' AND typdefault IS NULL,
     coalesce(collisdeterministic, true),
     attnotnull
-FROM pg_attribute
-JOIN pg_class AS class ON class.oid = attrelid
-JOIN pg_namespace AS space ON space.oid = relnamespace
-JOIN pg_type AS type ON type.oid = atttypid
-LEFT JOIN pg_collation AS sorting ON sorting.oid = attcollation
+FROM pg_catalog.pg_attribute
+JOIN pg_catalog.pg_class AS class ON class.oid = attrelid
+JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
+JOIN pg_catalog.pg_type AS type ON type.oid = atttypid
+LEFT JOIN pg_catalog.pg_collation AS sorting ON sorting.oid = attcollation
 WHERE nspname = %(schema)s AND relname = ANY (%(tables)s) AND relkind IN ('r', 'p') AND attnum > 0 AND NOT attisdropped
 ORDER BY relname, attnum
 
 -- name: held_columns
 -- What PostgreSQL keeps a column's type for: views, rules, policies, triggers and generated columns that name it.
-SELECT att.attname, pg_describe_object(dep.classid, dep.objid, dep.objsubid)
-FROM pg_depend AS dep
-JOIN pg_attribute AS att ON att.attrelid = dep.refobjid AND att.attnum = dep.refobjsubid
-JOIN pg_class AS class ON class.oid = att.attrelid
-JOIN pg_namespace AS space ON space.oid = relnamespace
-LEFT JOIN pg_attrdef AS def ON dep.classid = 'pg_attrdef'::regclass AND def.oid = dep.objid
-LEFT JOIN pg_attribute AS made ON made.attrelid = def.adrelid AND made.attnum = def.adnum
-WHERE dep.refclassid = 'pg_class'::regclass AND nspname = %(schema)s AND relname = %(table)s AND att.attname = ANY (%(columns)s)
-    AND (dep.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_trigger'::regclass)
+SELECT att.attname, pg_catalog.pg_describe_object(dep.classid, dep.objid, dep.objsubid)
+FROM pg_catalog.pg_depend AS dep
+JOIN pg_catalog.pg_attribute AS att ON att.attrelid = dep.refobjid AND att.attnum = dep.refobjsubid
+JOIN pg_catalog.pg_class AS class ON class.oid = att.attrelid
+JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
+LEFT JOIN pg_catalog.pg_attrdef AS def ON dep.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND def.oid = dep.objid
+LEFT JOIN pg_catalog.pg_attribute AS made ON made.attrelid = def.adrelid AND made.attnum = def.adnum
+WHERE dep.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    AND nspname = %(schema)s AND relname = %(table)s AND att.attname = ANY (%(columns)s)
+    AND (dep.classid IN (
+            'pg_catalog.pg_rewrite'::pg_catalog.regclass, 'pg_catalog.pg_policy'::pg_catalog.regclass,
+            'pg_catalog.pg_trigger'::pg_catalog.regclass
+        )
         OR made.attgenerated <> '' AND made.attnum <> att.attnum)
 GROUP BY 1, 2
 ORDER BY 1, 2
@@ -54,113 +59,126 @@ ORDER BY 1, 2
 -- What else of the user's names some columns of a table, and may or may not go along with another type: CHECKs, indexes, statistics,
 -- defaults. Each with those columns and the statement that makes the same on the table pg_temp.firelift_trial.
 WITH target AS (
-    SELECT class.oid, nspname, relname FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = relnamespace
+    SELECT class.oid, nspname, relname FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
     WHERE nspname = %(schema)s AND relname = %(table)s AND relkind IN ('r', 'p')
 ),
 object (classid, objid, index, statement) AS (
-    SELECT 'pg_constraint'::regclass, con.oid, nullif(conindid, 0),
-        format('ALTER TABLE pg_temp.firelift_trial ADD CONSTRAINT %%I %%s', conname, pg_get_constraintdef(con.oid))
-    FROM pg_constraint AS con JOIN target ON conrelid = target.oid WHERE contype IN ('c', 'x')
+    SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, con.oid, nullif(conindid, 0),
+        pg_catalog.format('ALTER TABLE pg_temp.firelift_trial ADD CONSTRAINT %%I %%s', conname, pg_catalog.pg_get_constraintdef(con.oid))
+    FROM pg_catalog.pg_constraint AS con JOIN target ON conrelid = target.oid WHERE contype IN ('c', 'x')
     UNION ALL
-    SELECT 'pg_class'::regclass, indexrelid, indexrelid,
-        replace(pg_get_indexdef(indexrelid), format(' ON %%I.%%I USING ', nspname, relname), ' ON pg_temp.firelift_trial USING ')
-    FROM pg_index JOIN target ON indrelid = target.oid WHERE NOT indisexclusion AND NOT indisprimary
+    SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, indexrelid, indexrelid,
+        pg_catalog.replace(
+            pg_catalog.pg_get_indexdef(indexrelid), pg_catalog.format(' ON %%I.%%I USING ', nspname, relname),
+            ' ON pg_temp.firelift_trial USING '
+        )
+    FROM pg_catalog.pg_index JOIN target ON indrelid = target.oid WHERE NOT indisexclusion AND NOT indisprimary
     UNION ALL
-    SELECT 'pg_statistic_ext'::regclass, stat.oid, NULL, replace(
-        replace(pg_get_statisticsobjdef(stat.oid), format('STATISTICS %%s.%%I ', stxnamespace::regnamespace, stxname),
-            'STATISTICS pg_temp.firelift_trial_statistics '),
-        format(' FROM %%I.%%I', nspname, relname), ' FROM pg_temp.firelift_trial'
+    SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, stat.oid, NULL, pg_catalog.replace(
+        pg_catalog.replace(
+            pg_catalog.pg_get_statisticsobjdef(stat.oid),
+            pg_catalog.format('STATISTICS %%s.%%I ', stxnamespace::pg_catalog.regnamespace, stxname),
+            'STATISTICS pg_temp.firelift_trial_statistics '
+        ),
+        pg_catalog.format(' FROM %%I.%%I', nspname, relname), ' FROM pg_temp.firelift_trial'
     )
-    FROM pg_statistic_ext AS stat JOIN target ON stxrelid = target.oid
+    FROM pg_catalog.pg_statistic_ext AS stat JOIN target ON stxrelid = target.oid
     UNION ALL
-    SELECT 'pg_attrdef'::regclass, def.oid, NULL,
-        format('ALTER TABLE pg_temp.firelift_trial ALTER COLUMN %%I SET DEFAULT %%s', attname, pg_get_expr(adbin, adrelid))
-    FROM pg_attrdef AS def JOIN target ON adrelid = target.oid JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum
+    SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, def.oid, NULL,
+        pg_catalog.format('ALTER TABLE pg_temp.firelift_trial ALTER COLUMN %%I SET DEFAULT %%s', attname,
+            pg_catalog.pg_get_expr(adbin, adrelid))
+    FROM pg_catalog.pg_attrdef AS def JOIN target ON adrelid = target.oid
+    JOIN pg_catalog.pg_attribute ON attrelid = adrelid AND attnum = adnum
     WHERE attgenerated = ''
 )
-SELECT pg_describe_object(object.classid, object.objid, 0), statement, array_agg(DISTINCT attname::text)
-FROM object CROSS JOIN target JOIN pg_attribute AS att ON attrelid = target.oid AND attname = ANY (%(columns)s) AND NOT attisdropped
-WHERE EXISTS (SELECT FROM pg_index WHERE indexrelid = index AND attnum = ANY (indkey::int2[]))
+SELECT pg_catalog.pg_describe_object(object.classid, object.objid, 0), statement, pg_catalog.array_agg(DISTINCT attname::text)
+FROM object CROSS JOIN target
+JOIN pg_catalog.pg_attribute AS att ON attrelid = target.oid AND attname = ANY (%(columns)s) AND NOT attisdropped
+WHERE EXISTS (SELECT FROM pg_catalog.pg_index WHERE indexrelid = index AND attnum = ANY (indkey::int2[]))
     OR EXISTS (
-        SELECT FROM pg_depend WHERE refclassid = 'pg_class'::regclass AND refobjid = target.oid AND refobjsubid = attnum
-            AND (classid = object.classid AND pg_depend.objid = object.objid OR classid = 'pg_class'::regclass AND pg_depend.objid = index)
+        SELECT FROM pg_catalog.pg_depend
+        WHERE refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND refobjid = target.oid AND refobjsubid = attnum
+            AND (classid = object.classid AND pg_depend.objid = object.objid
+                OR classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND pg_depend.objid = index)
     )
 GROUP BY 1, 2 ORDER BY 1
 
 -- name: checks_of_one_column
 -- CHECKs that look at one of these columns and no other, with what they ask and the column's type.
-SELECT attname, conname, pg_get_expr(conbin, conrelid), format_type(atttypid, atttypmod)
-FROM pg_constraint
-JOIN pg_class AS class ON class.oid = conrelid
-JOIN pg_namespace AS space ON space.oid = relnamespace
-JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1]
-WHERE nspname = %(schema)s AND relname = %(table)s AND contype = 'c' AND cardinality(conkey) = 1 AND attname = ANY (%(columns)s)
+SELECT attname, conname, pg_catalog.pg_get_expr(conbin, conrelid), pg_catalog.format_type(atttypid, atttypmod)
+FROM pg_catalog.pg_constraint
+JOIN pg_catalog.pg_class AS class ON class.oid = conrelid
+JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
+JOIN pg_catalog.pg_attribute ON attrelid = conrelid AND attnum = conkey[1]
+WHERE nspname = %(schema)s AND relname = %(table)s AND contype = 'c' AND pg_catalog.cardinality(conkey) = 1 AND attname = ANY (%(columns)s)
 ORDER BY conname
 
 -- name: evaluated_expressions
 -- What PostgreSQL works out of the values of every row that is written: each with its expressions, and the condition that a row must meet.
 WITH target AS (
-    SELECT class.oid FROM pg_class AS class JOIN pg_namespace AS space ON space.oid = relnamespace
+    SELECT class.oid FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
     WHERE nspname = %(schema)s AND relname = %(table)s AND relkind IN ('r', 'p')
 )
-SELECT pg_describe_object('pg_constraint'::regclass, con.oid, 0), ARRAY[pg_get_expr(conbin, conrelid)], NULL
-FROM pg_constraint AS con JOIN target ON conrelid = target.oid WHERE contype = 'c'
+SELECT pg_catalog.pg_describe_object('pg_catalog.pg_constraint'::pg_catalog.regclass, con.oid, 0),
+    ARRAY[pg_catalog.pg_get_expr(conbin, conrelid)], NULL
+FROM pg_catalog.pg_constraint AS con JOIN target ON conrelid = target.oid WHERE contype = 'c'
 UNION ALL
-SELECT pg_describe_object('pg_class'::regclass, indexrelid, 0), array(
-        SELECT pg_get_indexdef(indexrelid, place::int, false)
-        FROM unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place) WHERE number = 0
-    ), pg_get_expr(indpred, indrelid)
-FROM pg_index JOIN target ON indrelid = target.oid WHERE indexprs IS NOT NULL OR indpred IS NOT NULL
+SELECT pg_catalog.pg_describe_object('pg_catalog.pg_class'::pg_catalog.regclass, indexrelid, 0), array(
+        SELECT pg_catalog.pg_get_indexdef(indexrelid, place::int, false)
+        FROM pg_catalog.unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place) WHERE number = 0
+    ), pg_catalog.pg_get_expr(indpred, indrelid)
+FROM pg_catalog.pg_index JOIN target ON indrelid = target.oid WHERE indexprs IS NOT NULL OR indpred IS NOT NULL
 UNION ALL
-SELECT pg_describe_object('pg_attrdef'::regclass, def.oid, 0), ARRAY[pg_get_expr(adbin, adrelid)], NULL
-FROM pg_attrdef AS def JOIN target ON adrelid = target.oid JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum
+SELECT pg_catalog.pg_describe_object('pg_catalog.pg_attrdef'::pg_catalog.regclass, def.oid, 0),
+    ARRAY[pg_catalog.pg_get_expr(adbin, adrelid)], NULL
+FROM pg_catalog.pg_attrdef AS def JOIN target ON adrelid = target.oid JOIN pg_catalog.pg_attribute ON attrelid = adrelid AND attnum = adnum
 
 -- name: expression_statistics
 -- Older servers have none, and no column for them.
-SELECT pg_describe_object('pg_statistic_ext'::regclass, stat.oid, 0)
-FROM pg_statistic_ext AS stat
-JOIN pg_class AS class ON class.oid = stxrelid
-JOIN pg_namespace AS space ON space.oid = relnamespace
-WHERE nspname = %(schema)s AND relname = %(table)s AND to_jsonb(stat) ->> 'stxexprs' IS NOT NULL
+SELECT pg_catalog.pg_describe_object('pg_catalog.pg_statistic_ext'::pg_catalog.regclass, stat.oid, 0)
+FROM pg_catalog.pg_statistic_ext AS stat
+JOIN pg_catalog.pg_class AS class ON class.oid = stxrelid
+JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
+WHERE nspname = %(schema)s AND relname = %(table)s AND pg_catalog.to_jsonb(stat) ->> 'stxexprs' IS NOT NULL
 
 -- name: columns_without_binary_form
 -- Types, or elements of arrays, for which there is no send function.
 SELECT attname
-FROM pg_attribute
-JOIN pg_class AS class ON class.oid = attrelid
-JOIN pg_namespace AS space ON space.oid = relnamespace
-JOIN pg_type AS type ON type.oid = atttypid
-LEFT JOIN pg_type AS element ON element.oid = type.typelem AND type.typlen = -1
+FROM pg_catalog.pg_attribute
+JOIN pg_catalog.pg_class AS class ON class.oid = attrelid
+JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
+JOIN pg_catalog.pg_type AS type ON type.oid = atttypid
+LEFT JOIN pg_catalog.pg_type AS element ON element.oid = type.typelem AND type.typlen = -1
 WHERE nspname = %(schema)s AND relname = %(table)s AND attnum > 0 AND NOT attisdropped AND (type.typsend = 0 OR element.typsend = 0)
 
 -- name: enabled_triggers
 -- The user's triggers that would fire, with their mode: origin, always, replica.
 SELECT relname, tgname, tgenabled::text
-FROM pg_trigger
-JOIN pg_class AS class ON class.oid = tgrelid
-JOIN pg_namespace AS space ON space.oid = relnamespace
+FROM pg_catalog.pg_trigger
+JOIN pg_catalog.pg_class AS class ON class.oid = tgrelid
+JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relname = ANY (%(tables)s) AND NOT tgisinternal AND tgenabled <> 'D'
 ORDER BY relname, tgname
 
 -- name: touching_foreign_keys
 -- Foreign keys from or to some tables of a schema; those of partitions are covered by their parent's.
 SELECT con.conname, space.nspname, class.relname, array(
-        SELECT attname::text FROM unnest(con.conkey) WITH ORDINALITY AS key (number, place)
-        JOIN pg_attribute ON attrelid = con.conrelid AND attnum = key.number ORDER BY place
+        SELECT attname::text FROM pg_catalog.unnest(con.conkey) WITH ORDINALITY AS key (number, place)
+        JOIN pg_catalog.pg_attribute ON attrelid = con.conrelid AND attnum = key.number ORDER BY place
     ),
     to_space.nspname, to_class.relname, array(
-        SELECT attname::text FROM unnest(con.confkey) WITH ORDINALITY AS key (number, place)
-        JOIN pg_attribute ON attrelid = con.confrelid AND attnum = key.number ORDER BY place
+        SELECT attname::text FROM pg_catalog.unnest(con.confkey) WITH ORDINALITY AS key (number, place)
+        JOIN pg_catalog.pg_attribute ON attrelid = con.confrelid AND attnum = key.number ORDER BY place
     ),
-    pg_get_constraintdef(con.oid),
+    pg_catalog.pg_get_constraintdef(con.oid),
     con.condeferrable, con.condeferred,
     con.confdeltype <> 'a' OR con.confupdtype <> 'a',
-    obj_description(con.oid, 'pg_constraint')
-FROM pg_constraint AS con
-JOIN pg_class AS class ON class.oid = con.conrelid
-JOIN pg_namespace AS space ON space.oid = class.relnamespace
-JOIN pg_class AS to_class ON to_class.oid = con.confrelid
-JOIN pg_namespace AS to_space ON to_space.oid = to_class.relnamespace
+    pg_catalog.obj_description(con.oid, 'pg_constraint')
+FROM pg_catalog.pg_constraint AS con
+JOIN pg_catalog.pg_class AS class ON class.oid = con.conrelid
+JOIN pg_catalog.pg_namespace AS space ON space.oid = class.relnamespace
+JOIN pg_catalog.pg_class AS to_class ON to_class.oid = con.confrelid
+JOIN pg_catalog.pg_namespace AS to_space ON to_space.oid = to_class.relnamespace
 WHERE con.contype = 'f' AND con.conparentid = 0
     AND (space.nspname = %(schema)s AND class.relname = ANY (%(tables)s)
         OR to_space.nspname = %(schema)s AND to_class.relname = ANY (%(tables)s))
@@ -171,64 +189,69 @@ ORDER BY 2, 3, 1
 -- An index knows its columns by number, one on an expression by its dependencies. What a foreign key refers to is never vacated, for
 -- ON UPDATE CASCADE would carry the NULL into the user's rows and not carry the value back.
 SELECT DISTINCT attname
-FROM pg_index
-JOIN pg_class AS class ON class.oid = indrelid
-JOIN pg_namespace AS space ON space.oid = relnamespace
-JOIN pg_attribute ON attrelid = indrelid AND attnum > 0 AND NOT attisdropped AND NOT attnotnull AND attgenerated = ''
+FROM pg_catalog.pg_index
+JOIN pg_catalog.pg_class AS class ON class.oid = indrelid
+JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
+JOIN pg_catalog.pg_attribute ON attrelid = indrelid AND attnum > 0 AND NOT attisdropped AND NOT attnotnull AND attgenerated = ''
 WHERE nspname = %(schema)s AND relname = %(table)s AND (indisunique OR indisexclusion) AND NOT indisprimary
     AND (attnum = ANY (indkey::int2[]) OR EXISTS (
-        SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = indexrelid
-            AND refclassid = 'pg_class'::regclass AND refobjid = indrelid AND refobjsubid = attnum
+        SELECT FROM pg_catalog.pg_depend WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objid = indexrelid
+            AND refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND refobjid = indrelid AND refobjsubid = attnum
     ))
-    AND NOT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = indrelid AND attnum = ANY (confkey))
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = indrelid AND attnum = ANY (confkey))
 
 -- name: leading_indexes
 -- The first columns of every valid index of a table, as many as the index has.
 SELECT array(
-    SELECT coalesce(attname::text, '') FROM unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
-    LEFT JOIN pg_attribute ON attrelid = indrelid AND attnum = key.number ORDER BY place
+    SELECT coalesce(attname::text, '') FROM pg_catalog.unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
+    LEFT JOIN pg_catalog.pg_attribute ON attrelid = indrelid AND attnum = key.number ORDER BY place
 )
-FROM pg_index
-JOIN pg_class AS class ON class.oid = indrelid
-JOIN pg_namespace AS space ON space.oid = relnamespace
+FROM pg_catalog.pg_index
+JOIN pg_catalog.pg_class AS class ON class.oid = indrelid
+JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relname = %(table)s AND indisvalid AND indpred IS NULL
 
 -- name: whole_column_indexes
 -- B-trees beside the primary key whose every entry is columns of its row, with all columns that they store.
 SELECT index.relname, array(
-        SELECT attname::text FROM unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
-        JOIN pg_attribute ON attrelid = indrelid AND attnum = key.number ORDER BY place
+        SELECT attname::text FROM pg_catalog.unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
+        JOIN pg_catalog.pg_attribute ON attrelid = indrelid AND attnum = key.number ORDER BY place
     ),
-    pg_get_indexdef(indexrelid) = format('CREATE INDEX %%I ON %%I.%%I USING btree (%%s)', index.relname, nspname, class.relname,
-        (SELECT string_agg(quote_ident(attname), ', ' ORDER BY place) FROM unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
-         JOIN pg_attribute ON attrelid = indrelid AND attnum = key.number)),
-    obj_description(indexrelid, 'pg_class')
-FROM pg_index
-JOIN pg_class AS index ON index.oid = indexrelid
-JOIN pg_am AS method ON method.oid = index.relam
-JOIN pg_class AS class ON class.oid = indrelid
-JOIN pg_namespace AS space ON space.oid = class.relnamespace
+    pg_catalog.pg_get_indexdef(indexrelid) = pg_catalog.format(
+        'CREATE INDEX %%I ON %%I.%%I USING btree (%%s)', index.relname, nspname, class.relname,
+        (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(attname), ', ' ORDER BY place)
+         FROM pg_catalog.unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
+         JOIN pg_catalog.pg_attribute ON attrelid = indrelid AND attnum = key.number)
+    ),
+    pg_catalog.obj_description(indexrelid, 'pg_class')
+FROM pg_catalog.pg_index
+JOIN pg_catalog.pg_class AS index ON index.oid = indexrelid
+JOIN pg_catalog.pg_am AS method ON method.oid = index.relam
+JOIN pg_catalog.pg_class AS class ON class.oid = indrelid
+JOIN pg_catalog.pg_namespace AS space ON space.oid = class.relnamespace
 WHERE nspname = %(schema)s AND class.relname = %(table)s AND amname = 'btree'
     AND indisready AND NOT indisprimary AND indexprs IS NULL AND indpred IS NULL
-    AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = indexrelid AND attlen < 0)
+    AND EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = indexrelid AND attlen < 0)
 ORDER BY 1
 
 -- name: secondary_indexes
 -- All indexes of a table but that of its primary key.
 SELECT index.relname
-FROM pg_index
-JOIN pg_class AS index ON index.oid = indexrelid
-JOIN pg_class AS class ON class.oid = indrelid
-JOIN pg_namespace AS space ON space.oid = class.relnamespace
+FROM pg_catalog.pg_index
+JOIN pg_catalog.pg_class AS index ON index.oid = indexrelid
+JOIN pg_catalog.pg_class AS class ON class.oid = indrelid
+JOIN pg_catalog.pg_namespace AS space ON space.oid = class.relnamespace
 WHERE nspname = %(schema)s AND class.relname = %(table)s AND NOT indisprimary
 
 -- name: column_type
 -- A column's type with its collation, as ALTER COLUMN … TYPE takes it, and whether it refuses NULL.
-SELECT format_type(atttypid, atttypmod) || coalesce(' COLLATE ' || quote_ident(space.nspname) || '.' || quote_ident(collname), ''), attnotnull
-FROM pg_attribute
-JOIN pg_type AS type ON type.oid = atttypid
-LEFT JOIN pg_collation AS sorting ON sorting.oid = attcollation AND attcollation <> typcollation
-LEFT JOIN pg_namespace AS space ON space.oid = collnamespace
-WHERE attrelid = (SELECT class.oid FROM pg_class AS class JOIN pg_namespace AS here ON here.oid = relnamespace
+SELECT pg_catalog.format_type(atttypid, atttypmod)
+        || coalesce(' COLLATE ' || pg_catalog.quote_ident(space.nspname) || '.' || pg_catalog.quote_ident(collname), ''),
+    attnotnull
+FROM pg_catalog.pg_attribute
+JOIN pg_catalog.pg_type AS type ON type.oid = atttypid
+LEFT JOIN pg_catalog.pg_collation AS sorting ON sorting.oid = attcollation AND attcollation <> typcollation
+LEFT JOIN pg_catalog.pg_namespace AS space ON space.oid = collnamespace
+WHERE attrelid = (SELECT class.oid FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS here ON here.oid = relnamespace
                   WHERE nspname = %(schema)s AND relname = %(table)s AND relkind IN ('r', 'p'))
     AND attname = %(column)s AND attnum > 0 AND NOT attisdropped

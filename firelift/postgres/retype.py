@@ -40,7 +40,7 @@ def retype(connection: Connection, schema: str, plan: TablePlan, columns: Sequen
     What stands in the columns afterwards has the type and nothing more: all rows must be among the staged ones, which are to be written.
     """
     table = sql.Identifier(schema, plan.table)
-    others = sql.SQL("SELECT count(*) FROM {} AS target WHERE NOT EXISTS (SELECT FROM ({}) AS staged WHERE {})")
+    others = sql.SQL("SELECT pg_catalog.count(*) FROM {} AS target WHERE NOT EXISTS (SELECT FROM ({}) AS staged WHERE {})")
     left = connection.execute(others.format(table, staged.all(), same_key(plan.keys, "target", "staged"))).fetchone()
     if left and left[0]:
         raise NotRewritten(table=f"{schema}.{plan.table}", rows=left[0], columns=", ".join(columns))
@@ -114,7 +114,7 @@ def _retyped(connection: Connection, schema: str, table: str, column: str) -> Re
 
 
 def _converted(column: str, wanted: PgType) -> sql.Composed:
-    convert = sql.SQL("to_jsonb({})") if wanted == "jsonb" else sql.SQL("{}::" + wanted)
+    convert = sql.SQL("pg_catalog.to_jsonb({})") if wanted == "jsonb" else sql.SQL("{}::" + wanted)
     return convert.format(sql.Identifier(column))
 
 

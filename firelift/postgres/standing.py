@@ -50,7 +50,7 @@ def standing_keys(url: str, session: str, schema: str, tables: int, between: Bet
 
 def count_live(connection: Connection, schema: str, table: TablePlan) -> int:
     """How many rows stand for documents."""
-    query = sql.SQL("SELECT count(*) FROM {}{}").format(sql.Identifier(schema, table.table), _where(_live(table)))
+    query = sql.SQL("SELECT pg_catalog.count(*) FROM {}{}").format(sql.Identifier(schema, table.table), _where(_live(table)))
     with translated(f"counting {table.table}"):
         row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0
@@ -58,8 +58,11 @@ def count_live(connection: Connection, schema: str, table: TablePlan) -> int:
 
 def written_at(connection: Connection, schema: str, table: TablePlan, keys: Sequence[Key]) -> dict[Key, int | None]:
     """The firestore_updated_at, in microseconds since 1970, of those keys that have a row standing for a document."""
-    arrays = sql.SQL(", ").join(sql.SQL("{}::text[]").format(sql.Literal([key[place] for key in keys])) for place in range(len(table.keys)))
-    chosen = sql.SQL("({}) IN (SELECT * FROM unnest({}) AS wanted)").format(columns_of(table.keys), arrays)
+    # Side by side: unnest(a, b) would be the same, but only without its schema.
+    arrays = sql.SQL(", ").join(
+        sql.SQL("pg_catalog.unnest({}::text[])").format(sql.Literal([key[place] for key in keys])) for place in range(len(table.keys))
+    )
+    chosen = sql.SQL("({}) IN (SELECT * FROM ROWS FROM ({}) AS wanted)").format(columns_of(table.keys), arrays)
     query = sql.SQL("SELECT {} FROM {}{}").format(_columns(table), sql.Identifier(schema, table.table), _where([*_live(table), chosen]))
     with translated(f"looking up keys in {table.table}"), connection.cursor(binary=True) as cursor:
         cursor.adapters.register_loader("timestamptz", Microseconds)

@@ -3,14 +3,14 @@
 -- name: request_stop
 -- The first request counts; a run that has ended cannot be stopped.
 UPDATE firelift.migrations
-SET stop_requested_at = coalesce(stop_requested_at, clock_timestamp())
+SET stop_requested_at = coalesce(stop_requested_at, pg_catalog.clock_timestamp())
 WHERE migration_id = %(migration_id)s AND finished_at IS NULL
 RETURNING migration_id
 
 -- name: forget_stop
 -- By the server's clock alone: the machines' may differ.
 UPDATE firelift.migrations SET stop_requested_at = NULL
-WHERE migration_id = %(migration_id)s AND stop_requested_at < clock_timestamp() - make_interval(secs => %(seconds)s)
+WHERE migration_id = %(migration_id)s AND stop_requested_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(seconds)s)
 
 -- name: stop_requested
 SELECT stop_requested_at IS NOT NULL FROM firelift.migrations WHERE migration_id = %(migration_id)s
@@ -18,10 +18,13 @@ SELECT stop_requested_at IS NOT NULL FROM firelift.migrations WHERE migration_id
 -- name: knows_stop
 -- Whether there is a control schema, and one new enough to hold a request.
 SELECT EXISTS (
-    SELECT FROM pg_attribute JOIN pg_class AS class ON class.oid = attrelid JOIN pg_namespace AS space ON space.oid = relnamespace
+    SELECT FROM pg_catalog.pg_attribute
+    JOIN pg_catalog.pg_class AS class ON class.oid = attrelid
+    JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
     WHERE nspname = 'firelift' AND relname = 'migrations' AND attname = 'stop_requested_at' AND NOT attisdropped
 )
 
 -- name: cancel_statements
-SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = %(application)s AND state = 'active' AND pid <> pg_backend_pid()
+SELECT pg_catalog.count(pg_catalog.pg_cancel_backend(pid)) FROM pg_catalog.pg_stat_activity
+WHERE datname = pg_catalog.current_database() AND application_name = %(application)s AND state = 'active'
+    AND pid <> pg_catalog.pg_backend_pid()

@@ -112,3 +112,14 @@ def test_an_older_control_schema_gets_what_it_lacks_and_keeps_its_rows(database_
         asked = connection.execute("SELECT migration_id, stop_requested_at, made_schema, rolled_back FROM firelift.migrations")
         assert asked.fetchall() == [(RUN, None, None, None)]
         assert connection.execute("SELECT count(*) FROM firelift.backups").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("lacking", ["previous_runs_since_scan", "previous_source", "previous_runs_since_scan, DROP previous_source"])
+def test_each_column_that_older_backups_lack_is_added(database_url: str, lacking: str) -> None:
+    asked = "SELECT attname FROM pg_attribute WHERE attrelid = 'firelift.backups'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY 1"
+    with started(database_url) as connection:
+        columns = connection.execute(asked).fetchall()
+        connection.execute(f"ALTER TABLE firelift.backups DROP {lacking}".encode())
+        assert connection.execute(asked).fetchall() != columns
+        control.create_control(connection)
+        assert connection.execute(asked).fetchall() == columns
