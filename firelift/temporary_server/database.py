@@ -1,7 +1,6 @@
-"""The database of a temporary Prefect server: a copy of one that is kept, so that only the first is migrated from nothing.
+"""The database of a temporary Prefect server whose version's tables are not written down: a copy of one that is kept.
 
-A new one takes Prefect's 112 migrations, 4 s of CPU. To make its tables at once is nothing that Prefect 3.8 permits: its own
-description of them names one index twice.
+So only the first is migrated from nothing.
 """
 
 from __future__ import annotations

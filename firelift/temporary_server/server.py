@@ -16,6 +16,7 @@ from firelift.local.server import ServerDidNotStart, ServerProcess, free_port
 from firelift.temporary_server.database import copy_kept, keep, turn_to_make
 from firelift.temporary_server.scratch import scratch_directory
 from firelift.temporary_server.steady import EPHEMERAL
+from firelift.temporary_server.tables import make_tables
 
 UVICORN = ("-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--log-level", "error", "--lifespan", "on")
 
@@ -24,8 +25,7 @@ UVICORN = ("-m", "uvicorn", "--factory", "prefect.server.api.server:create_app",
 def temporary_server(version: str, environment: Mapping[str, str]) -> Iterator[TemporaryServer]:
     """A server of this version of Prefect on its way; gone, and all it knew, at the end."""
     with scratch_directory() as directory, ExitStack() as stack:
-        cache = cache_directory()
-        server = TemporaryServer(directory, cache / f"prefect-{version}.db" if cache else None, environment, stack)
+        server = TemporaryServer(directory, version, environment, stack)
         server.start()
         try:
             yield server
@@ -34,33 +34,24 @@ def temporary_server(version: str, environment: Mapping[str, str]) -> Iterator[T
 
 
 class TemporaryServer:
-    """A Prefect server on 127.0.0.1 with a database of its own, a copy of the `kept` one where that is there and whole."""
+    """A Prefect server on 127.0.0.1 with a database of its own, which is ready made where it can be."""
 
-    def __init__(self, directory: Path, kept: Path | None, environment: Mapping[str, str], stack: ExitStack) -> None:
+    def __init__(self, directory: Path, version: str, environment: Mapping[str, str], stack: ExitStack) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/api"
         self.database = directory / "prefect.db"
-        self._directory, self._kept, self._environment, self._stack = directory, kept, environment, stack
+        self._directory, self._version, self._environment, self._stack = directory, version, environment, stack
         self._process: ServerProcess | None = None
-        self._is_copy = self._is_to_be_kept = False
+        self._kept: Path | None = None
+        self._is_ready_made = self._is_to_be_kept = False
 
     def start(self) -> None:
-        self._is_copy = self._kept is not None and copy_kept(self._kept, self.database)
-        if self._kept is not None and not self._is_copy:
-            self._is_to_be_kept = self._stack.enter_context(turn_to_make(self._kept))
-        self._launch()
+        self._launch(make_tables(self.database, self._version) or self._copies_kept())
 
     def wait(self, seconds: float) -> None:
-        """Until it serves; raises ServerDidNotStart. A copy with which it does not start is made anew."""
-        try:
-            self._wait(seconds)
-        except ServerDidNotStart:
-            if not self._is_copy or self._kept is None:
-                raise
-            self._kept.unlink(missing_ok=True)
-            self._forget_database()
-            self.start()
-            self._wait(seconds)
+        """Until it serves; raises ServerDidNotStart. A database that was ready made and with which it does not start is made anew."""
+        while not self._starts(seconds):
+            self._start_anew()
         if self._is_to_be_kept and self._kept is not None:
             _keep(self.database, self._kept)
 
@@ -70,7 +61,36 @@ class TemporaryServer:
             self._process.stop(SIGKILL)
             self._process = None
 
-    def _launch(self) -> None:
+    def _copies_kept(self) -> bool:
+        """Whether there was one to copy; if not, what Prefect's migrations make is kept, by one of those that have them made."""
+        cache = cache_directory()
+        if cache is None:
+            return False
+        self._kept = cache / f"prefect-{self._version}.db"
+        if copy_kept(self._kept, self.database):
+            return True
+        self._is_to_be_kept = self._stack.enter_context(turn_to_make(self._kept))
+        return False
+
+    def _starts(self, seconds: float) -> bool:
+        assert self._process is not None
+        try:
+            self._process.wait_until(self._serves, seconds)
+        except ServerDidNotStart:
+            if self._is_ready_made:
+                return False
+            raise
+        return True
+
+    def _start_anew(self) -> None:
+        """The tables are not tried twice, and neither is the kept one that was copied."""
+        self._forget_database()
+        if self._kept is not None:
+            self._kept.unlink(missing_ok=True)
+        self._launch(self._copies_kept())
+
+    def _launch(self, is_ready_made: bool) -> None:
+        self._is_ready_made = is_ready_made
         command = [sys.executable, *UVICORN, "--host", "127.0.0.1", "--port", str(self.port)]
         self._process = ServerProcess(command, log=self._directory / "server.log", environment={**self._environment, **self._own()})
 
@@ -85,10 +105,6 @@ class TemporaryServer:
             "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "true",
             "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
         }
-
-    def _wait(self, seconds: float) -> None:
-        assert self._process is not None
-        self._process.wait_until(self._serves, seconds)
 
     def _serves(self) -> bool:
         """Whether it is there, and no other server that came to the same port before it."""

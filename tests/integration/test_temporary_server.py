@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -16,8 +17,11 @@ import httpx
 import prefect
 import pytest
 
+from firelift.temporary_server import tables
 from firelift.temporary_server.server import temporary_server
 from firelift.temporary_server.steady import EPHEMERAL, THREAD, TRIED
+from firelift.temporary_server.tables import make_tables, written_down
+from tests.integration.prefect_tables import UNKNOWN, migrated_by_prefect
 
 # What a process of Prefect's finds when it has loaded its collections, as a server does before it serves.
 LOOK = """
@@ -60,6 +64,10 @@ others = asyncio.run(others_may_write(sys.argv[1]))
 print(json.dumps({"loaded": repr(loaded), "modules": more, "freed_in": where[0], "others_may_write": others}))
 """
 
+OF_ANOTHER_WORLD = "CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('of another world');"
+# What a database carries with it, but for what Prefect sets itself whenever it opens one.
+OF_THE_FILE = ("page_size", "auto_vacuum", "encoding", "user_version", "application_id")
+
 
 def look(directory: Path, **variables: str) -> dict[str, Any]:
     command = [sys.executable, "-c", LOOK, str(directory / "some.db")]
@@ -100,17 +108,86 @@ def test_a_version_of_prefect_that_was_not_tried_is_left_as_it_is(version: str, 
     assert "transactions" not in touched
 
 
-def test_a_kept_database_with_which_no_server_starts_is_made_anew_and_twelve_at_once_are_refused_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As it was, 43 of 55 flow runs were answered with 503, "database is locked"."""
+@pytest.fixture(scope="module")
+def migrated() -> Iterator[Path]:
+    with migrated_by_prefect() as database:
+        yield database
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    kept = tmp_path / "firelift" / f"prefect-{prefect.__version__}.db"
-    kept.parent.mkdir(mode=0o700)
-    with closing(sqlite3.connect(kept)) as connection, connection:
-        connection.execute("CREATE TABLE alembic_version (version_num text)")
-        connection.execute("INSERT INTO alembic_version VALUES ('of another world')")
+    return tmp_path / "firelift"
+
+
+def test_the_tables_that_are_written_down_are_those_that_prefect_s_migrations_leave(migrated: Path, tmp_path: Path) -> None:
+    """After a new version of Prefect: `python -m tests.integration.prefect_tables`."""
+    made = tmp_path / "made.db"
+    assert make_tables(made, prefect.__version__)
+    assert contents(made) == contents(migrated)
+
+
+def contents(database: Path) -> dict[str, Any]:
+    """All that a connection can tell of it, in an order of its own.
+
+    Where Prefect's migrations change a table, its constraints and indexes come in the order of a set, which is another in each process.
+    """
+    with closing(sqlite3.connect(database)) as connection:
+        things = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+        names = [name for kind, name, _, _ in things if kind == "table"]
+        assert len(names) > 30
+        return {
+            "things": sorted(described(connection, *thing) for thing in things),
+            "columns": {name: connection.execute(f'PRAGMA table_xinfo("{name}")').fetchall() for name in names},
+            "rows": {name: connection.execute(f'SELECT * FROM "{name}"').fetchall() for name in names},
+            "file": {name: connection.execute(f"PRAGMA {name}").fetchone() for name in OF_THE_FILE},
+        }
+
+
+def described(connection: sqlite3.Connection, kind: str, name: str, table: str, sql: str | None) -> tuple[str, ...]:
+    """The letters of its statement, by line; SQLite numbers the index of a constraint, which has none, as the constraints come."""
+    if sql is not None:
+        return (kind, name, table, *sorted(line.rstrip(", ") for line in sql.splitlines()))
+    return (kind, table, *(str(column) for column in connection.execute(f'PRAGMA index_xinfo("{name}")')))
+
+
+def test_a_first_server_is_ready_made_and_prefect_finds_nothing_to_migrate(cache: Path) -> None:
     with temporary_server(prefect.__version__, os.environ) as server:
+        before = contents(server.database)["things"]
+        server.wait(300)
+        assert contents(server.database)["things"] == before
+        assert begin_at_once(server.url, children=1, times=1) == [httpx.codes.CREATED] * 2
+    # It is made as quickly as it would be copied.
+    assert not cache.exists()
+
+
+def test_a_version_of_prefect_whose_tables_are_not_written_down_makes_them_by_its_migrations_once(migrated: Path, cache: Path) -> None:
+    with temporary_server(UNKNOWN, os.environ) as server:
+        server.wait(300)
+    kept = cache / f"prefect-{UNKNOWN}.db"
+    assert contents(kept) == contents(migrated)
+    with temporary_server(UNKNOWN, os.environ) as server:
+        assert contents(server.database) == contents(kept)
+        server.wait(300)
+
+
+def test_tables_with_which_no_server_starts_are_made_by_prefect(
+    migrated: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "HERE", tmp_path)
+    written_down(UNKNOWN).write_text(OF_ANOTHER_WORLD)
+    with temporary_server(UNKNOWN, os.environ) as server:
+        server.wait(300)
+    assert contents(cache / f"prefect-{UNKNOWN}.db") == contents(migrated)
+
+
+def test_a_kept_database_with_which_no_server_starts_is_made_anew_and_twelve_at_once_are_refused_nothing(cache: Path) -> None:
+    """As it was, 43 of 55 flow runs were answered with 503, "database is locked"."""
+    cache.mkdir(mode=0o700)
+    kept = cache / f"prefect-{UNKNOWN}.db"
+    with closing(sqlite3.connect(kept)) as connection:
+        connection.executescript(OF_ANOTHER_WORLD)
+    with temporary_server(UNKNOWN, os.environ) as server:
         server.wait(300)
         directory = server.database.parent
         refused = [status for status in begin_at_once(server.url, children=12, times=5) if status != httpx.codes.CREATED]

@@ -87,7 +87,9 @@ def test_what_is_left_out_speaks_no_sql() -> None:
     assert [
         path for path in others - {ROOM / "errors.py"} if re.search(r"^\s*(?:import|from) (?:psycopg|sqlalchemy)\b", path.read_text(), re.M)
     ] == []
-    assert sorted((ROOT / "firelift").rglob("*.sql")) == sorted(ROOM.rglob("*.sql"))
+    # Prefect's own tables are made in a new SQLite file, where nobody else has been.
+    sqlite = set((ROOT / "firelift" / "temporary_server").glob("prefect-*.sql"))
+    assert set((ROOT / "firelift").rglob("*.sql")) - sqlite == set(ROOM.rglob("*.sql"))
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,17 @@ import subprocess
 import sys
 import tempfile
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from signal import SIGKILL
 
 import pytest
 
 from firelift.cache import cache_directory
+from firelift.temporary_server import tables
 from firelift.temporary_server.database import copy_kept, keep, turn_to_make
 from firelift.temporary_server.scratch import scratch_directory
+from firelift.temporary_server.tables import make_tables, written_down
 
 HOLDS = """
 import sys, time
@@ -88,6 +91,28 @@ def test_what_is_not_whole_is_not_used(harm: object, migrated: Path, tmp_path: P
     harm(kept)
     assert not copy_kept(kept, copy)
     assert not copy.exists()
+
+
+def test_the_tables_of_the_prefect_that_is_installed_are_written_down_and_make_one_private_file(tmp_path: Path) -> None:
+    """That they are its tables shows tests/integration/test_temporary_server.py."""
+    database = tmp_path / "prefect.db"
+    assert make_tables(database, version("prefect"))
+    assert list(tmp_path.iterdir()) == [database]
+    assert stat.S_IMODE(database.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("other", ["3.8.7", "3.9.0", "3.8.8.post1"])
+def test_no_other_version_of_prefect_gets_them(other: str, tmp_path: Path) -> None:
+    assert not make_tables(tmp_path / "prefect.db", other)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("statements", [b"CREATE TABLE whole (a); CREATE TABLE of words that no SQLite knows", b"\xff\xfe"])
+def test_tables_that_cannot_be_made_leave_nothing(statements: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "HERE", tmp_path)
+    written_down("1").write_bytes(statements)
+    assert not make_tables(tmp_path / "prefect.db", "1")
+    assert list(tmp_path.iterdir()) == [written_down("1")]
 
 
 def test_of_two_first_commands_one_makes_what_is_kept_and_the_other_does_not_wait(tmp_path: Path) -> None:
