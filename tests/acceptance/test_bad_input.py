@@ -32,7 +32,7 @@ from firelift.firestore.errors import CredentialsRefused, FirestoreUnreachable
 from firelift.firestore.values import Document
 from firelift.local.postgres import PostgresServer
 from tests.acceptance.operator import CANARY, FIRELIFT, QUICKLY, Operator, Said, holds_nothing, is_untouched
-from tests.acceptance.prefect_world import eventually, schemas_of, tables_of, text_of
+from tests.acceptance.prefect_world import Api, eventually, schemas_of, tables_of, text_of
 from tests.integration.way import Things, new_source, write
 
 KEY = f"{CANARY}-service-role-key"
@@ -567,22 +567,47 @@ def test_the_status_of_a_run_needs_no_valid_settings(tmp_path: Path, prefect_api
     assert elsewhere.firelift("status", "--watch", "--json").code == 1
 
 
-def test_no_secret_is_printed_written_or_stored(ready: Operator, postgres: PostgresServer, database_url: str) -> None:
+def with_a_password(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"me:{PASSWORD}@{parts.netloc}").geturl()
+
+
+def test_no_secret_is_printed_written_or_stored_by_a_run_that_fails_and_then_comes_to_its_end(
+    ready: Operator, api: Api, postgres: PostgresServer, database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    key = tmp_path_factory.mktemp("key") / "key.json"
+    key.write_text(FILES["garbage"])
+    courier = postgres.url(urlsplit(database_url).path[1:], user="courier", password=PASSWORD)
     with role(postgres, "courier", "SUPERUSER"), answering(200, {}) as url:
         told = ready.with_(
-            DATABASE_URL=postgres.url(urlsplit(database_url).path[1:], user="courier", password=PASSWORD),
+            DATABASE_URL=courier,
             SUPABASE_URL=url,
             SUPABASE_SERVICE_ROLE_KEY=KEY,
+            GOOGLE_APPLICATION_CREDENTIALS=str(key),
+            PREFECT_API_URL=with_a_password(api.url),
+            PREFECT_API_AUTH_STRING=f"me:{PASSWORD}",
+            MIGRATION_AUTO_VERIFICATION=None,
         )
-        said = told.firelift("migrate", "--verbose", "--json")
+        with psycopg.connect(courier) as connection:
+            connection.execute("CREATE TABLE teams (id text PRIMARY KEY, size bigint CHECK (size <> 2))")
+        stopped = told.firelift("migrate", "--verbose", "--migration-id", "the-secret")
+        assert stopped.code == 1, stopped.err
+        assert "Traceback" in stopped.err
+        left_by_failure = text_of(database_url) + told.left_behind()
+        with psycopg.connect(courier) as connection:
+            connection.execute("ALTER TABLE teams DROP CONSTRAINT teams_size_check")
+        said = told.firelift("migrate", "--verbose", "--json", "--migration-id", "the-secret", "--resume")
         assert said.code == 0, said.err
         shown = told.firelift("status", "--json")
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute("REASSIGN OWNED BY courier TO postgres")
-    stored = text_of(database_url)
+    stored, server = text_of(database_url), api.everything()
     assert "Ada" in stored
     assert ready.variables["GOOGLE_CLOUD_PROJECT"] in stored
-    for place in (said.out, said.err, shown.out, shown.err, stored, told.left_behind()):
+    assert "the-secret" in left_by_failure
+    assert "the-secret" in server
+    spoken = [text for each in (stopped, said, shown) for text in (each.out, each.err)]
+    for place in (*spoken, left_by_failure, stored, told.left_behind(), server):
         assert CANARY not in place
 
 
