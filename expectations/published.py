@@ -23,6 +23,7 @@ from firelift.postgres.lock import signature
 from firelift.receipts import RunVerified, Verified
 from firelift.run.earlier import earlier_verification
 from firelift.run.workspace import Workspace
+from firelift.sealed import FileChanged
 from firelift.settings import Settings
 from firelift.sources import source_of
 from firelift.verification.proof import Against, Limits
@@ -148,7 +149,7 @@ def _by_the_archive(settings: Settings, seed: str | None, say: Say, workers: Wor
     """Raises NoArchive also where it is found to be damaged while it is read."""
     try:
         return _verified(settings, "archive", seed, say, workers, published)
-    except (ArchiveDamaged, ArchiveIncomplete) as damaged:
+    except (ArchiveDamaged, ArchiveIncomplete, FileChanged) as damaged:
         raise NoArchive(**damaged.facts) from damaged
 
 

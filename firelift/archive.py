@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from firelift.errors import FireliftError
 from firelift.files import appearing, storage_errors, write_whole
+from firelift.sealed import FileChanged, sealed, unsealed
 
 SCHEMA = pa.schema(
     [
@@ -103,10 +104,10 @@ class RangeArchive:
         if not self.listing.exists():
             return []
         try:
-            lines = self.listing.read_text().split("\n")[:-1]
-            return [Chunk(**json.loads(line)) for line in lines]
-        except (ValueError, TypeError) as error:
-            why = "its list of chunks cannot be read, or was written by an earlier version, without digests"
+            lines = self.listing.read_bytes().split(b"\n")[:-1]
+            return [Chunk(**json.loads(unsealed(line, self.listing))) for line in lines]
+        except (ValueError, TypeError, FileChanged) as error:
+            why = "its list of chunks was changed after it was written, or is an earlier version's, without digests"
             raise ArchiveDamaged(file=str(self.listing), why=why) from error
 
     def path(self, chunk: Chunk) -> Path:
@@ -169,7 +170,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def _line(chunk: Chunk) -> str:
-    return json.dumps(asdict(chunk)) + "\n"
+    return sealed(json.dumps(asdict(chunk)).encode()).decode() + "\n"
 
 
 def _table(paths: list[str], created: list[int], updated: list[int], documents: list[bytes]) -> pa.Table:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from firelift.archive import StoredFile, file_name, write_parquet
 from firelift.plan import Frozen, PgType, TablePlan
+from firelift.sealed import read_sealed
 
 Deletes = Literal["propagate", "mark", "ignore"]
 SchemaChanges = Literal["evolve", "freeze", "fail"]
@@ -106,7 +107,7 @@ class Increment(Frozen):
 def read_increment(run: Path) -> Increment | None:
     """That of the run in this directory; None for a run of another mode."""
     file = run / INCREMENT
-    return Increment.model_validate_json(file.read_text()) if file.is_file() else None
+    return Increment.model_validate_json(read_sealed(file)) if file.is_file() else None
 
 
 def gone_directory(run: Path, collection: str) -> Path:

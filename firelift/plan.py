@@ -6,9 +6,14 @@ kept as JSON in the working directory and in `firelift.tables`, and everything t
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from firelift.sealed import read_sealed, write_sealed
+
+PLAN: Final = "plan.json"
 
 PgType = Literal[
     "text",
@@ -153,3 +158,18 @@ class Plan(Frozen):
 
     def table_of(self, collection: str) -> TablePlan:
         return next(table for table in self.tables if table.collection == collection)
+
+
+def read_plan(run: Path) -> Plan:
+    """That of the run in this directory; raises FileChanged, and FileNotFoundError where it has none yet."""
+    return Plan.model_validate_json(read_sealed(run / PLAN))
+
+
+def keep_plan(run: Path, plan: Plan) -> None:
+    """Writes it where `read_plan` finds it."""
+    write_sealed(run / PLAN, written(plan))
+
+
+def written(plan: Plan) -> str:
+    """The plan as text, the same for the same plan."""
+    return plan.model_dump_json(indent=1)

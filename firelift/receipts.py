@@ -211,6 +211,10 @@ class ChunkTransformed(Receipt):
     """Rejected documents by reason."""
     files: dict[str, str] = Field(default_factory=dict)
     """By collection path the sha256 of the Parquet file with its rows."""
+    rejects: str | None = None
+    """The sha256 of the file with its rejected documents, where there are any."""
+    remade: tuple[str, ...] = ()
+    """Not kept: files that were not as they had been written, and were made of the archive again."""
 
 
 class Transformed(Together):
@@ -222,6 +226,8 @@ class Transformed(Together):
     """Of the archive's lists of chunks that the rows were made of."""
     tables: dict[str, TableCounts] = Field(default_factory=dict)
     reasons: dict[str, int] = Field(default_factory=dict)
+    remade: tuple[str, ...] = ()
+    """Receipts and lists of rejected documents that were not as they had been written, and were made of the archive again."""
 
     def counts(self) -> dict[str, dict[str, int]]:
         """What a status counts of it, by root collection."""

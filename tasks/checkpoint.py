@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 from prefect.cache_policies import CacheKeyFnPolicy
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.filesystems import LocalFileSystem
+from prefect.serializers import JSONSerializer
 from prefect.settings import PREFECT_DEFAULT_RESULT_STORAGE_BLOCK
 from prefect.tasks import Task
+from pydantic import Field
 
 from firelift.errors import FireliftError
 from firelift.run.damage import times_damaged
 from firelift.run.workspace import Workspace
+from firelift.sealed import sealed, unsealed
 
 
 def checkpoint_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
@@ -47,9 +51,23 @@ def checkpoints_in(directory: Path) -> Iterator[None]:
         yield
 
 
-def _safe(text: str) -> str:
-    import hashlib
+_RECEIPT = b'{"receipt":'
 
+
+class SealedJSON(JSONSerializer[Any]):
+    """Receipts with their own digest. Prefect takes one that it cannot read for none, and so does the work again."""
+
+    type: str = Field(default="firelift-sealed-json", frozen=True)
+
+    def dumps(self, obj: Any) -> bytes:
+        return sealed(_RECEIPT + super().dumps(obj) + b"}")
+
+    def loads(self, blob: bytes) -> Any:
+        """Raises FileChanged for one that is not as it was written."""
+        return super().loads(unsealed(blob, Path("checkpoints")).removeprefix(_RECEIPT)[:-1])
+
+
+def _safe(text: str) -> str:
     readable = "".join(character if character.isalnum() else "_" for character in text)[:40]
     return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -63,7 +81,7 @@ def waiting_helps(task: Task[..., Any], task_run: Any, state: Any) -> bool:
 PHASE: dict[str, Any] = {
     "cache_policy": CacheKeyFnPolicy(cache_key_fn=checkpoint_key),
     "persist_result": True,
-    "result_serializer": "json",
+    "result_serializer": SealedJSON(),
     "retries": 2,
     "retry_delay_seconds": [2, 10],
     "retry_condition_fn": waiting_helps,

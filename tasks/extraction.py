@@ -16,6 +16,7 @@ from firelift.postgres.lock import signature
 from firelift.receipts import Completeness, Extracted, PhaseReceipt, RootFound, Validated
 from firelift.run.kept import receipt_file
 from firelift.run.status import Status
+from firelift.sealed import read_sealed
 from firelift.verification.sample import new_seed
 from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
@@ -86,7 +87,7 @@ def sampling(run: Run, validated: Validated) -> Sampled:
     standing = receipt_file(here.workspace, "sampling")
     if standing.exists():
         # Prefect's own receipt is gone; what has been made of this sample is of no other one.
-        return Sampled.model_validate_json(standing.read_text())
+        return Sampled.model_validate_json(read_sealed(standing))
     moment, size = validated.read_time, settings.sample_size
     where = (validated.roots, here.directory, moment, here.selection)
     sampled = sample_database(here.workers, here.source, *where, size, new_seed(), settings.batch_size)

@@ -21,6 +21,7 @@ from firelift.phases.increment import expected_rows
 from firelift.receipts import Imported, Loaded, Published, Receipt, RelationChecked, RootFound, Transformed, TransformedAll, Validated
 from firelift.run.kept import receipt_file
 from firelift.run.status import Phase
+from firelift.sealed import read_sealed
 from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
 from tasks.receipted import receipted
@@ -46,7 +47,7 @@ def staging(run: Run, validated: Validated, transformed: TransformedAll) -> Stag
     if here.settings.resume:
         refuse_overtaken(url, run.migration_id, here.plan(), schema, validated.read_time, here.increment())
     if "import" in here.settings.skip_phases:
-        kept = Imported.model_validate_json(receipt_file(here.workspace, "import").read_text())
+        kept = Imported.model_validate_json(read_sealed(receipt_file(here.workspace, "import")))
         return Staged(token=standing_staging(url, run.migration_id, kept.staged), published=False)
     here.check()
     return Staged(token=prepare(url, run.migration_id, here.plan(), schema, here.increment()), published=False)

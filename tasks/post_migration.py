@@ -15,6 +15,7 @@ from firelift.postgres.supabase import check_api
 from firelift.receipts import AppConfigUpdated, Finished, Freed, Published
 from firelift.run.kept import receipt_file
 from firelift.run.workspace import ESTIMATE
+from firelift.sealed import read_sealed
 from tasks.checkpoint import PHASE
 from tasks.world import Run, World, world
 
@@ -50,7 +51,7 @@ def tried(here: World, published: Published | None) -> Finished:
     """
     here.begin("post_migration")
     settings, migration_id = here.settings, here.run.migration_id
-    sampled = Sampled.model_validate_json(receipt_file(here.workspace, "sampling").read_text())
+    sampled = Sampled.model_validate_json(read_sealed(receipt_file(here.workspace, "sampling")))
     weighed = weights(here.database_url, migration_id, here.plan()) if published else {}
     status = here.status.data()
     estimate = estimate_full_run(here.workspace, sampled, here.plan(), weighed, status, settings.target(), settings.range_documents)

@@ -14,6 +14,7 @@ from firelift.postgres.checks import check_target, reach
 from firelift.postgres.supabase import check_api
 from firelift.receipts import Validated
 from firelift.run.kept import receipt_file
+from firelift.sealed import read_sealed
 from firelift.sources import source_label
 from firelift.together import together
 from tasks.checkpoint import PHASE
@@ -61,7 +62,7 @@ def chosen(here: World) -> Validated:
 def standing(here: World) -> Validated | None:
     """The snapshot that an earlier attempt chose, where Prefect's own receipt of it is gone: never another one for half an archive."""
     file = receipt_file(here.workspace, "pre_validation")
-    return Validated.model_validate_json(file.read_text()) if file.exists() else None
+    return Validated.model_validate_json(read_sealed(file)) if file.exists() else None
 
 
 @task(**PHASE | {"persist_result": False, "cache_policy": None}, name="register", task_run_name="register")

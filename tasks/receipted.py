@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from firelift.archive import file_name
-from firelift.files import write_whole
 from firelift.receipts import Receipt, RootFound
 from firelift.run.kept import ReceiptMissing, receipt_file
 from firelift.run.status import Phase
+from firelift.sealed import read_sealed, write_sealed
 from tasks.world import Run, world
 
 P = ParamSpec("P")
@@ -31,9 +31,9 @@ def receipted(phase: Phase, kind: type[R]) -> Callable[[Work[P, R]], Work[P, R]]
                 if not file.exists():
                     raise ReceiptMissing(phase=phase, receipt=f"receipts/{file.name}", migration_id=run.migration_id)
                 here.skip(phase, "left out by --skip-phases: an earlier attempt of this run completed it")
-                return kind.model_validate_json(file.read_text())
+                return kind.model_validate_json(read_sealed(file))
             receipt = function(run, *args, **kwargs)
-            write_whole(file, receipt.model_dump_json())
+            write_sealed(file, receipt.model_dump_json())
             return receipt
 
         return cast(Work[P, R], kept)

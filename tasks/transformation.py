@@ -13,11 +13,11 @@ from firelift.increment import Increment
 from firelift.phases.deletions import losses_of, told_of_refilled
 from firelift.phases.extraction import read_profile
 from firelift.phases.increment import known_fields, plan_increment, write_increment
-from firelift.phases.planning import PLAN, locks_foreseen, misfits, published_plans, standing_plan, vanished, write_plan
+from firelift.phases.planning import locks_foreseen, misfits, published_plans, standing_plan, vanished, write_plan
 from firelift.phases.pre_validation import refuse
 from firelift.phases.rewriting import rewrite
 from firelift.phases.transformation import archived_documents, refuse_incomplete, transform_collection
-from firelift.plan import Plan, TablePlan
+from firelift.plan import PLAN, Plan, TablePlan
 from firelift.planning import make_plan
 from firelift.postgres.lock import signature
 from firelift.profile import Profile
@@ -46,7 +46,8 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
     if here.is_increment:
         plan = standing_plan(here.directory) or planned_increment(here, extracted, profile)
     else:
-        plan = standing_plan(here.directory) or make_plan(here.source.name, profile, here.rules(), earlier)
+        made = partial(make_plan, here.source.name, profile, here.rules(), earlier)
+        plan = standing_plan(here.directory, made, partial(_warn_of_mended, here)) or made()
         for gone in () if here.is_test else vanished(earlier, plan, here.selection):
             told = "there is no document of it any more; its table keeps the rows of the last migration"
             status.warn(f"{gone.collection} → {gone.table}: {told}", "transformation")
@@ -60,6 +61,10 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
     if target and not here.is_test:
         hold_back(here, plan, {collection: seen.documents for collection, seen in profile.items()}, increment)
     return Planned(tables=len(plan.tables), columns=sum(len(table.columns) for table in plan.tables), plan=PLAN)
+
+
+def _warn_of_mended(here: World, file: str) -> None:
+    here.status.warn(f"{file} was not as it had been written: it was made of the archive again", "transformation")
 
 
 def hold_back(here: World, plan: Plan, documents: Mapping[str, int], increment: Increment | None) -> None:
@@ -163,6 +168,8 @@ def transformation(run: Run, transformed: list[Transformed], extracted: list[Ext
     # Kept beside the rows: verification holds the target against it, also when the Parquet files are gone.
     column_facts(here.directory, here.plan())
     status = here.begin("transformation")
+    for file in (file for part in transformed for file in part.remade):
+        _warn_of_mended(here, file)
     for part in transformed:
         for name, counts in part.counts().items():
             status.found("transformation", name, **counts)

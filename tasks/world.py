@@ -26,7 +26,7 @@ from firelift.phases.post_migration import app_config_of
 from firelift.phases.rollback import roll_back
 from firelift.phases.scratch import throw_away
 from firelift.phases.stopping import asked_in_target, cancel_statements, forget_stop_in_target
-from firelift.plan import Plan
+from firelift.plan import Plan, read_plan
 from firelift.planning import Rules
 from firelift.postgres.ddl import scratch_schema
 from firelift.postgres.lock import LockLost, TargetLock, target_lock
@@ -41,6 +41,7 @@ from firelift.run.reports import TableReport, write_reports
 from firelift.run.status import Phase, Status, is_stop
 from firelift.run.stop import BEGAN, forget_stop, stop_requested
 from firelift.run.workspace import Workspace, new_migration_id
+from firelift.sealed import FileChanged
 from firelift.settings import Settings
 from firelift.sources import source_label, source_of
 from firelift.workers import Workers
@@ -133,7 +134,14 @@ class World:
         return Rules(naming=self.settings.naming, mapping=read_mapping(self.settings.mapping))
 
     def plan(self) -> Plan:
-        return Plan.model_validate_json((self.directory / "plan.json").read_text())
+        return read_plan(self.directory)
+
+    def _plan_to_report(self) -> Plan | None:
+        """None before there is one. Of one that was changed nothing is told: whoever goes by it says so, or makes it again."""
+        try:
+            return self.plan()
+        except (FileNotFoundError, FileChanged):
+            return None
 
     @property
     def is_increment(self) -> bool:
@@ -189,7 +197,7 @@ class World:
 
     def report(self) -> dict[str, Any]:
         """Writes both reports as of now and returns the long one."""
-        plan = self.plan() if (self.directory / "plan.json").exists() else None
+        plan = self._plan_to_report()
         self.reported = write_reports(
             self.workspace,
             settings=self.settings.public(),
@@ -299,7 +307,7 @@ def opened(run: Run) -> Iterator[World]:
         except BaseException as error:
             ended = here.broken or (Stopped(migration=run.migration_id) if here.stopping or is_stop(error) else error)
             here.status.fail(ended)
-            if isinstance(error, ChunkDamaged) and settings.migration_mode == "full":
+            if isinstance(error, ChunkDamaged | FileChanged) and settings.migration_mode == "full":
                 note_damage(here.directory)
             if ended is error:
                 raise

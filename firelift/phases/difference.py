@@ -19,7 +19,7 @@ import pyarrow as pa
 from firelift.archive import RangeArchive, file_name, write_digest
 from firelift.counting import counted
 from firelift.errors import FireliftError
-from firelift.files import storage_errors, write_whole
+from firelift.files import storage_errors
 from firelift.firestore.batch import A_REQUEST, get_serialized
 from firelift.firestore.changed import QueryRefused, Since, read_changed
 from firelift.firestore.channel import Firestore, Source, open_firestore
@@ -37,6 +37,7 @@ from firelift.postgres.reading import reading
 from firelift.postgres.standing import Between, count_live, standing_keys, written_at
 from firelift.profile import Profiler, profile_to_json
 from firelift.receipts import Extracted, RootFound, TableChanges, by_root, shared, tallied
+from firelift.sealed import write_sealed
 from firelift.times import microseconds
 from firelift.workers import Workers
 
@@ -336,7 +337,7 @@ class _Archive:
 
     def close(self) -> None:
         self._writer.close()
-        write_whole(self._target.profile, json.dumps(profile_to_json(self._profiler.profile)))
+        write_sealed(self._target.profile, json.dumps(profile_to_json(self._profiler.profile)))
 
     def part(self, changes: tuple[TableChanges, ...], passed: int, breaks: Sequence[str]) -> _Part:
         chunks = self._target.chunks()

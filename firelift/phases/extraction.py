@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from firelift.archive import CHUNK_BYTES, ArchiveDamaged, Chunk, RangeArchive, begin_again, file_name, ranges, write_digest
-from firelift.files import write_whole
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.counting import counted
 from firelift.firestore.discovery import Root, key_ranges
@@ -21,6 +20,7 @@ from firelift.phases.completeness import Scan, prove_archive, prove_count
 from firelift.phases.mending import standing_documents
 from firelift.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
 from firelift.receipts import Extracted, RangeExtracted, RootFound, shared
+from firelift.sealed import FileChanged, read_sealed, write_sealed
 from firelift.workers import Workers
 
 Progress = Callable[[str, int, int], None]
@@ -87,16 +87,16 @@ def cut(
     counts = [root.documents if known else counted(firestore, keys, read_time).documents for keys in cuts]
     firestore.close()
     listed = [{"keys": asdict(keys), "documents": documents} for keys, documents in zip(cuts, counts, strict=True)]
-    write_whole(kept, json.dumps({"read_time": read_time, "ranges": listed}))
+    write_sealed(kept, json.dumps({"read_time": read_time, "ranges": listed}))
     return list(zip(cuts, counts, strict=True))
 
 
 def _kept_ranges(kept: Path, read_time: str) -> list[tuple[KeyRange, int | None]]:
     try:
-        told = json.loads(kept.read_text(encoding="utf-8"))
+        told = json.loads(read_sealed(kept))
         cuts = [(KeyRange(**cut["keys"]), cut["documents"]) for cut in told["ranges"]]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ArchiveDamaged(file=str(kept), why="it cannot be read, or was written by an earlier version") from error
+    except (ValueError, TypeError, KeyError, FileChanged) as error:
+        raise ArchiveDamaged(file=str(kept), why="it was changed after it was written, or by an earlier version") from error
     if told["read_time"] != read_time:
         # Documents of two moments are no snapshot.
         raise ArchiveDamaged(file=str(kept), its_snapshot=told["read_time"], snapshot_of_the_run=read_time)
@@ -145,7 +145,7 @@ def extract_range(
                 writer.last_key = path
         firestore.close()
     writer.close()
-    write_whole(target.profile, json.dumps(profile_to_json(profiler.profile)))
+    write_sealed(target.profile, json.dumps(profile_to_json(profiler.profile)))
     chunks = target.chunks()
     return RangeExtracted(
         number=number,
@@ -210,4 +210,4 @@ def _microseconds(moment: Any) -> int:
 def read_profile(archive: Path, roots: list[str]) -> Profile:
     """The profile of everything archived for these root collections."""
     parts = [part for root in roots for part in ranges(archive / file_name(root)) if part.profile.exists()]
-    return merged([profile_from_json(json.loads(part.profile.read_text())) for part in parts])
+    return merged([profile_from_json(json.loads(read_sealed(part.profile))) for part in parts])

@@ -17,7 +17,7 @@ from firelift.increment import Increment, gone_directory
 from firelift.phases.increment import gone_keys, refuse_moved
 from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import standing_receipt, table_path, transform_again
-from firelift.plan import Plan, TablePlan
+from firelift.plan import Plan, TablePlan, read_plan
 from firelift.postgres.backups import Changes, kept_tables, make_left_indexes
 from firelift.postgres.checks import check_tables
 from firelift.postgres.connect import Connection, connect, connect_to_read, kept_open
@@ -146,10 +146,10 @@ class ChunkLoaded(NamedTuple):
 
 def load(url: str, migration_id: str, run: Path, name: str, archived: StoredFile, report: Callable[[Any], None]) -> ChunkLoaded:
     """One chunk's rows and its receipt in one transaction."""
-    plan = _plan(run / "plan.json")
+    plan = _plan(run)
     staging, remade = staging_schema(migration_id), list[str]()
     try:
-        transformed = standing_receipt(run, name) or transform_again(run, name, archived)
+        transformed = standing_receipt(run, name, remade.append) or transform_again(run, name, archived)
         pieces = list(_pieces(run, plan, transformed))
     except ChunkDamaged as damaged:
         if damaged.facts["file"] == str(archived.path):
@@ -169,8 +169,8 @@ def _pieces(run: Path, plan: Plan, transformed: ChunkTransformed) -> Iterator[tu
 
 
 @lru_cache(maxsize=2)
-def _plan(file: Path) -> Plan:
-    return Plan.model_validate_json(file.read_text(encoding="utf-8"))
+def _plan(run: Path) -> Plan:
+    return read_plan(run)
 
 
 def load_gone(url: str, migration_id: str, plan: Plan, run: Path, increment: Increment) -> None:

@@ -16,7 +16,6 @@ import pyarrow as pa
 from firelift.archive import read_parquet
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.evolution import Evolved, evolve_all, refuse
-from firelift.files import write_whole
 from firelift.firestore.changed import Since
 from firelift.firestore.discovery import Root
 from firelift.firestore.query import root_range
@@ -30,6 +29,7 @@ from firelift.postgres.fit import standing_tables
 from firelift.postgres.lock import signature
 from firelift.profile import Profile
 from firelift.receipts import Extracted, Rewritten, RootFound, TableChanges, TableCounts, Validated
+from firelift.sealed import read_sealed, write_sealed
 
 
 class ColumnsGone(ConfigurationError):
@@ -120,8 +120,8 @@ def hold_to(base: Base, run: Path, migration_id: str) -> None:
     """
     file, now = run / BASE, {collection: saved.migration_id for collection, saved in base.tables.items()}
     if not file.is_file():
-        write_whole(file, json.dumps(now))
-    before: dict[str, str] = json.loads(file.read_text())
+        write_sealed(file, json.dumps(now))
+    before: dict[str, str] = json.loads(read_sealed(file))
     for collection in before.keys() | now.keys():
         compared, holds = before.get(collection), now.get(collection)
         if holds not in (compared, migration_id):
@@ -258,7 +258,7 @@ def _own_columns(plan: TablePlan) -> list[str]:
 
 
 def write_increment(run: Path, increment: Increment) -> None:
-    write_whole(run / INCREMENT, increment.model_dump_json(indent=1))
+    write_sealed(run / INCREMENT, increment.model_dump_json(indent=1))
 
 
 def refuse_moved(connection: Connection, target_schema: str, increment: Increment) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from firelift.increment import Increment
 from firelift.lacking import lacking_of
 from firelift.paths import Selection
 from firelift.phases.transformation import is_begun
-from firelift.plan import Plan, TablePlan
+from firelift.plan import PLAN, Plan, TablePlan, keep_plan, read_plan, written
 from firelift.planning import Foresight, Rules, foresee
 from firelift.postgres.checks import check_tables, lock_warning
 from firelift.postgres.connect import connect
@@ -24,8 +24,8 @@ from firelift.postgres.lock import signature
 from firelift.profile import Profile
 from firelift.reasons import reasons
 from firelift.run.workspace import REASONS
+from firelift.sealed import FileChanged, read_sealed, was_written
 
-PLAN = "plan.json"
 SAMPLED = "receipts/sampling.json"
 
 
@@ -35,17 +35,25 @@ class PlanLost(FireliftError):
     remedy = "Part of the run's directory is gone or damaged: start a new run."
 
 
-def standing_plan(run: Path) -> Plan | None:
+def standing_plan(run: Path, made: Callable[[], Plan] | None = None, mended: Callable[[str], None] = lambda _: None) -> Plan | None:
     """The plan by which chunks of this run have been transformed; None where there are none yet.
 
-    A new one might give other names or columns than those chunks have, as the target's plans may have changed since. Raises PlanLost.
+    A new one might give other names or columns than those chunks have, as the target's plans may have changed since: one whose file was
+    changed is taken only if it is the one that was `made` before, to the letter, which `mended` hears. Raises PlanLost.
     """
     if not is_begun(run):
         return None
-    plan = _read(run / PLAN)
-    if plan is None:
-        raise PlanLost(plan=str(run / PLAN))
-    return plan
+    file = run / PLAN
+    try:
+        return read_plan(run)
+    except (OSError, ValidationError) as error:
+        raise PlanLost(plan=str(file)) from error
+    except FileChanged as changed:
+        plan = made() if made else None
+        if plan is None or not was_written(file, written(plan)):
+            raise PlanLost(**changed.facts) from changed
+        mended(str(file))
+        return plan
 
 
 def published_plans(url: str, migration_id: str, target_schema: str) -> dict[str, TablePlan]:
@@ -61,7 +69,7 @@ def write_plan(
     standing = increment.before() if increment else {}
     explained = plan.model_copy(update={"tables": tuple(table for table in plan.tables if table.table not in standing)})
     write_whole(run / REASONS, json.dumps(reasons(profile, explained, rules, earlier), indent=1))
-    write_whole(run / PLAN, plan.model_dump_json(indent=1))
+    keep_plan(run, plan)
 
 
 def misfits(
@@ -111,6 +119,7 @@ def last_plans(runs: Path) -> Mapping[str, TablePlan]:
 
 def _read(file: Path) -> Plan | None:
     try:
-        return Plan.model_validate_json(file.read_text(encoding="utf-8"))
-    except (OSError, ValidationError):
+        # One of an earlier version, without a digest, says as much.
+        return Plan.model_validate_json(read_sealed(file, sealed_only=False))
+    except (OSError, ValidationError, FileChanged):
         return None

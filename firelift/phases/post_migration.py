@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from firelift.errors import FireliftError
-from firelift.files import write_whole
 from firelift.receipts import Freed
 from firelift.run.app_config import AppConfig
+from firelift.sealed import read_sealed, write_sealed
 from firelift.settings import Settings
 from firelift.sources import source_of
 
@@ -54,13 +54,13 @@ def drop(run: Path, what: str) -> Freed:
     try:
         going = [_set_aside(run / name) for name in (what, *_READ_WITH[what])]
         if not note.exists():
-            write_whole(note, _measured(what, going).model_dump_json())
+            write_sealed(note, _measured(what, going).model_dump_json())
         for directory in going:
             if directory.exists():
                 shutil.rmtree(directory)
     except OSError as error:
         raise NotDropped(directory=str(run / what), reason=error.strerror or type(error).__name__) from error
-    return Freed.model_validate(json.loads(note.read_bytes()))
+    return Freed.model_validate(json.loads(read_sealed(note, sealed_only=False)))
 
 
 def _set_aside(directory: Path) -> Path:

@@ -11,21 +11,20 @@ from typing import Any
 
 from firelift.archive import file_name, read_digest
 from firelift.errors import ConfigurationError, FireliftError
-from firelift.files import write_whole
 from firelift.firestore.channel import Source
 from firelift.increment import read_increment
 from firelift.paths import Exactly
 from firelift.phases.extraction import extract_collection
-from firelift.phases.planning import PLAN
 from firelift.phases.pre_validation import root_found, survey
 from firelift.phases.transformation import receipts_stand, transform_collection
-from firelift.plan import Plan, TablePlan
+from firelift.plan import PLAN, Plan, TablePlan, keep_plan, read_plan
 from firelift.postgres.connect import connect
 from firelift.postgres.control import SavedTable, migration, saved_tables
 from firelift.postgres.lock import signature
 from firelift.receipts import Completeness, Extracted, Imported, RelationChecked, Validated
 from firelift.run.kept import receipt_file
-from firelift.run.workspace import STATUS, Workspace
+from firelift.run.workspace import Workspace
+from firelift.sealed import FileChanged, read_sealed
 from firelift.together import MOST
 from firelift.workers import Workers
 
@@ -106,31 +105,31 @@ def _latest_first(saved: Iterable[SavedTable]) -> list[str]:
 
 
 def archived(workspace: Workspace, published: PublishedRun) -> Documents:
-    """The run's own archive. Raises NoArchive where it is not there, not whole, or that of another snapshot."""
-    receipt, plan = receipt_file(workspace, "pre_validation"), workspace.run / PLAN
-    if not receipt.is_file() or not plan.is_file():
+    """The run's own archive. Raises NoArchive where it is not there, not whole, or that of another snapshot; FileChanged."""
+    validation, plan = receipt_file(workspace, "pre_validation"), workspace.run / PLAN
+    if not validation.is_file() or not plan.is_file():
         raise NoArchive(directory=str(workspace.run))
     if read_increment(workspace.run) is not None:
         raise NoArchive(directory=str(workspace.run), why="the run was an increment, so its archive holds only what had changed")
-    validated = Validated.model_validate_json(receipt.read_text())
+    validated = Validated.model_validate_json(read_sealed(validation))
     if _moment(validated.read_time) != _moment(published.read_time):
         raise NoArchive(directory=str(workspace.run), its_snapshot=validated.read_time, published=published.read_time)
     roots = tuple(root.collection for root in validated.roots)
     if lacking := [root for root in roots if not receipts_stand(workspace.run, root)]:
         raise NoArchive(directory=str(workspace.run), incomplete=", ".join(lacking))
-    if others := [root for root in roots if not _is_what_was_extracted(workspace, root)]:
+    told = {root: _extracted(workspace, root) for root in roots}
+    if others := [root for root, receipt in told.items() if receipt and receipt.digest != read_digest(workspace.archive / file_name(root))]:
         raise NoArchive(directory=str(workspace.run), not_as_extracted=", ".join(others))
-    whole = Plan.model_validate_json(plan.read_text())
+    whole = read_plan(workspace.run)
     kept = tuple(table for table in whole.tables if table.collection in published.tables)
-    completeness = Completeness.noted((workspace.read_json(STATUS) or {}).get("statistics") or {}).said
+    completeness = "" if None in told.values() else Completeness.of(filter(None, told.values())).said
     return Documents(workspace.run, whole.model_copy(update={"tables": kept}), roots, recorded_relations(workspace), completeness)
 
 
-def _is_what_was_extracted(workspace: Workspace, root: str) -> bool:
-    """Whether a root collection's archive is the one that its receipt tells of."""
+def _extracted(workspace: Workspace, root: str) -> Extracted | None:
+    """What extraction told of a root collection, where its receipt is there."""
     receipt = receipt_file(workspace, f"extract-{file_name(root)}")
-    told = Extracted.model_validate_json(receipt.read_text()).digest if receipt.is_file() else None
-    return told in (None, read_digest(workspace.archive / file_name(root)))
+    return Extracted.model_validate_json(read_sealed(receipt)) if receipt.is_file() else None
 
 
 def read_again(
@@ -146,7 +145,7 @@ def read_again(
     roots = [root_found(root) for root in snapshot.roots]
     plan = Plan(database=source.name, tables=tuple(published.tables.values()))
     (scratch / "archive").mkdir(mode=0o700, parents=True)
-    write_whole(scratch / PLAN, plan.model_dump_json(indent=1))
+    keep_plan(scratch, plan)
     extracted = []
     for root in roots:
         archive, moment = scratch / "archive", snapshot.read_time
@@ -159,8 +158,10 @@ def read_again(
 
 def recorded_relations(workspace: Workspace) -> tuple[RelationChecked, ...] | None:
     """The relations of a run with their orphans, as they were when its rows were loaded; None where there is no record of it."""
-    receipt = receipt_file(workspace, "import")
-    return Imported.model_validate_json(receipt.read_text()).relations if receipt.is_file() else None
+    try:
+        return Imported.model_validate_json(read_sealed(receipt_file(workspace, "import"))).relations
+    except (FileNotFoundError, FileChanged):
+        return None
 
 
 def _rfc3339(moment: datetime) -> str:

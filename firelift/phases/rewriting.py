@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from firelift.archive import FIRST_REWRITTEN, RangeArchive, file_name, ranges, read_parquet, read_paths
-from firelift.files import storage_errors, write_whole
+from firelift.files import storage_errors
 from firelift.firestore.values import Document
 from firelift.increment import gone_files
 from firelift.paths import collection_of, ids_of
@@ -21,6 +21,7 @@ from firelift.postgres.read import read_rows
 from firelift.postgres.reading import reading
 from firelift.profile import Profiler, profile_to_json
 from firelift.receipts import Rewritten
+from firelift.sealed import read_sealed, write_sealed
 from firelift.transform import UnreadableRow, compile_decoder
 from firelift.transform.decode import Row
 from firelift.verification.keys import Key, numbers_of, places_among
@@ -85,7 +86,7 @@ def rewrite_table(
                 writers.take(decode, row, fate)
     writers.close()
     done = _receipt(before.collection, present, departed, writers.left_out)
-    write_whole(_claim_file(directory, before.collection), _Claim(ranges=claim.ranges, done=done).model_dump_json())
+    write_sealed(_claim_file(directory, before.collection), _Claim(ranges=claim.ranges, done=done).model_dump_json())
     return done
 
 
@@ -104,11 +105,11 @@ def _claimed(directory: Path, collection: str) -> _Claim:
     """The claim that stands, or a new one."""
     file = _claim_file(directory, collection)
     if file.is_file():
-        return _Claim.model_validate_json(file.read_text())
+        return _Claim.model_validate_json(read_sealed(file))
     with storage_errors(directory):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     claim = _Claim(ranges=(_new_range(directory), _new_range(directory)))
-    write_whole(file, claim.model_dump_json())
+    write_sealed(file, claim.model_dump_json())
     return claim
 
 
@@ -207,7 +208,7 @@ class _Writers:
     def close(self) -> None:
         for writer, profiler, archive in self._targets.values():
             writer.close()
-            write_whole(archive.profile, json.dumps(profile_to_json(profiler.profile)))
+            write_sealed(archive.profile, json.dumps(profile_to_json(profiler.profile)))
 
 
 def _receipt(collection: str, present: RangeArchive, departed: RangeArchive, left_out: int) -> Rewritten:

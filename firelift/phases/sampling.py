@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from firelift.archive import SCHEMA, RangeArchive, file_name, write_digest, write_parquet
-from firelift.files import write_whole
 from firelift.firestore.batch import get_documents
 from firelift.firestore.channel import Firestore, Source, open_firestore
 from firelift.firestore.counting import REFUSALS, is_refusal
@@ -34,6 +33,7 @@ from firelift.phases.extraction import ChunkWriter
 from firelift.planning import why_no_table
 from firelift.profile import Profiler, profile_to_json
 from firelift.receipts import Extracted, Receipt, RootFound, Validated, shared
+from firelift.sealed import write_sealed
 from firelift.together import SMALL
 from firelift.workers import Workers
 
@@ -389,7 +389,7 @@ def _archived(sample: _Sample, drawn: Drawn, directory: Path, batch_size: int) -
         profiler.see(collection_of(path), parsed)
         writer.add(path, document, parsed)
     writer.close()
-    write_whole(target.profile, json.dumps(profile_to_json(profiler.profile)))
+    write_sealed(target.profile, json.dumps(profile_to_json(profiler.profile)))
     chunks = target.chunks()
     return Extracted(
         collection=drawn.root.collection,

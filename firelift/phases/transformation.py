@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +20,13 @@ from firelift.facts import rows_directory, with_facts
 from firelift.files import write_whole
 from firelift.firestore.values import Document, tagged
 from firelift.paths import collection_of
-from firelift.plan import Plan, TablePlan
+from firelift.plan import Plan, TablePlan, read_plan
 from firelift.planning import why_no_table
 from firelift.receipts import ChunkTransformed, Extracted, TableCounts, Together, Transformed, by_root, shared, summed, tallied
+from firelift.sealed import FileChanged, write_sealed
 from firelift.transform import Rejected, compile_encoder
 from firelift.transform.causes import residue_causes
+from firelift.transformed import read_receipt, read_rejects, receipt_path, rejects_path
 from firelift.workers import Workers
 
 Row = list[Any]
@@ -57,6 +60,7 @@ def transform_collection(workers: Workers, run: Path, root: Together, progress: 
         chunks=len(done),
         tables=summed([chunk.tables for chunk in done]),
         reasons=tallied([chunk.reasons for chunk in done]),
+        remade=tuple(sorted(file for chunk in done for file in chunk.remade)),
     )
 
 
@@ -85,10 +89,10 @@ def refuse_incomplete(extracted: Sequence[Extracted], transformed: Sequence[Tran
 
 def transform_chunk(run: Path, name: str, archived: StoredFile, report: Callable[[Any], None]) -> ChunkTransformed:
     """One archive chunk as one Parquet file a table; its receipt appears last and says that all of them are whole."""
-    receipt = receipt_path(run, name)
-    if (standing := standing_receipt(run, name)) is not None:
+    receipt, changed = receipt_path(run, name), list[str]()
+    if (standing := standing_receipt(run, name, changed.append)) is not None:
         return standing
-    plan, encoders = _compiled(run / "plan.json")
+    plan, encoders = _compiled(run)
     rows: dict[str, list[Row]] = defaultdict(list)
     rejects: list[dict[str, Any]] = []
     for path, document in read_chunk(archived):
@@ -100,22 +104,25 @@ def transform_chunk(run: Path, name: str, archived: StoredFile, report: Callable
         else:
             rows[collection].append(row)
     files = {collection: _write_rows(run, plan.table_of(collection), name, listed) for collection, listed in rows.items()}
-    _write_rejects(run, name, rejects)
-    done = _receipt(plan, name, rows, rejects, files)
-    write_whole(receipt, done.model_dump_json())
-    return done
+    done = _receipt(plan, name, rows, rejects, files, _write_rejects(run, name, rejects))
+    write_sealed(receipt, done.model_dump_json())
+    return done.model_copy(update={"remade": tuple(changed)})
 
 
-def receipt_path(run: Path, name: str) -> Path:
-    return run / "transformed" / f"{name}.json"
+def standing_receipt(run: Path, name: str, changed: Callable[[str], None] = lambda _: None) -> ChunkTransformed | None:
+    """That of a chunk which has been transformed; None also where it cannot be read, as it can be made again.
 
-
-def standing_receipt(run: Path, name: str) -> ChunkTransformed | None:
-    """That of a chunk which has been transformed; None also where it cannot be read, as it can be made again."""
+    So can the chunk's rejected documents. `changed` hears of the file that is not as it was written.
+    """
     try:
-        return ChunkTransformed.model_validate_json(receipt_path(run, name).read_text())
+        receipt = read_receipt(run, name)
+        read_rejects(run, receipt)
+    except FileChanged as found:
+        changed(str(found.facts["file"]))
+        return None
     except (FileNotFoundError, ValueError):
         return None
+    return receipt
 
 
 def transform_again(run: Path, name: str, archived: StoredFile) -> ChunkTransformed:
@@ -125,9 +132,9 @@ def transform_again(run: Path, name: str, archived: StoredFile) -> ChunkTransfor
 
 
 def receipts_stand(run: Path, collection: str) -> bool:
-    """Whether every archived chunk of a root collection, and of those archived with it, is there with its receipt."""
+    """Whether every archived chunk of a root collection, and of those archived with it, is there, with its receipt as that was written."""
     chunks = [(part, chunk) for part in ranges(run / "archive" / file_name(collection)) for chunk in part.chunks() if chunk.documents]
-    whole = all(part.path(chunk).is_file() and receipt_path(run, chunk.name).is_file() for part, chunk in chunks)
+    whole = all(part.path(chunk).is_file() and standing_receipt(run, chunk.name) is not None for part, chunk in chunks)
     return whole and (run / "archive" / file_name(collection)).is_dir()
 
 
@@ -142,8 +149,8 @@ def table_path(run: Path, table: TablePlan, name: str) -> Path:
 
 
 @lru_cache(maxsize=2)
-def _compiled(plan_file: Path) -> tuple[Plan, dict[str, Callable[[bytes], Row]]]:
-    plan = Plan.model_validate_json(plan_file.read_text(encoding="utf-8"))
+def _compiled(run: Path) -> tuple[Plan, dict[str, Callable[[bytes], Row]]]:
+    plan = read_plan(run)
     return plan, {table.collection: compile_encoder(table, plan.database) for table in plan.tables}
 
 
@@ -173,18 +180,24 @@ def _reject(collection: str, path: str, document: bytes, rejected: Rejected) -> 
     }
 
 
-def _write_rejects(run: Path, name: str, rejects: list[dict[str, Any]]) -> None:
-    if rejects:
-        write_whole(run / "rejects" / f"{name.replace('/', '-')}.jsonl", "".join(json.dumps(reject) + "\n" for reject in rejects))
+def _write_rejects(run: Path, name: str, rejects: list[dict[str, Any]]) -> str | None:
+    """Returns the digest of the file; None where there is none to write."""
+    if not rejects:
+        return None
+    text = "".join(json.dumps(reject) + "\n" for reject in rejects)
+    write_whole(rejects_path(run, name), text)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _receipt(plan: Plan, name: str, rows: dict[str, list[Row]], rejects: list[dict[str, Any]], files: dict[str, str]) -> ChunkTransformed:
+def _receipt(
+    plan: Plan, name: str, rows: dict[str, list[Row]], rejects: list[dict[str, Any]], files: dict[str, str], rejects_sha256: str | None
+) -> ChunkTransformed:
     tables = {collection: _counted(plan.table_of(collection), listed) for collection, listed in rows.items()}
     for reject in rejects:
         tables[reject["collection"]] = tables.get(reject["collection"], TableCounts()) + TableCounts(rejected=1)
     reasons = tallied([{reject["reason"]: 1} for reject in rejects])
     documents = sum(map(len, rows.values())) + len(rejects)
-    return ChunkTransformed(chunk=name, documents=documents, tables=tables, reasons=reasons, files=files)
+    return ChunkTransformed(chunk=name, documents=documents, tables=tables, reasons=reasons, files=files, rejects=rejects_sha256)
 
 
 def _counted(table: TablePlan, rows: list[Row]) -> TableCounts:

@@ -13,13 +13,14 @@ from firelift.archive import StoredFile, file_name, ranges
 from firelift.errors import FireliftError
 from firelift.files import storage_errors
 from firelift.firestore.channel import Source
-from firelift.phases.transformation import ArchiveIncomplete, receipt_path
+from firelift.phases.transformation import ArchiveIncomplete
 from firelift.plan import Plan, TablePlan
 from firelift.postgres.errors import translated
 from firelift.postgres.fit import standing_tables
 from firelift.postgres.read import count_rows
 from firelift.postgres.reading import reading
 from firelift.receipts import ChunkTransformed, Difference, RelationChecked, TableCompared, TableCounts
+from firelift.transformed import read_receipt
 from firelift.verification.columns import prove_columns
 from firelift.verification.compare import ChunkCompared, Sides, TableTally, compare_chunk
 from firelift.verification.keys import Key, compare_keys, keys_at
@@ -282,7 +283,7 @@ def stored_chunks(run: Path, roots: Sequence[str]) -> list[StoredChunk]:
 
 def _receipt(run: Path, root: str, chunk: str) -> ChunkTransformed:
     try:
-        return ChunkTransformed.model_validate_json(receipt_path(run, chunk).read_text())
+        return read_receipt(run, chunk)
     except (OSError, ValueError) as error:
         raise ArchiveIncomplete(collection=root, chunk=chunk, missing="its receipt of the transformation") from error
 

@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from firelift.errors import ConfigurationError
 from firelift.run.fingerprint import DECIDING, deciding
-from firelift.run.workspace import NoSuchRun, Workspace
+from firelift.run.workspace import NoSuchRun, Workspace, encode
+from firelift.sealed import sealed
 from firelift.setting_types import is_run_name
 from firelift.settings import Settings
 
@@ -94,7 +95,7 @@ def claim(workspace: Workspace, settings: Settings, source: str, flow_run: str |
             "source": source,
             "flowRun": flow_run,
         }
-        workspace.write_json(IDENTITY, kept, durable=True)
+        workspace.write(IDENTITY, sealed(encode(kept, indent=2)), durable=True)
     return str(kept["token"])
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from firelift.errors import ConfigurationError
 from firelift.files import storage_errors
+from firelift.sealed import read_sealed
 from firelift.setting_types import is_run_name
 
 STATUS, LOG, CHECKPOINT = "migration-status.json", "migration-log.json", "migration-checkpoint.json"
@@ -117,9 +118,10 @@ class Workspace:
         return self.write(name, encode(data, indent=2), durable=durable)
 
     def read_json(self, name: str) -> Any:
-        """The file as it is now, or None where there is none."""
+        """The file as it is now, or None where there is none; raises FileChanged for one that no longer has the digest it tells."""
+        file = self.run / name
         try:
-            return json.loads((self.run / name).read_bytes())
+            return json.loads(read_sealed(file, sealed_only=False))
         except (FileNotFoundError, NotADirectoryError):
             return None
 

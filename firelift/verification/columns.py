@@ -9,10 +9,10 @@ from typing import Any, Final, NotRequired, TypedDict
 import orjson
 
 from firelift.facts import LONGEST, Bound, Fact, facts_in, merged, rows_directory
-from firelift.files import write_whole
 from firelift.plan import PgType, Plan, TablePlan
 from firelift.postgres.columns import ColumnHolds, columns_hold
 from firelift.postgres.reading import reading
+from firelift.sealed import read_sealed, write_sealed
 from firelift.times import MomentOutOfRange, from_microseconds, rfc3339
 from firelift.verification.proof import ColumnProved
 
@@ -43,7 +43,7 @@ def column_facts(run: Path, plan: Plan) -> ToldOf:
     if not (run / "tables").is_dir():
         return _kept(run)
     told = {table.table: facts for table in plan.tables if (facts := _told_of(run, table)) is not None}
-    write_whole(run / COLUMNS, orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
+    write_sealed(run / COLUMNS, orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
     return told
 
 
@@ -62,7 +62,7 @@ def prove_columns(url: str, session: str, schema: str, plan: Plan, run: Path) ->
 
 def _kept(run: Path) -> ToldOf:
     try:
-        kept: ToldOf = orjson.loads((run / COLUMNS).read_bytes())
+        kept: ToldOf = orjson.loads(read_sealed(run / COLUMNS))
     except FileNotFoundError:
         return {}
     return kept

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,11 +12,12 @@ from typing import Any
 from firelift.archive import StoredFile, read_chunk
 from firelift.firestore.values import Document
 from firelift.paths import collection_of, ids_of
-from firelift.plan import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, Plan, TablePlan
+from firelift.plan import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, TablePlan, read_plan
 from firelift.postgres.connect import kept_open
 from firelift.postgres.read import read_rows
 from firelift.receipts import Difference
 from firelift.transform import UnreadableRow, compile_decoder, compile_encoder
+from firelift.transformed import read_receipt, read_rejects
 from firelift.verification.fields import FieldDiffers, differing_fields
 from firelift.verification.listed import Listed, listed
 from firelift.verification.proof import Piece, Presence
@@ -82,7 +82,7 @@ def _compared(
     sides: Sides, documents: dict[str, dict[Key, bytes]], done: ChunkCompared, report: Callable[[Any], None]
 ) -> Iterator[Difference]:
     connection = kept_open(sides.url, sides.session, read_only=True)
-    forms = _forms(sides.run / "plan.json")
+    forms = _forms(sides.run)
     for collection, theirs in documents.items():
         form, tally = forms[collection], done.tables.setdefault(collection, TableTally())
         digests = _Digests(form.table.table, done.chunk, sides.whole)
@@ -118,11 +118,7 @@ def _chosen(run: Path, chunk: str, archived: StoredFile, chosen: Mapping[str, Se
 
 def rejected_paths(run: Path, chunk: str) -> frozenset[str]:
     """The documents of a chunk that have no row because they cannot be stored."""
-    file = run / "rejects" / f"{chunk.replace('/', '-')}.jsonl"
-    if not file.exists():
-        return frozenset()
-    with file.open(encoding="utf-8") as lines:
-        return frozenset(json.loads(line)["path"] for line in lines)
+    return read_rejects(run, read_receipt(run, chunk))
 
 
 def _paired(documents: Mapping[Key, bytes], rows: Iterator[Row], keys: int) -> Iterator[tuple[Key, bytes | None, Row | None]]:
@@ -244,6 +240,6 @@ class _Digests:
 
 
 @lru_cache(maxsize=2)
-def _forms(plan_file: Path) -> dict[str, _Form]:
-    plan = Plan.model_validate_json(plan_file.read_text(encoding="utf-8"))
+def _forms(run: Path) -> dict[str, _Form]:
+    plan = read_plan(run)
     return {table.collection: _Form(table, plan.database) for table in plan.tables}

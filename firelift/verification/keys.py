@@ -11,7 +11,7 @@ import numpy as np
 
 from firelift.archive import StoredFile, file_name, read_paths
 from firelift.paths import collection_of, ids_of
-from firelift.plan import Plan, TablePlan
+from firelift.plan import TablePlan, read_plan
 from firelift.postgres.connect import kept_open
 from firelift.postgres.read import read_keys
 from firelift.receipts import Difference
@@ -32,7 +32,7 @@ def compare_keys(
 
     Holds some 20 bytes a document: two keys are taken for one in 1 of 2^64 cases.
     """
-    table = Plan.model_validate_json((sides.run / "plan.json").read_text()).table_of(collection)
+    table = read_plan(sides.run).table_of(collection)
     return listed(_found(sides, table, archived, rows, documents, already), sides.parts / f"keys-{file_name(collection)}.csv")
 
 

@@ -129,7 +129,7 @@ def test_receipts_are_kept_as_json_under_readable_names(sample: Migrated) -> Non
     folders = {path.parts[0] for path in kept}
     assert {"pre_validation", "extract", "extraction", "planning", "transform", "transformation", "load", "import"} <= folders
     for found in kept.values():
-        assert found["metadata"]["serializer"]["type"] == "json"
+        assert found["metadata"]["serializer"]["type"] == "firelift-sealed-json"
         assert len(found["result"]) < 20_000
 
 

@@ -134,6 +134,47 @@ def test_what_was_damaged_meanwhile_is_found_and_made_again(loading: Place, grou
         assert differences(place.content(), undisturbed.content) == []
 
 
+def edited(file: Path, before: str, after: str) -> None:
+    content = file.read_text()
+    assert before in content
+    file.write_text(content.replace(before, after, 1))
+
+
+def test_a_plan_and_receipts_that_were_edited_meanwhile_are_found_and_made_again(
+    loading: Place, ground: Ground, undisturbed: Undisturbed
+) -> None:
+    with ground.copy(loading) as copied:
+        place = copied.with_(**VERIFIED)
+        plan, receipt = place.run / "plan.json", min((place.run / "transformed" / "users").glob("*.json"))
+        checkpoint = min((place.run / "checkpoints").rglob("transformation/*"))
+        edited(plan, '"holds": "string"', '"holds": "json"')
+        edited(receipt, '"documents":', '"documents":1')
+        edited(checkpoint, "transformedRecords", "transformedrecords")
+        said = place.migrate("--resume")
+        assert said.code == 1, said.err
+        assert str(plan) in said.error
+        assert "changed after it was written" in said.error
+        assert "--resume" in said.error
+        said = place.migrate("--resume")
+        assert said.code == 0, said.err
+        warnings = [warning["message"] for warning in place.status()["warnings"]]
+        assert [file.name for file in (plan, receipt) if not any(str(file) in told and "again" in told for told in warnings)] == []
+        assert differences(place.content(), undisturbed.content) == []
+
+
+@pytest.mark.parametrize("name", ["receipts/pre_validation.json", "run.json"])
+def test_what_a_run_began_with_cannot_be_made_again(name: str, loading: Place, ground: Ground) -> None:
+    with ground.copy(loading) as place:
+        target = place.content()
+        lose_checkpoints(place)
+        damage(place.run / name)
+        said = place.migrate("--resume")
+        assert said.code == 1, said.err
+        assert f"{place.migration_id}/{name}" in said.error
+        assert "start a new run" in said.error
+        assert differences(place.content(), target) in ([], _failed_instead_of(target))
+
+
 DIFFERING = {
     "--naming": "preserve",
     "--collections": "users",

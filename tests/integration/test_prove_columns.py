@@ -19,6 +19,7 @@ from firelift.plan import Holds, Link, Plan, TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.constraints import constrain
 from firelift.postgres.ddl import staging_schema
+from firelift.sealed import read_sealed
 from firelift.verification.columns import COLUMNS, column_facts, prove_columns
 from firelift.verification.proof import ColumnProved
 from tests.integration.postgres_world import HOSTILE, RUN, as_arrow, load, plan, row, started
@@ -186,7 +187,7 @@ def test_the_query_says_the_same_again(here: Loaded) -> None:
 def test_the_facts_outlive_the_rows(here: Loaded) -> None:
     told = column_facts(here.run, here.plan)
     shutil.rmtree(here.run / "tables")
-    assert column_facts(here.run, here.plan) == told == json.loads((here.run / COLUMNS).read_text())
+    assert column_facts(here.run, here.plan) == told == json.loads(read_sealed(here.run / COLUMNS))
     assert len(here.proved()) == sum(len(table.target_columns()) for table in here.plan.tables)
     assert here.changed() == {}
 

@@ -13,7 +13,6 @@ import pytest
 
 from firelift.archive import RangeArchive, ranges, read_chunk, write_digest
 from firelift.evolution import evolve
-from firelift.files import write_whole
 from firelift.firestore.values import Document, Value, same_document
 from firelift.increment import gone_directory, write_gone
 from firelift.local.postgres import PostgresServer
@@ -22,10 +21,11 @@ from firelift.paths import collection_of, ids_of
 from firelift.phases.extraction import read_profile
 from firelift.phases.rewriting import rewrite
 from firelift.phases.transformation import table_path, transform_collection
-from firelift.plan import Plan, TablePlan
+from firelift.plan import Plan, TablePlan, keep_plan
 from firelift.planning import Rules
 from firelift.profile import Profiler, profile_to_json
 from firelift.receipts import Rewritten, Together
+from firelift.sealed import write_sealed
 from firelift.transform import UnreadableRow
 from firelift.workers import Workers
 from tests.integration.way import Arrival, arrived
@@ -78,7 +78,7 @@ def archive(run: Path, database: str, found: dict[str, dict[str, Any]]) -> None:
         profiler.see(collection_of(path), document)
     moments = [1] * len(made)
     target.write(0, list(found), moments, moments, [each.SerializeToString() for each in made], list(found)[-1], 0)
-    write_whole(target.profile, json.dumps(profile_to_json(profiler.profile)))
+    write_sealed(target.profile, json.dumps(profile_to_json(profiler.profile)))
     write_digest(target.directory)
 
 
@@ -194,7 +194,7 @@ def test_rewritten_documents_take_the_way_of_all_others_into_a_wider_column(arri
     done = rewritten(arrival, workers, run)
     assert read_profile(run / "archive", ["users"])["users"].documents == done.documents + 3
     plan = Plan(database=arrival.plan.database, tables=(evolved.plan, arrival.table("users/*/orders")))
-    write_whole(run / "plan.json", plan.model_dump_json())
+    keep_plan(run, plan)
     transformed = transform_collection(workers, run, Together(collection="users"), lambda _: None)
     assert transformed.documents == done.documents + 4
     assert transformed.tables["users"].rows == done.documents + 3

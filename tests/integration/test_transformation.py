@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from firelift.archive import ArchiveDamaged, ChunkDamaged, RangeArchive, write_digest
-from firelift.files import write_whole
 from firelift.firestore.values import Document
 from firelift.local.writer import values
 from firelift.paths import collection_of
-from firelift.phases.planning import PLAN, PlanLost
-from firelift.phases.transformation import ArchiveIncomplete, transform_collection
-from firelift.plan import Plan
+from firelift.phases.planning import PlanLost
+from firelift.phases.transformation import ArchiveIncomplete, receipts_stand, transform_collection
+from firelift.plan import PLAN, Plan, read_plan
 from firelift.postgres.connect import connect
 from firelift.postgres.control import create_control, save_table
 from firelift.postgres.fit import OtherColumnType
 from firelift.profile import Profiler, profile_to_json
 from firelift.receipts import Extracted, Transformed
+from firelift.sealed import FileChanged, write_sealed
 from firelift.settings import Settings
+from firelift.verification.compare import rejected_paths
 from tasks import world as worlds
 from tasks.transformation import planning, transformation
 from tasks.world import Run, World, world
@@ -49,20 +50,20 @@ def here(run: Run) -> World:
     return world(run)
 
 
-def archived(here: World, collection: str, documents: int, name: str = "one") -> Extracted:
+def archived(here: World, collection: str, documents: int, name: str = "one", more: Sequence[str] = ()) -> Extracted:
     """Documents in the archive, as extraction leaves them."""
     archive, profiler = RangeArchive(here.workspace.archive / collection, 0), Profiler(DATABASE)
     archive.directory.mkdir()
-    paths = [f"{collection}/{number}" for number in range(documents)]
+    paths = [*(f"{collection}/{number}" for number in range(documents)), *more]
     made = [Document(name=f"{DATABASE}/documents/{path}", fields=values({"name": f"{name} {path}"})) for path in paths]
     for path, document in zip(paths, made, strict=True):
         profiler.see(collection_of(path), document)
     for number, (path, document) in enumerate(zip(paths, made, strict=True)):
         archive.write(number, [path], [1], [2], [document.SerializeToString()], path, 0)
-    write_whole(archive.profile, json.dumps(profile_to_json(profiler.profile)))
+    write_sealed(archive.profile, json.dumps(profile_to_json(profiler.profile)))
     digest = write_digest(archive.directory)
     return Extracted(
-        collection=collection, documents=documents, passed=0, bytes=1, chunks=documents, ranges=1, reads=documents, digest=digest
+        collection=collection, documents=len(paths), passed=0, bytes=1, chunks=len(paths), ranges=1, reads=len(paths), digest=digest
     )
 
 
@@ -71,7 +72,7 @@ def transformed(here: World, part: Extracted) -> Transformed:
 
 
 def planned(here: World) -> Plan:
-    return Plan.model_validate_json((here.directory / PLAN).read_text())
+    return read_plan(here.directory)
 
 
 def publish_meanwhile(url: str, plan: Plan) -> None:
@@ -169,6 +170,86 @@ def test_a_plan_by_which_nothing_was_transformed_is_made_anew(run: Run, here: Wo
     publish_meanwhile(database_url, planned(here))
     planning.fn(run, extracted)
     assert [table.table for table in planned(here).tables] == ["people"]
+
+
+def retyped(plan: Path) -> None:
+    content = plan.read_text()
+    assert '"holds": "string"' in content
+    plan.write_text(content.replace('"holds": "string"', '"holds": "json"', 1))
+
+
+def warnings(here: World) -> list[str]:
+    return [warning["message"] for warning in here.status.data()["warnings"]]
+
+
+def test_a_plan_with_another_type_for_a_column_is_found_by_whoever_goes_by_it(run: Run, here: World) -> None:
+    extracted = archived(here, "users", 3)
+    planning.fn(run, [extracted])
+    retyped(here.directory / PLAN)
+    with pytest.raises(FileChanged, match=r"the-run/plan\.json.*--resume"):
+        transformed(here, extracted)
+    assert not list((here.directory / "tables").rglob("*.parquet"))
+    here.report()
+    assert here.reported["plan"] is None
+
+
+def test_a_plan_that_was_changed_is_made_of_the_archive_again(run: Run, here: World) -> None:
+    extracted = archived(here, "users", 3)
+    planning.fn(run, [extracted])
+    before = (here.directory / PLAN).read_bytes()
+    transformed(here, extracted)
+    retyped(here.directory / PLAN)
+    planning.fn(run, [extracted])
+    assert (here.directory / PLAN).read_bytes() == before
+    assert [told for told in warnings(here) if "plan.json" in told and "again" in told]
+
+
+def test_a_plan_that_was_changed_and_would_be_another_now_is_lost(run: Run, here: World, database_url: str) -> None:
+    extracted = archived(here, "users", 3)
+    planning.fn(run, [extracted])
+    transformed(here, extracted)
+    publish_meanwhile(database_url, planned(here))
+    retyped(here.directory / PLAN)
+    with pytest.raises(PlanLost, match=r"plan\.json.*start a new run"):
+        planning.fn(run, [extracted])
+
+
+TOO_LONG = "users/" + "x" * 2800
+
+
+@pytest.mark.parametrize("name", ["transformed/users/0000-000003.json", "rejects/users-0000-000003.jsonl"])
+@pytest.mark.parametrize("change", [changed, Path.unlink])
+def test_a_receipt_or_a_list_of_rejected_documents_that_has_changed_is_made_again(
+    run: Run, here: World, name: str, change: Callable[[Path], None]
+) -> None:
+    extracted = archived(here, "users", 3, more=[TOO_LONG])
+    planning.fn(run, [extracted])
+    first, file = transformed(here, extracted), here.directory / name
+    assert (first.tables["users"].rejected, first.remade) == (1, ())
+    before = file.read_bytes()
+    change(file)
+    done = transformed(here, extracted)
+    assert file.read_bytes() == before
+    assert done.tables == first.tables
+    # A receipt that is not there is none, which happens whenever an attempt dies.
+    assert done.remade == (() if change is Path.unlink and name.startswith("transformed") else (str(file),))
+    transformation.fn(run, [done], [extracted])
+    assert [told for told in warnings(here) if name in told] == [
+        f"{file} was not as it had been written: it was made of the archive again" for file in done.remade
+    ]
+
+
+@pytest.mark.parametrize("name", ["transformed/users/0000-000003.json", "rejects/users-0000-000003.jsonl"])
+def test_verification_goes_by_no_receipt_and_no_list_of_rejected_documents_that_has_changed(run: Run, here: World, name: str) -> None:
+    extracted = archived(here, "users", 3, more=[TOO_LONG])
+    planning.fn(run, [extracted])
+    transformed(here, extracted)
+    assert rejected_paths(here.directory, "users/0000-000003") == {TOO_LONG}
+    assert receipts_stand(here.directory, "users")
+    changed(here.directory / name)
+    with pytest.raises(FileChanged, match=f"the-run/{name}"):
+        rejected_paths(here.directory, "users/0000-000003")
+    assert not receipts_stand(here.directory, "users")
 
 
 def test_a_plan_that_stays_must_still_fit_the_target(run: Run, here: World, database_url: str) -> None:

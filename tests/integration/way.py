@@ -18,7 +18,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from psycopg import sql
 
 from expectations import judge
-from firelift.files import write_whole
 from firelift.firestore.channel import Source
 from firelift.firestore.values import Document, same_document
 from firelift.firestore.wire import types
@@ -31,7 +30,7 @@ from firelift.phases.import_ import finish, load_collection, prepare, publish_ta
 from firelift.phases.pre_validation import survey, validate
 from firelift.phases.transformation import transform_collection
 from firelift.phases.verification import Tables, prove
-from firelift.plan import Plan, TablePlan
+from firelift.plan import Plan, TablePlan, keep_plan
 from firelift.planning import Rules, make_plan
 from firelift.postgres.connect import Connection, connect
 from firelift.postgres.constraints import ForeignKeys
@@ -181,7 +180,7 @@ def migrate(
             read_time = validated.read_time
             extract_collection(pool, source, root, workspace.archive, read_time, selection, batch_size, range_documents, lambda *_: None)
         plan = make_plan(source.name, read_profile(workspace.archive, roots), rules)
-        write_whole(run / "plan.json", plan.model_dump_json(indent=1))
+        keep_plan(run, plan)
         transformed = [transform_collection(pool, run, root, lambda _: None) for root in validated.roots]
         counts = summed([part.tables for part in transformed])
         record_begin(url, migration_id, "full", {}, validated.read_time)

@@ -19,6 +19,7 @@ from firelift.run.reports.material import Material, material_of
 from firelift.run.status import Status
 from firelift.run.throughput import Throughput
 from firelift.run.workspace import Workspace
+from firelift.sealed import write_sealed
 
 SETTINGS: dict[str, Any] = {
     "dry_run": False,
@@ -186,7 +187,7 @@ def report_of(
     listed = tables_of() if tables is None else list(tables)
     documents, rows = sum(each["documents"] for each in listed), sum(each["rows"] for each in listed)
     if increment is not None:
-        (workspace.run / INCREMENT).write_text(increment.model_dump_json())
+        write_sealed(workspace.run / INCREMENT, increment.model_dump_json())
     with Status.open(workspace, "test" if tried else "incremental" if increment else "full") as status:
         status.start_phase("pre_validation")
         roots = [{"collection": each["collection"], "start": None, "end": None, "documents": each["documents"]} for each in listed]

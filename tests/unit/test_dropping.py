@@ -53,7 +53,7 @@ def test_dropping_again_tells_the_same(run: Path) -> None:
 DEATHS = {
     "with half of it moved": ("_set_aside", 2),
     "before it is counted": ("_measured", 1),
-    "before the count is kept": ("write_whole", 1),
+    "before the count is kept": ("write_sealed", 1),
     "with one directory gone": ("shutil.rmtree", 2),
 }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from firelift.run.throughput import THROUGHPUT
 from firelift.run.workspace import ESTIMATE, REASONS, Workspace
+from firelift.sealed import FileChanged
 
 if TYPE_CHECKING:
     from firelift.increment import Increment
@@ -81,13 +82,13 @@ def _increment(workspace: Workspace) -> Increment | None:
 
     try:
         return read_increment(workspace.run)
-    except (OSError, ValueError):
+    except (OSError, ValueError, FileChanged):
         return None
 
 
 def _read(workspace: Workspace, name: str, kind: type) -> Any:
     try:
         found = workspace.read_json(name)
-    except (OSError, ValueError):
+    except (OSError, ValueError, FileChanged):
         return None
     return found if isinstance(found, kind) else None
