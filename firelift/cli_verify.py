@@ -13,7 +13,7 @@ def verified_text(done: Verified) -> str:
     """How it went, then what differs, then where everything stands."""
     again = f", {counted(done.reread, 'document')} once more with Firestore" if done.reread else ""
     lines = [
-        _verdict(done),
+        f"{_verdict(done)}{_unseen(done)}",
         *(_run(done.level, run) for run in done.runs),
         f"{counted(len(done.tables), 'table')}, {counted(done.expectations, 'expectation')}{again}.",
         *(f"not looked at: {table}" for table in done.not_looked_at),
@@ -30,9 +30,13 @@ def verified_message(done: Verified) -> str:
     """How it went and how many of how many were compared, in a line and without a value: it is for people who may not read the tables."""
     of = sum(run.documents for run in done.runs)
     compared = f"{done.compared:,} of {counted(of, 'document')} compared with {' and with '.join(_against(done))}"
-    unseen = f" Not looked at: {counted(len(done.not_looked_at), 'published table')}." if done.not_looked_at else ""
     counts = f"{counted(len(done.tables), 'table')}, {compared}, {counted(done.expectations, 'expectation')}"
-    return f"{_verdict(done)} {done.level}: {counts}.{unseen}"
+    return f"{_verdict(done)} {done.level}: {counts}.{_unseen(done)}"
+
+
+def _unseen(done: Verified) -> str:
+    """In one breath with how it went: that says nothing of these."""
+    return f" Not looked at: {counted(len(done.not_looked_at), 'published table')}." if done.not_looked_at else ""
 
 
 def _verdict(done: Verified) -> str:

@@ -68,7 +68,8 @@ class SealedJSON(JSONSerializer[Any]):
 
 
 def _safe(text: str) -> str:
-    readable = "".join(character if character.isalnum() else "_" for character in text)[:40]
+    # A locale may know no other letters for the names of files.
+    readable = "".join(character if character.isascii() and character.isalnum() else "_" for character in text)[:40]
     return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 

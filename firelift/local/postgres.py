@@ -94,7 +94,7 @@ class PostgresServer:
 
     @property
     def password(self) -> str:
-        return self.pgpass.read_text().strip().rpartition(":")[2]
+        return self.pgpass.read_text(encoding="utf-8").strip().rpartition(":")[2]
 
     def url(self, database: str = "postgres", *, user: str | None = None, password: str | None = None) -> str:
         secret = quote(self.password if password is None else password, safe="")
@@ -221,7 +221,7 @@ def _arguments_of(pid: str) -> str:
 def _postmaster_lines(data: Path) -> list[str]:
     # What pg_ctl itself looks at: pid, data directory, start, port, socket directory, address, shared memory, status.
     try:
-        return (data / "postmaster.pid").read_text().splitlines()
+        return (data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
 

@@ -18,6 +18,6 @@ def note_damage(run: Path) -> None:
 def times_damaged(run: Path) -> int:
     """How often damage was found."""
     try:
-        return int((run / _FILE).read_text())
+        return int((run / _FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return 0

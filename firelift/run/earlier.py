@@ -37,18 +37,23 @@ def earlier_verification(workspace: Workspace, target: str | None) -> Path | Non
 
 
 def _says(file: Path, key: str) -> object:
-    with suppress(OSError, ValueError):
-        return json.loads(file.read_bytes()).get(key)
-    return None
+    return _told(file).get(key)
+
+
+def _told(file: Path) -> dict[str, Any]:
+    """What stands in a file that only has to be compared with: nothing where it is gone, damaged or of something else."""
+    with suppress(OSError, ValueError, RecursionError):
+        told = json.loads(file.read_bytes())
+        return told if isinstance(told, dict) else {}
+    return {}
 
 
 def earlier_full_run(workspace: Workspace, target: str | None) -> dict[str, Any] | None:
     """The report of the latest full run in this working directory that came to its end in the same target; None where there is none."""
     files = sorted((workspace.working_dir / "runs").glob(f"*/{REPORT}"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in files[:MOST_RUNS]:
-        with suppress(OSError, ValueError):
-            report = json.loads(file.read_bytes())
-            said = (report.get("mode"), report.get("status"), report.get("dryRun"), report.get("target"))
-            if said == ("full", "completed", False, target):
-                return dict(report)
+        report = _told(file)
+        said = (report.get("mode"), report.get("status"), report.get("dryRun"), report.get("target"))
+        if said == ("full", "completed", False, target):
+            return report
     return None

@@ -84,7 +84,7 @@ def earlier_figures(file: Path | None) -> Earlier:
     """Those in a verification.json, as far as it has any."""
     try:
         told = json.loads(file.read_bytes()) if file else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     listed = told.get("performance") if isinstance(told, dict) else None
     return {place: p50 for entry in (listed if isinstance(listed, list) else []) for place, p50 in _figure(entry)}

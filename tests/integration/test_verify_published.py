@@ -64,6 +64,7 @@ def test_of_a_run_that_is_named_the_other_tables_are_said_not_to_have_been_looke
     assert [table.table for table in done.tables] == ["teams"]
     assert done.not_looked_at == (f"users (of run {published.first.run.name})",)
     text = verified_text(done)
+    assert text.splitlines()[0] == "All expectations are met. Not looked at: 1 published table."
     assert f"not looked at: users (of run {published.first.run.name})" in text
     assert "1 table, 2 of 2 documents compared to the last bit with Firestore, read again" in text
 

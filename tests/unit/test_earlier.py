@@ -6,8 +6,11 @@ import json
 import os
 from pathlib import Path
 
+import pytest
+
 from firelift.run.earlier import earlier_full_run, earlier_verification
 from firelift.run.workspace import REPORT, Workspace
+from firelift.verification.performance import earlier_figures
 
 FIGURES = [{"table": "users", "what": "count", "p50": 1.0}]
 
@@ -69,3 +72,17 @@ def test_only_a_full_run_into_the_same_target_that_was_completed_says_how_long_o
     assert found is not None
     assert found["migrationId"] == "a"
     assert earlier_full_run(mine, "db/z") is None
+
+
+@pytest.mark.parametrize("text", ["[]", "7", "null", "{ cut", "[" * 200_000, '{"target":' * 200_000])
+def test_what_another_run_left_there_damaged_is_passed_over(tmp_path: Path, text: str) -> None:
+    figures = verified(tmp_path, "damaged", 30)
+    figures.write_text(text)
+    verified(tmp_path, "unreadable", 20)
+    (tmp_path / "runs" / "unreadable" / REPORT).write_text(text)
+    whole = verified(tmp_path, "whole", 10, mode="full", status="completed", dryRun=False)
+    assert earlier_figures(figures) == {}
+    assert earlier_verification(Workspace(tmp_path, "mine"), "db/x") == whole
+    found = earlier_full_run(Workspace(tmp_path, "mine"), "db/x")
+    assert found is not None
+    assert found["status"] == "completed"

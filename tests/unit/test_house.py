@@ -132,6 +132,17 @@ def test_every_module_opens_with_a_sentence(path: Path) -> None:
     assert path.name == "__init__.py" or (ast.get_docstring(ast.parse(path.read_text())) or "").rstrip().endswith((".", "?", "!", "…"))
 
 
+@pytest.mark.parametrize("path", files("firelift", "flows", "tasks", "expectations"), ids=module_of)
+def test_no_text_file_is_read_or_written_in_whatever_letters_the_locale_knows(path: Path) -> None:
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    of_locale = [ast.unparse(call) for call in calls if _is_of_text(call) and "encoding" not in {word.arg for word in call.keywords}]
+    assert of_locale == []
+
+
+def _is_of_text(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Attribute) and call.func.attr in ("read_text", "write_text")
+
+
 def test_no_class_is_a_manager_a_helper_or_utils() -> None:
     classes = [
         f"{module_of(path)}.{node.name}"
