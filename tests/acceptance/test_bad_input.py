@@ -143,7 +143,9 @@ SLIPS = {
     "no mapping file": Slip("migrate --mapping nowhere.json", {}, ("--mapping", "there is no file")),
     "mapping not JSON": Slip("migrate --mapping map.broken", {}, ("map.broken", "It is JSON:")),
     "mapping nested too deeply": Slip("migrate --mapping map.deep", {}, ("map.deep", "nested too deeply")),
-    "app's configuration nested too deeply": Slip("migrate --app-config deep --app-config-values {}", {}, ("deep", "nested too deeply")),
+    "app's configuration nested too deeply": Slip(
+        'migrate --app-config deep --app-config-values {"a":1}', {}, ("deep", "nested too deeply")
+    ),
     "moment before all years": Slip("migrate --read-time 0001-01-01T00:00:00+23:59", {}, ("--read-time", "years 1 to 9999")),
     "parameter that nobody knows": Slip("migrate", {"DATABASE_URL": f"postgresql://me:{PASSWORD}@h/x?colour=red"}, ("colour",)),
     "mapping of another shape": Slip("migrate --mapping map.list", {}, ("map.list", "It is JSON:")),

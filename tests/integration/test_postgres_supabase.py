@@ -76,6 +76,10 @@ def test_what_is_wrong_has_its_own_error_without_the_key(gateway: str, path: str
     assert caught.value.retry is retry
 
 
+def test_a_key_whose_claims_are_nested_too_deeply_says_nothing_of_its_role() -> None:
+    assert supabase.role_of(f"eyJ9.{base64.urlsafe_b64encode(b'[' * 200_000).decode()}.x") is None
+
+
 def test_nobody_answering_is_unreachable() -> None:
     with pytest.raises(supabase.SupabaseUnreachable) as caught:
         supabase.check_api(f"http://127.0.0.1:{free_port()}", "sb_secret_x")
