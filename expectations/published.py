@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 
 from expectations import judge, warm
 from firelift.archive import ArchiveDamaged
-from firelift.counting import counted
 from firelift.errors import FireliftError
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.errors import UNAVAILABLE
+from firelift.formatting import counted
 from firelift.phases.published import Documents, NoArchive, NothingToCompareWith, PublishedRun, archived, published_runs, read_again
 from firelift.phases.transformation import ArchiveIncomplete
 from firelift.phases.verification import Tables, prove

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any, Literal
 
 from expectations.court import MOST_PLACES, PLACE, Judged
-from firelift.counting import counted
+from firelift.formatting import counted
 from firelift.receipts import FailedExpectation, Receipt, Verified
 from firelift.run.redact import redact
 from firelift.verification.proof import Level, Proof

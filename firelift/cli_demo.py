@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from firelift.cli_run import run_migration
-from firelift.run.text import count
+from firelift.formatting import count
 from firelift.settings import Settings, forget_surroundings
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from firelift.deletions import WOULD_STOP
+from firelift.formatting import count, counted, plain
 from firelift.plan import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, Column, Plan, TablePlan
 from firelift.run.reports.changed import foreseen, nothing_to_do
 from firelift.run.reports.estimated import estimate_lines
 from firelift.run.reports.increment import touched
-from firelift.run.text import count, counted, plain
 
 _UNWRITTEN = "Nothing has been written to the target."
 _GONE = {"propagate": "delete {}", "mark": "mark {} as deleted", "ignore": "leave {} that are gone"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from firelift.run.text import counted
+from firelift.formatting import counted
 
 if TYPE_CHECKING:
     from firelift.phases.stopping import Asked

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from firelift.formatting import counted
 from firelift.receipts import RunVerified, Verified
-from firelift.run.text import counted
 
 MOST = 20
 AGAINST = {"archive": "the archive of what was read", "firestore": "Firestore, read again"}

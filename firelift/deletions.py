@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from firelift.counting import count, counted
 from firelift.errors import FireliftError
+from firelift.formatting import count, counted
 
 USUAL_ROWS: Final = 100
 USUAL_SHARE: Final = 20.0

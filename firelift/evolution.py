@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Final
 
-from firelift.counting import counted
 from firelift.errors import ConfigurationError, FireliftError
+from firelift.formatting import counted
 from firelift.increment import SchemaChanges, SchemaStep
 from firelift.naming import Names
 from firelift.paths import parent_of

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import pyarrow as pa
-
-from firelift.archive import StoredFile, file_name, write_parquet
 from firelift.plan import Frozen, PgType, TablePlan
 from firelift.sealed import read_sealed
 
@@ -108,20 +105,3 @@ def read_increment(run: Path) -> Increment | None:
     """That of the run in this directory; None for a run of another mode."""
     file = run / INCREMENT
     return Increment.model_validate_json(read_sealed(file)) if file.is_file() else None
-
-
-def gone_directory(run: Path, collection: str) -> Path:
-    """Holds Parquet files with the keys (columns named as the table's keys) of rows whose documents are gone."""
-    return run / "gone" / file_name(collection)
-
-
-def write_gone(run: Path, collection: str, name: str, keys: pa.Table) -> None:
-    """Keys of documents that are gone; the file's name ends with the digest of what is in it."""
-    file = gone_directory(run, collection) / f"{name}.parquet"
-    sha256 = write_parquet(keys, file, durable=True)
-    file.rename(file.with_name(f"{name}-{sha256}.parquet"))
-
-
-def gone_files(run: Path, collection: str) -> list[StoredFile]:
-    """The files with the keys of documents that are gone, for reading."""
-    return [StoredFile(file, file.stem.rpartition("-")[2]) for file in sorted(gone_directory(run, collection).glob("*.parquet"))]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from firelift.errors import FireliftError
-from firelift.paths import collection_of, ids_of, key_order
+from firelift.paths import Key, collection_of, ids_of, key_order
+from firelift.postgres.standing import StandingKeys
 from firelift.receipts import TableChanges
-
-Key = tuple[str, ...]
 
 
 class KeysOutOfOrder(FireliftError):
@@ -28,15 +27,6 @@ class Differs(NamedTuple):
     path: str
     updated: int
     """Its update time in microseconds since 1970."""
-
-
-@dataclass(frozen=True)
-class StandingKeys:
-    """The rows (key columns…, firestore_updated_at in microseconds) of one table in Firestore's key order."""
-
-    rows: Iterator[tuple[Any, ...]]
-    numbered: bool = False
-    """Some ids may be of the form `__id<int64>__`; without, rows ascend as Python's tuples do."""
 
 
 class KeyMerge:

@@ -11,6 +11,10 @@ NUMBERED = "__id(-?[1-9][0-9]*)__"
 _NUMBER = re.compile(NUMBERED)
 
 
+Key = tuple[str, ...]
+"""The ids in a document path: the key of its row."""
+
+
 def collection_of(path: str) -> str:
     """The collection path of a document path: `users/alice/orders/1` lies in `users/*/orders`."""
     segments = path.split("/")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from firelift.counting import counted
+from firelift.formatting import counted
 from firelift.naming import CONVERSIONS, IMPOSSIBLE, MOST_BYTES, OURS
 from firelift.plan import EXTRA, Column, Plan, TablePlan
 from firelift.planning import MOST_COLUMNS, Rules

@@ -9,7 +9,7 @@ from prefect import task
 from firelift.firestore.errors import NothingMatches
 from firelift.phases.difference import Standing, extract_difference
 from firelift.phases.estimation import warnings_of
-from firelift.phases.extraction import Progress, extract_collection, read_profile
+from firelift.phases.extraction import extract_collection, read_profile
 from firelift.phases.increment import left_out
 from firelift.phases.sampling import Sampled, sample_database
 from firelift.postgres.lock import signature
@@ -17,6 +17,7 @@ from firelift.receipts import Completeness, Extracted, PhaseReceipt, RootFound, 
 from firelift.run.kept import receipt_file
 from firelift.run.status import Status
 from firelift.sealed import read_sealed
+from firelift.storage.chunk_writer import Progress
 from firelift.verification.sample import new_seed
 from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse

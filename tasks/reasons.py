@@ -11,9 +11,9 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
 from firelift.errors import FireliftError
+from firelift.formatting import count
 from firelift.run.log import Log
 from firelift.run.redact import redact
-from firelift.run.text import count
 from firelift.run.workspace import Workspace
 
 LOGGERS: Final = ("prefect.task_runs", "prefect.flow_runs")

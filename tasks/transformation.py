@@ -7,8 +7,8 @@ from functools import partial
 
 from prefect import task
 
-from firelift.counting import counted
 from firelift.deletions import WOULD_STOP, too_many
+from firelift.formatting import counted
 from firelift.increment import Increment
 from firelift.phases.deletions import losses_of, told_of_refilled
 from firelift.phases.extraction import read_profile

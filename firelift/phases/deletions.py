@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 
 from firelift.deletions import Loss
+from firelift.formatting import counted
 from firelift.increment import Increment, TableIncrement
 from firelift.plan import Plan, TablePlan
 from firelift.postgres.connect import Connection, connect
@@ -13,7 +14,6 @@ from firelift.postgres.control import saved_plans, sources_of_tables
 from firelift.postgres.fit import standing_tables
 from firelift.postgres.lock import signature
 from firelift.postgres.standing import count_live
-from firelift.run.text import counted
 
 
 def losses_of(

@@ -17,7 +17,6 @@ from typing import Any, Final, TypeVar
 import pyarrow as pa
 
 from firelift.archive import RangeArchive, file_name, write_digest
-from firelift.counting import counted
 from firelift.errors import FireliftError
 from firelift.files import storage_errors
 from firelift.firestore.batch import A_REQUEST, get_serialized
@@ -26,18 +25,20 @@ from firelift.firestore.channel import Firestore, Source, open_firestore
 from firelift.firestore.keys import read_keys
 from firelift.firestore.query import KeyRange
 from firelift.firestore.values import Document
-from firelift.increment import gone_directory, write_gone
-from firelift.merging import Differs, Key, KeyMerge, StandingKeys
-from firelift.paths import Selection, collection_of, ids_of
+from firelift.formatting import counted
+from firelift.merging import Differs, KeyMerge
+from firelift.paths import Key, Selection, collection_of, ids_of
 from firelift.phases.completeness import Digest, Scan, Seen, prove_count, prove_digests
-from firelift.phases.extraction import ChunkWriter, Progress, cut
 from firelift.plan import TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.reading import reading
-from firelift.postgres.standing import Between, count_live, standing_keys, written_at
+from firelift.postgres.standing import Between, StandingKeys, count_live, standing_keys, written_at
 from firelift.profile import Profiler, profile_to_json
 from firelift.receipts import Extracted, RootFound, TableChanges, by_root, shared, tallied
 from firelift.sealed import write_sealed
+from firelift.storage.chunk_writer import ChunkWriter, Progress
+from firelift.storage.deleted_keys import gone_directory, write_gone
+from firelift.storage.key_ranges import cut
 from firelift.times import microseconds
 from firelift.workers import Workers
 

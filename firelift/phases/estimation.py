@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from firelift.archive import file_name
-from firelift.counting import counted
 from firelift.estimate import CollectionSeen, Estimate, Pace, estimate
 from firelift.facts import rows_directory
+from firelift.formatting import counted
 from firelift.phases.sampling import CollectionSampled, Sampled
 from firelift.plan import Plan
 from firelift.postgres.scratch import Weight

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from firelift.archive import CHUNK_BYTES, ArchiveDamaged, Chunk, RangeArchive, begin_again, file_name, ranges, write_digest
+from firelift.archive import RangeArchive, begin_again, file_name, ranges, write_digest
 from firelift.firestore.channel import Source, open_firestore
-from firelift.firestore.counting import counted
-from firelift.firestore.discovery import Root, key_ranges
 from firelift.firestore.query import KeyRange
 from firelift.firestore.stream import read_documents
 from firelift.firestore.values import Document
@@ -20,11 +17,10 @@ from firelift.phases.completeness import Scan, prove_archive, prove_count
 from firelift.phases.mending import standing_documents
 from firelift.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
 from firelift.receipts import Extracted, RangeExtracted, RootFound, shared
-from firelift.sealed import FileChanged, read_sealed, write_sealed
+from firelift.sealed import read_sealed, write_sealed
+from firelift.storage.chunk_writer import ChunkWriter, Progress, tell
+from firelift.storage.key_ranges import cut
 from firelift.workers import Workers
-
-Progress = Callable[[str, int, int], None]
-"""Hears of documents and bytes of a root collection that were archived since it last heard."""
 
 
 def extract_collection(
@@ -66,41 +62,6 @@ def extract_collection(
         mended=tuple(mended for part in done for mended in part.mended),
         shares=shared(part.shares for part in done),
     )
-
-
-def cut(
-    source: Source, root: RootFound, directory: Path, read_time: str, range_documents: int, most: int, report: Callable[[Any], None]
-) -> list[tuple[KeyRange, int | None]]:
-    """The key ranges of a root with their counts, None where Firestore does not count.
-
-    Kept in a file, because chunks are only valid with the same cuts.
-    """
-    kept = directory / "ranges.json"
-    if kept.exists():
-        return _kept_ranges(kept, read_time)
-    whole = Root(root.collection, KeyRange(root.start, root.end), root.documents, beside=root.beside)
-    # Firestore itself makes fewer cuts where there are few documents.
-    parts = 4 * most if root.documents is None else min(-(-root.documents // range_documents), 4 * most)
-    firestore = open_firestore(source)
-    cuts = key_ranges(firestore, whole, parts, read_time)
-    known = len(cuts) == 1 or root.documents is None
-    counts = [root.documents if known else counted(firestore, keys, read_time).documents for keys in cuts]
-    firestore.close()
-    listed = [{"keys": asdict(keys), "documents": documents} for keys, documents in zip(cuts, counts, strict=True)]
-    write_sealed(kept, json.dumps({"read_time": read_time, "ranges": listed}))
-    return list(zip(cuts, counts, strict=True))
-
-
-def _kept_ranges(kept: Path, read_time: str) -> list[tuple[KeyRange, int | None]]:
-    try:
-        told = json.loads(read_sealed(kept))
-        cuts = [(KeyRange(**cut["keys"]), cut["documents"]) for cut in told["ranges"]]
-    except (ValueError, TypeError, KeyError, FileChanged) as error:
-        raise ArchiveDamaged(file=str(kept), why="it was changed after it was written, or by an earlier version") from error
-    if told["read_time"] != read_time:
-        # Documents of two moments are no snapshot.
-        raise ArchiveDamaged(file=str(kept), its_snapshot=told["read_time"], snapshot_of_the_run=read_time)
-    return cuts
 
 
 def extract_range(
@@ -158,53 +119,6 @@ def extract_range(
         mended=tuple(mended),
         shares=shared(chunk.shares for chunk in chunks),
     )
-
-
-def tell(chunk: Chunk, report: Callable[[Any], None]) -> None:
-    for root, share in chunk.shares.items():
-        report((root, share["documents"], share["bytes"]))
-
-
-class ChunkWriter:
-    """Gathers documents and writes a chunk when there are enough."""
-
-    def __init__(self, target: RangeArchive, number: int, batch_size: int, report: Callable[[Any], None]) -> None:
-        self.target, self.number, self.batch_size, self.report = target, number, batch_size, report
-        self.last_key = ""
-        self.read = 0
-        self._clear()
-
-    def _clear(self) -> None:
-        self.passed, self.size = 0, 0
-        self.paths: list[str] = []
-        self.created: list[int] = []
-        self.updated: list[int] = []
-        self.documents: list[bytes] = []
-
-    def add(self, path: str, document: bytes, parsed: Document) -> None:
-        self.paths.append(path)
-        self.created.append(_microseconds(parsed.create_time))
-        self.updated.append(_microseconds(parsed.update_time))
-        self.documents.append(document)
-        self.last_key = path
-        self.size += len(document)
-        if len(self.paths) >= self.batch_size or self.size >= CHUNK_BYTES:
-            self._write()
-
-    def _write(self) -> None:
-        chunk = self.target.write(self.number, self.paths, self.created, self.updated, self.documents, self.last_key, self.passed)
-        self.number += 1
-        self.read += chunk.documents + chunk.passed
-        tell(chunk, self.report)
-        self._clear()
-
-    def close(self) -> None:
-        if self.paths or self.passed:
-            self._write()
-
-
-def _microseconds(moment: Any) -> int:
-    return int(moment.seconds * 1_000_000 + moment.nanos // 1000)
 
 
 def read_profile(archive: Path, roots: list[str]) -> Profile:

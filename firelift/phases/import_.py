@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from firelift.archive import ArchiveDamaged, ChunkDamaged, StoredFile, file_name, ranges, read_parquet
 from firelift.errors import ConfigurationError, FireliftError
-from firelift.increment import Increment, gone_directory
+from firelift.increment import Increment
 from firelift.phases.increment import gone_keys, refuse_moved
 from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import standing_receipt, table_path, transform_again
@@ -40,6 +40,7 @@ from firelift.postgres.merge import rows_after
 from firelift.postgres.publish import publish, unpublished
 from firelift.postgres.staging import create_staging, staging_token
 from firelift.receipts import ChunkTransformed, Imported, Loaded, Published, RelationChecked, Together, by_root, tallied
+from firelift.storage.deleted_keys import gone_directory
 from firelift.workers import Workers
 
 Progress = Callable[[Mapping[str, int]], None]

@@ -19,7 +19,7 @@ from firelift.evolution import Evolved, evolve_all, refuse
 from firelift.firestore.changed import Since
 from firelift.firestore.discovery import Root
 from firelift.firestore.query import root_range
-from firelift.increment import INCREMENT, Deletes, Increment, SchemaChanges, SchemaStep, TableIncrement, gone_files
+from firelift.increment import INCREMENT, Deletes, Increment, SchemaChanges, SchemaStep, TableIncrement
 from firelift.paths import Exactly, Selection
 from firelift.plan import DELETED_AT, Plan, TablePlan
 from firelift.planning import Rules, make_plan, why_no_table
@@ -30,6 +30,7 @@ from firelift.postgres.lock import signature
 from firelift.profile import Profile
 from firelift.receipts import Extracted, Rewritten, RootFound, TableChanges, TableCounts, Validated
 from firelift.sealed import read_sealed, write_sealed
+from firelift.storage.deleted_keys import gone_files
 
 
 class ColumnsGone(ConfigurationError):

@@ -11,9 +11,7 @@ from typing import Any
 from firelift.archive import FIRST_REWRITTEN, RangeArchive, file_name, ranges, read_parquet, read_paths
 from firelift.files import storage_errors
 from firelift.firestore.values import Document
-from firelift.increment import gone_files
 from firelift.paths import collection_of, ids_of
-from firelift.phases.extraction import ChunkWriter, Progress
 from firelift.plan import Frozen, TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.marked import read_marked
@@ -22,6 +20,8 @@ from firelift.postgres.reading import reading
 from firelift.profile import Profiler, profile_to_json
 from firelift.receipts import Rewritten
 from firelift.sealed import read_sealed, write_sealed
+from firelift.storage.chunk_writer import ChunkWriter, Progress
+from firelift.storage.deleted_keys import gone_files
 from firelift.transform import UnreadableRow, compile_decoder
 from firelift.transform.decode import Row
 from firelift.verification.keys import Key, numbers_of, places_among

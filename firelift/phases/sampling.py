@@ -29,11 +29,11 @@ from firelift.firestore.stream import read_documents
 from firelift.firestore.values import Document
 from firelift.paths import Selection, collection_of, path_order
 from firelift.phases.completeness import prove_count
-from firelift.phases.extraction import ChunkWriter
 from firelift.planning import why_no_table
 from firelift.profile import Profiler, profile_to_json
 from firelift.receipts import Extracted, Receipt, RootFound, Validated, shared
 from firelift.sealed import write_sealed
+from firelift.storage.chunk_writer import ChunkWriter
 from firelift.together import SMALL
 from firelift.workers import Workers
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from psycopg import sql
 
-from firelift.counting import counted
+from firelift.formatting import counted
 from firelift.plan import Frozen
 from firelift.postgres.backups import KeptTable
 from firelift.postgres.connect import Connection

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
-from firelift.counting import counted
 from firelift.errors import ConfigurationError, FireliftError
+from firelift.formatting import counted
 from firelift.lacking import Lacking
 from firelift.plan import TablePlan
 from firelift.planning import Foreseen, Foresight, Usurped, usurped
 from firelift.postgres.connect import Connection, connect
-from firelift.postgres.constraints import relations_of
 from firelift.postgres.control import CONTROL_SCHEMA, saved_plans
 from firelift.postgres.ddl import SCRATCH, backup_schema, scratch_schema, staging_schema
 from firelift.postgres.errors import TargetReadOnly, TooManyConnections, translated
@@ -23,6 +22,7 @@ from firelift.postgres.locks import MADE, REFILLED, lock_room, locks_for
 from firelift.postgres.names import NamesTaken, in_one_line, in_the_way
 from firelift.postgres.ownership import BelongsToAnother, SchemaOfAnother, belongs_to_another, foreign_objects, refuse_foreign_schema
 from firelift.postgres.queries import QUERY
+from firelift.references import relations_of
 from firelift.tls import is_beyond
 
 OLDEST_SERVER = 130000

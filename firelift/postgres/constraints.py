@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from psycopg import sql
@@ -17,6 +17,7 @@ from firelift.postgres.indexes import create_index
 from firelift.postgres.locks import locks_told
 from firelift.postgres.queries import QUERY
 from firelift.postgres.staging import finish_types
+from firelift.references import Relation, relations_of
 
 ForeignKeys = Literal["report", "strict", "off"]
 MOST_EXAMPLES = 5
@@ -26,21 +27,6 @@ class OrphanedRows(FireliftError):
     """Rows refer to documents that are not there, and --foreign-keys strict allows none."""
 
     remedy = "Correct the documents and run again, or run with --foreign-keys report to migrate them without that foreign key."
-
-
-class Relation(Frozen):
-    """Columns of one table that name a row of another."""
-
-    kind: Literal["parent", "link"]
-    table: str
-    columns: tuple[str, ...]
-    references: str
-    referenced: tuple[str, ...]
-
-    @property
-    def ends(self) -> tuple[str, tuple[str, ...], str, tuple[str, ...]]:
-        """Table and columns, and those that they refer to."""
-        return self.table, self.columns, self.references, self.referenced
 
 
 class Orphan(Frozen):
@@ -57,17 +43,6 @@ class CheckedRelation(Relation):
     examples: tuple[Orphan, ...]
     created: bool
     """True when the foreign key stands."""
-
-
-def relations_of(tables: Sequence[TablePlan]) -> Iterator[Relation]:
-    """Every parent and every link whose target is among the tables."""
-    by_collection = {table.collection: table for table in tables}
-    for table in tables:
-        if table.parent in by_collection:
-            yield _relation("parent", table, table.keys[:-1], by_collection[table.parent])
-        for column in table.columns:
-            if column.link and column.link.collection in by_collection:
-                yield _relation("link", table, (*column.link.ancestors, column.name), by_collection[column.link.collection])
 
 
 def constrain(connection: Connection, schema: str, tables: Sequence[TablePlan], foreign_keys: ForeignKeys | None) -> list[CheckedRelation]:
@@ -93,10 +68,6 @@ def constrain(connection: Connection, schema: str, tables: Sequence[TablePlan], 
             if relation.created and (relation.table, "f", relation.columns) not in standing:
                 _add_foreign_key(connection, schema, relation)
     return checked
-
-
-def _relation(kind: Literal["parent", "link"], table: TablePlan, columns: tuple[str, ...], to: TablePlan) -> Relation:
-    return Relation(kind=kind, table=table.table, columns=columns, references=to.table, referenced=to.keys)
 
 
 def _standing_keys(connection: Connection, schema: str) -> set[tuple[str, str, tuple[str, ...]]]:

@@ -14,14 +14,13 @@ from firelift.errors import ConfigurationError
 from firelift.plan import Frozen, TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.errors import translated
+from firelift.postgres.lock import LOCK_CLASS
 from firelift.postgres.ownership import own_schema_exists, refuse_foreign, schema_exists
 from firelift.postgres.privileges import close_schema
 from firelift.postgres.queries import CONTROL_TABLES, QUERY
 
 CONTROL_SCHEMA = "firelift"
 CONTROL_LOCK = int.from_bytes(b"firelift", "big")
-LOCK_CLASS = int.from_bytes(b"fire", "big")
-"""The first half of the advisory lock that a run holds of its target schema; lock.py has the second."""
 LONGEST_LABEL = 2600
 """Bytes: with the name of a schema beside it, it fits into an entry of the key's index."""
 Phase = Literal["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]

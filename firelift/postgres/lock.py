@@ -10,11 +10,12 @@ import psycopg
 
 from firelift.errors import FireliftError
 from firelift.postgres.connect import LONGEST_NAME, Connection, connect
-from firelift.postgres.control import LOCK_CLASS
 from firelift.postgres.errors import translated
 from firelift.postgres.queries import QUERY
 
 SIGNED_WITH = "firelift "
+LOCK_CLASS = int.from_bytes(b"fire", "big")
+"""The first half of the advisory lock that a run holds of its target schema; `lock_key` is the second."""
 
 
 class TargetLocked(FireliftError):

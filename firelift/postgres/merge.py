@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from psycopg import sql
 
-from firelift.counting import counted
 from firelift.errors import FireliftError
+from firelift.formatting import counted
 from firelift.increment import Increment, TableIncrement
 from firelift.plan import CREATED_AT, DELETED_AT, UPDATED_AT, TablePlan
 from firelift.postgres.connect import Connection

@@ -11,10 +11,10 @@ from psycopg import sql
 
 from firelift.plan import UPDATED_AT, TablePlan
 from firelift.postgres.connect import Connection
-from firelift.postgres.constraints import Relation
 from firelift.postgres.ddl import columns_of
 from firelift.postgres.errors import translated
 from firelift.postgres.queries import QUERY
+from firelift.references import Relation
 
 What = Literal["key lookup", "count", "reference lookup", "range scan", "join to parent"]
 Key = tuple[str, ...]

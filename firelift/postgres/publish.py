@@ -13,7 +13,7 @@ from firelift.increment import Increment
 from firelift.plan import DELETED_AT, TablePlan
 from firelift.postgres.backups import BackedUp, Changes, back_up, back_up_touched, keep, kept_tables, not_touched
 from firelift.postgres.connect import Connection
-from firelift.postgres.constraints import CheckedRelation, ForeignKeys, refuse_orphans, relations_of
+from firelift.postgres.constraints import CheckedRelation, ForeignKeys, refuse_orphans
 from firelift.postgres.control import CONTROL_SCHEMA, record_progress, save_table, saved_plans, saved_tables
 from firelift.postgres.ddl import LONGEST_NAME, backup_schema, scratch_schema, staging_schema
 from firelift.postgres.digest import Digest, digest
@@ -28,6 +28,7 @@ from firelift.postgres.privileges import close_schema, close_table, open_schema
 from firelift.postgres.queries import QUERY
 from firelift.postgres.refresh import Refresh, Wanted, add_foreign_keys, lock, refresh
 from firelift.postgres.relations import checked_again
+from firelift.references import relations_of
 
 PUBLISHED = "published"
 

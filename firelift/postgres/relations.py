@@ -8,10 +8,11 @@ from psycopg import sql
 
 from firelift.plan import TablePlan
 from firelift.postgres.connect import Connection
-from firelift.postgres.constraints import CheckedRelation, Orphan, Relation, orphaned, orphans_of, relations_of
+from firelift.postgres.constraints import CheckedRelation, Orphan, orphaned, orphans_of
 from firelift.postgres.errors import translated
 from firelift.postgres.fit import StandingTable, described_tables
 from firelift.postgres.queries import QUERY
+from firelift.references import Relation, relations_of
 
 ForeignKeyed = tuple[str, tuple[str, ...], str, tuple[str, ...]]
 """Table, columns, and what they refer to."""

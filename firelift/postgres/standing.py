@@ -11,8 +11,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from firelift.merging import Key, StandingKeys
-from firelift.paths import NUMBERED, id_order
+from firelift.paths import NUMBERED, Key, id_order
 from firelift.plan import DELETED_AT, UPDATED_AT, TablePlan
 from firelift.postgres.connect import Connection
 from firelift.postgres.ddl import columns_of
@@ -32,6 +31,15 @@ class Between:
 
     low: str | None = None
     high: str | None = None
+
+
+@dataclass(frozen=True)
+class StandingKeys:
+    """The rows (key columns…, firestore_updated_at in microseconds) of one table in Firestore's key order."""
+
+    rows: Iterator[tuple[Any, ...]]
+    numbered: bool = False
+    """Some ids may be of the form `__id<int64>__`; without, rows ascend as Python's tuples do."""
 
 
 @contextmanager

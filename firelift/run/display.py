@@ -16,8 +16,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from firelift.formatting import count, duration, shortened
 from firelift.run.status import HEARTBEAT
-from firelift.run.text import count, duration, shortened
 from firelift.run.workspace import STATUS, Workspace
 
 MOST_COLLECTIONS = 15

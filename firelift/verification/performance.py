@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from firelift.plan import Plan, TablePlan
 from firelift.postgres.connect import Connection
-from firelift.postgres.constraints import Relation, relations_of
 from firelift.postgres.errors import translated
 from firelift.postgres.fit import StandingTable, described_tables
 from firelift.postgres.performance import (
@@ -26,6 +25,7 @@ from firelift.postgres.performance import (
     reference_lookups,
 )
 from firelift.postgres.reading import reading
+from firelift.references import Relation, relations_of
 from firelift.verification.proof import Level, Limits, Measured
 
 LOOKUPS: Final[dict[Level, int]] = {"basic": 0, "standard": 20, "comprehensive": 200}

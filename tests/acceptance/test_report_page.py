@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from firelift.formatting import count
 from firelift.increment import Increment
 from firelift.run.reports import html_report
-from firelift.run.text import count
 from tests.acceptance.browser import Browser, Seen, browser
 from tests.unit.increment_cases import difference, whole, wider
 from tests.unit.report_cases import EVIL, Differs, report_of, samples, tables_of, verified

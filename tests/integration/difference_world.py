@@ -16,7 +16,6 @@ from firelift.firestore.channel import Source
 from firelift.firestore.discovery import Root
 from firelift.firestore.query import root_range
 from firelift.firestore.values import Document
-from firelift.increment import gone_directory
 from firelift.paths import Selection, collection_of, ids_of
 from firelift.phases.difference import Standing, extract_difference
 from firelift.phases.extraction import read_profile
@@ -26,6 +25,7 @@ from firelift.postgres.connect import Connection, connect
 from firelift.postgres.control import saved_plans
 from firelift.profile import Profile
 from firelift.receipts import Extracted, TableChanges
+from firelift.storage.deleted_keys import gone_directory
 from firelift.times import microseconds
 from firelift.workers import Workers
 from tests.integration.postgres_world import plan

@@ -11,8 +11,17 @@ import pytest
 from firelift.local.postgres import PostgresServer
 from firelift.phases.import_ import record_begin
 from firelift.postgres.connect import connect
-from firelift.postgres.control import LOCK_CLASS, create_control, forget_run, record_start
-from firelift.postgres.lock import LockLost, TargetLocked, lock_key, running_elsewhere, running_migration, signature, target_lock
+from firelift.postgres.control import create_control, forget_run, record_start
+from firelift.postgres.lock import (
+    LOCK_CLASS,
+    LockLost,
+    TargetLocked,
+    lock_key,
+    running_elsewhere,
+    running_migration,
+    signature,
+    target_lock,
+)
 from firelift.postgres.ownership import schema_exists
 from tests.integration.postgres_world import RUN
 

@@ -14,7 +14,6 @@ import pytest
 from firelift.archive import RangeArchive, ranges, read_chunk, write_digest
 from firelift.evolution import evolve
 from firelift.firestore.values import Document, Value, same_document
-from firelift.increment import gone_directory, write_gone
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import values
 from firelift.paths import collection_of, ids_of
@@ -26,6 +25,7 @@ from firelift.planning import Rules
 from firelift.profile import Profiler, profile_to_json
 from firelift.receipts import Rewritten, Together
 from firelift.sealed import write_sealed
+from firelift.storage.deleted_keys import gone_directory, write_gone
 from firelift.transform import UnreadableRow
 from firelift.workers import Workers
 from tests.integration.way import Arrival, arrived

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firelift.merging import Key, KeyMerge, KeysOutOfOrder, StandingKeys
-from firelift.paths import collection_of, id_order, ids_of, key_order
+from firelift.merging import KeyMerge, KeysOutOfOrder
+from firelift.paths import Key, collection_of, id_order, ids_of, key_order
+from firelift.postgres.standing import StandingKeys
 from firelift.receipts import TableChanges
 
 Keys = Mapping[str, int]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firelift.counting import counted
+from firelift.formatting import counted
 from tests.options import README, with_table
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from firelift.formatting import count, counted, plain
 from firelift.run.reports.increment import touched, writes
-from firelift.run.text import count, counted, plain
 
 GONE: Final[Mapping[str, str]] = {"propagate": "deleted", "mark": "marked as deleted", "ignore": "gone, but left in the target"}
 """What becomes of the rows of documents that are gone, by `--deletes`."""

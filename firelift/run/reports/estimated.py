@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from firelift.run.text import count, duration, size
+from firelift.formatting import count, duration, size
 
 
 def estimate_lines(estimate: Mapping[str, Any]) -> list[tuple[str, str]]:

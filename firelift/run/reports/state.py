@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from firelift.formatting import count, counted, plain, shortened
 from firelift.run.reports.changed import headline_of_increment, steps_after_increment
-from firelift.run.text import count, counted, plain, shortened
 
 _RESUME = "`firelift migrate --resume`"
 

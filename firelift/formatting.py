@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from firelift.counting import count, counted
 
-__all__ = ["count", "counted", "duration", "plain", "shortened", "size"]
+def count(number: float | None) -> str:
+    return "?" if number is None else f"{number:,.0f}"
+
+
+def counted(number: float | None, what: str) -> str:
+    """`1 row`, `1,200 rows`; `? rows` where nobody knows how many."""
+    return f"{count(number)} {what}{'' if number == 1 else 's'}"
 
 
 def size(number: float) -> str:

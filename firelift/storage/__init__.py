@@ -1,0 +1,1 @@
+"""What a run keeps: documents as read, rows as made, and lists of both."""

@@ -1,0 +1,26 @@
+"""The keys of rows whose documents are gone, as Parquet files in a run's directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from firelift.archive import StoredFile, file_name, write_parquet
+
+
+def gone_directory(run: Path, collection: str) -> Path:
+    """Holds Parquet files with the keys (columns named as the table's keys) of rows whose documents are gone."""
+    return run / "gone" / file_name(collection)
+
+
+def write_gone(run: Path, collection: str, name: str, keys: pa.Table) -> None:
+    """Keys of documents that are gone; the file's name ends with the digest of what is in it."""
+    file = gone_directory(run, collection) / f"{name}.parquet"
+    sha256 = write_parquet(keys, file, durable=True)
+    file.rename(file.with_name(f"{name}-{sha256}.parquet"))
+
+
+def gone_files(run: Path, collection: str) -> list[StoredFile]:
+    """The files with the keys of documents that are gone, for reading."""
+    return [StoredFile(file, file.stem.rpartition("-")[2]) for file in sorted(gone_directory(run, collection).glob("*.parquet"))]
