@@ -12,8 +12,8 @@ from great_expectations.expectations import (
 )
 
 from expectations.saying import Expectations, rows_of, told
-from firelift.plan import TablePlan
-from firelift.postgres.questions import column_types, null_keys, repeated_keys, row_count
+from firelift.plan.model import TablePlan
+from firelift.postgres.inspect.check_queries import column_types, null_keys, repeated_keys, row_count
 from firelift.verification.proof import Level, Proof
 
 LEVEL: Level = "basic"

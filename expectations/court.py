@@ -17,9 +17,9 @@ from great_expectations.expectations import Expectation
 from great_expectations.validator.v1_validator import Validator
 
 from firelift.errors import FireliftError
-from firelift.plan import TablePlan
-from firelift.postgres.alchemy import to_the_letter, watch
-from firelift.postgres.connect import Connection, connect_to_read
+from firelift.plan.model import TablePlan
+from firelift.postgres.session.alchemy import to_the_letter, watch
+from firelift.postgres.session.connect import Connection, connect_to_read
 
 # Never used: connections come from `connect_to_read`, so that no password is in Great Expectations' configuration, results or documents.
 NO_ADDRESS = "postgresql+psycopg://firelift@target/target"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from firelift.plan import Plan
-from firelift.postgres.fit import SPELLED, StandingTable
+from firelift.plan.model import Plan
+from firelift.postgres.schema.compatibility import SPELLED, StandingTable
 from firelift.receipts import TableCompared
 from firelift.verification.proof import ColumnProved, Proof
 

@@ -11,23 +11,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from expectations import judge, warm
-from firelift.archive import ArchiveDamaged
 from firelift.errors import FireliftError
+from firelift.files import FileChanged
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.errors import UNAVAILABLE
+from firelift.firestore.source import source_of
 from firelift.formatting import counted
-from firelift.phases.published import Documents, NoArchive, NothingToCompareWith, PublishedRun, archived, published_runs, read_again
+from firelift.migration.published import Documents, NoArchive, NothingToCompareWith, PublishedRun, archived, published_runs, read_again
 from firelift.phases.transformation import ArchiveIncomplete
 from firelift.phases.verification import Tables, prove
-from firelift.postgres.lock import signature
+from firelift.postgres.session.lock import signature
 from firelift.receipts import RunVerified, Verified
-from firelift.run.earlier import earlier_verification
+from firelift.run.earlier_runs import earlier_verification
 from firelift.run.workspace import Workspace
-from firelift.sealed import FileChanged
-from firelift.settings import Settings
-from firelift.sources import source_of
+from firelift.settings.settings import Settings
+from firelift.storage.archive import ArchiveDamaged
 from firelift.verification.proof import Against, Limits
-from firelift.verification.sample import new_seed
+from firelift.verification.random_sample import new_seed
 from firelift.workers import Workers
 
 Say = Callable[[str], None]

@@ -15,10 +15,10 @@ from expectations.results import Entry, as_json, entries_of, verified
 from expectations.saying import Expectations
 from firelift.errors import FireliftError
 from firelift.files import write_whole
-from firelift.plan import Plan, TablePlan
-from firelift.postgres.connect import connect
-from firelift.postgres.errors import translated
-from firelift.postgres.fit import StandingTable, described_tables
+from firelift.plan.model import Plan, TablePlan
+from firelift.postgres.schema.compatibility import StandingTable, described_tables
+from firelift.postgres.session.connect import connect
+from firelift.postgres.session.errors import translated
 from firelift.receipts import Verified
 from firelift.verification.proof import Level, Proof
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from firelift.settings import PUBLIC_FIELDS, Settings
+from firelift.settings.settings import PUBLIC_FIELDS, Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from firelift.cli_undo import rollback_message
+from firelift.migration.undo_text import rollback_message
 from tasks.rollback import roll_back_target
 
 

@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from firelift.cli_verify import verified_message
+from firelift.run.reports.verify_text import verified_message
 from tasks.published import verify_target
 
 

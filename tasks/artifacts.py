@@ -15,13 +15,13 @@ from prefect.serializers import JSONSerializer
 from prefect.settings import PREFECT_API_URL, PREFECT_DEFAULT_RESULT_STORAGE_BLOCK
 from prefect.states import Completed
 
-from firelift.cli_plan import plan_text
 from firelift.formatting import count, counted
 from firelift.run.reports import executive_summary
 from firelift.run.reports.estimated import estimate_lines
 from firelift.run.reports.increment import touched
+from firelift.run.reports.plan_text import plan_text
 from firelift.run.reports.state import headline
-from firelift.settings import Settings
+from firelift.settings.settings import Settings
 from tasks.subflow import client_of
 from tasks.watch import current_flow_run
 

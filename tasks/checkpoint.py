@@ -17,9 +17,9 @@ from prefect.tasks import Task
 from pydantic import Field
 
 from firelift.errors import FireliftError
+from firelift.files import sealed, unsealed
 from firelift.run.damage import times_damaged
 from firelift.run.workspace import Workspace
-from firelift.sealed import sealed, unsealed
 
 
 def checkpoint_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:

@@ -6,19 +6,19 @@ from functools import partial
 
 from prefect import task
 
+from firelift.files import read_sealed
 from firelift.firestore.errors import NothingMatches
-from firelift.phases.difference import Standing, extract_difference
-from firelift.phases.estimation import warnings_of
+from firelift.modes.incremental.baseline import left_out
+from firelift.modes.incremental.compare import Standing, extract_difference
+from firelift.modes.test.estimate import warnings_of
+from firelift.modes.test.sample import Sampled, sample_database
 from firelift.phases.extraction import extract_collection, read_profile
-from firelift.phases.increment import left_out
-from firelift.phases.sampling import Sampled, sample_database
-from firelift.postgres.lock import signature
+from firelift.postgres.session.lock import signature
 from firelift.receipts import Completeness, Extracted, PhaseReceipt, RootFound, Validated
-from firelift.run.kept import receipt_file
+from firelift.run.receipt_files import receipt_file
 from firelift.run.status import Status
-from firelift.sealed import read_sealed
 from firelift.storage.chunk_writer import Progress
-from firelift.verification.sample import new_seed
+from firelift.verification.random_sample import new_seed
 from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
 from tasks.receipted import receipted

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from prefect import task
 
+from firelift.files import read_sealed
+from firelift.modes.incremental.baseline import expected_rows
 from firelift.phases.import_ import (
     finish,
     is_published,
@@ -17,11 +19,9 @@ from firelift.phases.import_ import (
     refuse_overtaken,
     standing_staging,
 )
-from firelift.phases.increment import expected_rows
 from firelift.receipts import Imported, Loaded, Published, Receipt, RelationChecked, RootFound, Transformed, TransformedAll, Validated
-from firelift.run.kept import receipt_file
+from firelift.run.receipt_files import receipt_file
 from firelift.run.status import Phase
-from firelift.sealed import read_sealed
 from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse
 from tasks.receipted import receipted

@@ -5,17 +5,16 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from firelift.files import write_whole
-from firelift.phases.estimation import estimate_full_run
+from firelift.files import read_sealed, write_whole
+from firelift.modes.test.estimate import estimate_full_run
+from firelift.modes.test.sample import Sampled
+from firelift.modes.test.scratch import throw_away, weights
 from firelift.phases.import_ import record_end
 from firelift.phases.post_migration import drop
-from firelift.phases.sampling import Sampled
-from firelift.phases.scratch import throw_away, weights
-from firelift.postgres.supabase import check_api
+from firelift.postgres.schema.supabase import check_api
 from firelift.receipts import AppConfigUpdated, Finished, Freed, Published
-from firelift.run.kept import receipt_file
+from firelift.run.receipt_files import receipt_file
 from firelift.run.workspace import ESTIMATE
-from firelift.sealed import read_sealed
 from tasks.checkpoint import PHASE
 from tasks.world import Run, World, world
 

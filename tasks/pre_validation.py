@@ -6,17 +6,17 @@ from prefect import task
 from prefect.settings import get_current_settings
 
 from firelift.errors import FireliftError
+from firelift.files import read_sealed
+from firelift.firestore.source import source_label
+from firelift.modes.incremental.baseline import refuse_behind, vanished_roots, with_vanished
 from firelift.phases.import_ import record_begin
-from firelift.phases.increment import refuse_behind, vanished_roots, with_vanished
 from firelift.phases.pre_validation import Target, survey, validate
-from firelift.planning import Foresight
-from firelift.postgres.checks import check_target, reach
-from firelift.postgres.supabase import check_api
+from firelift.plan.build import Foresight
+from firelift.postgres.schema.checks import check_target, reach
+from firelift.postgres.schema.supabase import check_api
 from firelift.receipts import Validated
-from firelift.run.kept import receipt_file
-from firelift.sealed import read_sealed
-from firelift.sources import source_label
-from firelift.together import together
+from firelift.run.receipt_files import receipt_file
+from firelift.settings.grouping import together
 from tasks.checkpoint import PHASE
 from tasks.receipted import receipted
 from tasks.server import standstill_warning

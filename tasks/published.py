@@ -9,11 +9,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from expectations.published import verify_published
-from firelift.cli_verify import verified_message
 from firelift.home import refuse_wrong_home
 from firelift.phases.verification import TargetDiffers
 from firelift.receipts import Verified
-from firelift.settings import Settings
+from firelift.run.reports.verify_text import verified_message
+from firelift.settings.settings import Settings
 from firelift.verification.proof import Against
 from tasks.checkpoint import PHASE
 from tasks.reasons import reasons_first

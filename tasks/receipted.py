@@ -6,11 +6,11 @@ import functools
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
-from firelift.archive import file_name
+from firelift.files import read_sealed, write_sealed
 from firelift.receipts import Receipt, RootFound
-from firelift.run.kept import ReceiptMissing, receipt_file
+from firelift.run.receipt_files import ReceiptMissing, receipt_file
 from firelift.run.status import Phase
-from firelift.sealed import read_sealed, write_sealed
+from firelift.storage.archive import file_name
 from tasks.world import Run, world
 
 P = ParamSpec("P")

@@ -6,12 +6,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from firelift.cli_undo import rollback_text
 from firelift.home import refuse_wrong_home
-from firelift.phases.rollback import roll_back_run
-from firelift.postgres.rollback import RolledBack
+from firelift.migration.rollback import roll_back_run
+from firelift.migration.undo_text import rollback_text
+from firelift.postgres.publish.rollback import RolledBack
 from firelift.run.reports import note_rollback
-from firelift.settings import Target, Whereabouts
+from firelift.settings.settings import Target, Whereabouts
 from tasks.checkpoint import PHASE
 from tasks.reasons import reasons_first
 

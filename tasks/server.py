@@ -14,8 +14,8 @@ from prefect.context import refresh_global_settings_context
 from prefect.settings import Settings, get_current_settings
 
 from firelift.errors import ConfigurationError
-from firelift.proxies import THIS_MACHINE
-from firelift.temporary_server.server import TemporaryServer, temporary_server
+from firelift.local.prefect_server.server import TemporaryServer, temporary_server
+from firelift.local.proxies import THIS_MACHINE
 
 API = "PREFECT_API_URL"
 _earlier: set[str] = set()

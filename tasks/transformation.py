@@ -7,22 +7,22 @@ from functools import partial
 
 from prefect import task
 
-from firelift.deletions import WOULD_STOP, too_many
+from firelift.firestore.source import source_label
 from firelift.formatting import counted
-from firelift.increment import Increment
-from firelift.phases.deletions import losses_of, told_of_refilled
+from firelift.migration.deletions import losses_of, told_of_refilled
+from firelift.modes.incremental.baseline import known_fields, plan_increment, write_increment
+from firelift.modes.incremental.rewrite import rewrite
 from firelift.phases.extraction import read_profile
-from firelift.phases.increment import known_fields, plan_increment, write_increment
 from firelift.phases.planning import locks_foreseen, misfits, published_plans, standing_plan, vanished, write_plan
 from firelift.phases.pre_validation import refuse
-from firelift.phases.rewriting import rewrite
 from firelift.phases.transformation import archived_documents, refuse_incomplete, transform_collection
-from firelift.plan import PLAN, Plan, TablePlan
-from firelift.planning import make_plan
-from firelift.postgres.lock import signature
-from firelift.profile import Profile
+from firelift.plan.build import make_plan
+from firelift.plan.deletion_limits import WOULD_STOP, too_many
+from firelift.plan.increment import Increment
+from firelift.plan.model import PLAN, Plan, TablePlan
+from firelift.plan.profile import Profile
+from firelift.postgres.session.lock import signature
 from firelift.receipts import Extracted, Planned, Rewritten, RootFound, Transformed, TransformedAll, Validated, summed, tallied
-from firelift.sources import source_label
 from firelift.verification.columns import column_facts
 from tasks.checkpoint import INNER, PHASE
 from tasks.progress import Pulse

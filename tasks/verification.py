@@ -8,15 +8,15 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from expectations import judge
+from firelift.modes.incremental.baseline import expected_rows
 from firelift.phases.import_ import foreseen_rows
-from firelift.phases.increment import expected_rows
 from firelift.phases.verification import Tables, TooManyRejects, VerificationFailed, prove
-from firelift.postgres.ddl import staging_schema
-from firelift.postgres.lock import signature
+from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.session.lock import signature
 from firelift.receipts import Completeness, Imported, RootFound, TransformedAll, Validated, Verified
-from firelift.run.earlier import earlier_verification
+from firelift.run.earlier_runs import earlier_verification
 from firelift.verification.proof import Limits, LiveRows, Proof
-from firelift.verification.sample import new_seed
+from firelift.verification.random_sample import new_seed
 from tasks.checkpoint import PHASE
 from tasks.world import Run, World, world
 

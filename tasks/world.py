@@ -13,37 +13,37 @@ from typing import Any
 
 from prefect.client.schemas.objects import FlowRun
 
-from firelift.archive import ChunkDamaged
+from firelift.app_config.update import AppConfig
 from firelift.errors import ConfigurationError, FireliftError, Stopped
+from firelift.files import FileChanged
+from firelift.firestore.source import source_label, source_of
 from firelift.home import refuse_wrong_home
-from firelift.increment import Increment, read_increment
-from firelift.mapping import read_mapping
+from firelift.migration.fingerprint import fingerprint
+from firelift.migration.identity import claim, meant, resumes
+from firelift.migration.prefetch import workers_of_run
+from firelift.migration.rollback import roll_back
+from firelift.migration.stop import asked_in_target, cancel_statements, forget_stop_in_target
+from firelift.modes.incremental.baseline import BASE, Base, base_of, hold_to
+from firelift.modes.test.scratch import throw_away
 from firelift.paths import Selection
-from firelift.phases.ahead import workers_of_run
 from firelift.phases.import_ import forget_refused, record_failure
-from firelift.phases.increment import BASE, Base, base_of, hold_to
 from firelift.phases.post_migration import app_config_of
-from firelift.phases.rollback import roll_back
-from firelift.phases.scratch import throw_away
-from firelift.phases.stopping import asked_in_target, cancel_statements, forget_stop_in_target
-from firelift.plan import Plan, read_plan
-from firelift.planning import Rules
-from firelift.postgres.ddl import scratch_schema
-from firelift.postgres.lock import LockLost, TargetLock, target_lock
+from firelift.plan.build import Rules
+from firelift.plan.increment import Increment, read_increment
+from firelift.plan.mapping import read_mapping
+from firelift.plan.model import Plan, read_plan
+from firelift.postgres.schema.ddl import scratch_schema
+from firelift.postgres.session.lock import LockLost, TargetLock, target_lock
 from firelift.receipts import Receipt, TransformedAll
-from firelift.run.app_config import AppConfig
 from firelift.run.damage import note_damage
-from firelift.run.fingerprint import fingerprint
-from firelift.run.hold import held
-from firelift.run.identity import claim, meant, resumes
-from firelift.run.kept import refuse_unskippable
+from firelift.run.directory_lock import held
+from firelift.run.receipt_files import refuse_unskippable
 from firelift.run.reports import TableReport, write_reports
 from firelift.run.status import Phase, Status, is_stop
-from firelift.run.stop import BEGAN, forget_stop, stop_requested
+from firelift.run.stop_request import BEGAN, forget_stop, stop_requested
 from firelift.run.workspace import Workspace, new_migration_id
-from firelift.sealed import FileChanged
-from firelift.settings import Settings
-from firelift.sources import source_label, source_of
+from firelift.settings.settings import Settings
+from firelift.storage.archive import ChunkDamaged
 from firelift.workers import Workers
 from tasks.artifacts import leave_artifacts, name_flow_run
 from tasks.reasons import LogInPrefect, reasons_first

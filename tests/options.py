@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from firelift.cli_options import markdown_table
+from firelift.cli.options import markdown_table
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- options: made by `python -m tests.options`, checked by a test -->\n", "<!-- end of options -->"

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from firelift.firestore.channel import Firestore
+from firelift.firestore.messages import types
 from firelift.firestore.query import KeyRange, keys_request
 from firelift.firestore.stream import Broken, resumed
-from firelift.firestore.wire import types
 from firelift.times import microseconds
 
 _Response: Any = types.RunQueryResponse.pb()

@@ -7,7 +7,7 @@ from typing import Any
 
 from firelift.firestore.channel import Firestore, Source
 from firelift.firestore.errors import FirestoreError
-from firelift.firestore.wire import types
+from firelift.firestore.messages import types
 
 # The smallest document id Firestore can hold; with it a cursor can stand before every document of a collection.
 # (The Node.js client's recursiveDelete selects a collection and all beneath it in the same way.)

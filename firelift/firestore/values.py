@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from firelift.errors import FireliftError
-from firelift.firestore.wire import types
+from firelift.firestore.messages import types
 from firelift.times import read_rfc3339, rfc3339
 
 if TYPE_CHECKING:

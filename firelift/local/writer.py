@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
+from firelift.firestore.messages import types
 from firelift.firestore.values import Value
-from firelift.firestore.wire import types
 
 Write: Any = types.Write.pb()
 CommitRequest: Any = types.CommitRequest.pb()

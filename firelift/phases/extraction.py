@@ -7,19 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from firelift.archive import RangeArchive, begin_again, file_name, ranges, write_digest
+from firelift.files import read_sealed, write_sealed
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.query import KeyRange
 from firelift.firestore.stream import read_documents
 from firelift.firestore.values import Document
 from firelift.paths import Selection, collection_of
-from firelift.phases.completeness import Scan, prove_archive, prove_count
-from firelift.phases.mending import standing_documents
-from firelift.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
+from firelift.plan.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
 from firelift.receipts import Extracted, RangeExtracted, RootFound, shared
-from firelift.sealed import read_sealed, write_sealed
+from firelift.storage.archive import RangeArchive, begin_again, file_name, ranges, write_digest
 from firelift.storage.chunk_writer import ChunkWriter, Progress, tell
 from firelift.storage.key_ranges import cut
+from firelift.storage.mending import standing_documents
+from firelift.verification.completeness import Scan, prove_archive, prove_count
 from firelift.workers import Workers
 
 

@@ -11,18 +11,22 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from firelift.archive import ArchiveDamaged, ChunkDamaged, StoredFile, file_name, ranges, read_parquet
 from firelift.errors import ConfigurationError, FireliftError
-from firelift.increment import Increment
-from firelift.phases.increment import gone_keys, refuse_moved
+from firelift.modes.incremental.baseline import gone_keys, refuse_moved
 from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import standing_receipt, table_path, transform_again
-from firelift.plan import Plan, TablePlan, read_plan
-from firelift.postgres.backups import Changes, kept_tables, make_left_indexes
-from firelift.postgres.checks import check_tables
-from firelift.postgres.connect import Connection, connect, connect_to_read, kept_open
-from firelift.postgres.constraints import CheckedRelation, ForeignKeys, constrain
-from firelift.postgres.control import (
+from firelift.plan.increment import Increment
+from firelift.plan.model import Plan, TablePlan, read_plan
+from firelift.postgres.load.constraints import CheckedRelation, ForeignKeys, constrain
+from firelift.postgres.load.copy import load_chunk
+from firelift.postgres.load.deleted_keys import create_gone
+from firelift.postgres.load.deleted_keys import load_gone as load_gone_keys
+from firelift.postgres.load.staging import create_staging, staging_token
+from firelift.postgres.publish.backups import Changes, kept_tables, make_left_indexes
+from firelift.postgres.publish.merge import rows_after
+from firelift.postgres.publish.publish import publish, unpublished
+from firelift.postgres.schema.checks import check_tables
+from firelift.postgres.schema.control import (
     create_control,
     forget_run,
     has_published,
@@ -31,15 +35,11 @@ from firelift.postgres.control import (
     record_progress,
     record_start,
 )
-from firelift.postgres.copy import load_chunk
-from firelift.postgres.ddl import staging_schema
-from firelift.postgres.gone import create_gone
-from firelift.postgres.gone import load_gone as load_gone_keys
-from firelift.postgres.lock import signature
-from firelift.postgres.merge import rows_after
-from firelift.postgres.publish import publish, unpublished
-from firelift.postgres.staging import create_staging, staging_token
+from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.session.connect import Connection, connect, connect_to_read, kept_open
+from firelift.postgres.session.lock import signature
 from firelift.receipts import ChunkTransformed, Imported, Loaded, Published, RelationChecked, Together, by_root, tallied
+from firelift.storage.archive import ArchiveDamaged, ChunkDamaged, StoredFile, file_name, ranges, read_parquet
 from firelift.storage.deleted_keys import gone_directory
 from firelift.workers import Workers
 

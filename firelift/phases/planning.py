@@ -10,21 +10,20 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from firelift.errors import FireliftError
-from firelift.files import write_whole
-from firelift.increment import Increment
-from firelift.lacking import lacking_of
+from firelift.files import FileChanged, read_sealed, was_written, write_whole
 from firelift.paths import Selection
 from firelift.phases.transformation import is_begun
-from firelift.plan import PLAN, Plan, TablePlan, keep_plan, read_plan, written
-from firelift.planning import Foresight, Rules, foresee
-from firelift.postgres.checks import check_tables, lock_warning
-from firelift.postgres.connect import connect
-from firelift.postgres.control import saved_plans
-from firelift.postgres.lock import signature
-from firelift.profile import Profile
-from firelift.reasons import reasons
+from firelift.plan.absent_fields import lacking_of
+from firelift.plan.build import Foresight, Rules, foresee
+from firelift.plan.increment import Increment
+from firelift.plan.model import PLAN, Plan, TablePlan, keep_plan, read_plan, written
+from firelift.plan.profile import Profile
+from firelift.plan.reasons import reasons
+from firelift.postgres.schema.checks import check_tables, lock_warning
+from firelift.postgres.schema.control import saved_plans
+from firelift.postgres.session.connect import connect
+from firelift.postgres.session.lock import signature
 from firelift.run.workspace import REASONS
-from firelift.sealed import FileChanged, read_sealed, was_written
 
 SAMPLED = "receipts/sampling.json"
 

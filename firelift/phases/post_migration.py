@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from firelift.app_config.update import AppConfig
 from firelift.errors import FireliftError
+from firelift.files import read_sealed, write_sealed
+from firelift.firestore.source import source_of
 from firelift.receipts import Freed
-from firelift.run.app_config import AppConfig
-from firelift.sealed import read_sealed, write_sealed
-from firelift.settings import Settings
-from firelift.sources import source_of
+from firelift.settings.settings import Settings
 
 # What is read only together with it: the counts of every archived chunk, with which a check against the archive begins.
 _READ_WITH = {"archive": ("transformed",), "tables": ()}

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from firelift.errors import ConfigurationError, FireliftError
-from firelift.estimate import total
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.discovery import Root, roots
 from firelift.firestore.errors import NothingMatches
 from firelift.firestore.query import root_collection_ids, server_time
-from firelift.mapping import Mapping
-from firelift.naming import Naming
+from firelift.modes.test.costs import total
 from firelift.paths import Selection
-from firelift.phases.completeness import UNCOUNTED
 from firelift.phases.planning import foresight_of
-from firelift.planning import Foresight, Rules
+from firelift.plan.build import Foresight, Rules
+from firelift.plan.mapping import Mapping
+from firelift.plan.naming import Naming
 from firelift.receipts import RootFound, Validated
+from firelift.verification.completeness import UNCOUNTED
 
 # Firestore does not say how large a database is. Archive and tables together took 0.2 KB a document of 570 bytes;
 # with larger documents a full disk still stops the run cleanly, and it goes on when there is room.

@@ -13,20 +13,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from firelift.archive import ArchiveDamaged, StoredFile, file_name, ranges, read_chunk, read_digest, write_parquet
-from firelift.arrow import arrow_schema
 from firelift.errors import FireliftError
-from firelift.facts import rows_directory, with_facts
-from firelift.files import write_whole
+from firelift.files import FileChanged, write_sealed, write_whole
 from firelift.firestore.values import Document, tagged
 from firelift.paths import collection_of
-from firelift.plan import Plan, TablePlan, read_plan
-from firelift.planning import why_no_table
+from firelift.plan.arrow_schema import arrow_schema
+from firelift.plan.build import why_no_table
+from firelift.plan.model import Plan, TablePlan, read_plan
 from firelift.receipts import ChunkTransformed, Extracted, TableCounts, Together, Transformed, by_root, shared, summed, tallied
-from firelift.sealed import FileChanged, write_sealed
+from firelift.storage.archive import ArchiveDamaged, StoredFile, file_name, ranges, read_chunk, read_digest, write_parquet
+from firelift.storage.column_stats import rows_directory, with_facts
+from firelift.storage.transformed import read_receipt, read_rejects, receipt_path, rejects_path
 from firelift.transform import Rejected, compile_encoder
 from firelift.transform.causes import residue_causes
-from firelift.transformed import read_receipt, read_rejects, receipt_path, rejects_path
 from firelift.workers import Workers
 
 Row = list[Any]

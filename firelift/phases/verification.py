@@ -9,28 +9,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from firelift.archive import StoredFile, file_name, ranges
 from firelift.errors import FireliftError
 from firelift.files import storage_errors
 from firelift.firestore.channel import Source
 from firelift.phases.transformation import ArchiveIncomplete
-from firelift.plan import Plan, TablePlan
-from firelift.postgres.errors import translated
-from firelift.postgres.fit import standing_tables
-from firelift.postgres.read import count_rows
-from firelift.postgres.reading import reading
+from firelift.plan.model import Plan, TablePlan
+from firelift.postgres.inspect.reading import reading
+from firelift.postgres.inspect.rows import count_rows
+from firelift.postgres.schema.compatibility import standing_tables
+from firelift.postgres.session.errors import translated
 from firelift.receipts import ChunkTransformed, Difference, RelationChecked, TableCompared, TableCounts
-from firelift.transformed import read_receipt
+from firelift.storage.archive import StoredFile, file_name, ranges
+from firelift.storage.transformed import read_receipt
 from firelift.verification.columns import prove_columns
 from firelift.verification.compare import ChunkCompared, Sides, TableTally, compare_chunk
-from firelift.verification.keys import Key, compare_keys, keys_at
-from firelift.verification.listed import Listed, joined, listed
+from firelift.verification.difference_file import Listed, joined, listed
+from firelift.verification.missing_rows import Key, compare_keys, keys_at
 from firelift.verification.nested import prove_nested
 from firelift.verification.performance import measure, too_slow
 from firelift.verification.proof import SAMPLE, Against, ColumnProved, Level, Limits, LiveRows, Piece, Proof, Reread
+from firelift.verification.random_sample import Chosen, draw
 from firelift.verification.relations import prove_relations
 from firelift.verification.reread import reread_tables
-from firelift.verification.sample import Chosen, draw
 from firelift.workers import Workers
 
 DIFFERENCES = "differences.csv"

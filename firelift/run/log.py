@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from firelift.errors import FireliftError
-from firelift.run.clock import now
+from firelift.run.periodic_writer import Ticker
 from firelift.run.redact import clean
-from firelift.run.ticker import Ticker
+from firelift.run.timestamps import now
 from firelift.run.workspace import LOG, Workspace, encode
 
 Level = Literal["debug", "info", "warning", "error"]

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, TextIO
 from urllib.parse import quote
 
-from firelift.looks import opens_a_project
+from firelift.settings.secret_shapes import opens_a_project
 
 MASK = "***"
 

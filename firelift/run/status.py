@@ -14,12 +14,12 @@ from typing import Any, Literal
 from firelift.errors import FireliftError, Stopped
 from firelift.files import DiskFull
 from firelift.run.checkpoint import write_checkpoint
-from firelift.run.clock import now, seconds_between
 from firelift.run.log import Log
+from firelift.run.periodic_writer import Ticker
 from firelift.run.progress import Progress
 from firelift.run.redact import clean, redact
 from firelift.run.throughput import THROUGHPUT, Throughput
-from firelift.run.ticker import Ticker
+from firelift.run.timestamps import now, seconds_between
 from firelift.run.workspace import STATUS, Workspace, encode
 
 Phase = Literal["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypedDict
 
-from firelift.run.clock import now, seconds_between
+from firelift.run.timestamps import now, seconds_between
 from firelift.run.workspace import Workspace
 
 THROUGHPUT = "throughput.json"

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from firelift.errors import ConfigurationError
-from firelift.files import storage_errors
-from firelift.sealed import read_sealed
-from firelift.setting_types import is_run_name
+from firelift.files import read_sealed, storage_errors
+from firelift.settings.types import is_run_name
 
 STATUS, LOG, CHECKPOINT = "migration-status.json", "migration-log.json", "migration-checkpoint.json"
 REPORT, SUMMARY, VERIFICATION = "final-migration-report.json", "migration-executive-summary.md", "verification-results"

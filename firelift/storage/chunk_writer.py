@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from firelift.archive import CHUNK_BYTES, Chunk, RangeArchive
 from firelift.firestore.values import Document
+from firelift.storage.archive import CHUNK_BYTES, Chunk, RangeArchive
 
 Progress = Callable[[str, int, int], None]
 """Hears of documents and bytes of a root collection that were archived since it last heard."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from firelift.archive import StoredFile, file_name, write_parquet
+from firelift.storage.archive import StoredFile, file_name, write_parquet
 
 
 def gone_directory(run: Path, collection: str) -> Path:

@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from firelift.archive import ArchiveDamaged
+from firelift.files import FileChanged, read_sealed, write_sealed
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.counting import counted
 from firelift.firestore.discovery import Root, key_ranges
 from firelift.firestore.query import KeyRange
 from firelift.receipts import RootFound
-from firelift.sealed import FileChanged, read_sealed, write_sealed
+from firelift.storage.archive import ArchiveDamaged
 
 
 def cut(

@@ -8,11 +8,11 @@ from typing import Any, Final, NotRequired, TypedDict
 
 import orjson
 
-from firelift.facts import LONGEST, Bound, Fact, facts_in, merged, rows_directory
-from firelift.plan import PgType, Plan, TablePlan
-from firelift.postgres.columns import ColumnHolds, columns_hold
-from firelift.postgres.reading import reading
-from firelift.sealed import read_sealed, write_sealed
+from firelift.files import read_sealed, write_sealed
+from firelift.plan.model import PgType, Plan, TablePlan
+from firelift.postgres.inspect.column_stats import ColumnHolds, columns_hold
+from firelift.postgres.inspect.reading import reading
+from firelift.storage.column_stats import LONGEST, Bound, Fact, facts_in, merged, rows_directory
 from firelift.times import MomentOutOfRange, from_microseconds, rfc3339
 from firelift.verification.proof import ColumnProved
 

@@ -9,20 +9,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from firelift.archive import StoredFile, read_chunk
 from firelift.firestore.values import Document
 from firelift.paths import collection_of, ids_of
-from firelift.plan import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, TablePlan, read_plan
-from firelift.postgres.connect import kept_open
-from firelift.postgres.read import read_rows
+from firelift.plan.model import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, TablePlan, read_plan
+from firelift.postgres.inspect.rows import read_rows
+from firelift.postgres.session.connect import kept_open
 from firelift.receipts import Difference
+from firelift.storage.archive import StoredFile, read_chunk
+from firelift.storage.transformed import read_receipt, read_rejects
 from firelift.transform import UnreadableRow, compile_decoder, compile_encoder
-from firelift.transformed import read_receipt, read_rejects
+from firelift.verification.difference_file import Listed, listed
 from firelift.verification.fields import FieldDiffers, differing_fields
-from firelift.verification.listed import Listed, listed
 from firelift.verification.proof import Piece, Presence
+from firelift.verification.rendering import quoted
 from firelift.verification.rows import RowForm
-from firelift.verification.shown import quoted
 
 Key = tuple[str, ...]
 Row = list[Any]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from firelift.firestore.values import KIND_OF, ONEOF, Document, Value, is_vector, same_value, vector_elements
-from firelift.verification.shown import shortened, shown, shown_double, shown_moment
+from firelift.verification.rendering import shortened, shown, shown_double, shown_moment
 
 MOST_ELEMENTS: Final = 20
 """An array with more elements that differ is one difference."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from firelift.plan import EXTRA, Column, Plan, Shape, TablePlan
-from firelift.postgres.nested import Every, Spot, Step, Unreadable, unreadable
-from firelift.postgres.reading import reading
+from firelift.plan.model import EXTRA, Column, Plan, Shape, TablePlan
+from firelift.postgres.inspect.nested import Every, Spot, Step, Unreadable, unreadable
+from firelift.postgres.inspect.reading import reading
 from firelift.verification.fields import path_of
 from firelift.verification.proof import NestedProved
 

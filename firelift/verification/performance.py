@@ -9,11 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from firelift.plan import Plan, TablePlan
-from firelift.postgres.connect import Connection
-from firelift.postgres.errors import translated
-from firelift.postgres.fit import StandingTable, described_tables
-from firelift.postgres.performance import (
+from firelift.plan.model import Plan, TablePlan
+from firelift.plan.references import Relation, relations_of
+from firelift.postgres.inspect.performance import (
     Answers,
     What,
     counts,
@@ -24,8 +22,10 @@ from firelift.postgres.performance import (
     range_scans,
     reference_lookups,
 )
-from firelift.postgres.reading import reading
-from firelift.references import Relation, relations_of
+from firelift.postgres.inspect.reading import reading
+from firelift.postgres.schema.compatibility import StandingTable, described_tables
+from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.errors import translated
 from firelift.verification.proof import Level, Limits, Measured
 
 LOOKUPS: Final[dict[Level, int]] = {"basic": 0, "standard": 20, "comprehensive": 200}

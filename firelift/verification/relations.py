@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from firelift.plan import Plan
-from firelift.postgres.reading import reading
-from firelift.postgres.relations import StandingRelation, check_relations
+from firelift.plan.model import Plan
+from firelift.postgres.inspect.reading import reading
+from firelift.postgres.inspect.relations import StandingRelation, check_relations
 from firelift.receipts import RelationChecked
 from firelift.verification.proof import RelationProved
 

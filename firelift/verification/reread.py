@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
 from firelift.errors import FireliftError
-from firelift.firestore.batch import A_REQUEST, get_documents
 from firelift.firestore.channel import Firestore, Source, open_firestore
 from firelift.firestore.errors import UNAVAILABLE, SnapshotExpired
+from firelift.firestore.get import A_REQUEST, get_documents
 from firelift.firestore.values import Document, same_document
-from firelift.plan import TablePlan
-from firelift.postgres.connect import Connection
-from firelift.postgres.read import read_rows
-from firelift.postgres.reading import reading
+from firelift.plan.model import TablePlan
+from firelift.postgres.inspect.reading import reading
+from firelift.postgres.inspect.rows import read_rows
+from firelift.postgres.session.connect import Connection
 from firelift.receipts import Difference
 from firelift.transform.decode import Row, UnreadableRow, compile_decoder
 from firelift.transform.names import Ids, Names

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import orjson
 
-from firelift.plan import RESIDUE, TablePlan
+from firelift.plan.model import RESIDUE, TablePlan
 from firelift.verification.fields import FieldDiffers, path_of
-from firelift.verification.shown import shortened, shown_cell
+from firelift.verification.rendering import shortened, shown_cell
 
 Row = list[Any]
 _LONG: Final = re.compile(r"[0-9.]{17}")

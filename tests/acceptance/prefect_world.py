@@ -20,7 +20,7 @@ import psycopg
 from psycopg import sql
 
 from firelift.local.postgres import PostgresServer
-from firelift.local.sample import sample_documents
+from firelift.local.sample_app import sample_documents
 from firelift.local.server import ServerProcess, free_port
 
 PREFECT = str(Path(sys.executable).with_name("prefect"))

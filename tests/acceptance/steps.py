@@ -17,9 +17,9 @@ from firelift.firestore.values import Document, same_document
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import delete_documents
 from firelift.paths import collection_of
-from firelift.postgres.connect import connect
-from firelift.postgres.control import SavedTable, saved_tables
-from firelift.postgres.read import read_rows
+from firelift.postgres.inspect.rows import read_rows
+from firelift.postgres.schema.control import SavedTable, saved_tables
+from firelift.postgres.session.connect import connect
 from firelift.transform import compile_decoder
 from tests.acceptance.operator import ONE_WORKER, QUICKLY
 from tests.acceptance.runner import Outcome, Runner

@@ -15,9 +15,9 @@ from psycopg import sql
 
 import expectations
 from firelift.local.postgres import PostgresServer
-from firelift.plan import Plan
-from firelift.postgres.connect import connect
-from firelift.postgres.ddl import create_table
+from firelift.plan.model import Plan
+from firelift.postgres.schema.ddl import create_table
+from firelift.postgres.session.connect import connect
 from firelift.receipts import Difference, Verified
 from firelift.verification.proof import Piece, Proof, Reread
 from tests.acceptance.browser import Browser, Seen, browser

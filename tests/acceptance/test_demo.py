@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from firelift.cli_demo import HOME
+from firelift.cli.demo import HOME
 from firelift.run.workspace import REPORT
 from tests.acceptance.operator import FIRELIFT, ONE_WORKER, Operator, Said
 

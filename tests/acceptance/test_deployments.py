@@ -19,10 +19,10 @@ import pytest
 
 from firelift.firestore.channel import Source
 from firelift.local.postgres import PostgresServer
-from firelift.local.sample import load_sample
+from firelift.local.sample_app import load_sample
 from firelift.local.writer import values, write_documents
 from firelift.run.workspace import REPORT
-from firelift.settings import PUBLIC_FIELDS, SECRETS, Settings
+from firelift.settings.settings import PUBLIC_FIELDS, SECRETS, Settings
 from tests.acceptance.operator import QUICKLY
 from tests.acceptance.prefect_world import (
     CHECKOUT,

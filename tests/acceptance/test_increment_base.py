@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from firelift.cli_plan import plan_text
-from firelift.deletions import WOULD_STOP
 from firelift.local.postgres import PostgresServer
-from firelift.phases.rollback import roll_back
+from firelift.migration.rollback import roll_back
+from firelift.plan.deletion_limits import WOULD_STOP
+from firelift.run.reports.plan_text import plan_text
 from tests.acceptance.operator import QUICKLY
 from tests.acceptance.runner import Outcome, Runner
 from tests.acceptance.steps import Steps, steps

@@ -12,7 +12,7 @@ import pytest
 
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import Reference
-from firelift.phases.rollback import roll_back_run
+from firelift.migration.rollback import roll_back_run
 from tests.acceptance.prefect_world import eventually
 from tests.acceptance.runner import Runner
 from tests.acceptance.steps import Steps, moment, steps
@@ -234,7 +234,7 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(target: Steps) -> 
 
 
 def test_each_run_can_be_taken_back_and_the_one_before_it_too(target: Steps) -> None:
-    from firelift.phases.rollback import roll_back
+    from firelift.migration.rollback import roll_back
 
     states = [target.content()]
     runs = []

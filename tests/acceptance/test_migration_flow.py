@@ -14,7 +14,7 @@ import pytest
 
 from firelift.local.emulator import clear
 from firelift.local.postgres import PostgresServer
-from firelift.local.sample import load_sample
+from firelift.local.sample_app import load_sample
 from firelift.local.writer import values, write_documents
 from tests.acceptance.browser import Browser, browser
 from tests.acceptance.prefect_world import PHASES, Api, database, environment, eventually, run, sample_tables, tables_of, text_below

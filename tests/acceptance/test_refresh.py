@@ -16,7 +16,7 @@ import pytest
 
 from firelift.firestore.channel import Source
 from firelift.local.emulator import clear
-from firelift.postgres.ddl import backup_schema
+from firelift.postgres.schema.ddl import backup_schema
 from tests.acceptance.operator import FIRELIFT, QUICKLY, Operator, Said
 from tests.acceptance.prefect_world import eventually, schemas_of, tables_of, text_of
 from tests.integration import refresh_world

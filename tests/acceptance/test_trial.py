@@ -16,7 +16,7 @@ import pytest
 from firelift.firestore.channel import Source
 from firelift.local.emulator import clear
 from firelift.local.writer import Reference
-from firelift.postgres.ddl import scratch_schema
+from firelift.postgres.schema.ddl import scratch_schema
 from tests.acceptance.operator import ONE_WORKER, Operator, is_untouched
 from tests.acceptance.prefect_world import Api, schemas_of, tables_of, text_of
 from tests.integration.way import Things, new_source, write

@@ -15,12 +15,12 @@ import psycopg
 import pytest
 
 from expectations.published import verify_published
-from firelift.cli_verify import verified_text
 from firelift.firestore.channel import Source
 from firelift.local.postgres import PostgresServer
-from firelift.phases.published import NoArchive
+from firelift.migration.published import NoArchive
 from firelift.receipts import Verified
-from firelift.settings import Settings
+from firelift.run.reports.verify_text import verified_text
+from firelift.settings.settings import Settings
 from firelift.verification.proof import SAMPLE, Against, Level
 from tests.acceptance.operator import CANARY, ONE_WORKER, Operator, Said, holds_nothing
 from tests.acceptance.prefect_world import database, tables_of, text_below, text_of

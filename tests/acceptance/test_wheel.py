@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from firelift.local.sample import load_sample
+from firelift.local.sample_app import load_sample
 from tests.acceptance.operator import Operator, Said
 from tests.acceptance.prefect_world import CHECKOUT, run, sample_tables, tables_of
 

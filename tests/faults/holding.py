@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
-from firelift.postgres.ddl import staging_schema
+from firelift.postgres.schema.ddl import staging_schema
 from tests.faults.gateway import Gateway
 from tests.faults.migrating import BATCH, VERIFIED, Ground, Place
 from tests.faults.proxy import Strike, proxy

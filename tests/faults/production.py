@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from firelift.firestore.wire import types
+from firelift.firestore.messages import types
 from tests.faults.gateway import Answer
 
 PAGES = 3

@@ -18,8 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import GeoPoint, Reference, Vector
+from firelift.migration.rollback import roll_back_run
 from firelift.paths import collection_of
-from firelift.phases.rollback import roll_back_run
 from tests.acceptance.prefect_world import eventually
 from tests.acceptance.runner import Outcome, Runner
 from tests.acceptance.steps import steps

@@ -10,8 +10,8 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from firelift.local.postgres import PostgresServer
-from firelift.postgres.connect import connect
-from firelift.postgres.errors import ConnectionLost, translated
+from firelift.postgres.session.connect import connect
+from firelift.postgres.session.errors import ConnectionLost, translated
 
 IMPATIENT = "?keepalives_idle=1&keepalives_interval=1&connect_timeout=2"
 

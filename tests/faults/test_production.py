@@ -11,16 +11,16 @@ from pathlib import Path
 import grpc
 import pytest
 
-from firelift.archive import file_name, ranges, read_chunk
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.discovery import key_ranges
 from firelift.firestore.errors import FirestoreDenied, ScansDiffer
-from firelift.firestore.places import places
+from firelift.firestore.split_points import places
+from firelift.modes.test.sample import sample_database
 from firelift.paths import Selection, path_order
 from firelift.phases.extraction import extract_collection
 from firelift.phases.pre_validation import survey
-from firelift.phases.sampling import sample_database
 from firelift.receipts import Completeness, Extracted, RootFound
+from firelift.storage.archive import file_name, ranges, read_chunk
 from firelift.workers import Workers
 from tests.faults.gateway import Answer, gateway
 from tests.faults.production import Bent, partitions, refusing, without

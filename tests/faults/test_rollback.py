@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from firelift.postgres.control import create_control, record_finish, record_start
-from firelift.postgres.ddl import staging_schema
-from firelift.postgres.lock import target_lock
+from firelift.postgres.schema.control import create_control, record_finish, record_start
+from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.session.lock import target_lock
 from tests.acceptance.operator import Operator, Said
 from tests.acceptance.prefect_world import schemas_of, tables_of
 from tests.faults.held import ACTS, held, kill_in

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from firelift.phases.rollback import roll_back_run
+from firelift.migration.rollback import roll_back_run
 from tests.faults.gateway import Gateway
 from tests.faults.holding import held_in, kill_in
 from tests.faults.migrating import BATCH, WORKERS, Content, Ground, Undisturbed, content, differences, files_below

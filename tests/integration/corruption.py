@@ -14,7 +14,7 @@ from psycopg import sql
 
 from firelift.firestore.channel import Source
 from firelift.local.writer import GeoPoint, Reference, Vector
-from firelift.postgres.connect import Connection
+from firelift.postgres.session.connect import Connection
 from tests.integration.way import Things
 
 DOCUMENTS = 36

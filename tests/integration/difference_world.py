@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from firelift.archive import file_name, ranges, read_chunk
-from firelift.firestore.changed import Since
+from firelift.firestore.changed_since import Since
 from firelift.firestore.channel import Source
 from firelift.firestore.discovery import Root
 from firelift.firestore.query import root_range
 from firelift.firestore.values import Document
+from firelift.modes.incremental.compare import Standing, extract_difference
 from firelift.paths import Selection, collection_of, ids_of
-from firelift.phases.difference import Standing, extract_difference
 from firelift.phases.extraction import read_profile
 from firelift.phases.pre_validation import root_found, survey
-from firelift.plan import TablePlan
-from firelift.postgres.connect import Connection, connect
-from firelift.postgres.control import saved_plans
-from firelift.profile import Profile
+from firelift.plan.model import TablePlan
+from firelift.plan.profile import Profile
+from firelift.postgres.schema.control import saved_plans
+from firelift.postgres.session.connect import Connection, connect
 from firelift.receipts import Extracted, TableChanges
+from firelift.storage.archive import file_name, ranges, read_chunk
 from firelift.storage.deleted_keys import gone_directory
 from firelift.times import microseconds
 from firelift.workers import Workers

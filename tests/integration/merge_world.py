@@ -8,15 +8,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from firelift.increment import Deletes, Increment, SchemaStep, TableIncrement
-from firelift.plan import TablePlan
-from firelift.postgres.connect import Connection
-from firelift.postgres.constraints import CheckedRelation, ForeignKeys, constrain
-from firelift.postgres.control import create_control, record_finish, record_start, saved_plans
-from firelift.postgres.copy import load_chunk
-from firelift.postgres.gone import create_gone, load_gone
-from firelift.postgres.publish import publish
-from firelift.postgres.staging import create_staging
+from firelift.plan.increment import Deletes, Increment, SchemaStep, TableIncrement
+from firelift.plan.model import TablePlan
+from firelift.postgres.load.constraints import CheckedRelation, ForeignKeys, constrain
+from firelift.postgres.load.copy import load_chunk
+from firelift.postgres.load.deleted_keys import create_gone, load_gone
+from firelift.postgres.load.staging import create_staging
+from firelift.postgres.publish.publish import publish
+from firelift.postgres.schema.control import create_control, record_finish, record_start, saved_plans
+from firelift.postgres.session.connect import Connection
 from tests.integration.postgres_world import as_arrow
 from tests.integration.refresh_world import READ_TIME, TABLES, Rows
 

@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from firelift.arrow import arrow_schema
-from firelift.plan import Column, Holds, Link, TablePlan
-from firelift.planning import Foreseen, Foresight
-from firelift.postgres.connect import Connection, connect
-from firelift.postgres.control import create_control, record_start
-from firelift.postgres.copy import load_chunk
-from firelift.postgres.staging import create_staging
+from firelift.plan.arrow_schema import arrow_schema
+from firelift.plan.build import Foreseen, Foresight
+from firelift.plan.model import Column, Holds, Link, TablePlan
+from firelift.postgres.load.copy import load_chunk
+from firelift.postgres.load.staging import create_staging
+from firelift.postgres.schema.control import create_control, record_start
+from firelift.postgres.session.connect import Connection, connect
 
 RUN = "migration-2026-11-22T10-30-00-123Z-abc123"
 ODD = {

@@ -15,9 +15,9 @@ from unittest.mock import patch
 
 import prefect
 
-from firelift.cache import cache_directory
-from firelift.temporary_server.server import temporary_server
-from firelift.temporary_server.tables import written_down
+from firelift.local.cache import cache_directory
+from firelift.local.prefect_server.server import temporary_server
+from firelift.local.prefect_server.tables import written_down
 
 # Of this no tables are written down and nothing is kept.
 UNKNOWN = "0.0.0"

@@ -7,14 +7,14 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from firelift.plan import Link, TablePlan
-from firelift.postgres.connect import Connection, connect
-from firelift.postgres.constraints import ForeignKeys, constrain
-from firelift.postgres.control import create_control, record_finish, record_start
-from firelift.postgres.copy import load_chunk
-from firelift.postgres.digest import Digest, digest
-from firelift.postgres.publish import publish
-from firelift.postgres.staging import create_staging
+from firelift.plan.model import Link, TablePlan
+from firelift.postgres.inspect.digest import Digest, digest
+from firelift.postgres.load.constraints import ForeignKeys, constrain
+from firelift.postgres.load.copy import load_chunk
+from firelift.postgres.load.staging import create_staging
+from firelift.postgres.publish.publish import publish
+from firelift.postgres.schema.control import create_control, record_finish, record_start
+from firelift.postgres.session.connect import Connection, connect
 from tests.integration.postgres_world import as_arrow, plan, row
 
 FIRST, SECOND, THIRD = (f"migration-2026-11-2{day}T10-30-00-123Z-abc123" for day in (2, 3, 4))

@@ -11,13 +11,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from firelift.archive import ArchiveDamaged, ChunkDamaged
 from firelift.local.postgres import PostgresServer
 from firelift.phases.transformation import ArchiveIncomplete
 from firelift.phases.verification import DIFFERENCES, Tables, prove
-from firelift.postgres.connect import Connection, kept_open
+from firelift.postgres.session.connect import Connection, kept_open
 from firelift.receipts import Difference, TableCompared
-from firelift.transformed import receipt_path
+from firelift.storage.archive import ArchiveDamaged, ChunkDamaged
+from firelift.storage.transformed import receipt_path
 from firelift.verification.proof import SAMPLE, Level, Limits, Proof
 from firelift.workers import Workers
 from tests.integration.way import Arrival, Things, migrate, new_database, new_source, write

@@ -13,9 +13,9 @@ from firelift.firestore.channel import Source
 from firelift.local.emulator import clear
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import Reference, delete_documents
-from firelift.mapping import CollectionMapping, Mapping
 from firelift.paths import Selection
-from firelift.planning import Rules
+from firelift.plan.build import Rules
+from firelift.plan.mapping import CollectionMapping, Mapping
 from tests.integration.way import Arrival, Things, arrived, migrate, new_source, write
 
 PHANTOM = "ghosts/a/l2/b/l3/c/l4/d/l5/real"

@@ -10,20 +10,20 @@ from pathlib import Path
 import grpc
 import pytest
 
-from firelift.firestore.batch import A_REQUEST
-from firelift.firestore.changed import Since
+from firelift.firestore.changed_since import Since
 from firelift.firestore.channel import Source
 from firelift.firestore.errors import CountMismatch, ScansDiffer
+from firelift.firestore.get import A_REQUEST
 from firelift.firestore.query import KeyRange
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import delete_documents
-from firelift.merging import KeysOutOfOrder
+from firelift.modes.incremental.compare import cut_at_documents
+from firelift.modes.incremental.merge_keys import KeysOutOfOrder
 from firelift.paths import Selection, collection_of, ids_of
-from firelift.phases.completeness import Seen, prove_digests
-from firelift.phases.difference import cut_at_documents
 from firelift.phases.pre_validation import survey
-from firelift.plan import DELETED_AT
+from firelift.plan.model import DELETED_AT
 from firelift.receipts import Completeness, RootFound
+from firelift.verification.completeness import Seen, prove_digests
 from firelift.workers import Workers
 from tests.faults.breaking import breaking
 from tests.faults.gateway import gateway
@@ -221,7 +221,7 @@ def test_a_root_is_cut_at_its_own_documents_only(
 ) -> None:
     edges = ["users/a", *cuts, None]
     made = [(KeyRange(start, end), 1) for start, end in pairwise(edges)]
-    monkeypatch.setattr("firelift.phases.difference.cut", lambda *_: made)
+    monkeypatch.setattr("firelift.modes.incremental.compare.cut", lambda *_: made)
     root = RootFound(collection="users", start="users/a", end=None, documents=3)
     done = cut_at_documents(None, root, None, "", 1, 1, print)  # type: ignore[arg-type]
     assert [(between.low, between.high, documents) for _, between, documents in done] == ranges

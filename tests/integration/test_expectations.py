@@ -19,9 +19,9 @@ import expectations
 from expectations.run import NotJudged
 from firelift.errors import FireliftError
 from firelift.local.postgres import PostgresServer
-from firelift.plan import Plan
-from firelift.postgres.ddl import create_table
-from firelift.postgres.errors import ConnectionLost, PermissionDenied, PostgresUnreachable, StatementCancelled
+from firelift.plan.model import Plan
+from firelift.postgres.schema.ddl import create_table
+from firelift.postgres.session.errors import ConnectionLost, PermissionDenied, PostgresUnreachable, StatementCancelled
 from firelift.receipts import Difference, FailedExpectation, Verified
 from firelift.verification.proof import Level, Piece, Proof, Reread
 from tests.integration.postgres_world import HOSTILE, as_role, plan

@@ -22,14 +22,14 @@ import grpc
 import psycopg
 import pytest
 
-from firelift.firestore.wire import types
+from firelift.firestore.messages import types
 from firelift.local.emulator import Emulator, PortTaken, answers, clear, emulator, find_jar, find_java
 from firelift.local.fetch import EmulatorNotFetched, EmulatorNotFound, WrongChecksum
 from firelift.local.postgres import DirectoryOutOfReach, PostgresServer, stop_server
-from firelift.local.sample import load_sample, sample_documents
+from firelift.local.sample_app import load_sample, sample_documents
 from firelift.local.server import ServerDidNotStart
 from firelift.local.writer import delete_documents, values, write_documents
-from firelift.settings import InvalidSetting
+from firelift.settings.settings import InvalidSetting
 
 CHECKOUT = Path(__file__).parents[2]
 

@@ -15,13 +15,13 @@ import expectations
 from firelift.local.postgres import PostgresServer
 from firelift.paths import Selection
 from firelift.phases.verification import Tables, prove
-from firelift.plan import Link, Plan, TablePlan
-from firelift.planning import Foreseen, Rules, foresee
-from firelift.postgres.checks import check_target
-from firelift.postgres.connect import connect
-from firelift.postgres.constraints import constrain
-from firelift.postgres.ddl import create_table
-from firelift.postgres.fit import misfits
+from firelift.plan.build import Foreseen, Rules, foresee
+from firelift.plan.model import Link, Plan, TablePlan
+from firelift.postgres.load.constraints import constrain
+from firelift.postgres.schema.checks import check_target
+from firelift.postgres.schema.compatibility import misfits
+from firelift.postgres.schema.ddl import create_table
+from firelift.postgres.session.connect import connect
 from firelift.verification.performance import measure
 from firelift.verification.proof import Level, Limits
 from firelift.workers import Workers

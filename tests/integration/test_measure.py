@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from firelift.plan import Link, Plan
-from firelift.postgres.connect import Connection
-from firelift.postgres.constraints import constrain
-from firelift.postgres.ddl import staging_schema
-from firelift.postgres.performance import drawn
+from firelift.plan.model import Link, Plan
+from firelift.postgres.inspect.performance import drawn
+from firelift.postgres.load.constraints import constrain
+from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.session.connect import Connection
 from firelift.verification.performance import measure, too_slow
 from firelift.verification.proof import Level, Limits, Measured
 from tests.integration.postgres_world import HOSTILE, RUN, load, plan, row, started

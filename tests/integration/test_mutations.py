@@ -14,10 +14,10 @@ from psycopg import sql
 
 from firelift.local.postgres import PostgresServer
 from firelift.phases.verification import DIFFERENCES, Compared, Tables, compare_tables, parts_of, stored_chunks
-from firelift.plan import TYPE_OF
-from firelift.postgres.connect import Connection
+from firelift.plan.model import TYPE_OF
+from firelift.postgres.session.connect import Connection
 from firelift.receipts import Difference
-from firelift.verification.listed import Listed, joined
+from firelift.verification.difference_file import Listed, joined
 from firelift.verification.proof import Level
 from firelift.workers import Workers
 from tests.integration.corruption import CORRUPTIONS, KEYS, STRUCTURAL, Corruption, Planted, corrupt, rich_documents

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from firelift.local.postgres import PostgresServer
-from firelift.phases.rollback import roll_back_run
+from firelift.migration.rollback import roll_back_run
 from tests.integration.postgres_world import ODD, as_role
 from tests.integration.way import migrate, new_database, new_source, write
 

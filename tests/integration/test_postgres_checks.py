@@ -13,16 +13,16 @@ from psycopg import sql
 
 from firelift.errors import FireliftError
 from firelift.local.postgres import PostgresServer
-from firelift.mapping import Mapping as NameMapping
 from firelift.paths import Selection
-from firelift.planning import Rules, foresee
-from firelift.postgres import checks
-from firelift.postgres.checks import Server, check_tables, check_target, server_problems
-from firelift.postgres.connect import connect
-from firelift.postgres.control import create_control, saved_plans
-from firelift.postgres.ddl import scratch_schema
-from firelift.postgres.errors import TargetReadOnly, TooManyConnections
-from firelift.postgres.names import NamesTaken, TakenName, taken_names
+from firelift.plan.build import Rules, foresee
+from firelift.plan.mapping import Mapping as NameMapping
+from firelift.postgres.schema import checks
+from firelift.postgres.schema.checks import Server, check_tables, check_target, server_problems
+from firelift.postgres.schema.control import create_control, saved_plans
+from firelift.postgres.schema.ddl import scratch_schema
+from firelift.postgres.schema.name_conflicts import NamesTaken, TakenName, taken_names
+from firelift.postgres.session.connect import connect
+from firelift.postgres.session.errors import TargetReadOnly, TooManyConnections
 from tests.integration.postgres_world import HOSTILE, RUN, as_role, named
 from tests.integration.refresh_world import FIRST, OLD, ORDERS, SECOND, USERS, migrate, target
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from firelift.postgres.cleanup import drop_backups, expired_backups
-from firelift.postgres.ddl import backup_schema
-from firelift.postgres.ownership import schema_exists
-from firelift.postgres.rollback import BackupGone, StillNeeded, rollback
+from firelift.postgres.publish.cleanup import drop_backups, expired_backups
+from firelift.postgres.publish.rollback import BackupGone, StillNeeded, rollback
+from firelift.postgres.schema.ddl import backup_schema
+from firelift.postgres.session.ownership import schema_exists
 from tests.integration.refresh_world import FIRST, NEW, OLD, SECOND, THIRD, contents, migrate, target
 
 WEEK = timedelta(days=7)

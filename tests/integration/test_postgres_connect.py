@@ -12,10 +12,10 @@ import pytest
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.local.postgres import PostgresServer
 from firelift.local.server import free_port
-from firelift.postgres import errors
-from firelift.postgres.connect import connect, parameters_of
-from firelift.postgres.errors import refusal
-from firelift.settings import Settings
+from firelift.postgres.session import errors
+from firelift.postgres.session.connect import connect, parameters_of
+from firelift.postgres.session.errors import refusal
+from firelift.settings.settings import Settings
 from tests.integration.postgres_world import ODD, values
 
 

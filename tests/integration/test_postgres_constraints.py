@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from firelift.plan import Link
-from firelift.postgres.connect import Connection
-from firelift.postgres.constraints import CheckedRelation, ForeignKeys, Orphan, OrphanedRows, constrain
-from firelift.postgres.ddl import staging_schema
-from firelift.postgres.errors import DuplicateKeys, PostgresLimit
+from firelift.plan.model import Link
+from firelift.postgres.load.constraints import CheckedRelation, ForeignKeys, Orphan, OrphanedRows, constrain
+from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.errors import DuplicateKeys, PostgresLimit
 from tests.integration.postgres_world import HOSTILE, RUN, load, plan, row, started, values
 
 STAGING = staging_schema(RUN)

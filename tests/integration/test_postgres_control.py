@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from firelift.plan import Column, TablePlan
-from firelift.postgres import control
-from firelift.postgres.connect import connect
-from firelift.postgres.copy import load_chunk
-from firelift.postgres.errors import PermissionDenied
-from firelift.postgres.staging import create_staging, drop_staging
-from firelift.postgres.stop import stop_requested
+from firelift.plan.model import Column, TablePlan
+from firelift.postgres.load.copy import load_chunk
+from firelift.postgres.load.staging import create_staging, drop_staging
+from firelift.postgres.schema import control
+from firelift.postgres.session.connect import connect
+from firelift.postgres.session.errors import PermissionDenied
+from firelift.postgres.session.stop import stop_requested
 from tests.integration.postgres_world import RUN, as_arrow, as_role, plan, row, started
 
 READ_TIME = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)

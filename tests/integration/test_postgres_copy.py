@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from firelift.arrow import arrow_schema
 from firelift.errors import FireliftError
-from firelift.plan import Holds, PgType, TablePlan
-from firelift.postgres import errors
-from firelift.postgres.connect import connect
-from firelift.postgres.control import loaded_chunks
-from firelift.postgres.copy import load_chunk
-from firelift.postgres.ddl import staging_schema
-from firelift.postgres.read import count_rows, read_rows
-from firelift.postgres.staging import finish_types
+from firelift.plan.arrow_schema import arrow_schema
+from firelift.plan.model import Holds, PgType, TablePlan
+from firelift.postgres.inspect.rows import count_rows, read_rows
+from firelift.postgres.load.copy import load_chunk
+from firelift.postgres.load.staging import finish_types
+from firelift.postgres.schema.control import loaded_chunks
+from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.session import errors
+from firelift.postgres.session.connect import connect
 from tests.integration.postgres_world import HOSTILE, RUN, as_arrow, bits, load, plan, row, started, values
 
 STAGING = staging_schema(RUN)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from firelift.postgres.connect import Connection
-from firelift.postgres.digest import digest
+from firelift.postgres.inspect.digest import digest
+from firelift.postgres.session.connect import Connection
 from tests.integration.postgres_world import HOSTILE
 from tests.integration.refresh_world import target
 

@@ -12,12 +12,12 @@ from firelift.errors import FireliftError
 from firelift.local.writer import Reference
 from firelift.paths import Selection
 from firelift.phases.planning import misfits
-from firelift.plan import Column, Link, Plan, TablePlan
-from firelift.planning import Foresight, Rules, foresee
-from firelift.postgres import fit
-from firelift.postgres.checks import check_tables, check_target
-from firelift.postgres.connect import Connection
-from firelift.postgres.names import NamesTaken
+from firelift.plan.build import Foresight, Rules, foresee
+from firelift.plan.model import Column, Link, Plan, TablePlan
+from firelift.postgres.schema import compatibility as fit
+from firelift.postgres.schema.checks import check_tables, check_target
+from firelift.postgres.schema.name_conflicts import NamesTaken
+from firelift.postgres.session.connect import Connection
 from tests.integration.postgres_world import as_role, named, plan
 from tests.integration.refresh_world import FIRST, OLD, SECOND, TABLES, USERS, catalog, migrate, target, user
 from tests.unit.test_profile import BELOW, DATABASE, profiled

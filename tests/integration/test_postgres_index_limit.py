@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from firelift.cli_undo import rollback_text
+from firelift.migration.undo_text import rollback_text
 from firelift.phases.import_ import publish_tables
-from firelift.plan import Column, Link, Plan, TablePlan
-from firelift.postgres.backups import kept_tables
-from firelift.postgres.connect import Connection
-from firelift.postgres.constraints import ForeignKeys, OrphanedRows
-from firelift.postgres.control import saved_tables
-from firelift.postgres.indexes import TooLongForIndex
-from firelift.postgres.rollback import rollback
+from firelift.plan.model import Column, Link, Plan, TablePlan
+from firelift.postgres.load.constraints import ForeignKeys, OrphanedRows
+from firelift.postgres.publish.backups import kept_tables
+from firelift.postgres.publish.rollback import rollback
+from firelift.postgres.schema.control import saved_tables
+from firelift.postgres.schema.indexes import TooLongForIndex
+from firelift.postgres.session.connect import Connection
 from tests.integration.merge_world import LATER, increase
 from tests.integration.postgres_world import plan, row, values
 from tests.integration.refresh_world import FIRST, OLD, READ_TIME, SECOND, TABLES, THIRD, Rows, catalog, contents, migrate, stage, target

@@ -10,9 +10,9 @@ import pytest
 
 from firelift.local.postgres import PostgresServer
 from firelift.phases.import_ import record_begin
-from firelift.postgres.connect import connect
-from firelift.postgres.control import create_control, forget_run, record_start
-from firelift.postgres.lock import (
+from firelift.postgres.schema.control import create_control, forget_run, record_start
+from firelift.postgres.session.connect import connect
+from firelift.postgres.session.lock import (
     LOCK_CLASS,
     LockLost,
     TargetLocked,
@@ -22,7 +22,7 @@ from firelift.postgres.lock import (
     signature,
     target_lock,
 )
-from firelift.postgres.ownership import schema_exists
+from firelift.postgres.session.ownership import schema_exists
 from tests.integration.postgres_world import RUN
 
 

@@ -10,18 +10,18 @@ import psycopg
 import pytest
 
 from firelift.local.postgres import PostgresServer
-from firelift.plan import Link
-from firelift.postgres.checks import lock_warning
-from firelift.postgres.connect import Connection, connect
-from firelift.postgres.constraints import constrain
-from firelift.postgres.control import create_control, record_start
-from firelift.postgres.ddl import staging_schema
-from firelift.postgres.errors import TooManyLocks
-from firelift.postgres.ownership import schema_exists
-from firelift.postgres.publish import publish, unpublished
-from firelift.postgres.rollback import rollback
-from firelift.postgres.staging import create_staging
-from firelift.postgres.standing import Between, standing_keys
+from firelift.plan.model import Link
+from firelift.postgres.inspect.published_keys import Between, standing_keys
+from firelift.postgres.load.constraints import constrain
+from firelift.postgres.load.staging import create_staging
+from firelift.postgres.publish.publish import publish, unpublished
+from firelift.postgres.publish.rollback import rollback
+from firelift.postgres.schema.checks import lock_warning
+from firelift.postgres.schema.control import create_control, record_start
+from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.session.connect import Connection, connect
+from firelift.postgres.session.errors import TooManyLocks
+from firelift.postgres.session.ownership import schema_exists
 from tests.integration.postgres_world import RUN, plan, values
 
 READ_TIME = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)

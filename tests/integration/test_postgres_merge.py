@@ -9,20 +9,20 @@ import pyarrow as pa
 import pytest
 
 from firelift.errors import FireliftError
-from firelift.increment import SchemaStep
 from firelift.phases.import_ import SnapshotOvertaken, refuse_overtaken
-from firelift.plan import Column, Link, Plan, TablePlan
-from firelift.postgres.connect import Connection
-from firelift.postgres.constraints import OrphanedRows
-from firelift.postgres.control import saved_tables
-from firelift.postgres.ddl import backup_schema, staging_schema
-from firelift.postgres.foreign_keys import ForeignKeyBroken
-from firelift.postgres.gone import gone_table, load_gone
-from firelift.postgres.merge import GoneMissing, OtherPlanMeanwhile, RowsDiffer, rows_after
-from firelift.postgres.publish import TableChangedMeanwhile, publish, unpublished
-from firelift.postgres.read import count_rows, read_keys, read_rows
-from firelift.postgres.refill import RefusedByConstraint
-from firelift.postgres.retype import NotRewritten
+from firelift.plan.increment import SchemaStep
+from firelift.plan.model import Column, Link, Plan, TablePlan
+from firelift.postgres.inspect.rows import count_rows, read_keys, read_rows
+from firelift.postgres.load.constraints import OrphanedRows
+from firelift.postgres.load.deleted_keys import gone_table, load_gone
+from firelift.postgres.publish.merge import GoneMissing, OtherPlanMeanwhile, RowsDiffer, rows_after
+from firelift.postgres.publish.publish import TableChangedMeanwhile, publish, unpublished
+from firelift.postgres.publish.replace_rows import RefusedByConstraint
+from firelift.postgres.publish.retype import NotRewritten
+from firelift.postgres.schema.control import saved_tables
+from firelift.postgres.schema.ddl import backup_schema, staging_schema
+from firelift.postgres.schema.foreign_keys import ForeignKeyBroken
+from firelift.postgres.session.connect import Connection
 from tests.integration.merge_world import AFTER, LATER, Keys, increase, moment, planned, stage_difference, written
 from tests.integration.postgres_world import HOSTILE, bits, plan, row, values
 from tests.integration.refresh_world import (

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from firelift.plan import Column
-from firelift.postgres.cleanup import drop_backups, expired_backups
-from firelift.postgres.connect import Connection
-from firelift.postgres.control import saved_tables
-from firelift.postgres.ddl import backup_schema
-from firelift.postgres.rollback import BackupGone, CannotRestore, ChangedSince, PublishedOver, rollback
+from firelift.plan.model import Column
+from firelift.postgres.publish.cleanup import drop_backups, expired_backups
+from firelift.postgres.publish.rollback import BackupGone, CannotRestore, ChangedSince, PublishedOver, rollback
+from firelift.postgres.schema.control import saved_tables
+from firelift.postgres.schema.ddl import backup_schema
+from firelift.postgres.session.connect import Connection
 from tests.integration.merge_world import AFTER, LATER, Keys, increase
 from tests.integration.postgres_world import plan, row, values
 from tests.integration.refresh_world import (

@@ -12,21 +12,21 @@ import pytest
 from psycopg import sql
 
 from firelift.errors import FireliftError
-from firelift.lacking import Lacking
-from firelift.phases.rollback import drop_expired, roll_back_run, what_expired
-from firelift.phases.stopping import ask_to_stop
-from firelift.postgres.checks import check_tables, check_target
-from firelift.postgres.connect import connect
-from firelift.postgres.control import create_control, save_table
-from firelift.postgres.ddl import backup_schema, scratch_schema, staging_schema
-from firelift.postgres.fit import standing_tables
-from firelift.postgres.owner import RunsAtTheEnd
-from firelift.postgres.ownership import BelongsToAnother, SchemaOfAnother, foreign_objects
-from firelift.postgres.publish import publish
-from firelift.postgres.refill import RefusedByConstraint
-from firelift.postgres.rollback import rollback
-from firelift.postgres.staging import create_staging
-from firelift.trust import with_trusted
+from firelift.migration.rollback import drop_expired, roll_back_run, what_expired
+from firelift.migration.stop import ask_to_stop
+from firelift.plan.absent_fields import Lacking
+from firelift.postgres.load.staging import create_staging
+from firelift.postgres.publish.publish import publish
+from firelift.postgres.publish.replace_rows import RefusedByConstraint
+from firelift.postgres.publish.rollback import rollback
+from firelift.postgres.schema.checks import check_tables, check_target
+from firelift.postgres.schema.compatibility import standing_tables
+from firelift.postgres.schema.control import create_control, save_table
+from firelift.postgres.schema.ddl import backup_schema, scratch_schema, staging_schema
+from firelift.postgres.session.connect import connect
+from firelift.postgres.session.owner import RunsAtTheEnd
+from firelift.postgres.session.ownership import BelongsToAnother, SchemaOfAnother, foreign_objects
+from firelift.settings.trusted_owners import with_trusted
 from tests.integration.postgres_world import RUN, load, named, plan, row, started
 
 USERS = plan("users", name="string")

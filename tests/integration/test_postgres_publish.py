@@ -10,16 +10,16 @@ from functools import partial
 import psycopg
 import pytest
 
-from firelift.plan import Link, TablePlan
-from firelift.postgres import control
-from firelift.postgres.connect import Connection, connect
-from firelift.postgres.constraints import constrain
-from firelift.postgres.ddl import staging_schema
-from firelift.postgres.ownership import schema_exists
-from firelift.postgres.publish import NameTakenMeanwhile, NoLongerPublished, NothingStaged, publish, unpublished
-from firelift.postgres.read import read_rows
-from firelift.postgres.rollback import rollback
-from firelift.postgres.staging import create_staging, drop_staging
+from firelift.plan.model import Link, TablePlan
+from firelift.postgres.inspect.rows import read_rows
+from firelift.postgres.load.constraints import constrain
+from firelift.postgres.load.staging import create_staging, drop_staging
+from firelift.postgres.publish.publish import NameTakenMeanwhile, NoLongerPublished, NothingStaged, publish, unpublished
+from firelift.postgres.publish.rollback import rollback
+from firelift.postgres.schema import control
+from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.session.connect import Connection, connect
+from firelift.postgres.session.ownership import schema_exists
 from tests.integration.postgres_world import HOSTILE, RUN, load, plan, row, started, values
 
 STAGING = staging_schema(RUN)

@@ -8,17 +8,17 @@ from typing import Any
 import psycopg
 import pytest
 
-from firelift.plan import Holds, Link, TablePlan
-from firelift.postgres.control import save_table, saved_tables
-from firelift.postgres.ddl import backup_schema, staging_schema
-from firelift.postgres.digest import digest
-from firelift.postgres.errors import PermissionDenied
-from firelift.postgres.foreign_keys import ForeignKeyBroken
-from firelift.postgres.publish import TableChangedMeanwhile, publish
-from firelift.postgres.read import read_rows
-from firelift.postgres.refill import NotReplaced, RefusedByConstraint
-from firelift.postgres.retype import CannotRetype
-from firelift.postgres.rollback import rollback
+from firelift.plan.model import Holds, Link, TablePlan
+from firelift.postgres.inspect.digest import digest
+from firelift.postgres.inspect.rows import read_rows
+from firelift.postgres.publish.publish import TableChangedMeanwhile, publish
+from firelift.postgres.publish.replace_rows import NotReplaced, RefusedByConstraint
+from firelift.postgres.publish.retype import CannotRetype
+from firelift.postgres.publish.rollback import rollback
+from firelift.postgres.schema.control import save_table, saved_tables
+from firelift.postgres.schema.ddl import backup_schema, staging_schema
+from firelift.postgres.schema.foreign_keys import ForeignKeyBroken
+from firelift.postgres.session.errors import PermissionDenied
 from tests.integration.postgres_world import HOSTILE, as_role, bits, plan, row, values
 from tests.integration.refresh_world import (
     FIRST,

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from firelift.cli_undo import rollback_text
-from firelift.phases.rollback import NothingToRollBack, roll_back_run
-from firelift.plan import Link
-from firelift.postgres import rollback as rolling
-from firelift.postgres.connect import Connection
-from firelift.postgres.control import migration, record_finish, saved_tables
-from firelift.postgres.ddl import backup_schema, staging_schema
-from firelift.postgres.foreign_keys import ForeignKeyBroken
-from firelift.postgres.ownership import schema_exists
-from firelift.postgres.publish import publish
-from firelift.postgres.rollback import RolledBack, UnknownMigration, rollback
+from firelift.migration.rollback import NothingToRollBack, roll_back_run
+from firelift.migration.undo_text import rollback_text
+from firelift.plan.model import Link
+from firelift.postgres.publish import rollback as rolling
+from firelift.postgres.publish.publish import publish
+from firelift.postgres.publish.rollback import RolledBack, UnknownMigration, rollback
+from firelift.postgres.schema.control import migration, record_finish, saved_tables
+from firelift.postgres.schema.ddl import backup_schema, staging_schema
+from firelift.postgres.schema.foreign_keys import ForeignKeyBroken
+from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.ownership import schema_exists
 from tests.integration.postgres_world import HOSTILE, as_role, plan, row, values
 from tests.integration.refresh_world import (
     FIRST,

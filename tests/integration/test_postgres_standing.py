@@ -9,9 +9,9 @@ from itertools import zip_longest
 import pytest
 
 from firelift.paths import id_order, key_order
-from firelift.plan import DELETED_AT, TablePlan
-from firelift.postgres.connect import Connection, connect
-from firelift.postgres.standing import Between, count_live, standing_keys, written_at
+from firelift.plan.model import DELETED_AT, TablePlan
+from firelift.postgres.inspect.published_keys import Between, count_live, standing_keys, written_at
+from firelift.postgres.session.connect import Connection, connect
 from tests.integration.postgres_world import HOSTILE, plan
 from tests.integration.refresh_world import FIRST, migrate
 

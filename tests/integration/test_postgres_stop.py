@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
+from firelift.migration.stop import cancel_statements
 from firelift.phases.import_ import record_begin, record_failure
-from firelift.phases.stopping import cancel_statements
-from firelift.postgres.control import create_control, record_finish, record_start
-from firelift.postgres.lock import target_lock
-from firelift.postgres.stop import forget_stop, request_stop, stop_requested
+from firelift.postgres.schema.control import create_control, record_finish, record_start
+from firelift.postgres.session.lock import target_lock
+from firelift.postgres.session.stop import forget_stop, request_stop, stop_requested
 from tests.integration.postgres_world import values
 from tests.integration.refresh_world import FIRST, SECOND, target
 

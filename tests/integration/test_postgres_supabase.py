@@ -12,7 +12,7 @@ import pytest
 
 from firelift.errors import FireliftError
 from firelift.local.server import free_port
-from firelift.postgres import supabase
+from firelift.postgres.schema import supabase
 
 
 def jwt(role: str, signature: str = "good") -> str:

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from firelift.archive import write_parquet
-from firelift.facts import LONGEST, rows_directory, with_facts
-from firelift.plan import Holds, Link, Plan, TablePlan
-from firelift.postgres.connect import Connection
-from firelift.postgres.constraints import constrain
-from firelift.postgres.ddl import staging_schema
-from firelift.sealed import read_sealed
+from firelift.files import read_sealed
+from firelift.plan.model import Holds, Link, Plan, TablePlan
+from firelift.postgres.load.constraints import constrain
+from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.session.connect import Connection
+from firelift.storage.archive import write_parquet
+from firelift.storage.column_stats import LONGEST, rows_directory, with_facts
 from firelift.verification.columns import COLUMNS, column_facts, prove_columns
 from firelift.verification.proof import ColumnProved
 from tests.integration.postgres_world import HOSTILE, RUN, as_arrow, load, plan, row, started

@@ -11,9 +11,9 @@ import pytest
 
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import GeoPoint, Reference, Vector
-from firelift.plan import Column, Shape, TablePlan
-from firelift.postgres.connect import Connection
-from firelift.postgres.nested import Every
+from firelift.plan.model import Column, Shape, TablePlan
+from firelift.postgres.inspect.nested import Every
+from firelift.postgres.session.connect import Connection
 from firelift.verification.nested import MOST_PLACES, prove_nested, typed_places
 from firelift.verification.proof import NestedProved
 from tests.integration.way import Arrival, arrived

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from firelift.plan import Link, Plan
-from firelift.postgres.connect import Connection
-from firelift.postgres.constraints import constrain
-from firelift.postgres.ddl import staging_schema
-from firelift.postgres.reading import reading
+from firelift.plan.model import Link, Plan
+from firelift.postgres.inspect.reading import reading
+from firelift.postgres.load.constraints import constrain
+from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.session.connect import Connection
 from firelift.receipts import RelationChecked
 from firelift.verification.proof import RelationProved
 from firelift.verification.relations import prove_relations

@@ -11,20 +11,20 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from firelift.archive import RangeArchive, ranges, read_chunk, write_digest
-from firelift.evolution import evolve
+from firelift.files import write_sealed
 from firelift.firestore.values import Document, Value, same_document
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import values
+from firelift.modes.incremental.rewrite import rewrite
 from firelift.paths import collection_of, ids_of
 from firelift.phases.extraction import read_profile
-from firelift.phases.rewriting import rewrite
 from firelift.phases.transformation import table_path, transform_collection
-from firelift.plan import Plan, TablePlan, keep_plan
-from firelift.planning import Rules
-from firelift.profile import Profiler, profile_to_json
+from firelift.plan.build import Rules
+from firelift.plan.evolve import evolve
+from firelift.plan.model import Plan, TablePlan, keep_plan
+from firelift.plan.profile import Profiler, profile_to_json
 from firelift.receipts import Rewritten, Together
-from firelift.sealed import write_sealed
+from firelift.storage.archive import RangeArchive, ranges, read_chunk, write_digest
 from firelift.storage.deleted_keys import gone_directory, write_gone
 from firelift.transform import UnreadableRow
 from firelift.workers import Workers

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from firelift.archive import file_name, ranges, read_chunk
 from firelift.firestore.channel import Source
 from firelift.local.writer import Reference
+from firelift.modes.test.sample import MOST, CollectionSampled, Sampled, sample_database
 from firelift.paths import Selection, collection_of, path_order
 from firelift.phases.pre_validation import root_found, survey
-from firelift.phases.sampling import MOST, CollectionSampled, Sampled, sample_database
-from firelift.together import SMALL
+from firelift.settings.grouping import SMALL
+from firelift.storage.archive import file_name, ranges, read_chunk
 from firelift.workers import Workers
 from tests.integration.way import Things, new_source, write
 

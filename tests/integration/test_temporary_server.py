@@ -17,10 +17,10 @@ import httpx
 import prefect
 import pytest
 
-from firelift.temporary_server import tables
-from firelift.temporary_server.server import temporary_server
-from firelift.temporary_server.steady import EPHEMERAL, THREAD, TRIED
-from firelift.temporary_server.tables import make_tables, written_down
+from firelift.local.prefect_server import tables
+from firelift.local.prefect_server.server import temporary_server
+from firelift.local.prefect_server.steady import EPHEMERAL, THREAD, TRIED
+from firelift.local.prefect_server.tables import make_tables, written_down
 from tests.integration.prefect_tables import UNKNOWN, migrated_by_prefect
 
 # What a process of Prefect's finds when it has loaded its collections, as a server does before it serves.
@@ -86,7 +86,7 @@ def test_no_other_process_of_prefect_notices(tmp_path: Path) -> None:
     found = look(tmp_path)
     assert found["others_may_write"]
     assert found["freed_in"] == "MainThread"
-    assert found["modules"] == ["firelift", "firelift.temporary_server", "firelift.temporary_server.steady"]
+    assert found["modules"] == ["firelift", "firelift.local", "firelift.local.prefect_server", "firelift.local.prefect_server.steady"]
 
 
 def test_the_version_of_prefect_that_is_installed_is_one_that_was_tried() -> None:
@@ -98,7 +98,7 @@ def test_the_version_of_prefect_that_is_installed_is_one_that_was_tried() -> Non
 
 @pytest.mark.parametrize("version", ["3.8.7", "3.9.0"])
 def test_a_version_of_prefect_that_was_not_tried_is_left_as_it_is(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from firelift.temporary_server import steady
+    from firelift.local.prefect_server import steady
 
     touched: list[str] = []
     monkeypatch.setattr(steady, "version", lambda _: version)

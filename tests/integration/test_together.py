@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from firelift.archive import file_name, listed_ranges, ranges
 from firelift.firestore.channel import Firestore, Source, open_firestore
 from firelift.firestore.discovery import FEW, Root, roots
 from firelift.firestore.query import KeyRange, count, root_collection_ids, server_time
@@ -19,6 +18,7 @@ from firelift.paths import Selection
 from firelift.phases.extraction import extract_collection
 from firelift.phases.pre_validation import root_found, survey
 from firelift.receipts import RootFound
+from firelift.storage.archive import file_name, listed_ranges, ranges
 from firelift.workers import Workers
 from tests.integration.difference_world import find, published
 from tests.integration.way import Things, arrived, new_source, write

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from firelift.archive import ArchiveDamaged, ChunkDamaged, RangeArchive, write_digest
+from firelift.files import FileChanged, write_sealed
 from firelift.firestore.values import Document
 from firelift.local.writer import values
 from firelift.paths import collection_of
 from firelift.phases.planning import PlanLost
 from firelift.phases.transformation import ArchiveIncomplete, receipts_stand, transform_collection
-from firelift.plan import PLAN, Plan, read_plan
-from firelift.postgres.connect import connect
-from firelift.postgres.control import create_control, save_table
-from firelift.postgres.fit import OtherColumnType
-from firelift.profile import Profiler, profile_to_json
+from firelift.plan.model import PLAN, Plan, read_plan
+from firelift.plan.profile import Profiler, profile_to_json
+from firelift.postgres.schema.compatibility import OtherColumnType
+from firelift.postgres.schema.control import create_control, save_table
+from firelift.postgres.session.connect import connect
 from firelift.receipts import Extracted, Transformed
-from firelift.sealed import FileChanged, write_sealed
-from firelift.settings import Settings
+from firelift.settings.settings import Settings
+from firelift.storage.archive import ArchiveDamaged, ChunkDamaged, RangeArchive, write_digest
 from firelift.verification.compare import rejected_paths
 from tasks import world as worlds
 from tasks.transformation import planning, transformation

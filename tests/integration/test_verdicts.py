@@ -15,13 +15,13 @@ import pytest
 import expectations
 from firelift.errors import Stopped
 from firelift.local.postgres import PostgresServer
+from firelift.migration.published import PublishedRun, read_again
 from firelift.phases import verification
-from firelift.phases.published import PublishedRun, read_again
 from firelift.phases.verification import Tables, prove
-from firelift.plan import Plan
-from firelift.postgres import connect as connecting
-from firelift.postgres import reading
-from firelift.postgres.errors import ConnectionLost
+from firelift.plan.model import Plan
+from firelift.postgres.inspect import reading
+from firelift.postgres.session import connect as connecting
+from firelift.postgres.session.errors import ConnectionLost
 from firelift.receipts import RootFound, Verified
 from firelift.run.workspace import Workspace
 from firelift.verification import performance

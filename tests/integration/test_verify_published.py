@@ -10,11 +10,11 @@ import psycopg
 import pytest
 
 from expectations.published import verify_published
-from firelift.cli_verify import verified_text
 from firelift.local.postgres import PostgresServer
 from firelift.paths import Selection
 from firelift.receipts import Verified
-from firelift.settings import Settings
+from firelift.run.reports.verify_text import verified_text
+from firelift.settings.settings import Settings
 from tests.integration.way import Arrival, migrate, new_database, new_source, write
 
 

@@ -19,8 +19,8 @@ from psycopg import sql
 
 from expectations import judge
 from firelift.firestore.channel import Source
+from firelift.firestore.messages import types
 from firelift.firestore.values import Document, same_document
-from firelift.firestore.wire import types
 from firelift.local.emulator import clear
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import values, write_documents
@@ -30,13 +30,13 @@ from firelift.phases.import_ import finish, load_collection, prepare, publish_ta
 from firelift.phases.pre_validation import survey, validate
 from firelift.phases.transformation import transform_collection
 from firelift.phases.verification import Tables, prove
-from firelift.plan import Plan, TablePlan, keep_plan
-from firelift.planning import Rules, make_plan
-from firelift.postgres.connect import Connection, connect
-from firelift.postgres.constraints import ForeignKeys
-from firelift.postgres.ddl import staging_schema
-from firelift.postgres.lock import signature
-from firelift.postgres.read import read_rows
+from firelift.plan.build import Rules, make_plan
+from firelift.plan.model import Plan, TablePlan, keep_plan
+from firelift.postgres.inspect.rows import read_rows
+from firelift.postgres.load.constraints import ForeignKeys
+from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.session.connect import Connection, connect
+from firelift.postgres.session.lock import signature
 from firelift.receipts import Imported, TableCounts, Validated, Verified, summed
 from firelift.run.workspace import Workspace, new_migration_id
 from firelift.transform import compile_decoder

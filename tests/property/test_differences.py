@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from firelift.firestore.values import Document, same_document
 from firelift.verification.fields import differing_fields
-from firelift.verification.shown import LONGEST
+from firelift.verification.rendering import LONGEST
 from tests.strategies import documents
 
 

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from firelift.evolution import Evolved, evolve
 from firelift.firestore.values import Document, same_document
-from firelift.increment import SchemaChanges
 from firelift.paths import collection_of
-from firelift.plan import TablePlan
-from firelift.planning import Rules, make_plan
-from firelift.profile import CollectionProfile, Profiler
+from firelift.plan.build import Rules, make_plan
+from firelift.plan.evolve import Evolved, evolve
+from firelift.plan.increment import SchemaChanges
+from firelift.plan.model import TablePlan
+from firelift.plan.profile import CollectionProfile, Profiler
 from firelift.transform import compile_decoder, compile_encoder
 from firelift.transform.encode import Row
 from tests.strategies import ANY, BELOW, DATABASE, FIELDS, LOOKALIKES, TAME, document, planned_documents

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from firelift.archive import write_parquet
-from firelift.facts import rows_directory, with_facts
 from firelift.firestore.values import Document
-from firelift.plan import Plan, TablePlan
-from firelift.postgres.connect import Connection, connect
-from firelift.postgres.copy import copy_rows
-from firelift.postgres.ddl import create_table
-from firelift.postgres.staging import finish_types
+from firelift.plan.model import Plan, TablePlan
+from firelift.postgres.load.copy import copy_rows
+from firelift.postgres.load.staging import finish_types
+from firelift.postgres.schema.ddl import create_table
+from firelift.postgres.session.connect import Connection, connect
+from firelift.storage.archive import write_parquet
+from firelift.storage.column_stats import rows_directory, with_facts
 from firelift.transform import compile_encoder
 from firelift.verification.columns import prove_columns
 from firelift.verification.nested import prove_nested

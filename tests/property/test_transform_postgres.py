@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from psycopg import sql
 
-from firelift.arrow import arrow_schema
 from firelift.firestore.values import Document, same_document
-from firelift.plan import TablePlan
-from firelift.postgres.connect import Connection, connect
-from firelift.postgres.copy import copy_rows
-from firelift.postgres.ddl import create_table
-from firelift.postgres.read import read_rows
-from firelift.postgres.staging import finish_types
+from firelift.plan.arrow_schema import arrow_schema
+from firelift.plan.model import TablePlan
+from firelift.postgres.inspect.rows import read_rows
+from firelift.postgres.load.copy import copy_rows
+from firelift.postgres.load.staging import finish_types
+from firelift.postgres.schema.ddl import create_table
+from firelift.postgres.session.connect import Connection, connect
 from firelift.transform import compile_decoder, compile_encoder
 from firelift.transform.encode import Row
 from tests.strategies import DATABASE, planned_documents

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from firelift.errors import FireliftError
-from firelift.estimate import CollectionSeen, Pace, estimate
-from firelift.increment import INCREMENT, Increment
+from firelift.files import write_sealed
+from firelift.modes.test.costs import CollectionSeen, Pace, estimate
+from firelift.plan.increment import INCREMENT, Increment
 from firelift.receipts import Completeness, Difference, FailedExpectation, TableCompared, Verified
-from firelift.run.clock import stamp
 from firelift.run.reports import TableReport
 from firelift.run.reports.final import final_report
 from firelift.run.reports.material import Material, material_of
 from firelift.run.status import Status
 from firelift.run.throughput import Throughput
+from firelift.run.timestamps import stamp
 from firelift.run.workspace import Workspace
-from firelift.sealed import write_sealed
 
 SETTINGS: dict[str, Any] = {
     "dry_run": False,

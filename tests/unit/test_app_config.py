@@ -15,8 +15,10 @@ from dotenv import dotenv_values
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firelift.run import app_config, dotenv_edit, json_edit
-from firelift.run.app_config import AppConfig, AppConfigNotUpdated, AppConfigUnusable
+from firelift.app_config import dotenv_file as dotenv_edit
+from firelift.app_config import json_file as json_edit
+from firelift.app_config import update as app_config
+from firelift.app_config.update import AppConfig, AppConfigNotUpdated, AppConfigUnusable
 
 RUN = "migration-1"
 PASSWORD = "canary-5e1f-password"

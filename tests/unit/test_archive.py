@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from firelift.archive import Chunk, RangeArchive, read_chunk
+from firelift.storage.archive import Chunk, RangeArchive, read_chunk
 
 
 def written(archive: RangeArchive, number: int) -> Chunk:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from firelift.firestore.changed import Since
-from firelift.phases.increment import OVERLAP, Base
-from firelift.plan import TablePlan
-from firelift.postgres.control import SavedTable
+from firelift.firestore.changed_since import Since
+from firelift.modes.incremental.baseline import OVERLAP, Base
+from firelift.plan.model import TablePlan
+from firelift.postgres.schema.control import SavedTable
 
 MOMENT = datetime(2026, 11, 23, 3, tzinfo=UTC)
 

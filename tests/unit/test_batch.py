@@ -8,10 +8,10 @@ from typing import Any
 import grpc
 import pytest
 
-from firelift.firestore.batch import A_REQUEST, AnswerIncomplete, get_documents
 from firelift.firestore.channel import Firestore, Patience, Source
 from firelift.firestore.errors import FirestoreDenied, SnapshotExpired
-from firelift.firestore.wire import types
+from firelift.firestore.get import A_REQUEST, AnswerIncomplete, get_documents
+from firelift.firestore.messages import types
 
 SOURCE = Source("lab")
 NAMES = [f"{SOURCE.root}/users/{number}" for number in range(A_REQUEST + 20)]

@@ -14,15 +14,16 @@ from typing import Any
 
 import pytest
 
-from firelift import cli_options, cli_run
-from firelift.cli import call
-from firelift.cli_plan import plan_text
+from firelift.cli import options as cli_options
+from firelift.cli import run as cli_run
+from firelift.cli.main import call
 from firelift.errors import ConfigurationError, FireliftError
-from firelift.plan import Column, Link, Plan, Shape, TablePlan
+from firelift.plan.model import Column, Link, Plan, Shape, TablePlan
 from firelift.run.reports import final_report
+from firelift.run.reports.plan_text import plan_text
 from firelift.run.status import Status
 from firelift.run.workspace import Workspace
-from firelift.settings import PUBLIC_FIELDS, Settings, environment_names, option_name
+from firelift.settings.settings import PUBLIC_FIELDS, Settings, environment_names, option_name
 
 Output = pytest.CaptureFixture[str]
 URL = "postgresql://postgres:correct-horse-battery@127.0.0.1:1/postgres"
@@ -135,7 +136,7 @@ def test_what_is_on_by_default_can_be_switched_on_and_off_and_is_described_as_on
 
 def test_help_is_quick_because_nothing_heavy_is_imported() -> None:
     heavy = "{'prefect', 'great_expectations', 'google', 'pandas', 'pyarrow', 'psycopg', 'sqlalchemy', 'grpc'}"
-    check = f"import sys, firelift.cli; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
+    check = f"import sys, firelift.cli.main; sys.exit(str({heavy} & set(sys.modules)) if {heavy} & set(sys.modules) else 0)"
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
@@ -303,7 +304,7 @@ def test_the_option_table_names_every_setting() -> None:
 
 
 PRINTS = (
-    "import sys, firelift.cli as cli; "
+    "import sys, firelift.cli.main as cli; "
     "cli._summary_of = lambda report: 'Zo\\xeb \\u0141\\xf3d\\u017a \\u6771\\u4eac \\ud800\\n'; "
     "cli.run_migration = lambda settings: "
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from firelift.postgres.connect import parameters_of
-from firelift.postgres.errors import InvalidDatabaseUrl, UnknownParameter
+from firelift.postgres.session.connect import parameters_of
+from firelift.postgres.session.errors import InvalidDatabaseUrl, UnknownParameter
 
 PLAIN = {"user": "u", "password": "p", "host": "h", "port": "5432", "dbname": "db"}
 

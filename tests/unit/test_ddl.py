@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from firelift.plan import Column, Link, Shape, TablePlan
-from firelift.postgres.ddl import backup_schema, ddl_of, staging_schema
+from firelift.plan.model import Column, Link, Shape, TablePlan
+from firelift.postgres.schema.ddl import backup_schema, ddl_of, staging_schema
 
 ORDERS = TablePlan(
     collection="users/*/orders",

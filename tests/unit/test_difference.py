@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from firelift.firestore.channel import Firestore, Source
-from firelift.firestore.wire import types
-from firelift.merging import Differs
-from firelift.phases.difference import SnapshotInconsistent, fetch_documents
+from firelift.firestore.messages import types
+from firelift.modes.incremental.compare import SnapshotInconsistent, fetch_documents
+from firelift.modes.incremental.merge_keys import Differs
 
 SOURCE = Source("lab")
 MOMENT = "2026-11-22T10:00:00.123456Z"

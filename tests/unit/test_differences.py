@@ -11,10 +11,10 @@ import pytest
 
 from firelift.firestore.values import Value
 from firelift.receipts import Difference
+from firelift.verification.difference_file import FIRST, HEADER, Listed, joined, listed
 from firelift.verification.fields import FieldDiffers, differing_fields
-from firelift.verification.listed import FIRST, HEADER, Listed, joined, listed
+from firelift.verification.rendering import LONGEST, quoted, shortened, shown, shown_moment
 from firelift.verification.rows import same_json
-from firelift.verification.shown import LONGEST, quoted, shortened, shown, shown_moment
 from tests.strategies import array, double, geopoint, integer, mapping, null, text, timestamp, value_of, vector
 from tests.strategies import document as made
 

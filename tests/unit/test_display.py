@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from firelift.cli.display import MOST_COLLECTIONS, PlainLines, follow, is_dead, render, screen_for, status_lines
 from firelift.errors import FireliftError
-from firelift.run.display import MOST_COLLECTIONS, PlainLines, follow, is_dead, render, screen_for, status_lines
 from firelift.run.status import Status
 from firelift.run.workspace import Workspace
 

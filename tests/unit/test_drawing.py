@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from firelift.verification.sample import draw
+from firelift.verification.random_sample import draw
 
 STORED = [500, 0, 1, 250, 249, 1000]
 TOTAL = sum(STORED)

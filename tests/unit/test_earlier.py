@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from firelift.run.earlier import earlier_full_run, earlier_verification
+from firelift.run.earlier_runs import earlier_full_run, earlier_verification
 from firelift.run.workspace import REPORT, Workspace
 from firelift.verification.performance import earlier_figures
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from firelift.estimate import CollectionSeen, Estimate, Pace, estimate
-from firelift.postgres.scratch import Weight
+from firelift.modes.test.costs import CollectionSeen, Estimate, Pace, estimate
+from firelift.postgres.publish.scratch_schema import Weight
 from firelift.run.reports.estimated import estimate_lines
 
 OWN = Pace(run=None, seconds={"pre_validation": 1.0, "extraction": 2.0, "import": 0.5}, documents={"extraction": 20, "import": 10})

@@ -10,7 +10,7 @@ from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
 
-from firelift.settings import PUBLIC_FIELDS, SECRETS, Settings
+from firelift.settings.settings import PUBLIC_FIELDS, SECRETS, Settings
 from flows.migration import migration
 
 FLOW: Flow[Any, Any] = migration

@@ -76,11 +76,11 @@ def test_imports_go_one_way(room: str, never: tuple[str, ...]) -> None:
 
 
 def test_the_engine_knows_prefect_only_where_prefect_itself_imports_it() -> None:
-    assert offences(without(files("firelift"), "firelift.temporary_server.steady"), "prefect") == []
+    assert offences(without(files("firelift"), "firelift.local.prefect_server.steady"), "prefect") == []
 
 
 def test_only_the_command_and_deployments_start_what_stands_above_the_engine() -> None:
-    assert offences(without(files("firelift"), "firelift.cli_run", "firelift.deployed"), "flows", "tasks", "expectations") == []
+    assert offences(without(files("firelift"), "firelift.cli.run", "firelift.deployed"), "flows", "tasks", "expectations") == []
 
 
 @pytest.mark.parametrize("room", ["run", "postgres", "firestore"])
@@ -110,7 +110,7 @@ def test_great_expectations_is_imported_only_when_it_is_needed() -> None:
 
 def test_the_command_starts_without_the_heavy_ones() -> None:
     heavy = ["prefect", "google", "grpc", "pandas", "pyarrow", "numpy", "sqlalchemy", "psycopg", "great_expectations"]
-    asked = f"import sys, firelift.cli; print(*[name for name in {heavy} if name in sys.modules])"
+    asked = f"import sys, firelift.cli.main; print(*[name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.split() == []
 

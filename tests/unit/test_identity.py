@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from firelift.run.hold import RunAtWork, held
-from firelift.run.identity import NotACheckpoint, NothingToResume, OtherSettings, RunExists, claim, meant
-from firelift.run.kept import ReceiptMissing, refuse_unskippable
+from firelift.migration.identity import NotACheckpoint, NothingToResume, OtherSettings, RunExists, claim, meant
+from firelift.run.directory_lock import RunAtWork, held
+from firelift.run.receipt_files import ReceiptMissing, refuse_unskippable
 from firelift.run.status import Status
-from firelift.run.stop import forget_stop, request_stop, stop_requested
+from firelift.run.stop_request import forget_stop, request_stop, stop_requested
 from firelift.run.workspace import NoSuchRun, NotOurDirectory, Workspace
-from firelift.settings import Settings
+from firelift.settings.settings import Settings
 
 
 @pytest.fixture(autouse=True)

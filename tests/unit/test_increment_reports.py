@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from firelift.cli_plan import plan_text
-from firelift.increment import Deletes, Increment
-from firelift.plan import Plan, TablePlan
-from firelift.run.display import status_lines
+from firelift.cli.display import status_lines
+from firelift.plan.increment import Deletes, Increment
+from firelift.plan.model import Plan, TablePlan
 from firelift.run.reports import executive_summary, html_report
 from firelift.run.reports.increment import increment_report
+from firelift.run.reports.plan_text import plan_text
 from firelift.run.status import Status
 from firelift.run.workspace import Workspace
 from tests.reported import undocumented

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firelift.merging import KeyMerge, KeysOutOfOrder
+from firelift.modes.incremental.merge_keys import KeyMerge, KeysOutOfOrder
 from firelift.paths import Key, collection_of, id_order, ids_of, key_order
-from firelift.postgres.standing import StandingKeys
+from firelift.postgres.inspect.published_keys import StandingKeys
 from firelift.receipts import TableChanges
 
 Keys = Mapping[str, int]

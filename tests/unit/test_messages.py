@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from firelift.cli_undo import rollback_message
-from firelift.cli_verify import verified_message
-from firelift.postgres.changed import ChangedTable
-from firelift.postgres.indexes import Index, LeftIndex
-from firelift.postgres.rollback import Restored, RolledBack
+from firelift.migration.undo_text import rollback_message
+from firelift.postgres.publish.external_changes import ChangedTable
+from firelift.postgres.publish.rollback import Restored, RolledBack
+from firelift.postgres.schema.indexes import Index, LeftIndex
 from firelift.receipts import RunVerified, Verified
+from firelift.run.reports.verify_text import verified_message
 from tests.unit.report_cases import tables_of, verified
 
 MADE, FILLED, MERGED = (

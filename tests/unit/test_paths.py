@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from firelift.archive import file_name
 from firelift.paths import Selection, collection_of, ids_of, matches, parent_of
+from firelift.storage.archive import file_name
 
 PATHS = {
     "users/alice": ("users", ["alice"], None),

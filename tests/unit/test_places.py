@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from firelift.firestore.places import between
+from firelift.firestore.split_points import between
 
 
 def test_ids_with_a_common_beginning_are_cut_behind_it() -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from firelift.local.writer import GeoPoint, Reference, Vector
-from firelift.mapping import CollectionMapping
-from firelift.mapping import Mapping as NameMapping
-from firelift.naming import Naming
 from firelift.paths import Selection
-from firelift.plan import Column, PgType, Plan, Shape, TablePlan
-from firelift.planning import MOST_COLUMNS, Rules, foresee, make_plan
+from firelift.plan.build import MOST_COLUMNS, Rules, foresee, make_plan
+from firelift.plan.mapping import CollectionMapping
+from firelift.plan.mapping import Mapping as NameMapping
+from firelift.plan.model import Column, PgType, Plan, Shape, TablePlan
+from firelift.plan.naming import Naming
 from tests.unit.test_profile import BELOW, DATABASE, profiled
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)

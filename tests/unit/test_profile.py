@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from firelift import profile as profiles
 from firelift.firestore.values import Document, UnknownValueType
 from firelift.local.writer import GeoPoint, Reference, Vector, values
 from firelift.paths import collection_of
-from firelift.profile import Place, Profile, Profiler, merged, profile_from_json, profile_to_json
+from firelift.plan.model import profile as profiles
+from firelift.plan.profile import Place, Profile, Profiler, merged, profile_from_json, profile_to_json
 
 DATABASE = "projects/p/databases/(default)"
 BELOW = f"{DATABASE}/documents"

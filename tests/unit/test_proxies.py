@@ -8,7 +8,7 @@ from urllib.request import getproxies_environment, proxy_bypass
 import httpx
 import pytest
 
-from firelift.proxies import spare_this_machine
+from firelift.local.proxies import spare_this_machine
 
 PROXY = "http://proxy.corp.example:3128"
 HERE = ("127.0.0.1:4200", "localhost:4200", "[::1]:4200")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firelift.local.sample import sample_documents
+from firelift.local.sample_app import sample_documents
 from firelift.local.writer import values
 
 DATABASE = "projects/p/databases/(default)"

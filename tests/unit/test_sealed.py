@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from firelift.archive import ArchiveDamaged, RangeArchive
+from firelift.files import FileChanged, read_sealed, sealed, unsealed, was_written, write_sealed
 from firelift.phases.planning import PlanLost, last_plans, standing_plan
-from firelift.plan import PLAN, Plan, TablePlan, keep_plan, read_plan
+from firelift.plan.model import PLAN, Plan, TablePlan, keep_plan, read_plan
 from firelift.receipts import ChunkTransformed
 from firelift.run.workspace import Workspace, encode
-from firelift.sealed import FileChanged, read_sealed, sealed, unsealed, was_written, write_sealed
-from firelift.transformed import read_rejects, receipt_path, rejects_path
+from firelift.storage.archive import ArchiveDamaged, RangeArchive
+from firelift.storage.transformed import read_rejects, receipt_path, rejects_path
 from tasks.checkpoint import SealedJSON
 
 TEXTS = ["{}", "{ }", '{\n "a": 1\n}', '{"sha256_of_rest":"mine"}', '{"é":"\\ud800\\r\\n"}\r\n', '{"a":{"b":[1.50,null]}}']

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from prefect.exceptions import ParameterTypeError
 
-from firelift.cli import call
+from firelift.cli.main import call
 from firelift.errors import ConfigurationError
-from firelift.looks import secret_look
 from firelift.run.redact import redact
-from firelift.settings import PUBLIC_FIELDS, InvalidSetting, Settings, Target, environment_names
+from firelift.settings.secret_shapes import secret_look
+from firelift.settings.settings import PUBLIC_FIELDS, InvalidSetting, Settings, Target, environment_names
 from flows.migration import migration
 
 CANARY = "C4nary"

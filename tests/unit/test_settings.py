@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from firelift.errors import ConfigurationError
-from firelift.settings import (
+from firelift.settings.settings import (
     PREFIX,
     PUBLIC_FIELDS,
     InvalidSetting,

@@ -15,15 +15,15 @@ from signal import SIGKILL
 
 import pytest
 
-from firelift.cache import cache_directory
-from firelift.temporary_server import tables
-from firelift.temporary_server.database import copy_kept, keep, turn_to_make
-from firelift.temporary_server.scratch import scratch_directory
-from firelift.temporary_server.tables import make_tables, written_down
+from firelift.local.cache import cache_directory
+from firelift.local.prefect_server import tables
+from firelift.local.prefect_server.database import copy_kept, keep, turn_to_make
+from firelift.local.prefect_server.tables import make_tables, written_down
+from firelift.local.prefect_server.temporary_directory import scratch_directory
 
 HOLDS = """
 import sys, time
-from firelift.temporary_server.scratch import scratch_directory
+from firelift.local.prefect_server.temporary_directory import scratch_directory
 with scratch_directory() as directory:
     print(directory, flush=True)
     time.sleep(600)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from firelift.run.clock import stamp
 from firelift.run.status import Status
 from firelift.run.throughput import THROUGHPUT, Throughput
+from firelift.run.timestamps import stamp
 from firelift.run.workspace import Workspace
 
 

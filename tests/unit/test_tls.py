@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from firelift.settings import Settings, Target
-from firelift.tls import hosts_of, is_beyond, with_tls
+from firelift.settings.settings import Settings, Target
+from firelift.settings.tls import hosts_of, is_beyond, with_tls
 
 DIRECT = "postgresql://postgres:p@db.abc.supabase.co:5432/postgres"
 POOLER = "postgresql://postgres.abc:p@aws-0-eu-west-1.pooler.supabase.com/postgres"

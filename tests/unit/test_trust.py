@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from firelift.postgres.connect import parameters_of
-from firelift.settings import Settings
-from firelift.trust import trusted_in, with_trusted
+from firelift.postgres.session.connect import parameters_of
+from firelift.settings.settings import Settings
+from firelift.settings.trusted_owners import trusted_in, with_trusted
 
 URL = "postgresql://u:p@h:5432/db"
 

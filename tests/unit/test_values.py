@@ -7,6 +7,7 @@ import struct
 import orjson
 import pytest
 
+from firelift.firestore.messages import types
 from firelift.firestore.values import (
     Document,
     Tagged,
@@ -19,7 +20,6 @@ from firelift.firestore.values import (
     tagged,
     untag,
 )
-from firelift.firestore.wire import types
 from firelift.times import MomentOutOfRange, from_microseconds, microseconds, read_rfc3339, rfc3339
 from tests.strategies import BELOW, array, document, geopoint, mapping, null, timestamp, value_of, vector
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from firelift.firestore.query import root_range
+from firelift.modes.incremental.baseline import vanished_roots
 from firelift.paths import Selection
-from firelift.phases.increment import vanished_roots
 
 
 def test_those_side_by_side_are_looked_at_together_and_none_reaches_into_what_is_there() -> None:

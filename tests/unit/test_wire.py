@@ -15,15 +15,14 @@ def said(program: str) -> list[str]:
 
 
 def test_the_clients_are_not_imported() -> None:
-    asked = (
-        "import sys, firelift.phases.difference; print(*[n for n in ('google.cloud.firestore_v1', 'google.api_core') if n in sys.modules])"
-    )
+    clients = ("google.cloud.firestore_v1", "google.api_core")
+    asked = f"import sys, firelift.modes.incremental.compare; print(*[name for name in {clients} if name in sys.modules])"
     assert said(asked) == []
 
 
 def test_whoever_imports_the_library_afterwards_gets_all_of_it_with_the_same_messages() -> None:
     asked = """
-from firelift.firestore.wire import types
+from firelift.firestore.messages import types
 from google.cloud import firestore
 from google.cloud.firestore_v1 import types as whole
 from google.cloud.firestore_v1.types import document
@@ -33,5 +32,5 @@ print(firestore.Client.__name__, whole is types, types.Document is document.Docu
 
 
 def test_whoever_imported_it_before_has_the_same_messages() -> None:
-    asked = "from google.cloud.firestore_v1 import types as whole\nfrom firelift.firestore.wire import types\nprint(whole is types)"
+    asked = "from google.cloud.firestore_v1 import types as whole\nfrom firelift.firestore.messages import types\nprint(whole is types)"
     assert said(asked) == ["True"]

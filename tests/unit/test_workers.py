@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from firelift.errors import Stopped
-from firelift.phases.ahead import begun_ahead, workers_of_run
+from firelift.migration.prefetch import begun_ahead, workers_of_run
 from firelift.workers import WorkerFailed, Workers
 from tests.acceptance.prefect_world import eventually
 from tests.unit import marking

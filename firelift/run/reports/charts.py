@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
-from firelift.run.clock import seconds_between
+from firelift.run.timestamps import seconds_between
 
 MOST_BARS: Final = 20
 MOST_BUCKETS: Final = 60

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from firelift.receipts import Completeness
-from firelift.run.clock import seconds_between
 from firelift.run.reports.increment import increment_report
 from firelift.run.reports.material import Material, versions
 from firelift.run.reports.reads import reads_billed
 from firelift.run.reports.state import next_steps
 from firelift.run.reports.verified import verification
+from firelift.run.timestamps import seconds_between
 
 SCHEMA_VERSION = 1
 

@@ -10,12 +10,12 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
+from firelift.files import FileChanged
 from firelift.run.throughput import THROUGHPUT
 from firelift.run.workspace import ESTIMATE, REASONS, Workspace
-from firelift.sealed import FileChanged
 
 if TYPE_CHECKING:
-    from firelift.increment import Increment
+    from firelift.plan.increment import Increment
 
 VERIFICATION_RESULT: Final = "verification.json"
 _PACKAGES: Final = ("firelift", "prefect", "great-expectations", "pyarrow", "psycopg")
@@ -78,7 +78,7 @@ def _proved(workspace: Workspace, status: Mapping[str, Any]) -> dict[str, Any] |
 
 
 def _increment(workspace: Workspace) -> Increment | None:
-    from firelift.increment import read_increment  # not for --help
+    from firelift.plan.increment import read_increment  # not for --help
 
     try:
         return read_increment(workspace.run)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from firelift.run.checkpoint import write_checkpoint
-from firelift.run.clock import now
 from firelift.run.reports.write import write_reports
+from firelift.run.timestamps import now
 from firelift.run.workspace import REPORT, STATUS, Workspace
 
 ROLLED_BACK = "rolled_back"

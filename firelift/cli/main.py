@@ -1,0 +1,370 @@
+"""The command `firelift`."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import io
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
+
+import click
+from rich.console import Console
+
+from firelift import __version__
+from firelift.cli.display import follow, screen_for, status_lines
+from firelift.cli.options import OneLineCommand, given, settings_options, without_secrets
+from firelift.cli.run import run_migration, run_verification
+from firelift.errors import FireliftError
+from firelift.migration.undo_text import cleanup_text, rollback_text, stop_text
+from firelift.run.redact import RedactedStream
+from firelift.run.reports.plan_text import plan_text
+from firelift.run.reports.verify_text import verified_text
+from firelift.run.workspace import SUMMARY, Workspace
+from firelift.settings.settings import RETENTION, Settings, Target, Whereabouts, given_secrets, unknown_variables
+from firelift.workflow_path import workflow_directory
+
+if TYPE_CHECKING:
+    from firelift.verification.proof import Against
+
+DONE, FAILED, USAGE, STOPPED, UNVERIFIED = 0, 1, 2, 3, 4
+VERIFY_SETTINGS = (
+    *("database_url", "require_tls", "trust_owner", "target_schema", "migration_id", "working_dir", "verification_level"),
+    *("firestore_emulator_host", "firebase_service_account"),
+    *("max_workers", "max_lookup_ms", "max_count_ms", "verbose"),
+)
+_EXIT_OF = {"completed": DONE, "stopped": STOPPED}
+
+
+@dataclass
+class Session:
+    """What one call of the command knows when it comes to printing an error."""
+
+    verbose: bool = False
+    secrets: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+
+    def load(self, options: dict[str, Any]) -> Settings:
+        self.verbose = bool(options.get("verbose"))
+        settings = Settings.load(**options)
+        self.verbose = settings.verbose
+        self.secrets += settings.secrets()
+        return settings
+
+    def load_target(self, options: dict[str, Any]) -> Target:
+        self.verbose = bool(options.get("verbose"))
+        target = Target.load(**options)
+        self.verbose = target.verbose
+        self.secrets += target.secrets()
+        return target
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point: every error becomes one line on stderr and an exit code."""
+    # The libraries make some hundred thousand objects that stay: to look for garbage among them takes a tenth of their import.
+    gc.set_threshold(100_000, 20, 20)
+    codes: list[int] = []
+    atexit.register(_leave, codes)
+    codes.append(call(arguments))
+    sys.exit(codes[0])
+
+
+def _leave(codes: Sequence[int]) -> None:
+    """Registered first, so called last: to take an interpreter with all these libraries apart takes half a second, for nothing."""
+    if codes:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(codes[0])
+
+
+def call(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    _escape_unprintable()
+    session = Session(words=words, secrets=list(given_secrets(os.environ, words)))
+    with _secrets_masked(session):
+        try:
+            code = firelift.main(args=words, obj=session, standalone_mode=False)
+            with _printing():
+                pass
+            return code if isinstance(code, int) else DONE
+        except BaseException as error:
+            return _failed(error, session)
+
+
+def _escape_unprintable() -> None:
+    """What the terminal's encoding lacks is written as \\xe9: a published run must not end as a failed one for want of an é."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Printing the result: where it cannot be taken, the run is what it is all the same, and so is the exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        # Also nothing for Python's own flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not isinstance(error, BrokenPipeError):
+            _say(f"warning: the result could not be printed: {error.strerror or error}. It is in the reports.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog="Every option is also MIGRATION_<NAME> in the environment.")
+@click.version_option(__version__, prog_name="firelift")
+def firelift() -> None:
+    """Moves a Firestore database into PostgreSQL / Supabase: everything in it, exactly."""
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON")
+
+
+@firelift.command(cls=OneLineCommand)
+@settings_options()
+@click.option("--emergency-stop", is_flag=True, help="Stop the run that is going on (= firelift stop)")
+@click.option("--emergency-rollback", is_flag=True, help="Put the target back as it was before the run (= firelift rollback)")
+@_as_json
+@click.pass_obj
+def migrate(session: Session, /, emergency_stop: bool, emergency_rollback: bool, as_json: bool, **options: Any) -> int:
+    """Migrate Firestore into the target database."""
+    if emergency_stop:
+        _stop(session, given(options), as_json)
+    if emergency_rollback:
+        _roll_back(session, given(options), False, as_json)
+    return DONE if emergency_stop or emergency_rollback else _migrate(session.load(given(options)), as_json)
+
+
+@firelift.command(cls=OneLineCommand)
+@settings_options(without=["dry_run"])
+@_as_json
+@click.pass_obj
+def plan(session: Session, /, as_json: bool, **options: Any) -> int:
+    """Plan only, write nothing (= migrate --dry-run)."""
+    settings = session.load({**given(options), "dry_run": True})
+    return _migrate(settings, as_json)
+
+
+@firelift.command(cls=OneLineCommand)
+@settings_options(only=["working_dir", "migration_id", "verbose"], meaning={"migration_id": "The run to show; the latest when not given"})
+@click.option("--watch", is_flag=True, help="Follow the run until it ends; the exit code is the run's")
+@_as_json
+@click.pass_obj
+def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> int:
+    """Show how the latest run stands."""
+    place = Whereabouts.load(**given(options))
+    session.verbose = place.verbose
+    workspace = _run_named(place)
+    if watch:
+        follow(workspace, screen_for(Console(file=sys.stderr), transient=True))
+    found = workspace.status()
+    _show(found, as_json, "\n".join(status_lines(found)) + "\n")
+    return _EXIT_OF.get(found["status"], FAILED) if watch else DONE
+
+
+@firelift.command(cls=OneLineCommand)
+@settings_options(
+    only=["working_dir", "migration_id", "database_url", "require_tls", "target_schema", "verbose"],
+    meaning={
+        "migration_id": "The run to stop; the one that is going on when not given",
+        "target_schema": "The schema that the run writes, where none is named",
+    },
+)
+@_as_json
+@click.pass_obj
+def stop(session: Session, /, as_json: bool, **options: Any) -> int:
+    """Stop the run that is going on; it can be resumed."""
+    _stop(session, given(options), as_json)
+    return DONE
+
+
+@firelift.command(cls=OneLineCommand)
+@settings_options(
+    only=["database_url", "require_tls", "trust_owner", "target_schema", "migration_id", "working_dir", "verbose"],
+    meaning={
+        "target_schema": "The schema that the run wrote, where none is named",
+        "migration_id": "The run to undo; the latest of this target schema and working directory when not given",
+        "working_dir": "Where the run was started; its reports there say that it was rolled back",
+    },
+)
+@click.option("--force", is_flag=True, help="Also undo what others have changed in its tables since")
+@_as_json
+@click.pass_obj
+def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) -> int:
+    """Put the target back as it was before the latest run, or the one named."""
+    _roll_back(session, given(options), force, as_json)
+    return DONE
+
+
+@firelift.command(cls=OneLineCommand)
+@settings_options(only=VERIFY_SETTINGS, meaning={"migration_id": "The run to verify; every run with a published table when not given"})
+@click.option(
+    "--against",
+    type=click.Choice(["archive", "firestore"]),
+    help="Compare with the run's archive, or read Firestore again as of its snapshot [default: the archive where it is whole]",
+)
+@click.option("--seed", metavar="TEXT", help="Draw the same sample as the verification with this seed")
+@_as_json
+@click.pass_obj
+def verify(session: Session, /, against: Against | None, seed: str | None, as_json: bool, **options: Any) -> int:
+    """Compare a published target with Firestore's documents; writes nothing to it."""
+    done = run_verification(session.load(given(options)), against, seed)
+    _show(done.model_dump(mode="json"), as_json, verified_text(done))
+    return DONE if done.passed else UNVERIFIED
+
+
+@firelift.command(cls=OneLineCommand)
+@settings_options(
+    only=["database_url", "require_tls", "target_schema", "verbose"],
+    meaning={"target_schema": "The schema whose backups are meant [default: public]"},
+)
+@click.option(
+    "--backup-retention",
+    metavar="DAYS",
+    type=click.IntRange(0, 36_500),
+    help=f"Keep what is younger [env: {RETENTION}; default: 7]",
+)
+@click.option("--yes", is_flag=True, help="Drop it; without this it is only shown")
+@_as_json
+@click.pass_obj
+def cleanup(session: Session, /, yes: bool, as_json: bool, **options: Any) -> int:
+    """Drop backups that no rollback will need any more."""
+    from firelift.migration.rollback import drop_expired, what_expired
+
+    target = session.load_target(given(options))
+    schema = target.target_schema
+    expired = what_expired(target.url(), target.backup_retention, schema)
+    dropped = drop_expired(target.url(), [backup.migration_id for backup in expired], schema) if yes and expired else []
+    shown = {"expired": [backup.model_dump(mode="json") for backup in expired], "dropped": dropped}
+    _show(shown, as_json, cleanup_text(expired, dropped))
+    return DONE
+
+
+@firelift.command(cls=OneLineCommand)
+@click.option("--keep", is_flag=True, help="Leave emulator and PostgreSQL running until Ctrl-C")
+@click.option("--verbose", is_flag=True, help="Show more, and tracebacks of errors")
+@_as_json
+@click.pass_obj
+def demo(session: Session, /, keep: bool, verbose: bool, as_json: bool) -> int:
+    """Migrate a sample app, all on this machine."""
+    from firelift.cli.demo import run_demo
+
+    session.verbose = verbose
+    run_demo(keep, verbose, lambda report: _show(report, as_json, _summary_of(report)))
+    return DONE
+
+
+@firelift.command(cls=OneLineCommand)
+@_as_json
+def deployments(as_json: bool) -> int:
+    """Print the directory that holds prefect.yaml, for `prefect deploy`."""
+    directory = workflow_directory()
+    found = {"directory": directory, "prefect_yaml": directory / "prefect.yaml", "heartbeat": directory / "deployments" / "heartbeat.yaml"}
+    _show({name: str(path) for name, path in found.items()}, as_json, f"{directory}\n")
+    return DONE
+
+
+def _migrate(settings: Settings, as_json: bool) -> int:
+    for variable in unknown_variables(os.environ):
+        print(f"warning: {variable} in the environment is no setting of firelift", file=sys.stderr)
+    report = run_migration(settings)
+    _show(report, as_json, plan_text(report) if settings.dry_run else _summary_of(report))
+    return _EXIT_OF.get(report["status"], FAILED)
+
+
+def _stop(session: Session, options: dict[str, Any], as_json: bool) -> None:
+    from firelift.migration.stop import stop_run
+
+    place, target = Whereabouts.load(**_of(Whereabouts, options)), session.load_target(_of(Target, options))
+    url, of_schema = target.url() if target.database_url else None, "target_schema" in target.model_fields_set
+    asked = stop_run(place.working_dir, place.migration_id, url, target.target_schema, of_schema=of_schema)
+    _show(asked.model_dump(mode="json"), as_json, stop_text(asked))
+
+
+def _roll_back(session: Session, options: dict[str, Any], force: bool, as_json: bool) -> None:
+    from firelift.migration.rollback import roll_back_run
+    from firelift.run.reports import note_rollback
+
+    place, target = Whereabouts.load(**_of(Whereabouts, options)), session.load_target(_of(Target, options))
+    done = roll_back_run(target.url(), target.migration_id, force, target.target_schema, place.working_dir)
+    note_rollback(place.working_dir, done.model_dump(mode="json"))
+    _show(done.model_dump(mode="json"), as_json, rollback_text(done))
+
+
+def _of(model: type[Whereabouts] | type[Target], options: dict[str, Any]) -> dict[str, Any]:
+    """The options that this model knows: in an emergency the others are of no account."""
+    return {name: value for name, value in options.items() if name in model.model_fields}
+
+
+def _show(report: dict[str, Any], as_json: bool, text: str) -> None:
+    with _printing():
+        if as_json:
+            _print_json(report)
+        else:
+            print(text, end="")
+
+
+def _summary_of(report: dict[str, Any]) -> str:
+    return (Workspace.of(report["settings"]["working_dir"], report["migrationId"]).run / SUMMARY).read_text(encoding="utf-8")
+
+
+def _target(settings: Settings) -> str:
+    return settings.target_url()
+
+
+def _run_named(place: Whereabouts) -> Workspace:
+    if place.migration_id is not None:
+        return Workspace.of(place.working_dir, place.migration_id)
+    return Workspace.latest(place.working_dir)
+
+
+def _print_json(data: object) -> None:
+    print(json.dumps(data, indent=2))
+
+
+@contextmanager
+def _secrets_masked(session: Session) -> Iterator[None]:
+    """Everything printed from here, by whomever, goes through the mask."""
+    out, err = (cast(TextIO, RedactedStream(stream, session.secrets)) for stream in (sys.stdout, sys.stderr))
+    with redirect_stdout(out), redirect_stderr(err):
+        yield
+
+
+def _failed(error: BaseException, session: Session) -> int:
+    """Say what happened in one line; the exit code."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        print(error.format_message(), file=sys.stderr)
+        return USAGE
+    if isinstance(error, click.ClickException):
+        _say(f"error: {without_secrets(error, session.words)} {_see_help(error)}")
+        return USAGE
+    if session.verbose:
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        _say("stopped on request")
+        return STOPPED
+    if isinstance(error, FireliftError):
+        _say(f"error: {error}")
+        return error.exit_code
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else FAILED
+    hint = "" if session.verbose else " Run again with --verbose to see where."
+    _say(f"unexpected error: {type(error).__name__}: {str(error) or 'no text'}.{hint}")
+    return FAILED
+
+
+def _see_help(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"See `{context.command_path if context else 'firelift'} --help`."
+
+
+def _say(text: str) -> None:
+    print(" ".join(text.split()), file=sys.stderr)

@@ -1,0 +1,76 @@
+"""Reads single documents again, as they were at a read time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import grpc
+
+from firelift.firestore import errors
+from firelift.firestore.channel import Firestore, Patience
+from firelift.firestore.messages import types
+from firelift.firestore.query import timestamp_of
+from firelift.firestore.stream import document_in, name_of
+from firelift.firestore.values import Document
+
+_Request: Any = types.BatchGetDocumentsRequest.pb()
+_Response: Any = types.BatchGetDocumentsResponse.pb()
+
+A_REQUEST = 100
+Broken = Callable[[str], None]
+
+
+class AnswerIncomplete(errors.FirestoreError):
+    """Firestore did not say of every document whether it has it."""
+
+    retry = True
+
+
+def get_documents(
+    firestore: Firestore, names: Sequence[str], read_time: str, broken: Broken = lambda _: None
+) -> Iterator[tuple[str, Document | None]]:
+    """Each named document (resource names, no name twice) as of `read_time`, in any order; None where Firestore has none."""
+    for name, document in get_serialized(firestore, names, read_time, broken):
+        yield name, None if document is None else Document.FromString(document)
+
+
+def get_serialized(
+    firestore: Firestore, names: Sequence[str], read_time: str, broken: Broken = lambda _: None
+) -> Iterator[tuple[str, bytes | None]]:
+    """The same documents as Firestore serialized them.
+
+    An answer that breaks is asked for again without what had come; `broken` hears why.
+    """
+    for start in range(0, len(names), A_REQUEST):
+        yield from _answered(firestore, names[start : start + A_REQUEST], read_time, broken)
+
+
+def _answered(firestore: Firestore, names: Sequence[str], read_time: str, broken: Broken) -> Iterator[tuple[str, bytes | None]]:
+    waiting, patience = dict.fromkeys(names), Patience()
+    while waiting:
+        asked = len(waiting)
+        try:
+            for response in firestore.stream("BatchGetDocuments", _request(firestore, list(waiting), read_time)):
+                name, document = _read(response)
+                if name in waiting:
+                    del waiting[name]
+                    yield name, document
+        except grpc.RpcError as error:
+            patience = patience if len(waiting) == asked else Patience()
+            if not errors.is_passing(error) or not patience.wait():
+                raise errors.translate(error, firestore.source.name, firestore.source.emulator_host) from error
+            broken(f"{error.code().name}: {error.details()}")
+            continue
+        if len(waiting) == asked:
+            raise AnswerIncomplete(database=firestore.source.name, asked=asked)
+
+
+def _request(firestore: Firestore, names: list[str], read_time: str) -> bytes:
+    request = _Request(database=firestore.source.name, documents=names, read_time=timestamp_of(read_time))
+    return bytes(request.SerializeToString())
+
+
+def _read(response: bytes) -> tuple[str, bytes | None]:
+    document = document_in(response)
+    return (str(_Response.FromString(response).missing), None) if document is None else (name_of(document), document)

@@ -1,0 +1,1 @@
+"""What a mode does otherwise than a full run."""

@@ -1,0 +1,1 @@
+"""An incremental run: what has changed since the tables were published."""

@@ -1,0 +1,293 @@
+"""What an incremental run finds in the target, what it will change there, and what must be true of it then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+
+from firelift.errors import ConfigurationError, FireliftError
+from firelift.files import read_sealed, write_sealed
+from firelift.firestore.changed_since import Since
+from firelift.firestore.discovery import Root
+from firelift.firestore.query import root_range
+from firelift.paths import Exactly, Selection
+from firelift.plan.build import Rules, make_plan, why_no_table
+from firelift.plan.evolve import Evolved, evolve_all, refuse
+from firelift.plan.increment import INCREMENT, Deletes, Increment, SchemaChanges, SchemaStep, TableIncrement
+from firelift.plan.model import DELETED_AT, Plan, TablePlan
+from firelift.plan.profile import Profile
+from firelift.postgres.schema.compatibility import standing_tables
+from firelift.postgres.schema.control import SavedTable, saved_tables, sources_of_tables
+from firelift.postgres.session.connect import Connection, connect
+from firelift.postgres.session.lock import signature
+from firelift.receipts import Extracted, Rewritten, RootFound, TableChanges, TableCounts, Validated
+from firelift.storage.archive import read_parquet
+from firelift.storage.deleted_keys import gone_files
+
+
+class ColumnsGone(ConfigurationError):
+    """A table that was published lacks columns of its plan, so its rows no longer say what the documents are."""
+
+    remedy = "Run a full migration, which fills the table anew; or put the columns back with what they held."
+
+
+class OtherSource(ConfigurationError):
+    """Tables of the target hold the documents of another Firestore database, all of which an incremental run would take for deleted."""
+
+    remedy = (
+        "Give the database that they came from, or another --target-schema; --exclude-collections leaves tables alone. "
+        "A full run puts this database's documents in place of the others."
+    )
+
+
+class ReadTimeBehind(ConfigurationError):
+    """The tables hold a later snapshot than the one that is to be read, and an incremental run only goes forward."""
+
+    remedy = "Use a later --read-time; `firelift rollback` takes back what later runs have brought."
+
+
+class BaseMoved(FireliftError):
+    """Since this run compared Firestore with the target, another run, or a rollback, has changed what the tables hold."""
+
+    remedy = "Start a new run: the difference is one from rows that are no longer there."
+
+
+BASE: Final = "base.json"
+OVERLAP: Final = timedelta(minutes=5)
+"""A field is given its time before its document is committed, which a transaction may put off for 270 s."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """The published tables that an increment goes by: those that stand in the target, with the plans they follow."""
+
+    tables: Mapping[str, SavedTable]
+    """By collection path."""
+    columns: Mapping[str, frozenset[str]]
+    """By table: the columns it has, the user's own too."""
+
+    def below(self, roots: Collection[str], selection: Selection) -> tuple[SavedTable, ...]:
+        """The tables of root collections and of everything beneath them, as far as the selection takes them."""
+        return tuple(
+            saved for collection, saved in self.tables.items() if collection.partition("/")[0] in roots and selection.takes(collection)
+        )
+
+    def selection(self, selection: Selection, policy: SchemaChanges) -> Selection:
+        """The collections that are looked at: with `freeze` only those that have a table."""
+        return Exactly(filter(selection.takes, self.tables)) if policy == "freeze" else selection
+
+    def since(self, tables: Sequence[SavedTable], field: str | None, full_scan_every: int) -> Since | None:
+        """The field that tells what has changed since these tables were published; None where it is time to compare all keys.
+
+        It begins a little earlier: what is found for the second time has no other update time than its row.
+        """
+        if field is None or any(saved.runs_since_scan + 1 >= full_scan_every for saved in tables):
+            return None
+        return Since(field, min(saved.watermark for saved in tables if saved.watermark is not None) - OVERLAP)
+
+
+def base_of(url: str, migration_id: str, target_schema: str, selection: Selection, source: str) -> Base:
+    """What the target holds of earlier runs; a published table that was dropped since is as if it had never been.
+
+    Raises OtherSource and ColumnsGone where that is so of tables that the selection takes. `source` says which Firestore database is read.
+    """
+    with closing(connect(url, signature(migration_id))) as connection:
+        saved = saved_tables(connection, target_schema)
+        found = standing_tables(connection, target_schema, [each.plan.table for each in saved.values()])
+        sources = sources_of_tables(connection, target_schema)
+    there = {collection: each for collection, each in saved.items() if each.plan.table in found and each.watermark is not None}
+    columns = {name: frozenset(table.columns) for name, table in found.items()}
+    taken = {collection: each.plan for collection, each in there.items() if selection.takes(collection)}
+    if others := {plan.table: sources[name] for name, plan in taken.items() if sources.get(name, source) != source}:
+        raise OtherSource(tables=", ".join(others), came_from=", ".join(sorted({*others.values()})), to_be_read=source)
+    for plan in taken.values():
+        if lacking := [name for name in _own_columns(plan) if name not in columns[plan.table]]:
+            raise ColumnsGone(table=f"{target_schema}.{plan.table}", columns=", ".join(lacking))
+    return Base(there, columns)
+
+
+def hold_to(base: Base, run: Path, migration_id: str) -> None:
+    """Raises BaseMoved unless the target holds what the first attempt of this run found there, or what the run itself has published.
+
+    Else what one attempt has compared with one state of a table would be merged into another, or make up a whole new table.
+    """
+    file, now = run / BASE, {collection: saved.migration_id for collection, saved in base.tables.items()}
+    if not file.is_file():
+        write_sealed(file, json.dumps(now))
+    before: dict[str, str] = json.loads(read_sealed(file))
+    for collection in before.keys() | now.keys():
+        compared, holds = before.get(collection), now.get(collection)
+        if holds not in (compared, migration_id):
+            raise BaseMoved(collection=collection, compared_with=compared or "no published rows", holds=holds or "no published rows")
+
+
+def refuse_behind(base: Base, selection: Selection, read_time: str) -> None:
+    """Raises ReadTimeBehind where a table that the selection takes holds a later snapshot."""
+    moment = datetime.fromisoformat(read_time)
+    later = [saved for name, saved in base.tables.items() if selection.takes(name) and saved.watermark and saved.watermark > moment]
+    if later:
+        raise ReadTimeBehind(read_time=read_time, tables=", ".join(f"{each.plan.table} ({each.watermark})" for each in later))
+
+
+def known_fields(base: Base, profile: Profile) -> dict[str, Collection[str]]:
+    """By collection the fields that have a column, and those that the new and changed documents have."""
+    known: dict[str, set[str]] = {name: {column.field for column in saved.plan.columns} for name, saved in base.tables.items()}
+    return {name: known.get(name, set()) | set(profile[name].fields if name in profile else ()) for name in known.keys() | profile.keys()}
+
+
+def left_out(root: RootFound) -> Extracted:
+    """The receipt of root collections that are not looked at."""
+    unread = Extracted(collection=root.collection, documents=0, passed=root.documents or 0, bytes=0, chunks=0, ranges=0, reads=0)
+    return unread.model_copy(update={"beside": root.beside})
+
+
+def vanished_roots(found: Sequence[Root], names: Collection[str], tables: Collection[str], selection: Selection) -> list[RootFound]:
+    """Root collections that have tables in the target and no document in Firestore any more; those side by side as one.
+
+    `names` are all that Firestore has, `found` those that are looked at.
+    """
+    gone = {collection.partition("/")[0] for collection in tables if selection.takes(collection)} - set(names)
+    runs = [(is_gone, list(run)) for is_gone, run in groupby(sorted({*gone, *names}, key=str.encode), key=gone.__contains__)]
+    # Up to the next one that is there nothing lies that a list of root collections names.
+    ends = [*(root_range(run[0]).start for _, run in runs[1:]), None][: len(runs)]
+    # Where Firestore counts, the neighbours' counts say that there is nothing.
+    counts = all(root.documents is not None for root in found)
+    return [_vanished(run, end, counts) for (is_gone, run), end in zip(runs, ends, strict=True) if is_gone]
+
+
+def _vanished(roots: Sequence[str], end: str | None, counts: bool) -> RootFound:
+    start, (first, *beside) = root_range(roots[0]).start, roots
+    found = RootFound(collection=first, beside=tuple(beside), start=start, end=end, documents=None)
+    return found.model_copy(update={"documents": 0, "each": (0,) * len(roots)}) if counts else found
+
+
+def with_vanished(validated: Validated, vanished: Sequence[RootFound], *, empty: bool) -> Validated:
+    """Root collections in key order, those without a document among them. That the whole database is `empty` is still said."""
+    roots = sorted([*validated.roots, *vanished], key=lambda root: root.collection.encode())
+    return validated.model_copy(
+        update={"roots": tuple(roots), "warnings": () if roots and not empty and not validated.roots else validated.warnings}
+    )
+
+
+class Planned(NamedTuple):
+    """What the run will do, and the plan of every table it does it to."""
+
+    plan: Plan
+    increment: Increment
+    frozen: tuple[SchemaStep, ...]
+    """What `freeze` has left in the residue instead."""
+    warnings: tuple[str, ...]
+
+
+def plan_increment(
+    database: str,
+    found: Base,
+    profile: Profile,
+    changes: Sequence[TableChanges],
+    rules: Rules,
+    policy: SchemaChanges,
+    deletes: Deletes,
+    rewrite: Callable[[TablePlan], Rewritten],
+) -> Planned:
+    """The plans of the tables in which something changes: those that stand, evolved, and those of new collections.
+
+    `profile` is that of the new and changed documents. `rewrite` is called for a table of which every other row must be written anew too,
+    with the plan it follows now, and returns how many those are. Raises SchemaChanged.
+    """
+    migrated = frozenset(found.tables) | {collection for collection in profile if why_no_table(collection) is None}
+    new = {collection: seen for collection, seen in profile.items() if collection not in found.tables}
+    earlier = {collection: saved.plan for collection, saved in found.tables.items()}
+    made = make_plan(database, new, rules, earlier, migrated).tables
+    by_collection = {change.collection: change for change in changes if change.collection in found.tables}
+    before = {collection: found.tables[collection].plan for collection in by_collection}
+    evolved = evolve_all(before, profile, migrated, rules, "freeze" if policy == "freeze" else "evolve", found.columns)
+    if policy == "fail":
+        refuse([*(step for each in evolved.values() for step in each.steps), *map(_new_table, made)])
+    tables = [
+        _difference(found.tables[collection], by_collection[collection], each, deletes, rewrite if each.rewrites else None)
+        for collection, each in evolved.items()
+    ]
+    touched = [evolved[table.collection].plan for table in tables if table.touched]
+    whole = [_whole(table, new[table.collection].documents) for table in made]
+    return Planned(
+        plan=Plan(database=database, tables=tuple(sorted([*touched, *made], key=lambda table: table.collection.encode()))),
+        increment=Increment(deletes=deletes, tables=(*tables, *whole)),
+        frozen=tuple(step for each in evolved.values() for step in each.frozen),
+        warnings=tuple(warning for each in evolved.values() for warning in each.warnings),
+    )
+
+
+def _difference(
+    saved: SavedTable, change: TableChanges, evolved: Evolved, deletes: Deletes, rewrite: Callable[[TablePlan], Rewritten] | None
+) -> TableIncrement:
+    rewritten = rewrite(saved.plan) if rewrite else None
+    return TableIncrement(
+        collection=change.collection,
+        table=saved.plan.table,
+        before=saved.plan,
+        base=saved.migration_id,
+        steps=evolved.steps,
+        keys=change.documents,
+        scanned=change.scanned,
+        new=change.new,
+        changed=change.changed,
+        gone=change.gone,
+        gone_stay=deletes == "ignore",
+        rewritten=rewritten.documents if rewritten else 0,
+        departed_chunks=rewritten.departed_chunks if rewritten and rewritten.departed else None,
+    )
+
+
+def _whole(table: TablePlan, documents: int) -> TableIncrement:
+    return TableIncrement(collection=table.collection, table=table.table, steps=(_new_table(table),), keys=documents, new=documents)
+
+
+def _new_table(table: TablePlan) -> SchemaStep:
+    return SchemaStep(collection=table.collection, table=table.table, kind="new table")
+
+
+def _own_columns(plan: TablePlan) -> list[str]:
+    return [name for name, _ in plan.target_columns()] + ([DELETED_AT] if plan.marks_deleted else [])
+
+
+def write_increment(run: Path, increment: Increment) -> None:
+    write_sealed(run / INCREMENT, increment.model_dump_json(indent=1))
+
+
+def refuse_moved(connection: Connection, target_schema: str, increment: Increment) -> None:
+    """Raises BaseMoved unless every table holds what the increment was compared with. Call it under the target's lock."""
+    saved = saved_tables(connection, target_schema)
+    for table in increment.tables:
+        by = saved[table.collection].migration_id if table.collection in saved else None
+        if table.before is not None and by != table.base:
+            raise BaseMoved(table=f"{target_schema}.{table.table}", compared_with=table.base, holds=by or "no published rows")
+
+
+def expected_rows(increment: Increment, counts: Mapping[str, TableCounts]) -> dict[str, int]:
+    """By table the rows that will stand for documents when the increment is merged, as far as all keys were compared.
+
+    A document that cannot be stored is among the new ones of every run.
+    """
+    return {
+        table.table: table.keys - _rejected(counts, table.collection) + (table.gone if increment.deletes == "ignore" else 0)
+        for table in increment.tables
+        if table.scanned and table.before is not None
+    }
+
+
+def gone_keys(run: Path, table: TablePlan) -> Iterator[tuple[str, pa.Table]]:
+    """The keys of rows whose documents are gone, file by file under a name that no chunk has."""
+    for file in gone_files(run, table.collection):
+        yield f"gone/{file.path.parent.name}/{file.path.stem}", read_parquet(file, list(table.keys))
+
+
+def _rejected(counts: Mapping[str, TableCounts], collection: str) -> int:
+    return counts[collection].rejected if collection in counts else 0

@@ -1,0 +1,224 @@
+"""Rewriting: rows of a published table back into documents, so that they can be transformed by the plan that the table has now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from firelift.files import read_sealed, storage_errors, write_sealed
+from firelift.firestore.values import Document
+from firelift.paths import collection_of, ids_of
+from firelift.plan.model import Frozen, TablePlan
+from firelift.plan.profile import Profiler, profile_to_json
+from firelift.postgres.inspect.reading import reading
+from firelift.postgres.inspect.rows import read_rows
+from firelift.postgres.inspect.soft_deleted import read_marked
+from firelift.postgres.session.connect import Connection
+from firelift.receipts import Rewritten
+from firelift.storage.archive import FIRST_REWRITTEN, RangeArchive, file_name, ranges, read_parquet, read_paths
+from firelift.storage.chunk_writer import ChunkWriter, Progress
+from firelift.storage.deleted_keys import gone_files
+from firelift.transform import UnreadableRow, compile_decoder
+from firelift.transform.decode import Row
+from firelift.verification.missing_rows import Key, numbers_of, places_among
+from firelift.workers import Workers
+
+A_BATCH = 1000
+
+
+def rewrite(
+    workers: Workers,
+    url: str,
+    session: str,
+    schema: str,
+    before: TablePlan,
+    database: str,
+    run: Path,
+    root: str,
+    batch_size: int,
+    progress: Progress,
+    *,
+    leave_out_gone: bool,
+) -> Rewritten:
+    """Archives, in the directory of `root`, the document of every row that is not archived as new or changed; marked rows' too.
+
+    `before` is the plan by which the rows were written. `leave_out_gone`: the rows of documents that are gone will go, and need not be
+    rewritten. What a killed attempt left is made anew, what a finished one made stays. Raises UnreadableRow (table, key) for a row that
+    stands for no document.
+    """
+    arguments = (url, session, schema, before, database, run, root, batch_size, leave_out_gone)
+    return workers.call(rewrite_table, *arguments, report=lambda said: progress(*said))
+
+
+def rewrite_table(
+    url: str,
+    session: str,
+    schema: str,
+    before: TablePlan,
+    database: str,
+    run: Path,
+    root: str,
+    batch_size: int,
+    leave_out_gone: bool,
+    report: Callable[[Any], None],
+) -> Rewritten:
+    """`rewrite`, in a worker."""
+    directory = run / "archive" / file_name(root)
+    claim = _claimed(directory, before.collection)
+    if claim.done is not None:
+        report((before.collection.partition("/")[0], claim.done.documents, claim.done.bytes))
+        return claim.done
+    present, departed = (RangeArchive(directory, number) for number in claim.ranges)
+    _clear(present)
+    _clear(departed)
+    writers = _Writers(before, present, departed, database, batch_size, report)
+    with reading(url, session) as connection:
+        fates = _Fates(connection, schema, before, run, directory, leave_out_gone)
+        decode = compile_decoder(before, database)
+        # Marked rows are rows of the table, whatever they stand for.
+        whole = before.model_copy(update={"marks_deleted": False})
+        for rows in _batches(read_rows(connection, schema, whole)):
+            for row, fate in zip(rows, fates.of(rows), strict=True):
+                writers.take(decode, row, fate)
+    writers.close()
+    done = _receipt(before.collection, present, departed, writers.left_out)
+    write_sealed(_claim_file(directory, before.collection), _Claim(ranges=claim.ranges, done=done).model_dump_json())
+    return done
+
+
+class _Claim(Frozen):
+    """Which ranges of the archive are a table's, and what is in them once they are whole."""
+
+    ranges: tuple[int, int]
+    done: Rewritten | None = None
+
+
+def _claim_file(directory: Path, collection: str) -> Path:
+    return directory / f"rewritten-{file_name(collection)}.json"
+
+
+def _claimed(directory: Path, collection: str) -> _Claim:
+    """The claim that stands, or a new one."""
+    file = _claim_file(directory, collection)
+    if file.is_file():
+        return _Claim.model_validate_json(read_sealed(file))
+    with storage_errors(directory):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    claim = _Claim(ranges=(_new_range(directory), _new_range(directory)))
+    write_sealed(file, claim.model_dump_json())
+    return claim
+
+
+def _new_range(directory: Path) -> int:
+    """A number that is nobody's, whoever looks for one at the same time."""
+    number = FIRST_REWRITTEN
+    while True:
+        listing = RangeArchive(directory, number).listing
+        with storage_errors(listing):
+            try:
+                listing.touch(mode=0o600, exist_ok=False)
+            except FileExistsError:
+                number += 1
+            else:
+                return number
+
+
+def _clear(archive: RangeArchive) -> None:
+    with storage_errors(archive.listing):
+        # First the list: chunks that are not in it do not count.
+        archive.listing.write_bytes(b"")
+        for chunk in archive.directory.glob(f"{archive.number:04}-*.parquet"):
+            chunk.unlink()
+        archive.profile.unlink(missing_ok=True)
+
+
+class _Fates:
+    """Which rows are rewritten, by the numbers of their keys: 8 bytes for each that is new, changed, gone or marked."""
+
+    def __init__(self, connection: Connection, schema: str, before: TablePlan, run: Path, directory: Path, leave_out_gone: bool) -> None:
+        self._keys, self._leave_out_gone = len(before.keys), leave_out_gone
+        self._archived = numbers_of(_archived_keys(directory, before.collection))
+        self._gone = numbers_of(_gone_keys(run, before))
+        self._marked = numbers_of(read_marked(connection, schema, before))
+
+    def of(self, rows: list[Row]) -> Iterator[str]:
+        """`left out`, `departed` or `present`, a row each."""
+        keys: list[Key] = [tuple(row[: self._keys]) for row in rows]
+        known = (places_among(keys, numbers) for numbers in (self._archived, self._gone, self._marked))
+        for archived, gone, marked in zip(*known, strict=True):
+            if archived is not None or (gone is not None and self._leave_out_gone):
+                yield "left out"
+            else:
+                yield "present" if gone is None and marked is None else "departed"
+
+
+def _archived_keys(directory: Path, collection: str) -> Iterator[Key]:
+    for part in ranges(directory):
+        for chunk in part.chunks():
+            yield from (tuple(ids_of(path)) for path in read_paths(part.file(chunk)) if collection_of(path) == collection)
+
+
+def _gone_keys(run: Path, table: TablePlan) -> Iterator[Key]:
+    for file in gone_files(run, table.collection):
+        columns = read_parquet(file, list(table.keys))
+        yield from zip(*(columns[key].to_pylist() for key in table.keys), strict=True)
+
+
+def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while batch := list(islice(rows, A_BATCH)):
+        yield batch
+
+
+class _Writers:
+    """Documents into the two ranges of a table: those that Firestore has, and those that only rows stand for any more."""
+
+    def __init__(
+        self,
+        table: TablePlan,
+        present: RangeArchive,
+        departed: RangeArchive,
+        database: str,
+        batch_size: int,
+        report: Callable[[Any], None],
+    ) -> None:
+        self._table, self._below = table, len(f"{database}/documents/")
+        self._targets = {
+            fate: (ChunkWriter(archive, 0, batch_size, report), Profiler(database), archive)
+            for fate, archive in (("present", present), ("departed", departed))
+        }
+        self.left_out = 0
+
+    def take(self, decode: Callable[[Row], Document], row: Row, fate: str) -> None:
+        if fate == "left out":
+            self.left_out += 1
+            return
+        writer, profiler, _ = self._targets[fate]
+        document = decode(row)
+        path = document.name[self._below :]
+        if collection_of(path) != self._table.collection:
+            # No document has a slash in its id: somebody has made a row of their own.
+            raise UnreadableRow(table=self._table.table, key=row[: len(self._table.keys)])
+        profiler.see(self._table.collection, document)
+        writer.add(path, document.SerializeToString(), document)
+
+    def close(self) -> None:
+        for writer, profiler, archive in self._targets.values():
+            writer.close()
+            write_sealed(archive.profile, json.dumps(profile_to_json(profiler.profile)))
+
+
+def _receipt(collection: str, present: RangeArchive, departed: RangeArchive, left_out: int) -> Rewritten:
+    gone = departed.chunks()
+    chunks = [*present.chunks(), *gone]
+    return Rewritten(
+        collection=collection,
+        documents=sum(chunk.documents for chunk in chunks),
+        bytes=sum(chunk.bytes for chunk in chunks),
+        chunks=len(chunks),
+        departed=sum(chunk.documents for chunk in gone),
+        departed_chunks=f"{departed.directory.name}/{departed.number:04}-",
+        left_out=left_out,
+    )

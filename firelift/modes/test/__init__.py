@@ -1,0 +1,1 @@
+"""A test run: a sample, a scratch schema, an estimate."""

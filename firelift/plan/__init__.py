@@ -1,0 +1,1 @@
+"""From the types of all documents to tables and columns, and how they change."""

@@ -1,0 +1,48 @@
+"""How many documents leave a column of their table without a value, as far as the profile tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from firelift.firestore.values import KIND_OF
+from firelift.plan.build import ELEMENTS, SCALARS, ancestors_of
+from firelift.plan.model import Column, Holds, Plan, TablePlan
+from firelift.plan.profile import CollectionProfile, Profile
+
+SHOWN: dict[Holds, frozenset[str]] = {
+    "link": frozenset({"reference"}),
+    "json": frozenset({*KIND_OF.values(), "vector"} - {"null"}),
+    **{holds: kinds for kinds, holds in SCALARS.items()},
+    **dict.fromkeys(ELEMENTS.values(), frozenset({"array"})),
+}
+"""The kinds of value that a column can show. That it cannot show some of them, such as an array of other elements, is passed over."""
+
+
+class Lacking(NamedTuple):
+    """Documents that certainly have nothing to show in a column: at least so many of all."""
+
+    documents: int
+    of: int
+
+
+def lacking_of(plan: Plan, profile: Profile) -> dict[str, dict[str, Lacking]]:
+    """By table the columns that some of these documents leave NULL; of an increment these are the new and changed ones."""
+    return {table.table: _lacking(table, profile[table.collection]) for table in plan.tables if table.collection in profile}
+
+
+def _lacking(table: TablePlan, seen: CollectionProfile) -> dict[str, Lacking]:
+    found: dict[str, Lacking] = {}
+    for column in table.columns:
+        if without := seen.documents - _shown(column, seen):
+            found |= dict.fromkeys((column.name, *ancestors_of(column)), Lacking(without, seen.documents))
+    return found
+
+
+def _shown(column: Column, seen: CollectionProfile) -> int:
+    place = seen.fields.get(column.field)
+    if place is None:
+        # Where names were not followed any more, nothing is known of this one.
+        return seen.documents if seen.overflowed else 0
+    kinds: Mapping[str, int] = place.kinds()
+    return sum(count for kind, count in kinds.items() if kind in SHOWN[column.holds])

@@ -1,0 +1,175 @@
+"""A plan says which table, columns and keys hold the documents of each collection.
+
+A collection is named by its *collection path without document ids*: `users`, `users/*/orders`. The plan is data: it is
+kept as JSON in the working directory and in `firelift.tables`, and everything that reads or writes rows follows it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from firelift.files import read_sealed, write_sealed
+
+PLAN: Final = "plan.json"
+
+PgType = Literal[
+    "text",
+    "bigint",
+    "double precision",
+    "boolean",
+    "timestamptz",
+    "bytea",
+    "jsonb",
+    "text[]",
+    "bigint[]",
+    "double precision[]",
+    "boolean[]",
+    "timestamptz[]",
+]
+
+# What a column says in its own words. "reference" is a path as text, "link" the id of a document of one collection,
+# "json" readable JSON; the rest hold one Firestore type each ("double" also integers, the residue tells which).
+Holds = Literal[
+    "string",
+    "integer",
+    "double",
+    "boolean",
+    "timestamp",
+    "bytes",
+    "reference",
+    "link",
+    "strings",
+    "integers",
+    "doubles",
+    "booleans",
+    "timestamps",
+    "vector",
+    "json",
+]
+
+TYPE_OF: dict[Holds, PgType] = {
+    "string": "text",
+    "integer": "bigint",
+    "double": "double precision",
+    "boolean": "boolean",
+    "timestamp": "timestamptz",
+    "bytes": "bytea",
+    "reference": "text",
+    "link": "text",
+    "strings": "text[]",
+    "integers": "bigint[]",
+    "doubles": "double precision[]",
+    "booleans": "boolean[]",
+    "timestamps": "timestamptz[]",
+    "vector": "double precision[]",
+    "json": "jsonb",
+}
+
+CREATED_AT, UPDATED_AT, RESIDUE, EXTRA, DELETED_AT = (
+    "firestore_created_at",
+    "firestore_updated_at",
+    "firestore_residue",
+    "firestore_extra",
+    "firestore_deleted_at",
+)
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Shape(Frozen):
+    """How to read the JSON of a jsonb column back: what a JSON string, object or array at this place stands for.
+
+    Booleans, numbers and null say themselves what they are; a value that differs from the shape is in the residue.
+    """
+
+    string: Literal["string", "timestamp", "bytes", "reference", "double"] = "string"
+    object: Literal["map", "geopoint"] = "map"
+    array: Literal["array", "vector"] = "array"
+    keys: dict[str, Shape] = Field(default_factory=dict)
+    every: Shape | None = None
+    """The shape of array elements, and of map values whose key is not in `keys`; None: the plain shape."""
+
+
+class Link(Frozen):
+    """A field whose references all lead to one migrated collection."""
+
+    collection: str
+    ancestors: tuple[str, ...] = ()
+    """Columns with the ids of the referenced document's ancestors, outermost first."""
+
+
+class Column(Frozen):
+    """A top-level field and the column that shows it."""
+
+    name: str
+    field: str
+    holds: Holds
+    null_means: Literal["missing", "null"] = "missing"
+    """What SQL NULL in this column says of a document whose residue is silent about the field."""
+    shape: Shape | None = None
+    link: Link | None = None
+
+    @property
+    def type(self) -> PgType:
+        return TYPE_OF[self.holds]
+
+
+class TablePlan(Frozen):
+    """One collection and its table."""
+
+    collection: str
+    table: str
+    keys: tuple[str, ...]
+    """Key columns, outermost ancestor first, the document's own `id` last."""
+    columns: tuple[Column, ...]
+    extra: Shape | None = None
+    """Set when some fields live in `firestore_extra`: the shape of that object."""
+    parent: str | None = None
+    """The collection of the parent document, for nested collections."""
+    marks_deleted: bool = False
+    """Set in `firelift.tables` when the published table has the column `firestore_deleted_at`: a row with a time there is of a document
+    that is gone, and stands for nothing in Firestore any more. Never set in a run's own plan, as staging tables have no such column."""
+
+    def link_columns(self) -> set[str]:
+        """The columns that hold ids of referenced documents and of their ancestors."""
+        return {name for column in self.columns if column.link for name in (column.name, *column.link.ancestors)}
+
+    def target_columns(self) -> list[tuple[str, PgType]]:
+        """Every column of the table with its type, in the order of the table, the Parquet files and COPY."""
+        listed: list[tuple[str, PgType]] = [(key, "text") for key in self.keys]
+        for column in self.columns:
+            listed.append((column.name, column.type))
+            listed.extend((ancestor, "text") for ancestor in (column.link.ancestors if column.link else ()))
+        if self.extra is not None:
+            listed.append((EXTRA, "jsonb"))
+        return [*listed, (CREATED_AT, "timestamptz"), (UPDATED_AT, "timestamptz"), (RESIDUE, "jsonb")]
+
+
+class Plan(Frozen):
+    """The tables of a migration. `database` is the resource name `projects/{project}/databases/{database}`."""
+
+    database: str
+    tables: tuple[TablePlan, ...]
+
+    def table_of(self, collection: str) -> TablePlan:
+        return next(table for table in self.tables if table.collection == collection)
+
+
+def read_plan(run: Path) -> Plan:
+    """That of the run in this directory; raises FileChanged, and FileNotFoundError where it has none yet."""
+    return Plan.model_validate_json(read_sealed(run / PLAN))
+
+
+def keep_plan(run: Path, plan: Plan) -> None:
+    """Writes it where `read_plan` finds it."""
+    write_sealed(run / PLAN, written(plan))
+
+
+def written(plan: Plan) -> str:
+    """The plan as text, the same for the same plan."""
+    return plan.model_dump_json(indent=1)

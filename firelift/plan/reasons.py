@@ -1,0 +1,178 @@
+"""Why the plan is as it is: for every table and column, in words that a reader of the report understands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from firelift.formatting import counted
+from firelift.plan.build import MOST_COLUMNS, Rules
+from firelift.plan.model import EXTRA, Column, Plan, TablePlan
+from firelift.plan.naming import CONVERSIONS, IMPOSSIBLE, MOST_BYTES, OURS
+from firelift.plan.profile import CollectionProfile, Place, Profile
+
+MOST_EXTRA: Final = 100
+"""Fields of `firestore_extra` that are named one by one; there may be thousands."""
+
+_WORDS: Final = {
+    "null": ("a null", "nulls"),
+    "boolean": ("a boolean", "booleans"),
+    "integer": ("an integer", "integers"),
+    "double": ("a double", "doubles"),
+    "timestamp": ("a timestamp", "timestamps"),
+    "string": ("a string", "strings"),
+    "bytes": ("bytes", "bytes"),
+    "reference": ("a reference", "references"),
+    "geopoint": ("a geopoint", "geopoints"),
+    "array": ("an array", "arrays"),
+    "map": ("a map", "maps"),
+    "vector": ("a vector", "vectors"),
+}
+
+
+def reasons(profile: Profile, plan: Plan, rules: Rules, earlier: Mapping[str, TablePlan]) -> list[dict[str, Any]]:
+    """For every table its name and columns, each with the reason for its name and type. `earlier`: the plans of published tables."""
+    return [_table(table, profile[table.collection], rules, earlier.get(table.collection)) for table in plan.tables]
+
+
+def _table(table: TablePlan, seen: CollectionProfile, rules: Rules, earlier: TablePlan | None) -> dict[str, Any]:
+    before = {column.field: column.name for column in earlier.columns} if earlier else {}
+    columns = [
+        {
+            "field": column.field,
+            "column": column.name,
+            "type": column.type,
+            "holds": column.holds,
+            "why": "; ".join(
+                [_type(column, seen), *_name(column, rules, table, before.get(column.field)), *_null(column), *_ancestors(column)]
+            ),
+        }
+        for column in table.columns
+    ]
+    return {
+        "collection": table.collection,
+        "table": table.table,
+        "why": _table_name(table, rules, earlier),
+        "keys": list(table.keys),
+        "columns": columns,
+        "extra": _extra(table, seen),
+    }
+
+
+def _table_name(table: TablePlan, rules: Rules, earlier: TablePlan | None) -> str:
+    if rules.mapping.table(table.collection):
+        return "named by your mapping file"
+    if earlier is not None and earlier.table == table.table:
+        return "the table that an earlier migration made for this collection"
+    plain = "_".join(CONVERSIONS[rules.naming](segment) for segment in table.collection.split("/")[::2])
+    if table.table == table.collection:
+        return "named as the collection"
+    if table.table == plain:
+        return f"named after the collection path, {rules.naming}"
+    return _changed(plain, table.table, "table")
+
+
+def _type(column: Column, seen: CollectionProfile) -> str:
+    place = seen.fields.get(column.field)
+    if place is None:
+        return "no document has this field now; the column stays for those that had it"
+    kinds = {kind: count for kind, count in place.kinds().items() if kind != "null"}
+    if not kinds:
+        return "every value is null"
+    if kinds.keys() == {"reference"}:
+        return _references(column, place)
+    if kinds.keys() == {"array"}:
+        return _arrays(place) + _or_null(place)
+    if len(kinds) == 1:
+        [kind] = kinds
+        return f"every value is {_WORDS[kind][0]}{_or_null(place)}"
+    if kinds.keys() == {"integer", "double"}:
+        return f"integers and doubles ({_shares(kinds)}): double precision holds both, the residue tells which"
+    return f"mixed types ({_shares(kinds)}): only jsonb holds them all"
+
+
+def _or_null(place: Place) -> str:
+    return " or null" if place.counts["null_value"] else ""
+
+
+def _references(column: Column, place: Place) -> str:
+    if column.link is not None:
+        return f"every value is a reference to {column.link.collection}: its id, so that it can be joined"
+    targets = [target for target in place.targets or {} if target]
+    if len(place.targets or {}) > 1:
+        return f"references to {counted(len(place.targets or {}), 'collection')}: the path"
+    return f"references to {targets[0]}, which is not migrated: the path" if targets else "references to another database: the whole name"
+
+
+def _arrays(place: Place) -> str:
+    elements = place.every.kinds() if place.every is not None else {}
+    if not elements:
+        return "every value is an empty array: jsonb takes whatever will be in it"
+    if len(elements) > 1:
+        return f"arrays of mixed elements ({_shares(elements)}): only jsonb holds them all"
+    [kind] = elements
+    only = "" if kind in ("string", "integer", "double", "boolean", "timestamp") else ": jsonb"
+    return f"every value is an array of {_WORDS[kind][1]}{only}"
+
+
+def _shares(kinds: Mapping[str, int]) -> str:
+    """`88 % integers, 12 % strings`, the commonest first."""
+    total = sum(kinds.values())
+    listed = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{_percent(count, total)} {_WORDS[kind][1]}" for kind, count in listed)
+
+
+def _percent(part: int, whole: int) -> str:
+    share = 100 * part / whole
+    return "under 1 %" if share < 1 else "over 99 %" if 99 < share < 100 else f"{share:.0f} %"
+
+
+def _name(column: Column, rules: Rules, table: TablePlan, before: str | None) -> list[str]:
+    """Why the column has another name than its field; nothing where it has not."""
+    if rules.mapping.column(table.collection, column.field) == column.name:
+        return ["named by your mapping file"]
+    if column.name == column.field:
+        return []
+    converted = CONVERSIONS[rules.naming](column.field)
+    if before == column.name != converted:
+        return ["named as in the table of an earlier migration"]
+    if not converted:
+        return ["renamed because nothing of the field's name can stand in a column's"]
+    if converted in table.keys or converted in IMPOSSIBLE or converted.startswith(OURS):
+        owner = "Postgres" if converted in IMPOSSIBLE else "Firelift"
+        return [f"renamed because {owner} has {converted} for itself"]
+    if converted == column.name:
+        return [f"renamed by {rules.naming}"]
+    return [_changed(converted, column.name, "column")]
+
+
+def _changed(wanted: str, given: str, what: str) -> str:
+    if len(wanted.encode()) > MOST_BYTES:
+        return f"shortened because Postgres cuts names at {MOST_BYTES} bytes"
+    return f"renamed because another {what} has the name {wanted}" if given.startswith(wanted[:8]) else "renamed"
+
+
+def _null(column: Column) -> list[str]:
+    return ["NULL stands for an explicit null, which is commoner here than a missing field"] if column.null_means == "null" else []
+
+
+def _ancestors(column: Column) -> list[str]:
+    names = ", ".join(column.link.ancestors) if column.link else ""
+    return [f"the ids above it are in {names}"] if names else []
+
+
+def _extra(table: TablePlan, seen: CollectionProfile) -> dict[str, Any] | None:
+    """The fields without a column of their own, or None where every field has one."""
+    if table.extra is None:
+        return None
+    shown = {column.field for column in table.columns}
+    rest = {field: sum(place.kinds().values()) for field, place in seen.fields.items() if field not in shown}
+    commonest = sorted(rest, key=lambda field: (-rest[field], field.encode()))[:MOST_EXTRA]
+    why = f"rarest fields, kept in {EXTRA}: a row has room for {len(table.columns)} of them (at most {MOST_COLUMNS} columns)"
+    return {
+        "column": EXTRA,
+        "why": why,
+        "fields": len(rest),
+        "uncounted": seen.overflowed,
+        "first": [{"field": field, "documents": rest[field]} for field in commonest],
+    }

@@ -1,0 +1,79 @@
+"""Relations between tables that stand: rows that lead nowhere, and the foreign keys that keep others from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from psycopg import sql
+
+from firelift.plan.model import TablePlan
+from firelift.plan.references import Relation, relations_of
+from firelift.postgres.load.constraints import CheckedRelation, Orphan, orphaned, orphans_of
+from firelift.postgres.schema.compatibility import StandingTable, described_tables
+from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.errors import translated
+from firelift.postgres.session.queries import QUERY
+
+ForeignKeyed = tuple[str, tuple[str, ...], str, tuple[str, ...]]
+"""Table, columns, and what they refer to."""
+
+
+class StandingRelation(Relation):
+    """A relation as its tables are now."""
+
+    orphans: int
+    examples: tuple[Orphan, ...]
+    foreign_key: bool
+    """True when a foreign key stands, is enforced, and PostgreSQL has looked at every row for it."""
+    query: str
+    """The SQL that lists the orphaned rows, by key and by what they refer to."""
+
+
+def check_relations(connection: Connection, schema: str, tables: Sequence[TablePlan]) -> Iterator[StandingRelation]:
+    """Every relation between the tables of a plan, counted anew; reads only.
+
+    A relation whose tables or columns are not there, or of other types, is left out: they are another check's finding.
+    """
+    with translated("checking relations"):
+        standing = described_tables(connection, schema, [table.table for table in tables])
+        foreign_keys = _validated_foreign_keys(connection, schema)
+    keys_of = {table.table: table.keys for table in tables}
+    for relation in relations_of(tables):
+        if _stands(relation, keys_of[relation.table], standing):
+            keyed = relation.ends in foreign_keys
+            yield _check(connection, schema, relation, keys_of[relation.table], keyed)
+
+
+def checked_again(connection: Connection, schema: str, relation: Relation, keys: Sequence[str]) -> CheckedRelation:
+    """A relation as its tables are now. Where a foreign key stands that holds for every row there is nothing to count."""
+    if relation.ends in _validated_foreign_keys(connection, schema):
+        return CheckedRelation(**relation.model_dump(), orphans=0, examples=(), created=True)
+    orphans, examples = orphans_of(connection, schema, relation, keys)
+    return CheckedRelation(**relation.model_dump(), orphans=orphans, examples=examples, created=False)
+
+
+def _validated_foreign_keys(connection: Connection, schema: str) -> set[ForeignKeyed]:
+    rows = connection.execute(QUERY["validated_foreign_keys"], {"schema": schema})
+    return {(table, tuple(columns), references, tuple(referenced)) for table, columns, references, referenced in rows}
+
+
+def _stands(relation: Relation, keys: Sequence[str], standing: Mapping[str, StandingTable]) -> bool:
+    needed = ((relation.table, (*keys, *relation.columns)), (relation.references, relation.referenced))
+    return all(table in standing and all(_is_text(standing[table], column) for column in columns) for table, columns in needed)
+
+
+def _is_text(table: StandingTable, column: str) -> bool:
+    return column in table.columns and table.columns[column].type == "text"
+
+
+def _check(connection: Connection, schema: str, relation: Relation, keys: Sequence[str], keyed: bool) -> StandingRelation:
+    with translated(f"looking for orphaned rows of {relation.table}"):
+        orphans, examples = orphans_of(connection, schema, relation, keys)
+    query = _listing(schema, relation, keys).as_string(connection)
+    return StandingRelation(**relation.model_dump(), orphans=orphans, examples=examples, foreign_key=keyed, query=query)
+
+
+def _listing(schema: str, relation: Relation, keys: Sequence[str]) -> sql.Composed:
+    # Each column once: what wraps the query may not have two of one name.
+    columns = [sql.SQL("source.{}").format(sql.Identifier(name)) for name in dict.fromkeys((*keys, *relation.columns))]
+    return sql.SQL("SELECT {} {}").format(sql.SQL(", ").join(columns), orphaned(schema, relation))

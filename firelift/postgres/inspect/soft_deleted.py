@@ -1,0 +1,28 @@
+"""The rows of a published table whose documents are gone, as `firestore_deleted_at` says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from psycopg import sql
+
+from firelift.plan.model import DELETED_AT, TablePlan
+from firelift.postgres.inspect.rows import MOST_ROWS
+from firelift.postgres.schema.ddl import columns_of
+from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.errors import translated
+
+_MARKED = sql.SQL("SELECT {keys} FROM {table} WHERE {deleted} IS NOT NULL")
+
+
+def read_marked(connection: Connection, schema: str, table: TablePlan) -> Iterator[tuple[str, ...]]:
+    """The keys of the marked rows, in no particular order; none where the plan says that the table marks none.
+
+    Holds a transaction on the connection until the last is taken.
+    """
+    if not table.marks_deleted:
+        return
+    query = _MARKED.format(keys=columns_of(table.keys), table=sql.Identifier(schema, table.table), deleted=sql.Identifier(DELETED_AT))
+    with translated(f"reading {table.table}"), connection.transaction(), connection.cursor(name="firelift_marked", binary=True) as cursor:
+        cursor.itersize = MOST_ROWS
+        yield from cursor.execute(query)

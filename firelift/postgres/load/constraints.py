@@ -1,0 +1,139 @@
+"""Keys, orphan counts and foreign keys: what tables get once their rows are in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from psycopg import sql
+
+from firelift.errors import FireliftError
+from firelift.plan.model import Frozen, TablePlan
+from firelift.plan.references import Relation, relations_of
+from firelift.postgres.load.staging import finish_types
+from firelift.postgres.schema.ddl import columns_of
+from firelift.postgres.schema.foreign_keys import add_foreign_key
+from firelift.postgres.schema.indexes import create_index
+from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.errors import translated
+from firelift.postgres.session.lock_space import locks_told
+from firelift.postgres.session.queries import QUERY
+
+ForeignKeys = Literal["report", "strict", "off"]
+MOST_EXAMPLES = 5
+
+
+class OrphanedRows(FireliftError):
+    """Rows refer to documents that are not there, and --foreign-keys strict allows none."""
+
+    remedy = "Correct the documents and run again, or run with --foreign-keys report to migrate them without that foreign key."
+
+
+class Orphan(Frozen):
+    """A row whose reference leads nowhere."""
+
+    key: tuple[str, ...]
+    refers_to: tuple[str, ...]
+
+
+class CheckedRelation(Relation):
+    """A relation with what its rows turned out to be."""
+
+    orphans: int
+    examples: tuple[Orphan, ...]
+    created: bool
+    """True when the foreign key stands."""
+
+
+def constrain(connection: Connection, schema: str, tables: Sequence[TablePlan], foreign_keys: ForeignKeys | None) -> list[CheckedRelation]:
+    """Finishes loaded tables in one transaction: types, primary keys, statistics, and foreign keys where no row is orphaned.
+
+    A row with a NULL among the referring columns refers to nothing (MATCH SIMPLE). May be called again. Raises OrphanedRows when
+    `foreign_keys` is "strict" and some row is orphaned. With None relations are not looked at: most rows of an increment refer to rows
+    that are not part of it.
+    """
+    with locks_told(connection, len(tables)), translated("adding keys and foreign keys"), connection.transaction():
+        standing = _standing_keys(connection, schema)
+        for table in tables:
+            finish_types(connection, schema, table)
+            if (table.table, "p", table.keys) not in standing:
+                _add_primary_key(connection, schema, table)
+            connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table.table)))
+        if foreign_keys is None:
+            return []
+        keys_of = {table.table: table.keys for table in tables}
+        checked = [_check(connection, schema, relation, keys_of[relation.table], foreign_keys) for relation in relations_of(tables)]
+        refuse_orphans(checked, foreign_keys)
+        for relation in checked:
+            if relation.created and (relation.table, "f", relation.columns) not in standing:
+                _add_foreign_key(connection, schema, relation)
+    return checked
+
+
+def _standing_keys(connection: Connection, schema: str) -> set[tuple[str, str, tuple[str, ...]]]:
+    rows = connection.execute(QUERY["existing_keys"], {"schema": schema})
+    return {(table, kind, tuple(columns)) for table, kind, columns in rows}
+
+
+def _add_primary_key(connection: Connection, schema: str, table: TablePlan) -> None:
+    add = sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})")
+    connection.execute(add.format(sql.Identifier(schema, table.table), columns_of(table.keys)))
+
+
+def _check(connection: Connection, schema: str, relation: Relation, keys: tuple[str, ...], foreign_keys: ForeignKeys) -> CheckedRelation:
+    orphans, examples = orphans_of(connection, schema, relation, keys)
+    created = foreign_keys != "off" and not orphans
+    return CheckedRelation(**relation.model_dump(), orphans=orphans, examples=examples, created=created)
+
+
+def orphans_of(connection: Connection, schema: str, relation: Relation, keys: Sequence[str]) -> tuple[int, tuple[Orphan, ...]]:
+    """How many rows of a relation lead nowhere, and the first few by key; `keys` is its table's key."""
+    counted = connection.execute(sql.SQL("SELECT pg_catalog.count(*) {}").format(orphaned(schema, relation))).fetchone()
+    orphans = int(counted[0]) if counted else 0
+    return orphans, _examples(connection, schema, relation, keys) if orphans else ()
+
+
+def orphaned(schema: str, relation: Relation) -> sql.Composed:
+    """FROM and WHERE of every query for the rows of a relation, called `source`, that lead nowhere."""
+    # In tables that the user made the columns may have another collation than our own, and = would not know which to use.
+    pairs = [
+        sql.SQL('target.{} = source.{} COLLATE "C"').format(sql.Identifier(theirs), sql.Identifier(ours))
+        for ours, theirs in zip(relation.columns, relation.referenced, strict=True)
+    ]
+    refers = [sql.SQL("source.{} IS NOT NULL").format(sql.Identifier(column)) for column in relation.columns]
+    return sql.SQL("FROM {} AS source WHERE {} AND NOT EXISTS (SELECT FROM {} AS target WHERE {})").format(
+        sql.Identifier(schema, relation.table),
+        sql.SQL(" AND ").join(refers),
+        sql.Identifier(schema, relation.references),
+        sql.SQL(" AND ").join(pairs),
+    )
+
+
+def _examples(connection: Connection, schema: str, relation: Relation, keys: Sequence[str]) -> tuple[Orphan, ...]:
+    key = sql.SQL(", ").join(sql.SQL("source.{}").format(sql.Identifier(name)) for name in (*keys, *relation.columns))
+    select = sql.SQL("SELECT {} {} ORDER BY {} LIMIT {}")
+    order = sql.SQL(", ").join(map(sql.Literal, range(1, len(keys) + 1)))
+    rows = connection.execute(select.format(key, orphaned(schema, relation), order, sql.Literal(MOST_EXAMPLES)))
+    return tuple(Orphan(key=row[: len(keys)], refers_to=row[len(keys) :]) for row in rows)
+
+
+def refuse_orphans(checked: Sequence[CheckedRelation], foreign_keys: ForeignKeys) -> None:
+    """Raises OrphanedRows where a reference leads nowhere that by `foreign_keys` must not."""
+    # A document below one that does not exist is ordinary in Firestore; a reference that leads nowhere is what strict means.
+    orphaned = [relation for relation in checked if relation.orphans and relation.kind == "link"]
+    if orphaned and foreign_keys == "strict":
+        raise OrphanedRows(
+            **{
+                f"{relation.table} ({', '.join(relation.columns)}) to {relation.references}": (
+                    f"{relation.orphans}, such as {'; '.join('/'.join(orphan.key) for orphan in relation.examples)}"
+                )
+                for relation in orphaned
+            }
+        )
+
+
+def _add_foreign_key(connection: Connection, schema: str, relation: Relation) -> None:
+    if relation.kind == "link":
+        # A parent's columns lead the primary key already.
+        create_index(connection, schema, relation.table, relation.columns)
+    add_foreign_key(connection, schema, relation.table, relation.columns, relation.references, relation.referenced)

@@ -1,0 +1,1 @@
+"""Staged rows into the published tables in one transaction, and back."""

@@ -1,0 +1,83 @@
+"""Which object of the user's made PostgreSQL refuse rows, also where its words name none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.owner import execute_as
+from firelift.postgres.session.queries import QUERY
+
+VALUES = ("20", "21", "22", "23", "2F", "38", "39", "54", "P0")
+"""Classes of SQLSTATE that say something of values, or come from somebody's function."""
+CODE = ("0A", "42")
+"""Those that say something of a statement; it may be one in a function that an index calls."""
+
+
+class Expression(NamedTuple):
+    """What PostgreSQL works out of each row: a CHECK, an index, a generated column or a default."""
+
+    described: str
+    terms: tuple[str, ...]
+    condition: str | None
+    """The rows for which it does; None: all."""
+
+    def over(self, rows: sql.Composable, table: str) -> sql.Composed:
+        """A query that works it out for these rows."""
+        terms = sql.SQL(", ").join(sql.SQL("pg_catalog.count(({}))").format(sql.SQL(term)) for term in self.terms)
+        query = sql.SQL("SELECT {} FROM {} AS {}").format(terms, rows, sql.Identifier(table))
+        return query + sql.SQL(" WHERE {}").format(sql.SQL(self.condition)) if self.condition else query
+
+
+class Image(NamedTuple):
+    """A table's rows as they are to be."""
+
+    table: str
+    rows: sql.Composed
+    owner: str | None
+    """As who its expressions are worked out."""
+
+
+def named_by(error: psycopg.Error) -> dict[str, str]:
+    """What PostgreSQL itself names."""
+    diag = error.diag
+    table = f"{diag.schema_name}.{diag.table_name}" if diag.schema_name and diag.table_name else diag.table_name
+    said = {"table": table, "column": diag.column_name, "constraint": diag.constraint_name}
+    return {name: value for name, value in said.items() if value}
+
+
+def said_by(error: psycopg.Error) -> str:
+    """Its words, without the value that some of them end with."""
+    return str(error.diag.message_primary).partition(': "')[0]
+
+
+def culprit(connection: Connection, schema: str, error: psycopg.Error, images: Sequence[Image]) -> dict[str, str]:
+    """The table and the object that made this error, found by working out one after the other; else all that may have.
+
+    Call it when the statement that failed is undone.
+    """
+    suspects = []
+    for image in images:
+        for each in expressions_of(connection, schema, image.table):
+            suspects.append(f"{each.described} of table {schema}.{image.table}" if " table " not in each.described else each.described)
+            if _fails_as(connection, image, each, error):
+                return {"table": f"{schema}.{image.table}", "object": each.described}
+    return {"one_of": "; ".join(suspects)} if suspects and str(error.sqlstate)[:2] in VALUES else {}
+
+
+def expressions_of(connection: Connection, schema: str, table: str) -> Iterator[Expression]:
+    rows = connection.execute(QUERY["evaluated_expressions"], {"schema": schema, "table": table}).fetchall()
+    yield from (Expression(described, tuple(terms), condition) for described, terms, condition in rows)
+
+
+def _fails_as(connection: Connection, image: Image, each: Expression, error: psycopg.Error) -> bool:
+    try:
+        with connection.transaction(force_rollback=True):
+            execute_as(connection, image.owner, each.over(image.rows, image.table))
+    except psycopg.Error as again:
+        return again.sqlstate == error.sqlstate
+    return False

@@ -1,0 +1,80 @@
+"""Which of a run's tables somebody else has written to since the run published them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from psycopg import sql
+
+from firelift.formatting import counted
+from firelift.plan.model import Frozen
+from firelift.postgres.inspect.digest import digest
+from firelift.postgres.inspect.key_filter import Touched, columns_in
+from firelift.postgres.publish.backups import KeptTable
+from firelift.postgres.schema.compatibility import StandingTable
+from firelift.postgres.session.connect import Connection
+
+MOST_EXAMPLES = 5
+
+
+class ChangedTable(Frozen):
+    """A table that is no longer as it was published, as far as that can be told.
+
+    Written rows are those whose last writer (`xmin`) came after the run: inserted or updated, which PostgreSQL does not tell apart. Of
+    deleted rows nothing is left but that they are missing. Of a table into which the run merged rows only those are looked at.
+    """
+
+    table: str
+    rows_then: int
+    rows_now: int
+    written: int = 0
+    written_keys: tuple[str, ...] = ()
+    """The first few."""
+    columns_gone: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        said = [f"{self.table}: {counted(self.rows_then, 'row')} published, {self.rows_now} now"]
+        if self.written:
+            said.append(f"{self.written} inserted or updated, such as {', '.join(self.written_keys)}")
+        missing = self.rows_then - self.rows_now
+        if missing > 0:
+            said.append(f"at least {missing} deleted")
+        if self.columns_gone:
+            said.append(f"without the columns {', '.join(self.columns_gone)}")
+        return ", ".join(said)
+
+
+def changed_tables(connection: Connection, kept: Sequence[KeptTable], standing: Mapping[str, StandingTable]) -> list[ChangedTable]:
+    """Those among the tables, all of which stand, whose digest is no longer the one from after publishing."""
+    found = (_change(connection, each, standing[each.name]) for each in kept)
+    return [change for change in found if change]
+
+
+def _change(connection: Connection, each: KeptTable, table: StandingTable) -> ChangedTable | None:
+    if gone := tuple(name for name in each.columns_after if name not in table.columns):
+        rows = digest(connection, each.target_schema, each.table, table.primary_key).rows
+        return ChangedTable(table=each.name, rows_then=each.rows_after, rows_now=rows, columns_gone=gone)
+    now = digest(connection, each.target_schema, each.table, each.columns_after, _looked_at(each))
+    if (now.rows, now.value) == (each.rows_after, each.digest_after):
+        return None
+    written, keys = _written(connection, each, table)
+    return ChangedTable(table=each.name, rows_then=each.rows_after, rows_now=now.rows, written=written, written_keys=keys)
+
+
+def _looked_at(each: KeptTable) -> Touched | None:
+    """Where a column got another type every row was touched, and one that has come since would lose its value there."""
+    return None if each.changes.columns_retyped else each.touched
+
+
+def _written(connection: Connection, each: KeptTable, table: StandingTable) -> tuple[int, tuple[str, ...]]:
+    key = sql.SQL(", ").join(map(sql.Identifier, table.primary_key or ("ctid",)))
+    source: sql.Composable = sql.Identifier(each.target_schema, each.table)
+    if among := _looked_at(each):
+        listed = sql.SQL(", ").join([sql.SQL("target.xmin"), columns_in("target", table.primary_key)])
+        source = sql.SQL("({}) AS target").format(among.of(each.target_schema, each.table, listed))
+    query = sql.SQL(
+        "SELECT pg_catalog.count(*) OVER (), pg_catalog.concat_ws('/', {}) FROM {} "
+        "WHERE pg_catalog.age(xmin) < pg_catalog.age({}::xid) ORDER BY 2 LIMIT {}"
+    ).format(key, source, sql.Literal(each.last_transaction), sql.Literal(MOST_EXAMPLES))
+    rows = connection.execute(query).fetchall()
+    return (rows[0][0] if rows else 0), tuple(str(found) for _, found in rows)

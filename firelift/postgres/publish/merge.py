@@ -1,0 +1,146 @@
+"""What an incremental run merges into tables that stand: whether each can take it, what it will hold, and that it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from psycopg import sql
+
+from firelift.errors import FireliftError
+from firelift.formatting import counted
+from firelift.plan.increment import Increment, TableIncrement
+from firelift.plan.model import CREATED_AT, DELETED_AT, UPDATED_AT, TablePlan
+from firelift.postgres.inspect.key_filter import same_key
+from firelift.postgres.inspect.rows import count_rows
+from firelift.postgres.load.deleted_keys import gone_table, has_gone
+from firelift.postgres.publish.replace_rows import Gone
+from firelift.postgres.schema.compatibility import StandingTable
+from firelift.postgres.schema.control import saved_tables
+from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.errors import translated
+
+
+class OtherPlanMeanwhile(FireliftError):
+    """While the migration ran, a table of the target was published anew, or is gone."""
+
+    remedy = "Start a new run: this one has compared Firestore with what the table was before."
+
+
+class RowsDiffer(FireliftError):
+    """After the merge a table would not hold as many rows as Firestore has documents, so nothing was changed."""
+
+    exit_code = 4
+    remedy = "Look for what writes to the table beside Firelift, then start a new run, or a full one."
+
+
+class GoneMissing(FireliftError):
+    """Not all keys of the rows that are to go are staged."""
+
+    remedy = "Start a new run."
+
+
+class Merge(NamedTuple):
+    """How staged rows are merged into a table that was published before."""
+
+    before: TablePlan
+    gone: Gone
+
+    @property
+    def adds_mark(self) -> bool:
+        """Whether the table gets the column for marks now, with the first row that is to have one."""
+        return bool(self.gone.table and self.gone.marked) and not self.before.marks_deleted
+
+    def retyped(self, plan: TablePlan) -> tuple[str, ...]:
+        """Columns that have another type by the new plan."""
+        types = dict(self.before.target_columns())
+        return tuple(name for name, pg_type in plan.target_columns() if types.get(name, pg_type) != pg_type)
+
+    def saved(self, plan: TablePlan) -> TablePlan:
+        """The new plan as the target remembers it."""
+        return plan.model_copy(update={"marks_deleted": self.before.marks_deleted or self.adds_mark})
+
+
+def merge_of(connection: Connection, migration_id: str, each: TableIncrement, increment: Increment, read_time: datetime) -> Merge | None:
+    """How the run's rows get into one of its tables; None for one that is migrated whole. Raises GoneMissing."""
+    if each.before is None:
+        return None
+    staging = staging_schema(migration_id)
+    if increment.deletes == "ignore" or not each.gone:
+        return Merge(each.before, Gone(staging, None))
+    staged = _count(connection, sql.Identifier(staging, gone_table(each.table))) if has_gone(connection, migration_id, each.table) else 0
+    if staged != each.gone:
+        raise GoneMissing(table=each.table, gone=each.gone, staged=staged)
+    return Merge(each.before, Gone(staging, gone_table(each.table), read_time if increment.deletes == "mark" else None))
+
+
+def refuse_other_plans(connection: Connection, target_schema: str, increment: Increment, standing: Mapping[str, StandingTable]) -> None:
+    """Raises OtherPlanMeanwhile where a table is not what the run compared Firestore with."""
+    saved = saved_tables(connection, target_schema)
+    others = [
+        each.table
+        for each in increment.tables
+        if each.before and (each.table not in standing or each.collection not in saved or saved[each.collection].plan != each.before)
+    ]
+    if others:
+        raise OtherPlanMeanwhile(schema=target_schema, tables=", ".join(others))
+
+
+def refuse_other_counts(connection: Connection, schema: str, plans: Sequence[TablePlan], expected: Mapping[str, int]) -> None:
+    """Raises RowsDiffer where a table has other than the expected number of live rows."""
+    found = {plan.table: count_rows(connection, schema, plan) for plan in plans if plan.table in expected}
+    wrong = {table: found.get(table) for table, rows in expected.items() if found.get(table) != rows}
+    if wrong:
+        said = {table: "no table" if rows is None else counted(rows, "row") for table, rows in wrong.items()}
+        raise RowsDiffer(**{f"{schema}.{table}": f"{rows} instead of {expected[table]}" for table, rows in said.items()})
+
+
+def rows_after(connection: Connection, migration_id: str, target_schema: str, increment: Increment) -> dict[str, int]:
+    """How many live rows each table of the increment will have that it touches, by table; reads only.
+
+    Ask when everything is staged and keys are on the staged tables. A row that is marked deleted is none, nor is one that will be.
+    """
+    with translated("foreseeing the rows of the merged tables"):
+        touched = [each for each in increment.tables if each.touched]
+        return {each.table: _rows_after(connection, migration_id, target_schema, each, increment) for each in touched}
+
+
+def _rows_after(connection: Connection, migration_id: str, schema: str, each: TableIncrement, increment: Increment) -> int:
+    staged = sql.Identifier(staging_schema(migration_id), each.table)
+    if each.before is None:
+        return _count(connection, staged)
+    rows = count_rows(connection, schema, each.before) + _arriving(connection, staged, schema, each.before)
+    if each.gone and increment.deletes != "ignore":
+        gone = sql.Identifier(staging_schema(migration_id), gone_table(each.table))
+        rows -= _leaving(connection, gone, schema, each.before)
+    return rows
+
+
+def _arriving(connection: Connection, staged: sql.Identifier, schema: str, table: TablePlan) -> int:
+    """Staged rows whose document has no live row yet. One with a marked row that is only written anew stays marked."""
+    join = sql.SQL("{} AS staged LEFT JOIN {} AS target ON {}").format(staged, *_target(schema, table, "staged"))
+    absent = sql.SQL("target.{} IS NULL").format(sql.Identifier(table.keys[-1]))
+    if not table.marks_deleted:
+        return _count(connection, join + sql.SQL(" WHERE ") + absent)
+    again = sql.SQL("{} OR target.{} IS NOT NULL AND (target.{c}, target.{u}) IS DISTINCT FROM (staged.{c}, staged.{u})").format(
+        absent, sql.Identifier(DELETED_AT), c=sql.Identifier(CREATED_AT), u=sql.Identifier(UPDATED_AT)
+    )
+    return _count(connection, join + sql.SQL(" WHERE ") + again)
+
+
+def _leaving(connection: Connection, gone: sql.Identifier, schema: str, table: TablePlan) -> int:
+    join = sql.SQL("{} AS gone JOIN {} AS target ON {}").format(gone, *_target(schema, table, "gone"))
+    if not table.marks_deleted:
+        return _count(connection, join)
+    return _count(connection, join + sql.SQL(" WHERE target.{} IS NULL").format(sql.Identifier(DELETED_AT)))
+
+
+def _target(schema: str, table: TablePlan, beside: str) -> tuple[sql.Identifier, sql.Composed]:
+    return sql.Identifier(schema, table.table), same_key(table.keys, "target", beside)
+
+
+def _count(connection: Connection, source: sql.Composable) -> int:
+    row = connection.execute(sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(source)).fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,322 @@
+"""Makes a run's staged tables the target's, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import count
+
+from psycopg import sql
+
+from firelift.errors import FireliftError
+from firelift.plan.increment import Increment
+from firelift.plan.model import DELETED_AT, TablePlan
+from firelift.plan.references import relations_of
+from firelift.postgres.inspect.digest import Digest, digest
+from firelift.postgres.inspect.relations import checked_again
+from firelift.postgres.load.constraints import CheckedRelation, ForeignKeys, refuse_orphans
+from firelift.postgres.publish.backups import BackedUp, Changes, back_up, back_up_touched, keep, kept_tables, not_touched
+from firelift.postgres.publish.merge import Merge, merge_of, refuse_other_counts, refuse_other_plans
+from firelift.postgres.publish.refresh import Refresh, Wanted, add_foreign_keys, lock, refresh
+from firelift.postgres.schema.compatibility import StandingTable, misfits, standing_tables, taken_columns
+from firelift.postgres.schema.control import CONTROL_SCHEMA, record_progress, save_table, saved_plans, saved_tables
+from firelift.postgres.schema.ddl import LONGEST_NAME, backup_schema, scratch_schema, staging_schema
+from firelift.postgres.schema.foreign_keys import ForeignKey, foreign_keys_of
+from firelift.postgres.schema.name_conflicts import in_one_line, in_the_way
+from firelift.postgres.schema.privileges import close_schema, close_table, open_schema
+from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.errors import translated
+from firelift.postgres.session.lock_space import locks_told
+from firelift.postgres.session.ownership import refuse_foreign, refuse_foreign_schema, schema_exists
+from firelift.postgres.session.queries import QUERY
+
+PUBLISHED = "published"
+
+
+class NameTakenMeanwhile(FireliftError):
+    """While the migration ran, something else took the name of one of its tables."""
+
+    mendable = True
+    remedy = "Drop or rename it, then run again."
+
+
+class TableChangedMeanwhile(FireliftError):
+    """While the migration ran, a table of the target became one that cannot take its rows."""
+
+    mendable = True
+    remedy = "Mend what is named, then run again with --resume."
+
+
+class NothingStaged(FireliftError):
+    """The staging schema of this run is gone, and its tables are not published."""
+
+    remedy = "Start a new run."
+
+
+class NoLongerPublished(FireliftError):
+    """This run was published, and since then some of its tables have gone."""
+
+    # Whoever resumes it has not asked for the rest of what it published to be taken away.
+    mendable = True
+    remedy = (
+        "Start a new run; or put back what is gone, or take the whole run back with `firelift rollback`, "
+        "and go on with --resume, which reads nothing again."
+    )
+
+
+def publish(
+    connection: Connection,
+    migration_id: str,
+    target_schema: str,
+    tables: Sequence[TablePlan],
+    read_time: datetime,
+    increment: Increment | None = None,
+    *,
+    foreign_keys: ForeignKeys = "report",
+    expected_rows: Mapping[str, int] | None = None,
+) -> tuple[CheckedRelation, ...]:
+    """Makes every staged table the target's and remembers its plan with `read_time` as watermark.
+
+    A new table moves to the target schema with its keys, indexes and foreign keys, closed to the public API. A table that exists there
+    gets the staged rows in place of its own, which are copied to the backup schema, and keeps all else. Calling it again after it
+    succeeded does nothing. Raises NameTakenMeanwhile, TableChangedMeanwhile, ForeignKeyBroken, RefusedByConstraint, TooLongForIndex,
+    NothingStaged, NoLongerPublished.
+
+    With an `increment` a table that was published before keeps its rows but for the staged ones, which are merged by key, and those whose
+    keys are staged as gone; only these are copied to the backup schema. Tables in which nothing changes are moved on to `read_time`. Then
+    `expected_rows` are the live rows that each table must have. The relations of the touched tables get their foreign keys as
+    `foreign_keys` says and are returned; there a row that is marked deleted counts like any. Raises OtherPlanMeanwhile, GoneMissing,
+    RowsDiffer, CannotRetype, NotRewritten, OrphanedRows too.
+    """
+    staging = staging_schema(migration_id)
+    with locks_told(connection, len(tables)), translated("publishing the tables"), connection.transaction():
+        refuse_foreign(connection, own=[CONTROL_SCHEMA, staging, backup_schema(migration_id)])
+        if not schema_exists(connection, staging):
+            _must_be_published(connection, migration_id, target_schema, tables, increment)
+            return _relations(connection, target_schema, {}, increment) if increment else ()
+        _prepare_schema(connection, migration_id, target_schema, tables)
+        merges = _merges(connection, migration_id, tables, increment, read_time)
+        refreshes = _fitting(connection, target_schema, tables, merges)
+        new = [table for table in tables if table not in [each.plan for each in refreshes]]
+        after = {table.table: _content(connection, staging, table) for table in new}
+        lock(connection, staging, target_schema, refreshes)
+        # Again: what the lock had to wait for may have changed a table.
+        refreshes = _fitting(connection, target_schema, [each.plan for each in refreshes], merges)
+        resting = _resting(connection, target_schema, tables, increment)
+        plans = {table.table: table for table in tables} | {each.plan.table: _saved(connection, target_schema, each) for each in refreshes}
+        kept = _back_up(connection, migration_id, target_schema, staging, refreshes)
+        kept |= {plan.table: not_touched(standing, plan.keys) for plan, standing in resting}
+        wanted = [_wanted(key) for key in foreign_keys_of(connection, staging, [table.table for table in tables])]
+        changes = {plan.table: Changes(keys=plan.keys) for plan, _ in resting}
+        changes |= refresh(connection, staging, target_schema, refreshes)
+        _drop_staged(connection, staging, refreshes)
+        _move(connection, staging, target_schema, new)
+        add_foreign_keys(connection, target_schema, wanted, changes)
+        plans |= {plan.table: plan for plan, _ in resting}
+        refuse_other_counts(connection, target_schema, list(plans.values()), expected_rows or {})
+        relations = _relate(connection, target_schema, plans, increment, foreign_keys, changes) if increment else ()
+        for name, plan in plans.items():
+            backed_up, changed = kept.get(name), changes.get(name, Changes())
+            if backed_up:
+                changed = changed.model_copy(update={"inserted": backed_up.inserted})
+                after[name] = _content_after(connection, target_schema, backed_up, changed)
+            keep(connection, migration_id, target_schema, plan, backed_up, changed, after[name])
+            save_table(connection, migration_id, target_schema, plan, read_time, scanned=_scanned(increment, name))
+        connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(staging)))
+        record_progress(connection, migration_id, status=PUBLISHED, read_time=read_time)
+        if target_schema != scratch_schema(migration_id) and _looks_other(increment, changes):
+            # PostgREST, if it listens, reads its schema anew when this transaction commits.
+            connection.execute("NOTIFY pgrst, 'reload schema'")
+    return relations
+
+
+def _merges(
+    connection: Connection, migration_id: str, tables: Sequence[TablePlan], increment: Increment | None, read_time: datetime
+) -> dict[str, Merge]:
+    """How the staged rows get into the tables that were published before."""
+    listed = [each for table in tables if increment and (each := increment.of(table.table))]
+    found = {each.table: merge_of(connection, migration_id, each, increment, read_time) for each in listed if increment}
+    return {table: merge for table, merge in found.items() if merge}
+
+
+def _resting(
+    connection: Connection, target_schema: str, tables: Sequence[TablePlan], increment: Increment | None
+) -> list[tuple[TablePlan, StandingTable]]:
+    """The tables in which nothing changes."""
+    if increment is None:
+        return []
+    before = increment.before()
+    standing = standing_tables(connection, target_schema, list(before))
+    refuse_other_plans(connection, target_schema, increment, standing)
+    touched = {table.table for table in tables}
+    return [(plan, standing[name]) for name, plan in before.items() if name not in touched]
+
+
+def _saved(connection: Connection, target_schema: str, each: Refresh) -> TablePlan:
+    """The plan as the target remembers it: whether the column for marks is there and ours."""
+    if each.merge:
+        return each.merge.saved(each.plan)
+    before = saved_plans(connection, target_schema).get(each.plan.collection)
+    marks = before is not None and before.table == each.plan.table and before.marks_deleted and DELETED_AT in each.standing.columns
+    return each.plan.model_copy(update={"marks_deleted": marks})
+
+
+def _back_up(
+    connection: Connection, migration_id: str, target_schema: str, staging: str, refreshes: Sequence[Refresh]
+) -> dict[str, BackedUp]:
+    kept = back_up(connection, migration_id, target_schema, [each.standing for each in refreshes if each.merge is None])
+    merged = [each for each in refreshes if each.merge]
+    return kept | {
+        each.plan.table: back_up_touched(connection, migration_id, target_schema, each.standing, each.staged(staging)) for each in merged
+    }
+
+
+def _content_after(connection: Connection, target_schema: str, backed_up: BackedUp, changed: Changes) -> Digest:
+    if backed_up.schema_name is None:
+        return backed_up.before
+    return digest(connection, target_schema, backed_up.table, (*backed_up.columns, *changed.columns_added), backed_up.touched)
+
+
+def _relate(
+    connection: Connection,
+    target_schema: str,
+    plans: Mapping[str, TablePlan],
+    increment: Increment,
+    foreign_keys: ForeignKeys,
+    changes: dict[str, Changes],
+) -> tuple[CheckedRelation, ...]:
+    """Counts the relations of the touched tables anew, and makes the foreign keys that every row allows."""
+    checked = _relations(connection, target_schema, plans, increment)
+    refuse_orphans(checked, foreign_keys)
+    # A table that is not the run's has nothing by which its rollback would know of the foreign key.
+    possible = [each for each in checked if not (each.created or each.orphans) and each.table in plans and foreign_keys != "off"]
+    add_foreign_keys(connection, target_schema, [Wanted(*each.ends) for each in possible], changes)
+    return tuple(each.model_copy(update={"created": each.created or each in possible}) for each in checked)
+
+
+def _relations(
+    connection: Connection, target_schema: str, plans: Mapping[str, TablePlan], increment: Increment
+) -> tuple[CheckedRelation, ...]:
+    """The relations of the tables that the increment touches, with any table of the schema. `plans` are newer than what is saved."""
+    all_plans = {plan.table: plan for plan in saved_plans(connection, target_schema).values()} | dict(plans)
+    touched = {each.table for each in increment.tables if each.touched}
+    relations = [each for each in relations_of(list(all_plans.values())) if {each.table, each.references} & touched]
+    return tuple(checked_again(connection, target_schema, relation, all_plans[relation.table].keys) for relation in relations)
+
+
+def _wanted(key: ForeignKey) -> Wanted:
+    return Wanted(key.source, key.columns, key.references, key.referenced)
+
+
+def _looks_other(increment: Increment | None, changes: Mapping[str, Changes]) -> bool:
+    """Whether the API's readers see other tables or columns than before, or other relations between them."""
+    if increment is None or any(each.before is None or each.steps for each in increment.tables):
+        return True
+    return any(each.columns_added or each.foreign_keys_added or each.foreign_keys_dropped for each in changes.values())
+
+
+def _scanned(increment: Increment | None, table: str) -> bool:
+    each = increment.of(table) if increment else None
+    return each is None or each.before is None or each.scanned
+
+
+def _must_be_published(
+    connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan], increment: Increment | None
+) -> None:
+    if missing := unpublished(connection, migration_id, target_schema, tables, increment):
+        raise NothingStaged(schema=staging_schema(migration_id), tables=", ".join(missing))
+
+
+def unpublished(
+    connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan], increment: Increment | None = None
+) -> list[str]:
+    """The tables that the target has not got from this run; of an increment also those in which nothing changes.
+
+    Raises NoLongerPublished where they have gone since: publishing them once more would need the place of the old rows that are kept.
+    """
+    wanted = {table.table: table.collection for table in tables}
+    wanted |= {each.table: each.collection for each in increment.tables if each.before} if increment else {}
+    with translated("looking for what this run has published"):
+        saved = saved_tables(connection, target_schema)
+        ours = {collection for collection, table in saved.items() if table.migration_id == migration_id}
+        standing = standing_tables(connection, target_schema, list(wanted))
+        gone = [table for table, collection in wanted.items() if collection in ours and table not in standing]
+        if gone and kept_tables(connection, migration_id):
+            raise NoLongerPublished(schema=target_schema, tables=", ".join(gone))
+    return [table for table, collection in wanted.items() if collection not in ours or table not in standing]
+
+
+def _prepare_schema(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan]) -> None:
+    if not schema_exists(connection, target_schema):
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(target_schema)))
+        # A sample is for nobody but who drew it.
+        (close_schema if target_schema == scratch_schema(migration_id) else open_schema)(connection, target_schema)
+        connection.execute(QUERY["record_made_schema"], {"migration_id": migration_id, "schema": target_schema})
+    refuse_foreign_schema(connection, target_schema)
+    if taken := in_the_way(connection, target_schema, [table.table for table in tables]):
+        raise NameTakenMeanwhile(schema=target_schema, taken=in_one_line(taken))
+
+
+def _fitting(connection: Connection, target_schema: str, tables: Sequence[TablePlan], merges: Mapping[str, Merge]) -> list[Refresh]:
+    """The tables that are in the target and can take their rows."""
+    found = misfits(connection, target_schema, tables, {name: merge.before for name, merge in merges.items()})
+    standing = standing_tables(connection, target_schema, [table.table for table in tables])
+    for name, merge in merges.items():
+        if merge.adds_mark and name in standing:
+            found += taken_columns(target_schema, standing[name], merge.before, [DELETED_AT])
+    if found:
+        raise TableChangedMeanwhile(**{f"problem_{number}": str(problem) for number, problem in enumerate(found, 1)})
+    return [Refresh(table, standing[table.table], merges.get(table.table)) for table in tables if table.table in standing]
+
+
+def _content(connection: Connection, schema: str, table: TablePlan) -> Digest:
+    return digest(connection, schema, table.table, [name for name, _ in table.target_columns()])
+
+
+def _drop_staged(connection: Connection, staging: str, refreshes: Sequence[Refresh]) -> None:
+    """Their names, and those of their indexes and types, would be in the way of the tables that move."""
+    if refreshes:
+        listed = sql.SQL(", ").join(sql.Identifier(staging, each.plan.table) for each in refreshes)
+        connection.execute(sql.SQL("DROP TABLE {} CASCADE").format(listed))
+
+
+def _move(connection: Connection, staging: str, target_schema: str, tables: Sequence[TablePlan]) -> None:
+    _part_index_names(connection, staging, target_schema)
+    _part_array_types(connection, staging, target_schema)
+    for table in tables:
+        name = sql.Identifier(staging, table.table)
+        connection.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(name, sql.Identifier(target_schema)))
+        close_table(connection, target_schema, table.table)
+
+
+def _part_index_names(connection: Connection, staging: str, target_schema: str) -> None:
+    """Renames staged indexes whose name the target has: a table renamed out of our way still has its `users_pkey`."""
+    there = {name for (name,) in connection.execute(QUERY["relation_names"], {"schemas": [target_schema]})}
+    both = there | {name for (name,) in connection.execute(QUERY["relation_names"], {"schemas": [staging]})}
+    for (index,) in connection.execute(QUERY["staged_indexes"], {"schema": staging}).fetchall():
+        if index in there:
+            free = _free_name(index, both)
+            both.add(free)
+            connection.execute(sql.SQL("ALTER INDEX {} RENAME TO {}").format(sql.Identifier(staging, index), sql.Identifier(free)))
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    for number in count(1):
+        ending = str(number)
+        start = name.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore")
+        if start + ending not in taken:
+            return start + ending
+    raise AssertionError("count() does not end")
+
+
+def _part_array_types(connection: Connection, staging: str, target_schema: str) -> None:
+    """Has PostgreSQL rename array types that could not move, `_users` to `__users`.
+
+    They cannot be renamed by name, but give way to any type that is made under theirs. The new name may be in the way again.
+    """
+    schemas = {"staging": staging, "target": target_schema}
+    while clashes := connection.execute(QUERY["array_types_in_the_way"], schemas).fetchall():
+        for schema, name in clashes:
+            usurper = sql.Identifier(schema, name)
+            connection.execute(sql.SQL("CREATE TYPE {} AS ENUM ()").format(usurper))
+            connection.execute(sql.SQL("DROP TYPE {}").format(usurper))

@@ -1,0 +1,217 @@
+"""Gives tables that exist in the target the rows that a run has staged for them, in the transaction that publishes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from psycopg import sql
+
+from firelift.plan.model import DELETED_AT, TablePlan
+from firelift.postgres.inspect.key_filter import Touched
+from firelift.postgres.publish.backups import Changes
+from firelift.postgres.publish.merge import Merge
+from firelift.postgres.publish.replace_rows import Refill, analyze, refill
+from firelift.postgres.publish.retype import empty_as, require_again, retype
+from firelift.postgres.schema.compatibility import StandingTable, retyped_columns
+from firelift.postgres.schema.control import saved_tables
+from firelift.postgres.schema.ddl import add_columns, add_mark
+from firelift.postgres.schema.foreign_keys import ForeignKey, add_foreign_key, drop, foreign_keys_of, is_ours, orphans, refuse_broken
+from firelift.postgres.schema.indexes import Index, create_index, drop_index, overfull
+from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.queries import QUERY
+
+
+class Refresh(NamedTuple):
+    """A table of the plan that is in the target already."""
+
+    plan: TablePlan
+    standing: StandingTable
+    merge: Merge | None = None
+    """How the staged rows are merged into the table's own; None where they replace all of them."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.plan.target_columns())
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return tuple(name for name in self.columns if name not in self.standing.columns)
+
+    @property
+    def retyped(self) -> tuple[str, ...]:
+        """Columns that get another type, in which every row is written anew."""
+        return self.merge.retyped(self.plan) if self.merge else retyped_columns(self.standing, self.plan)
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """Every column that the table gets."""
+        return (*self.missing, DELETED_AT) if self.merge and self.merge.adds_mark else self.missing
+
+    def staged(self, staging: str) -> Touched:
+        """The keys of the rows that are written, and of those that go."""
+        gone = (self.merge.gone.table,) if self.merge and self.merge.gone.table else ()
+        return Touched(staging, (self.plan.table, *gone), self.plan.keys)
+
+
+class Wanted(NamedTuple):
+    """A foreign key of ours that is to stand."""
+
+    source: str
+    columns: tuple[str, ...]
+    references: str
+    referenced: tuple[str, ...]
+
+    @property
+    def relation(self) -> tuple[str, tuple[str, ...], str]:
+        return self.source, self.columns, self.references
+
+
+def lock(connection: Connection, staging: str, schema: str, refreshes: Sequence[Refresh]) -> None:
+    """Locks the tables in one order, at once as strongly as will be needed, for a lock made stronger later deadlocks.
+
+    Readers go on reading the old rows until the commit, unless columns must be added, an index must go or a foreign key between these
+    tables must wait: then they wait as well. Writers wait, and so does whoever would newly refer to a row that may go. Raises
+    TooLongForIndex.
+    """
+    if not refreshes:
+        return
+    names = sorted(each.plan.table for each in refreshes)
+    mode = (
+        "ACCESS EXCLUSIVE"
+        if any(each.added or each.retyped for each in refreshes)
+        or _must_alter_keys(connection, schema, names)
+        or any(_overfull(connection, staging, schema, refreshes).values())
+        else "EXCLUSIVE"
+    )
+    listed = sql.SQL(", ").join(sql.Identifier(schema, name) for name in names)
+    connection.execute(sql.SQL("LOCK TABLE {} IN {} MODE").format(listed, sql.SQL(mode)))
+
+
+def refresh(connection: Connection, staging: str, schema: str, refreshes: Sequence[Refresh]) -> dict[str, Changes]:
+    """Replaces the rows, or merges the staged ones with them; returns what else was changed, by table.
+
+    New columns of the plan are added, and others get the type that the plan has now; those that the plan no longer has become NULL in
+    every row that is written; the user's own stay. A foreign key of ours that the new rows would break is dropped, as it would not be
+    made either, and so is an index of ours that cannot hold a row; those of the user's must hold. Raises TooLongForIndex, CannotRetype,
+    NotRewritten, and the errors of `refill`.
+    """
+    if not refreshes:
+        return {}
+    published = [saved.plan for saved in saved_tables(connection, schema).values()]
+    for each in refreshes:
+        _add_columns(connection, schema, each)
+    changes = {each.plan.table: _changes(each) for each in refreshes}
+    # Before a column gets its new type, too: what a link was indexed for may be a text of any length from now on.
+    for table, indexes in _overfull(connection, staging, schema, refreshes).items():
+        for index in indexes:
+            drop_index(connection, schema, index)
+        changes[table] = _with(changes[table], indexes_dropped=indexes)
+    # Before any row is written: PostgreSQL alters no table on which foreign keys are still to be checked.
+    for each in refreshes:
+        if each.retyped:
+            dropped = _drop_hindering(connection, schema, each)
+            if each.merge:
+                retyped = retype(connection, schema, each.plan, each.retyped, each.staged(staging))
+            else:
+                retyped = empty_as(connection, schema, each.plan, each.retyped)
+            changes[each.plan.table] = _with(changes[each.plan.table], columns_retyped=retyped, foreign_keys_dropped=dropped)
+    refills = {each.plan.table: _refill(staging, schema, each, published) for each in refreshes}
+    after = {each.plan.table: refills[each.plan.table].image(_others(each)) for each in refreshes}
+    others = []
+    for key in foreign_keys_of(connection, schema, list(refills)):
+        if not is_ours(key):
+            others += [] if key.source_schema == schema and key.source in refills else [key]
+        elif orphans(connection, key, schema, after)[0]:
+            drop(connection, key)
+            table = key.source if key.source in changes else key.references
+            changes[table] = _with(changes[table], foreign_keys_dropped=(*changes[table].foreign_keys_dropped, key))
+    refuse_broken(connection, others, schema, after)
+    refill(connection, list(refills.values()))
+    for each in refreshes:
+        if each.merge is None:
+            require_again(connection, schema, each.plan.table, changes[each.plan.table].columns_retyped)
+        # A merge of a few rows leaves the statistics as good as they were.
+        if each.merge is None or each.added or each.retyped:
+            analyze(connection, schema, each.plan.table)
+    return changes
+
+
+def _add_columns(connection: Connection, schema: str, each: Refresh) -> None:
+    if each.missing:
+        connection.execute(add_columns(each.plan, schema, each.missing))
+    if each.merge and each.merge.adds_mark:
+        connection.execute(add_mark(schema, each.plan.table))
+
+
+def _changes(each: Refresh) -> Changes:
+    return Changes(columns_added=each.added, keys=each.plan.keys if each.merge else ())
+
+
+def _overfull(connection: Connection, staging: str, schema: str, refreshes: Sequence[Refresh]) -> dict[str, tuple[Index, ...]]:
+    """By table the indexes of ours that cannot hold the rows."""
+    keys = foreign_keys_of(connection, schema, [each.plan.table for each in refreshes])
+    return {each.plan.table: overfull(connection, staging, schema, each.plan.table, each.columns, keys) for each in refreshes}
+
+
+def _drop_hindering(connection: Connection, schema: str, each: Refresh) -> tuple[ForeignKey, ...]:
+    """Foreign keys of ours whose column will no longer hold what they need."""
+    keys = [key for key in foreign_keys_of(connection, schema, [each.plan.table]) if is_ours(key)]
+    own = [key for key in keys if (key.source_schema, key.source) == (schema, each.plan.table)]
+    hindering = [key for key in own if {*key.columns} & {*each.retyped}]
+    for key in hindering:
+        drop(connection, key)
+    return tuple(hindering)
+
+
+def add_foreign_keys(connection: Connection, schema: str, wanted: Sequence[Wanted], changes: dict[str, Changes]) -> None:
+    """Makes the foreign keys that do not stand in the target; notes those of tables in `changes`."""
+    tables = {key.source for key in wanted}
+    standing = {(key.relation, key.references_schema) for key in foreign_keys_of(connection, schema, list(tables))}
+    for key in wanted:
+        if (key.relation, schema) in standing:
+            continue
+        has_index = _has_index(connection, schema, key)
+        index = None if has_index else create_index(connection, schema, key.source, key.columns)
+        name = add_foreign_key(connection, schema, key.source, key.columns, key.references, key.referenced)
+        if key.source in changes:
+            noted = changes[key.source]
+            indexes = (*noted.indexes_added, *([index] if index else []))
+            left = (*noted.indexes_left, *([] if has_index or index else [key.columns]))
+            names = (*noted.foreign_keys_added, name)
+            changes[key.source] = _with(noted, foreign_keys_added=names, indexes_added=indexes, indexes_left=left)
+
+
+def _must_alter_keys(connection: Connection, schema: str, names: Sequence[str]) -> bool:
+    keys = foreign_keys_of(connection, schema, names)
+    return any({key.source, key.references} <= {*names} or is_ours(key) for key in keys)
+
+
+def _with(changes: Changes, **changed: object) -> Changes:
+    return changes.model_copy(update=changed)
+
+
+def _others(each: Refresh) -> list[str]:
+    return [name for name in each.standing.columns if name not in each.columns]
+
+
+def _refill(staging: str, schema: str, each: Refresh, published: Sequence[TablePlan]) -> Refill:
+    before = next((plan for plan in published if (plan.collection, plan.table) == (each.plan.collection, each.plan.table)), None)
+    once = [name for name, _ in before.target_columns()] if before else []
+    if each.merge:
+        marks = each.merge.before.marks_deleted
+        return Refill(
+            staging, schema, each.plan.table, each.plan.keys, each.columns, _emptied(each, once), gone=each.merge.gone, unmarks=marks
+        )
+    if before and before.marks_deleted:
+        once.append(DELETED_AT)
+    return Refill(staging, schema, each.plan.table, each.plan.keys, each.columns, _emptied(each, once))
+
+
+def _emptied(each: Refresh, once: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in once if name in _others(each) and not each.standing.columns[name].generated)
+
+
+def _has_index(connection: Connection, schema: str, key: Wanted) -> bool:
+    standing = connection.execute(QUERY["leading_indexes"], {"schema": schema, "table": key.source}).fetchall()
+    return any(tuple(columns[: len(key.columns)]) == key.columns for (columns,) in standing)

@@ -1,0 +1,331 @@
+"""Takes a migration back: restores what it replaced, removes what it made, and proves it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psycopg
+from psycopg import sql
+
+from firelift.errors import ConfigurationError, FireliftError
+from firelift.plan.model import Frozen
+from firelift.postgres.inspect.digest import digest
+from firelift.postgres.load.staging import drop_staging
+from firelift.postgres.publish.backups import Action, KeptTable, drop_backup_tables, kept_tables
+from firelift.postgres.publish.external_changes import ChangedTable, changed_tables
+from firelift.postgres.publish.replace_rows import Gone, Refill, refill
+from firelift.postgres.publish.retype import CannotRetype, require_again, retype_back
+from firelift.postgres.schema.compatibility import StandingTable, standing_tables
+from firelift.postgres.schema.control import CONTROL_SCHEMA, create_control
+from firelift.postgres.schema.ddl import backup_schema, scratch_schema, staging_schema
+from firelift.postgres.schema.foreign_keys import add_again, foreign_keys_of, refuse_broken
+from firelift.postgres.schema.indexes import LeftIndex, add_index_again, make_left
+from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.errors import translated
+from firelift.postgres.session.lock_space import locks_told, tables_in
+from firelift.postgres.session.ownership import refuse_foreign, schema_exists
+from firelift.postgres.session.queries import QUERY
+
+ROLLED_BACK = "rolled_back"
+
+
+class UnknownMigration(ConfigurationError):
+    """The target knows no migration of this id."""
+
+    remedy = "`firelift status` and the table firelift.migrations show the ids; check the database URL."
+
+
+class PublishedOver(FireliftError):
+    """A later migration has put its rows on top of those of this one."""
+
+    remedy = "Roll back the later one first."
+
+
+class BackupGone(FireliftError):
+    """The old rows of this migration are no longer kept, so it cannot be rolled back."""
+
+    remedy = "Backups are kept for MIGRATION_BACKUP_RETENTION; restore the database from a backup of your own."
+
+
+class ChangedSince(FireliftError):
+    """Somebody changed tables since this migration published them, and a rollback would undo that too."""
+
+    remedy = "Save what must not be lost, then roll back with --force."
+
+
+class CannotRestore(FireliftError):
+    """A table that this migration replaced the rows of was dropped or changed, so its old rows do not fit any more."""
+
+    remedy = "Nothing was changed. The old rows are in the backup schema; copy from there what you need."
+
+
+class StillNeeded(FireliftError):
+    """Something of yours depends on what would be removed, and Firelift never drops that along with it, not even with --force."""
+
+    remedy = "Drop what is named yourself, then try again. Nothing was changed."
+
+
+class RollbackDiffers(FireliftError):
+    """After restoring, a table does not hold what it held before the migration, so the rollback was undone."""
+
+    remedy = "Nothing was changed. Keep the backup schema and report it."
+
+
+class Restored(Frozen):
+    """A table after the rollback: gone, or with its old rows, whose digest is the one from before the migration."""
+
+    table: str
+    action: Action
+    rows: int | None = None
+    """Of a merged table: the rows that the migration had touched and that were there before it; all others are as they were."""
+    digest: str | None = None
+
+
+class RolledBack(Frozen):
+    """The receipt of a rollback."""
+
+    migration_id: str
+    already: bool = False
+    """True when an earlier call did it and this one found nothing to do."""
+    tables: tuple[Restored, ...] = ()
+    staging_dropped: bool = False
+    overridden: tuple[ChangedTable, ...] = ()
+    """Changes by others that were undone as well, with `force`."""
+    indexes_left: tuple[LeftIndex, ...] = ()
+    """Indexes of Firelift's own that the run had dropped and that cannot be made again yet."""
+    app_config: str | None = None
+    """What the app's configuration was before the run updated it, which a rollback does not undo."""
+    latest_of_database: str | None = None
+    """Where nobody named the run and it is not the latest of the database: which that is, with its schema and working directory."""
+
+
+def rollback(connection: Connection, migration_id: str, *, force: bool = False) -> RolledBack:
+    """Undoes a migration in one transaction, whatever state it is in, from the target alone. Call it under the target's lock.
+
+    An index that rows which are taken back would be too long for, as long as they are in the table's file, is made after that transaction.
+    After it every table that the run replaced has its old rows again, which its digest proves; tables, columns, indexes and foreign keys
+    that the run made are gone, those of our foreign keys and indexes that had to go are back, and so are plans and watermarks. Sequences
+    are not turned back. Views, policies, grants, triggers and foreign keys of the user's stay, and what they need is never dropped.
+    Raises UnknownMigration, PublishedOver, BackupGone, ChangedSince (unless `force`), CannotRestore, StillNeeded, ForeignKeyBroken,
+    RefusedByConstraint, TooLongForIndex, RollbackDiffers; after each of them the target is as it was.
+    """
+    if schema_exists(connection, CONTROL_SCHEMA):
+        # In a transaction of its own: runs into other schemas need not wait for all the rows.
+        create_control(connection)
+    many = locks_told(connection, lambda: _tables_of(connection, migration_id))
+    with many, translated("rolling back the migration"), connection.transaction():
+        done = _rolled_back(connection, migration_id, force=force)
+    left = make_left(connection, done.indexes_left)
+    if left == done.indexes_left:
+        return done
+    done = done.model_copy(update={"indexes_left": left})
+    _remember(connection, done.model_copy(update={"already": False}))
+    return done
+
+
+def _rolled_back(connection: Connection, migration_id: str, *, force: bool) -> RolledBack:
+    refuse_foreign(connection, own=[CONTROL_SCHEMA, staging_schema(migration_id), backup_schema(migration_id)])
+    status, made_schema, earlier, app_config = _record(connection, migration_id)
+    kept = kept_tables(connection, migration_id)
+    staged = schema_exists(connection, staging_schema(migration_id))
+    _refuse_lost(connection, migration_id, kept)
+    if status == ROLLED_BACK and not kept and not staged:
+        receipt = RolledBack.model_validate_json(earlier) if earlier else RolledBack(migration_id=migration_id)
+        return receipt.model_copy(update={"already": True})
+    overridden, left = _take_back(connection, migration_id, kept, made_schema, force=force)
+    drop_staging(connection, migration_id)
+    tables = tuple(
+        Restored(table=each.name, action=each.action, rows=each.rows_before, digest=each.digest_before)
+        for each in kept
+        if not each.only_moved_on
+    )
+    done = RolledBack(
+        migration_id=migration_id,
+        tables=tables,
+        staging_dropped=staged,
+        overridden=tuple(overridden),
+        app_config=app_config,
+        indexes_left=tuple(left),
+    )
+    _remember(connection, done)
+    if made_schema != scratch_schema(migration_id):
+        connection.execute("NOTIFY pgrst, 'reload schema'")
+    return done
+
+
+def _remember(connection: Connection, done: RolledBack) -> None:
+    connection.execute(QUERY["record_rolled_back"], {"migration_id": done.migration_id, "receipt": done.model_dump_json()})
+
+
+def _record(connection: Connection, migration_id: str) -> tuple[str, str | None, str | None, str | None]:
+    if not schema_exists(connection, CONTROL_SCHEMA):
+        raise UnknownMigration(migration_id=migration_id)
+    row = connection.execute(QUERY["record_to_roll_back"], {"migration_id": migration_id}).fetchone()
+    if row is None:
+        raise UnknownMigration(migration_id=migration_id)
+    return row[0], row[1], row[2], row[3]
+
+
+def _tables_of(connection: Connection, migration_id: str) -> int:
+    """How many tables there are to take back, published or staged."""
+    return len(kept_tables(connection, migration_id)) + tables_in(connection, staging_schema(migration_id))
+
+
+def _refuse_lost(connection: Connection, migration_id: str, kept: Sequence[KeptTable]) -> None:
+    if covered := [each for each in kept if each.published_by not in (None, migration_id)]:
+        by = ", ".join(sorted({str(each.published_by) for each in covered}))
+        raise PublishedOver(by=by, tables=", ".join(each.name for each in covered))
+    dropped = [each.name for each in kept if each.dropped_at]
+    known = {each.table for each in kept}
+    never = [name for (name,) in connection.execute(QUERY["published_without_backup"], {"migration_id": migration_id}) if name not in known]
+    if dropped or never:
+        raise BackupGone(migration_id=migration_id, tables=", ".join([*dropped, *never]))
+
+
+def _take_back(
+    connection: Connection, migration_id: str, kept: Sequence[KeptTable], made_schema: str | None, *, force: bool
+) -> tuple[list[ChangedTable], list[LeftIndex]]:
+    if not kept:
+        _drop_made_schema(connection, made_schema)
+        return [], []
+    kept = [each for each in kept if not each.only_moved_on]
+    standing = {each.name: found for each in kept for found in standing_tables(connection, each.target_schema, [each.table]).values()}
+    _lock(connection, [each for each in kept if each.name in standing])
+    created = [each for each in kept if each.action == "created" and each.name in standing]
+    altered = [each for each in kept if each.action != "created" and each.name in standing]
+    replaced = [each for each in kept if each.backup_schema]
+    _refuse_unrestorable(replaced, standing)
+    changed = changed_tables(connection, [*replaced, *created], standing)
+    if changed and not force:
+        raise ChangedSince(migration_id=migration_id, changed="; ".join(map(str, changed)))
+    try:
+        _drop_added_keys(connection, altered)
+        _drop_tables(connection, created)
+        _retype_back(connection, replaced)
+        _restore_rows(connection, replaced, standing)
+        _drop_added_columns(connection, altered, standing)
+        left = _add_dropped_indexes(connection, replaced)
+        for key in (key for each in replaced for key in each.changes.foreign_keys_dropped):
+            add_again(connection, key)
+        _refuse_differences(connection, replaced)
+        _drop_made_schema(connection, made_schema)
+        drop_backup_tables(connection, migration_id)
+    except psycopg.errors.DependentObjectsStillExist as error:
+        raise still_needed(error) from error
+    connection.execute(QUERY["forget_published"], {"migration_id": migration_id})
+    connection.execute(QUERY["restore_published"], {"migration_id": migration_id})
+    connection.execute(QUERY["forget_backups"], {"migration_id": migration_id})
+    return changed, left
+
+
+def still_needed(error: psycopg.errors.DependentObjectsStillExist) -> StillNeeded:
+    return StillNeeded(needed="; ".join((error.diag.message_detail or str(error)).splitlines()))
+
+
+def _lock(connection: Connection, kept: Sequence[KeptTable]) -> None:
+    if kept:
+        listed = sql.SQL(", ").join(sql.Identifier(each.target_schema, each.table) for each in sorted(kept, key=lambda each: each.name))
+        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(listed))
+
+
+def _refuse_unrestorable(replaced: Sequence[KeptTable], standing: dict[str, StandingTable]) -> None:
+    for each in replaced:
+        where = f"{each.backup_schema}.{each.table}"
+        table = standing.get(each.name)
+        if table is None:
+            raise CannotRestore(table=each.name, why="it is gone", old_rows=where)
+        if gone := [column for column in each.columns if column not in table.columns]:
+            raise CannotRestore(table=each.name, why=f"without the columns {', '.join(gone)}", old_rows=where)
+        if table.obstacle or not table.primary_key:
+            raise CannotRestore(table=each.name, why=table.obstacle or "it has no primary key any more", old_rows=where)
+        if each.changes.keys and table.primary_key != each.changes.keys:
+            raise CannotRestore(table=each.name, why="it has another primary key", old_rows=where)
+
+
+def _drop_added_keys(connection: Connection, replaced: Sequence[KeptTable]) -> None:
+    for each in replaced:
+        for name in each.changes.foreign_keys_added:
+            drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}")
+            connection.execute(drop.format(sql.Identifier(each.target_schema, each.table), sql.Identifier(name)))
+        # Before the old rows are back: one of them may be too long for it, which is why it was not there.
+        for name in each.changes.indexes_added:
+            connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(each.target_schema, name)))
+
+
+def _drop_tables(connection: Connection, created: Sequence[KeptTable]) -> None:
+    if created:
+        listed = sql.SQL(", ").join(sql.Identifier(each.target_schema, each.table) for each in created)
+        connection.execute(sql.SQL("DROP TABLE {}").format(listed))
+
+
+def _retype_back(connection: Connection, replaced: Sequence[KeptTable]) -> None:
+    for each in replaced:
+        try:
+            retype_back(connection, each.target_schema, each.table, each.changes.columns_retyped)
+        except CannotRetype as error:
+            why = f"{error.facts['column']}: {error.facts['hindrance']}"
+            raise CannotRestore(table=each.name, why=why, old_rows=f"{each.backup_schema}.{each.table}") from error
+
+
+def _restore_rows(connection: Connection, replaced: Sequence[KeptTable], standing: dict[str, StandingTable]) -> None:
+    if not replaced:
+        return
+    schema = replaced[0].target_schema
+    tables = {each.table for each in replaced}
+    for each in replaced:
+        # A copy made a moment ago may have no statistics yet, and a nested loop over it would never end.
+        connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(str(each.backup_schema), each.table)))
+    refills = {each.table: _refill(each, standing[each.name]) for each in replaced}
+    after = {
+        each.table: refills[each.table].image([name for name in standing[each.name].columns if name not in refills[each.table].columns])
+        for each in replaced
+    }
+    keys = foreign_keys_of(connection, schema, list(tables))
+    refuse_broken(connection, [key for key in keys if not (key.source_schema == schema and key.source in tables)], schema, after)
+    refill(connection, list(refills.values()))
+    for each in replaced:
+        require_again(connection, schema, each.table, each.changes.columns_retyped)
+
+
+def _refill(each: KeptTable, table: StandingTable) -> Refill:
+    columns = [table.columns[name] for name in each.columns if not table.columns[name].generated]
+    return Refill(
+        source_schema=str(each.backup_schema),
+        target_schema=each.target_schema,
+        table=each.table,
+        keys=table.primary_key,
+        columns=tuple(column.name for column in columns if not column.always_identity),
+        inserted=tuple(column.name for column in columns if column.always_identity),
+        gone=Gone(str(each.backup_schema), each.changes.inserted) if each.changes.inserted else None,
+    )
+
+
+def _drop_added_columns(connection: Connection, replaced: Sequence[KeptTable], standing: dict[str, StandingTable]) -> None:
+    for each in replaced:
+        if added := [name for name in each.changes.columns_added if name in standing[each.name].columns]:
+            dropped = sql.SQL(", ").join(sql.SQL("DROP COLUMN {}").format(sql.Identifier(name)) for name in added)
+            connection.execute(sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(each.target_schema, each.table), dropped))
+
+
+def _add_dropped_indexes(connection: Connection, replaced: Sequence[KeptTable]) -> list[LeftIndex]:
+    """Returns those that cannot be made yet: the rows that are taken back are still in the table's file."""
+    dropped = [LeftIndex(target_schema=each.target_schema, index=index) for each in replaced for index in each.changes.indexes_dropped]
+    return [each for each in dropped if not add_index_again(connection, each.target_schema, each.index)]
+
+
+def _refuse_differences(connection: Connection, replaced: Sequence[KeptTable]) -> None:
+    for each in replaced:
+        found = digest(connection, each.target_schema, each.table, each.columns, each.touched)
+        if (found.rows, found.value) != (each.rows_before, each.digest_before):
+            raise RollbackDiffers(table=each.name, rows=found.rows, rows_before=each.rows_before)
+
+
+def _drop_made_schema(connection: Connection, schema: str | None) -> None:
+    """Removes the target schema if publishing made it and the user has put nothing into it since."""
+    if schema is None or not schema_exists(connection, schema):
+        return
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(schema)))
+    except psycopg.errors.DependentObjectsStillExist:
+        return

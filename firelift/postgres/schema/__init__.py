@@ -1,0 +1,1 @@
+"""Schemas, tables, keys and what stands in their way."""

@@ -1,0 +1,1 @@
+"""Connections to the target: settings, locks, errors, owners."""

@@ -1,0 +1,34 @@
+"""What became of an archived chunk: the receipt of its transformation, and the list of its documents that have no row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from firelift.files import FileChanged, read_sealed
+from firelift.receipts import ChunkTransformed
+
+
+def receipt_path(run: Path, chunk: str) -> Path:
+    return run / "transformed" / f"{chunk}.json"
+
+
+def rejects_path(run: Path, chunk: str) -> Path:
+    return run / "rejects" / f"{chunk.replace('/', '-')}.jsonl"
+
+
+def read_receipt(run: Path, chunk: str) -> ChunkTransformed:
+    """As it was written; raises FileChanged, and FileNotFoundError for a chunk that has not been transformed."""
+    return ChunkTransformed.model_validate_json(read_sealed(receipt_path(run, chunk)))
+
+
+def read_rejects(run: Path, receipt: ChunkTransformed) -> frozenset[str]:
+    """The paths of a chunk's rejected documents; raises FileChanged unless the file is the one that its receipt tells of."""
+    if receipt.rejects is None:
+        return frozenset()
+    file = rejects_path(run, receipt.chunk)
+    content = file.read_bytes() if file.exists() else b""
+    if hashlib.sha256(content).hexdigest() != receipt.rejects:
+        raise FileChanged(file=str(file), why="it has not the digest that the receipt of its chunk tells")
+    return frozenset(json.loads(line)["path"] for line in content.splitlines())

@@ -1,1 +1,0 @@
-"""Prefect's own server for the length of one command, where none is named."""

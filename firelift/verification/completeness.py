@@ -1,0 +1,129 @@
+"""Proves that every document of a root collection was read: by Firestore's COUNT, or by a second scan of keys where it does not count."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from firelift.firestore.channel import Source, open_firestore
+from firelift.firestore.errors import CountMismatch, ScansDiffer
+from firelift.firestore.keys import read_keys
+from firelift.firestore.query import KeyRange
+from firelift.paths import Selection, collection_of
+from firelift.receipts import RootFound
+from firelift.storage.archive import RangeArchive, read_chunk_keys
+from firelift.workers import Workers
+
+Key = tuple[str, int]
+"""A document's path, and its update time in microseconds since 1970."""
+UNCOUNTED: Final = (
+    "Firestore does not count the documents of {number} of {of} root collections ({why}). To show that none is missing, a full or "
+    "incremental run scans their keys a second time at the same read time, for which Firestore bills each document once more."
+)
+
+
+class Scan(NamedTuple):
+    """A second scan of a key range."""
+
+    keys: int
+    breaks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A key range as it was read: how many keys, and a digest of them with their update times."""
+
+    keys: KeyRange
+    documents: int
+    digest: str
+
+
+class Digest:
+    """A digest of keys and update times in the order they come."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self.keys = 0
+
+    def of(self, keys: Iterator[Key]) -> Iterator[Key]:
+        """The same keys, each seen."""
+        see = self._hash.update
+        for path, updated in keys:
+            see(f"{path}\0{updated}\0".encode())
+            self.keys += 1
+            yield path, updated
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def prove_count(root: RootFound, read: int, read_time: str) -> None:
+    """Raises CountMismatch unless as many documents were read as Firestore counts."""
+    if read != root.documents:
+        raise CountMismatch(collection=root.label, read=read, counted=root.documents, read_time=read_time)
+
+
+def prove_archive(
+    workers: Workers, source: Source, directory: Path, ranges: Sequence[KeyRange], read_time: str, selection: Selection
+) -> list[Scan]:
+    """Scans the keys of every range again; raises ScansDiffer unless they are those in the archive, and no others."""
+    calls = [(source, directory, number, keys, read_time, selection) for number, keys in enumerate(ranges)]
+    return list(workers.each(scan_archived, calls))
+
+
+def prove_digests(workers: Workers, source: Source, seen: Sequence[Seen], read_time: str) -> list[Scan]:
+    """Scans the keys of every range again; raises ScansDiffer unless the same come in the same order."""
+    return list(workers.each(scan_seen, [(source, each, read_time) for each in seen]))
+
+
+def scan_archived(
+    source: Source, directory: Path, number: int, keys: KeyRange, read_time: str, selection: Selection, report: Callable[[Any], None]
+) -> Scan:
+    """One range: what differs from the archive is named, and the range will be read anew."""
+    archive = RangeArchive(directory, number)
+    chunks, passed, breaks = archive.chunks(), 0, list[str]()
+    archived = (key for chunk in chunks for key in read_chunk_keys(archive.file(chunk)))
+
+    def taken(found: Iterator[Key]) -> Iterator[Key]:
+        nonlocal passed
+        takes: dict[str, bool] = {}
+        for key in found:
+            collection = collection_of(key[0])
+            if collection not in takes:
+                takes[collection] = selection.takes(collection)
+            if takes[collection]:
+                yield key
+            passed += not takes[collection]
+
+    with closing(open_firestore(source)) as firestore:
+        scanned = 0
+        for other, key in zip_longest(archived, taken(read_keys(firestore, keys, read_time, None, breaks.append))):
+            if other != key:
+                archive.discard()
+                raise ScansDiffer(read_time=read_time, read=_told(other), found_again=_told(key))
+            scanned += 1
+    if (before := sum(chunk.passed for chunk in chunks)) != passed:
+        archive.discard()
+        raise ScansDiffer(read_time=read_time, documents_passed_over=before, found_again=passed)
+    return Scan(scanned + passed, tuple(breaks))
+
+
+def scan_seen(source: Source, seen: Seen, read_time: str, report: Callable[[Any], None]) -> Scan:
+    """One range of which only a digest is known."""
+    digest, breaks = Digest(), list[str]()
+    with closing(open_firestore(source)) as firestore:
+        for _ in digest.of(read_keys(firestore, seen.keys, read_time, None, breaks.append)):
+            pass
+    if digest.hexdigest() != seen.digest:
+        where = f"{seen.keys.start or 'the beginning'} to {seen.keys.end or 'the end'}"
+        raise ScansDiffer(read_time=read_time, range=where, read=seen.documents, found_again=digest.keys)
+    return Scan(digest.keys, tuple(breaks))
+
+
+def _told(key: Key | None) -> str:
+    return "no document" if key is None else key[0]
