@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Any
-
-from prefect import Task, flow, task, unmapped
-from prefect.futures import wait
+from prefect import flow, task
 from prefect.transactions import CommitMode, transaction
 
-from firelift.receipts import Extracted, Loaded, RootFound, Transformed, Validated
+from firelift.migration.context import Run
+from firelift.migration.steps.import_ import Staged
+from firelift.receipts import Extracted, Loaded, RootFound, Transformed
 from tasks.checkpoint import PHASE
-from tasks.extraction import extract, sampling
-from tasks.import_ import Staged, load
+from tasks.extraction import extract
+from tasks.import_ import load
 from tasks.subflow import subflow
 from tasks.transformation import transform
-from tasks.world import Run
 
 
 @flow(name="extract-collection", flow_run_name="extract {root.label}", validate_parameters=False)
@@ -54,40 +50,3 @@ def transforming(run: Run, root: RootFound) -> Transformed:
 def loading(run: Run, root: RootFound, transformed: Transformed, staged: Staged) -> Loaded:
     with transaction(commit_mode=CommitMode.EAGER):
         return subflow(load_collection, run, root, transformed, staged)
-
-
-def extract_all(run: Run, validated: Validated) -> list[Extracted]:
-    return _each(extracting, run, validated.roots, read_time=validated.read_time)
-
-
-def sample_all(run: Run, validated: Validated) -> tuple[Validated, list[Extracted]]:
-    """A sample in place of everything: what the other phases are to take for the snapshot, and its root collections."""
-    sampled = sampling(run, validated)
-    return sampled.of(validated), list(sampled.parts)
-
-
-def transform_all(run: Run, roots: Sequence[RootFound]) -> list[Transformed]:
-    return _each(transforming, run, roots)
-
-
-def load_all(run: Run, roots: Sequence[RootFound], transformed: Sequence[Transformed], staged: Staged) -> list[Loaded]:
-    return _each(loading, run, roots, transformed, staged=staged)
-
-
-def _weight(root: RootFound) -> float:
-    """A root collection that Firestore does not count may be the largest."""
-    return math.inf if root.documents is None else root.documents
-
-
-def _each(work: Task[..., Any], run: Run, roots: Sequence[RootFound], *each: Sequence[Any], **shared: Any) -> list[Any]:
-    """What the task returns for each root collection, in their order; the largest begins first, as it ends last.
-
-    All come to their end before any error is raised: a collection that failed does not cut the others short.
-    """
-    order = sorted(range(len(roots)), key=lambda place: -_weight(roots[place]))
-    lists = ([given[place] for place in order] for given in (roots, *each))
-    alike: Any = {name: unmapped(value) for name, value in shared.items()}
-    futures = work.map(unmapped(run), *lists, **alike)
-    wait(futures)
-    found = {place: future.result() for place, future in zip(order, futures, strict=True)}
-    return [found[place] for place in range(len(roots))]

@@ -22,8 +22,8 @@ from firelift.run.reports.increment import touched
 from firelift.run.reports.plan_text import plan_text
 from firelift.run.reports.state import headline
 from firelift.settings.settings import Settings
+from tasks.cancellation import current_flow_run
 from tasks.subflow import client_of
-from tasks.watch import current_flow_run
 
 MOST_ROWS: Final = 1000
 """Of a table in the UI; the report has all."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from prefect.cache_policies import CacheKeyFnPolicy
+from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.filesystems import LocalFileSystem
 from prefect.serializers import JSONSerializer
@@ -18,6 +17,7 @@ from pydantic import Field
 
 from firelift.errors import FireliftError
 from firelift.files import sealed, unsealed
+from firelift.migration.execution import readable
 from firelift.run.damage import times_damaged
 from firelift.run.workspace import Workspace
 
@@ -32,7 +32,7 @@ def checkpoint_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
     # What was made before the archive was found damaged is looked at again.
     damaged = times_damaged(Workspace(Path(run.settings["working_dir"]), run.migration_id).run)
     again = f"-again-{damaged}" if damaged else ""
-    return f"{run.migration_id}/{context.task.name}/{phase}{_safe(part)}-{run.fingerprint}{staged}{again}"
+    return f"{run.migration_id}/{context.task.name}/{phase}{readable(part)}-{run.fingerprint}{staged}{again}"
 
 
 @contextmanager
@@ -67,12 +67,6 @@ class SealedJSON(JSONSerializer[Any]):
         return super().loads(unsealed(blob, Path("checkpoints")).removeprefix(_RECEIPT)[:-1])
 
 
-def _safe(text: str) -> str:
-    # A locale may know no other letters for the names of files.
-    readable = "".join(character if character.isascii() and character.isalnum() else "_" for character in text)[:40]
-    return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
 def waiting_helps(task: Task[..., Any], task_run: Any, state: Any) -> bool:
     """Whether a failed task is worth another attempt: the error itself knows."""
     error = state.result(raise_on_failure=False)
@@ -90,3 +84,8 @@ PHASE: dict[str, Any] = {
 
 # Of a collection: the task that wraps its subflow makes the further attempts; with both doing so patience would multiply.
 INNER: dict[str, Any] = PHASE | {"retries": 0}
+
+NOT_KEPT: dict[str, Any] = {"persist_result": False, "cache_policy": None}
+"""Only the target knows whether it still holds, and nobody reads what was returned."""
+ALWAYS: dict[str, Any] = {"cache_policy": NO_CACHE}
+"""Done in every attempt."""

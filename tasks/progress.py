@@ -13,7 +13,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 EVERY = 2.0
 
 
-class Pulse:
+class ProgressArtifact:
     """The artifact of one collection in one phase. Artifacts show progress and decide nothing: their errors are let go."""
 
     def __init__(self, phase: str, collection: str, expected: int | None) -> None:
@@ -23,11 +23,11 @@ class Pulse:
 
     _artifact: UUID | None
 
-    def __enter__(self) -> Pulse:
+    def __enter__(self) -> ProgressArtifact:
         self._told = time.monotonic()
         return self
 
-    def advance(self, count: int) -> None:
+    def __call__(self, count: int) -> None:
         with self._lock:
             self._done += count
             # A bar needs to know where it ends.

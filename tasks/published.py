@@ -5,23 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from expectations.published import verify_published
 from firelift.home import refuse_wrong_home
+from firelift.migration.steps.verification import first_finding
 from firelift.phases.verification import TargetDiffers
 from firelift.receipts import Verified
 from firelift.run.reports.verify_text import verified_message
 from firelift.settings.settings import Settings
 from firelift.verification.proof import Against
-from tasks.checkpoint import PHASE
+from tasks.checkpoint import ALWAYS, NOT_KEPT, PHASE
 from tasks.reasons import reasons_first
-from tasks.verification import first_finding
 
 
 # What the target holds now is the question: no earlier answer will do.
-@task(**PHASE | {"cache_policy": NO_CACHE, "persist_result": False}, name="verify", task_run_name="verify")
+@task(**PHASE | NOT_KEPT | ALWAYS, name="verify", task_run_name="verify")
 def verify_target(options: dict[str, Any], against: Against | None, seed: str | None) -> Verified:
     """Compares a published target with its documents; raises TargetDiffers where it does not say the same."""
     reasons_first()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from firelift.home import refuse_wrong_home
@@ -12,12 +11,12 @@ from firelift.migration.undo_text import rollback_text
 from firelift.postgres.publish.rollback import RolledBack
 from firelift.run.reports import note_rollback
 from firelift.settings.settings import Target, Whereabouts
-from tasks.checkpoint import PHASE
+from tasks.checkpoint import ALWAYS, NOT_KEPT, PHASE
 from tasks.reasons import reasons_first
 
 
 # What the target holds is the only truth about it: nothing is kept of a rollback, so that it can be done again.
-@task(**PHASE | {"cache_policy": NO_CACHE, "persist_result": False}, name="rollback", task_run_name="rollback")
+@task(**PHASE | NOT_KEPT | ALWAYS, name="rollback", task_run_name="rollback")
 def roll_back_target(migration_id: str | None, force: bool) -> RolledBack:
     """Puts the target back as it was before a run, under the target's lock."""
     reasons_first()

@@ -213,8 +213,8 @@ def _interruptible() -> Iterator[None]:
 
 def _ask_to_stop() -> bool:
     """False where nothing has begun that would have to come to an end."""
-    world = sys.modules.get("tasks.world")
-    return world is not None and world.stop_all()
+    lifecycle = sys.modules.get("firelift.migration.lifecycle")
+    return lifecycle is not None and lifecycle.stop_all()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The tasks of the phase transformation over a run's directory of which a part was lost, and beside a target that has changed."""
+"""The steps of the phase transformation over a run's directory of which a part was lost, and beside a target that has changed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from pathlib import Path
 
 import pytest
 
+import expectations
 from firelift.files import FileChanged, write_sealed
 from firelift.firestore.values import Document
 from firelift.local.writer import values
+from firelift.migration.context import Migration, Run
+from firelift.migration.steps.planning import planning
+from firelift.migration.steps.transformation import transformation
+from firelift.migration.surroundings import Surroundings
 from firelift.paths import collection_of
 from firelift.phases.planning import PlanLost
 from firelift.phases.transformation import ArchiveIncomplete, receipts_stand, transform_collection
@@ -25,32 +30,25 @@ from firelift.receipts import Extracted, Transformed
 from firelift.settings.settings import Settings
 from firelift.storage.archive import ArchiveDamaged, ChunkDamaged, RangeArchive, write_digest
 from firelift.verification.compare import rejected_paths
-from tasks import world as worlds
-from tasks.transformation import planning, transformation
-from tasks.world import Run, World, world
+from firelift.workers import Workers
 
 DATABASE = "projects/lab/databases/(default)"
 
 
 @pytest.fixture
-def run(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """A run that is about to plan."""
+def here(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Migration]:
+    """A migration that is about to plan."""
     monkeypatch.setenv("SUPABASE_DB_URL", database_url)
     monkeypatch.chdir(tmp_path)
     told = {"project_id": "lab", "firestore_emulator_host": "127.0.0.1:9", "working_dir": str(tmp_path / "workspace"), "max_workers": 1}
-    run = Run(migration_id="the-run", settings=Settings.load(**told).public())
-    yield run
-    if here := worlds._worlds.pop(run.migration_id, None):
-        here.workers.stop()
-        here.close()
+    settings = Settings.load(**told)
+    with Workers(1) as workers:
+        migration = Migration(Run(migration_id="the-run", settings=settings.public()), settings, workers, Surroundings(expectations))
+        yield migration
+        migration.close()
 
 
-@pytest.fixture
-def here(run: Run) -> World:
-    return world(run)
-
-
-def archived(here: World, collection: str, documents: int, name: str = "one", more: Sequence[str] = ()) -> Extracted:
+def archived(here: Migration, collection: str, documents: int, name: str = "one", more: Sequence[str] = ()) -> Extracted:
     """Documents in the archive, as extraction leaves them."""
     archive, profiler = RangeArchive(here.workspace.archive / collection, 0), Profiler(DATABASE)
     archive.directory.mkdir()
@@ -67,11 +65,11 @@ def archived(here: World, collection: str, documents: int, name: str = "one", mo
     )
 
 
-def transformed(here: World, part: Extracted) -> Transformed:
+def transformed(here: Migration, part: Extracted) -> Transformed:
     return transform_collection(here.workers, here.directory, part, lambda _: None)
 
 
-def planned(here: World) -> Plan:
+def planned(here: Migration) -> Plan:
     return read_plan(here.directory)
 
 
@@ -82,23 +80,23 @@ def publish_meanwhile(url: str, plan: Plan) -> None:
         save_table(connection, "another", "public", plan.tables[0].model_copy(update={"table": "people"}), None)
 
 
-def test_all_that_was_extracted_is_transformed(run: Run, here: World) -> None:
+def test_all_that_was_extracted_is_transformed(here: Migration) -> None:
     extracted = [archived(here, "rooms", 0), archived(here, "users", 3)]
-    planning.fn(run, extracted)
-    done = transformation.fn(run, [transformed(here, part) for part in extracted], extracted)
+    planning(here, extracted)
+    done = transformation(here, [transformed(here, part) for part in extracted], extracted)
     assert done.transformedRecords == 3
 
 
 @pytest.mark.parametrize("lost", ["archive", "archive/users"])
-def test_an_archive_that_is_lost_is_not_an_empty_collection(run: Run, here: World, lost: str) -> None:
+def test_an_archive_that_is_lost_is_not_an_empty_collection(here: Migration, lost: str) -> None:
     extracted = [archived(here, "rooms", 2), archived(here, "users", 3)]
-    planning.fn(run, extracted)
+    planning(here, extracted)
     gone = here.directory / lost
     shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
     parts = [transformed(here, part) for part in extracted]
     named = "rooms, extracted: 2" if lost == "archive" else "users, extracted: 3"
     with pytest.raises(ArchiveIncomplete, match=f"collection: {named}, transformed: 0.*start a new run"):
-        transformation.fn(run, parts, extracted)
+        transformation(here, parts, extracted)
 
 
 def shortened(listing: Path) -> None:
@@ -115,22 +113,22 @@ def swapped(listing: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [shortened, garbled, swapped, Path.unlink])
-def test_a_list_of_chunks_that_has_changed_is_found(run: Run, here: World, change: Callable[[Path], None]) -> None:
+def test_a_list_of_chunks_that_has_changed_is_found(here: Migration, change: Callable[[Path], None]) -> None:
     extracted = archived(here, "users", 3)
-    planning.fn(run, [extracted])
+    planning(here, [extracted])
     change(here.workspace.archive / "users" / "0000.jsonl")
     with pytest.raises(ArchiveDamaged, match=r"archive/users.*Start a new run"):
         transformed(here, extracted)
 
 
-def test_the_archive_of_another_run_is_found(run: Run, here: World) -> None:
+def test_the_archive_of_another_run_is_found(here: Migration) -> None:
     """Whole in itself, with as many documents."""
     mine = archived(here, "users", 3)
-    planning.fn(run, [mine])
+    planning(here, [mine])
     shutil.rmtree(here.workspace.archive / "users")
     archived(here, "users", 3, name="another")
     with pytest.raises(ArchiveDamaged, match="collection: users"):
-        transformation.fn(run, [transformed(here, mine)], [mine])
+        transformation(here, [transformed(here, mine)], [mine])
 
 
 def changed(file: Path) -> None:
@@ -145,30 +143,30 @@ def exchanged(file: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [changed, exchanged, Path.unlink])
-def test_a_chunk_that_has_changed_is_found_when_it_is_read(run: Run, here: World, change: Callable[[Path], None]) -> None:
+def test_a_chunk_that_has_changed_is_found_when_it_is_read(here: Migration, change: Callable[[Path], None]) -> None:
     extracted = archived(here, "users", 3)
-    planning.fn(run, [extracted])
+    planning(here, [extracted])
     change(here.workspace.archive / "users" / "0000-000001.parquet")
     with pytest.raises(ChunkDamaged, match=r"archive/users/0000-000001.parquet.*--resume"):
         transformed(here, extracted)
 
 
-def test_a_plan_by_which_chunks_were_transformed_stays(run: Run, here: World, database_url: str) -> None:
+def test_a_plan_by_which_chunks_were_transformed_stays(here: Migration, database_url: str) -> None:
     """Prefect's results are lost, and meanwhile the target has got other plans."""
     extracted = [archived(here, "users", 3)]
-    receipt = planning.fn(run, extracted)
+    receipt = planning(here, extracted)
     before = planned(here)
     transformed(here, extracted[0])
     publish_meanwhile(database_url, before)
-    assert planning.fn(run, extracted) == receipt
+    assert planning(here, extracted) == receipt
     assert planned(here) == before
 
 
-def test_a_plan_by_which_nothing_was_transformed_is_made_anew(run: Run, here: World, database_url: str) -> None:
+def test_a_plan_by_which_nothing_was_transformed_is_made_anew(here: Migration, database_url: str) -> None:
     extracted = [archived(here, "users", 3)]
-    planning.fn(run, extracted)
+    planning(here, extracted)
     publish_meanwhile(database_url, planned(here))
-    planning.fn(run, extracted)
+    planning(here, extracted)
     assert [table.table for table in planned(here).tables] == ["people"]
 
 
@@ -178,13 +176,13 @@ def retyped(plan: Path) -> None:
     plan.write_text(content.replace('"holds": "string"', '"holds": "json"', 1))
 
 
-def warnings(here: World) -> list[str]:
+def warnings(here: Migration) -> list[str]:
     return [warning["message"] for warning in here.status.data()["warnings"]]
 
 
-def test_a_plan_with_another_type_for_a_column_is_found_by_whoever_goes_by_it(run: Run, here: World) -> None:
+def test_a_plan_with_another_type_for_a_column_is_found_by_whoever_goes_by_it(here: Migration) -> None:
     extracted = archived(here, "users", 3)
-    planning.fn(run, [extracted])
+    planning(here, [extracted])
     retyped(here.directory / PLAN)
     with pytest.raises(FileChanged, match=r"the-run/plan\.json.*--resume"):
         transformed(here, extracted)
@@ -193,25 +191,25 @@ def test_a_plan_with_another_type_for_a_column_is_found_by_whoever_goes_by_it(ru
     assert here.reported["plan"] is None
 
 
-def test_a_plan_that_was_changed_is_made_of_the_archive_again(run: Run, here: World) -> None:
+def test_a_plan_that_was_changed_is_made_of_the_archive_again(here: Migration) -> None:
     extracted = archived(here, "users", 3)
-    planning.fn(run, [extracted])
+    planning(here, [extracted])
     before = (here.directory / PLAN).read_bytes()
     transformed(here, extracted)
     retyped(here.directory / PLAN)
-    planning.fn(run, [extracted])
+    planning(here, [extracted])
     assert (here.directory / PLAN).read_bytes() == before
     assert [told for told in warnings(here) if "plan.json" in told and "again" in told]
 
 
-def test_a_plan_that_was_changed_and_would_be_another_now_is_lost(run: Run, here: World, database_url: str) -> None:
+def test_a_plan_that_was_changed_and_would_be_another_now_is_lost(here: Migration, database_url: str) -> None:
     extracted = archived(here, "users", 3)
-    planning.fn(run, [extracted])
+    planning(here, [extracted])
     transformed(here, extracted)
     publish_meanwhile(database_url, planned(here))
     retyped(here.directory / PLAN)
     with pytest.raises(PlanLost, match=r"plan\.json.*start a new run"):
-        planning.fn(run, [extracted])
+        planning(here, [extracted])
 
 
 TOO_LONG = "users/" + "x" * 2800
@@ -220,10 +218,10 @@ TOO_LONG = "users/" + "x" * 2800
 @pytest.mark.parametrize("name", ["transformed/users/0000-000003.json", "rejects/users-0000-000003.jsonl"])
 @pytest.mark.parametrize("change", [changed, Path.unlink])
 def test_a_receipt_or_a_list_of_rejected_documents_that_has_changed_is_made_again(
-    run: Run, here: World, name: str, change: Callable[[Path], None]
+    here: Migration, name: str, change: Callable[[Path], None]
 ) -> None:
     extracted = archived(here, "users", 3, more=[TOO_LONG])
-    planning.fn(run, [extracted])
+    planning(here, [extracted])
     first, file = transformed(here, extracted), here.directory / name
     assert (first.tables["users"].rejected, first.remade) == (1, ())
     before = file.read_bytes()
@@ -233,16 +231,16 @@ def test_a_receipt_or_a_list_of_rejected_documents_that_has_changed_is_made_agai
     assert done.tables == first.tables
     # A receipt that is not there is none, which happens whenever an attempt dies.
     assert done.remade == (() if change is Path.unlink and name.startswith("transformed") else (str(file),))
-    transformation.fn(run, [done], [extracted])
+    transformation(here, [done], [extracted])
     assert [told for told in warnings(here) if name in told] == [
         f"{file} was not as it had been written: it was made of the archive again" for file in done.remade
     ]
 
 
 @pytest.mark.parametrize("name", ["transformed/users/0000-000003.json", "rejects/users-0000-000003.jsonl"])
-def test_verification_goes_by_no_receipt_and_no_list_of_rejected_documents_that_has_changed(run: Run, here: World, name: str) -> None:
+def test_verification_goes_by_no_receipt_and_no_list_of_rejected_documents_that_has_changed(here: Migration, name: str) -> None:
     extracted = archived(here, "users", 3, more=[TOO_LONG])
-    planning.fn(run, [extracted])
+    planning(here, [extracted])
     transformed(here, extracted)
     assert rejected_paths(here.directory, "users/0000-000003") == {TOO_LONG}
     assert receipts_stand(here.directory, "users")
@@ -252,23 +250,23 @@ def test_verification_goes_by_no_receipt_and_no_list_of_rejected_documents_that_
     assert not receipts_stand(here.directory, "users")
 
 
-def test_a_plan_that_stays_must_still_fit_the_target(run: Run, here: World, database_url: str) -> None:
+def test_a_plan_that_stays_must_still_fit_the_target(here: Migration, database_url: str) -> None:
     extracted = [archived(here, "users", 3)]
-    planning.fn(run, extracted)
+    planning(here, extracted)
     transformed(here, extracted[0])
     with closing(connect(database_url, "firelift-test")) as connection:
         connection.execute('CREATE TABLE public.users (id text COLLATE "C" PRIMARY KEY, name bigint)')
     with pytest.raises(OtherColumnType, match=r"public\.users, column: name"):
-        planning.fn(run, extracted)
+        planning(here, extracted)
 
 
 @pytest.mark.parametrize("content", [None, ""], ids=["gone", "empty"])
-def test_without_its_plan_a_run_does_not_go_on(run: Run, here: World, content: str | None) -> None:
+def test_without_its_plan_a_run_does_not_go_on(here: Migration, content: str | None) -> None:
     extracted = [archived(here, "users", 3)]
-    planning.fn(run, extracted)
+    planning(here, extracted)
     transformed(here, extracted[0])
     (here.directory / PLAN).unlink()
     if content is not None:
         (here.directory / PLAN).write_text(content)
     with pytest.raises(PlanLost, match="start a new run"):
-        planning.fn(run, extracted)
+        planning(here, extracted)

@@ -11,7 +11,7 @@ import pytest
 from firelift.firestore.values import Document, UnknownValueType
 from firelift.local.writer import GeoPoint, Reference, Vector, values
 from firelift.paths import collection_of
-from firelift.plan.model import profile as profiles
+from firelift.plan import profile as profiles
 from firelift.plan.profile import Place, Profile, Profiler, merged, profile_from_json, profile_to_json
 
 DATABASE = "projects/p/databases/(default)"

@@ -5,25 +5,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from expectations import warm
+from firelift.migration.context import Migration
 from firelift.run.reports.page import template
-from tasks.world import World
 
 _begun: set[Callable[[], object]] = set()
 _lock = threading.Lock()
 
 
-def warm_up(here: World) -> None:
+def preload(migration: Migration) -> None:
     """What every run needs; an increment has something to verify only where it finds that something differs."""
-    if not (here.settings.dry_run or here.is_increment):
-        warm_up_verification(here)
+    if not (migration.settings.dry_run or migration.is_increment):
+        preload_verification(migration)
     _load(template)
 
 
-def warm_up_verification(here: World) -> None:
+def preload_verification(migration: Migration) -> None:
     """What a run needs that has something to verify, unless it is not to be verified."""
-    if here.verifies:
-        _load(warm)
+    if migration.verifies:
+        _load(migration.surroundings.suites.warm)
 
 
 def _load(load: Callable[[], object]) -> None:
@@ -31,4 +30,4 @@ def _load(load: Callable[[], object]) -> None:
     with _lock:
         if load not in _begun:
             _begun.add(load)
-            threading.Thread(target=load, name="firelift-warm", daemon=True).start()
+            threading.Thread(target=load, name="firelift-preload", daemon=True).start()

@@ -1,0 +1,135 @@
+"""The steps of the phase extraction."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from firelift.files import read_sealed
+from firelift.firestore.errors import NothingMatches
+from firelift.migration.context import Migration
+from firelift.migration.steps.preload import preload_verification
+from firelift.migration.steps.receipts import with_receipt
+from firelift.modes.incremental.baseline import left_out
+from firelift.modes.incremental.compare import Standing, extract_difference
+from firelift.modes.test.estimate import warnings_of
+from firelift.modes.test.sample import Sampled, sample_database
+from firelift.phases.extraction import extract_collection, read_profile
+from firelift.postgres.session.lock import signature
+from firelift.receipts import Completeness, Extracted, PhaseReceipt, RootFound, Validated
+from firelift.run.receipt_files import receipt_file
+from firelift.run.status import Status
+from firelift.storage.chunk_writer import Progress
+from firelift.verification.random_sample import new_seed
+
+
+@with_receipt("extraction", Extracted)
+def extract(migration: Migration, root: RootFound, read_time: str) -> Extracted:
+    """Root collections, with everything beneath them, into the archive."""
+    status = migration.start_phase("extraction")
+    expected = root.expected()
+    for name in root.collections:
+        status.restart_collection("extraction", name)
+        status.expect("extraction", name, documents=expected.get(name))
+        if root.documents is None:
+            status.expect_unknown("extraction", name)
+    status.expect_of_all("extraction", root.label, 0 if expected else root.documents or 0)
+    with migration.surroundings.progress("extraction", root.label, root.documents) as advance:
+
+        def progress(name: str, documents: int, size: int) -> None:
+            status.advance("extraction", name, documents=documents, bytes=size)
+            advance(documents)
+
+        extracted = _extract(migration, root, read_time, progress)
+    if root.documents is None and not root.beside:
+        status.expect("extraction", root.collection, documents=extracted.scanned)
+    elif not expected:
+        set_expected(status, extracted)
+    return extracted
+
+
+def set_expected(status: Status, extracted: Extracted) -> None:
+    """Of collections that were counted together only, what each has is known once all are read."""
+    for name, counts in extracted.counts().items():
+        status.expect("extraction", name, documents=counts["documents"])
+    status.expect_of_all("extraction", extracted.label, 0)
+
+
+def _extract(migration: Migration, root: RootFound, read_time: str, progress: Progress) -> Extracted:
+    """Everything; of an increment only what differs from the tables that stand for it."""
+    settings = migration.settings
+    how = (settings.batch_size, settings.range_documents, progress)
+    if migration.is_increment:
+        base = migration.baseline()
+        selection = base.selection(migration.selection, settings.schema_changes)
+        if not any(map(selection.may_take_below, root.collections)):
+            return left_out(root)
+        if tables := base.below(root.collections, selection):
+            since = base.since(tables, settings.changed_since_field, settings.full_scan_every)
+            session = signature(migration.migration_id)
+            standing = Standing(migration.database_url, session, settings.target_schema, tuple(table.plan for table in tables), since)
+            where = (migration.workers, migration.source, root, migration.directory)
+            return extract_difference(*where, standing, read_time, selection, *how, differs=partial(preload_verification, migration))
+        preload_verification(migration)
+    return extract_collection(migration.workers, migration.source, root, migration.workspace.archive, read_time, migration.selection, *how)
+
+
+@with_receipt("extraction", Sampled)
+def sampling(migration: Migration, validated: Validated) -> Sampled:
+    """In place of everything a sample of every collection, with what it needs."""
+    status, settings = migration.start_phase("extraction"), migration.settings
+    standing = receipt_file(migration.workspace, "sampling")
+    if standing.exists():
+        # Prefect's own receipt is gone; what has been made of this sample is of no other one.
+        return Sampled.model_validate_json(read_sealed(standing))
+    moment, size = validated.read_time, settings.sample_size
+    where = (validated.roots, migration.directory, moment, migration.selection)
+    sampled = sample_database(migration.workers, migration.source, *where, size, new_seed(), settings.batch_size)
+    for each in sampled.collections:
+        for warning in warnings_of(each):
+            status.warn(warning, "extraction")
+    status.note(documentsCounted=sampled.counted)
+    return sampled
+
+
+@with_receipt("extraction", PhaseReceipt)
+def extraction(migration: Migration, extracted: list[Extracted]) -> PhaseReceipt:
+    """Everything is archived: the sum, and a word on every stream that broke."""
+    status = migration.start_phase("extraction")
+    for part in extracted:
+        for name, counts in part.counts().items():
+            status.found("extraction", name, **counts)
+        if migration.is_increment or part.beside:
+            # All keys were compared; what was read of that is not the rest of something that is still to come.
+            set_expected(status, part)
+        for broken in part.breaks:
+            status.warn(f"{part.label}: the stream was read on after a break: {broken}", "extraction")
+        for file in part.mended:
+            status.warn(f"{file} was not as it had been written: its documents were read from Firestore again", "extraction")
+        if part.scan_reason:
+            status.warn(f"{part.label}: all keys were compared, because {part.scan_reason}", "extraction")
+    _refuse_idle_patterns(migration, extracted)
+    collections = sum(len(part.collections) for part in extracted)
+    done = PhaseReceipt(totalRecords=sum(part.documents for part in extracted), collections=collections)
+    status.note(reads=sum(part.reads for part in extracted), documentsPassedOver=sum(part.passed for part in extracted))
+    if not migration.is_test:
+        complete = Completeness.of(extracted)
+        status.note(completeness=complete.model_dump() | {"said": complete.said})
+    if migration.is_increment:
+        status.note(keysCompared=sum(change.documents for part in extracted for change in part.changes if change.scanned))
+        if migration.settings.schema_changes == "freeze" and (passed := sum(part.passed for part in extracted)):
+            told = "documents of collections without a table, or not chosen, were left out"
+            status.warn(f"{told}: {passed} (--schema-changes freeze)", "extraction")
+    migration.finish_phase("extraction", done)
+    return done
+
+
+def _refuse_idle_patterns(migration: Migration, extracted: list[Extracted]) -> None:
+    found = {
+        *read_profile(migration.workspace.archive, [part.collection for part in extracted]),
+        *(change.collection for part in extracted for change in part.changes),
+    }
+    idle = [pattern for pattern in migration.selection.idle(found) if pattern in migration.selection.include]
+    if idle and (found or any(part.passed for part in extracted)):
+        if not migration.is_test:
+            raise NothingMatches(patterns=", ".join(idle))
+        migration.status.warn(f"Nothing in the sample matches {', '.join(idle)}, which need not mean that nothing does.", "extraction")
