@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from firelift.plan.model import Plan
+    from firelift.planning.model import Plan
     from firelift.receipts import Verified
     from firelift.verification.proof import Proof
 

@@ -12,7 +12,7 @@ from great_expectations.expectations import (
 )
 
 from expectations.saying import Expectations, rows_of, told
-from firelift.plan.model import TablePlan
+from firelift.planning.model import TablePlan
 from firelift.postgres.inspect.check_queries import column_types, null_keys, repeated_keys, row_count
 from firelift.verification.proof import Level, Proof
 

@@ -6,7 +6,7 @@ from great_expectations.expectations import ExpectColumnValuesToBeInSet
 
 from expectations import standard
 from expectations.saying import Expectations, told
-from firelift.plan.model import TablePlan
+from firelift.planning.model import TablePlan
 from firelift.verification.proof import Level, Proof
 
 LEVEL: Level = "comprehensive"

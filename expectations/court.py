@@ -17,7 +17,7 @@ from great_expectations.expectations import Expectation
 from great_expectations.validator.v1_validator import Validator
 
 from firelift.errors import FireliftError
-from firelift.plan.model import TablePlan
+from firelift.planning.model import TablePlan
 from firelift.postgres.session.alchemy import to_the_letter, watch
 from firelift.postgres.session.connect import Connection, connect_to_read
 

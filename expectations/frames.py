@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from firelift.plan.model import Plan
+from firelift.planning.model import Plan
 from firelift.postgres.schema.compatibility import SPELLED, StandingTable
 from firelift.receipts import TableCompared
 from firelift.verification.proof import ColumnProved, Proof

@@ -15,7 +15,7 @@ from expectations.results import Entry, as_json, entries_of, verified
 from expectations.saying import Expectations
 from firelift.errors import FireliftError
 from firelift.files import write_whole
-from firelift.plan.model import Plan, TablePlan
+from firelift.planning.model import Plan, TablePlan
 from firelift.postgres.schema.compatibility import StandingTable, described_tables
 from firelift.postgres.session.connect import connect
 from firelift.postgres.session.errors import translated

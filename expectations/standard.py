@@ -10,7 +10,7 @@ from great_expectations.expectations import (
 
 from expectations import basic
 from expectations.saying import Expectations, rows_of, told
-from firelift.plan.model import TablePlan
+from firelift.planning.model import TablePlan
 from firelift.verification.proof import Level, Proof
 
 LEVEL: Level = "standard"

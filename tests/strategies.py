@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from firelift.firestore.values import Document, Kind, Value, kind_of, set_array, set_geopoint, set_moment, set_vector
-from firelift.plan.model import TYPE_OF, Column, Holds, Link, Shape, TablePlan
+from firelift.planning.model import TYPE_OF, Column, Holds, Link, Shape, TablePlan
 
 DATABASE = "projects/lab/databases/(default)"
 BELOW = f"{DATABASE}/documents"

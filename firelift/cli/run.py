@@ -18,7 +18,7 @@ from firelift.cli.display import follow, screen_for
 from firelift.errors import FireliftError, Stopped
 from firelift.local.proxies import spare_this_machine
 from firelift.migration.identity import meant
-from firelift.plan.mapping import read_mapping
+from firelift.planning.mapping import read_mapping
 from firelift.run.log import Log
 from firelift.run.receipt_files import refuse_unskippable
 from firelift.run.reports import write_reports

@@ -18,10 +18,10 @@ from firelift.migration.surroundings import Surroundings
 from firelift.modes.incremental.baseline import BASE, Base, base_of, hold_to
 from firelift.paths import Selection
 from firelift.phases.post_migration import app_config_of
-from firelift.plan.build import Rules
-from firelift.plan.increment import Increment, read_increment
-from firelift.plan.mapping import read_mapping
-from firelift.plan.model import Plan, read_plan
+from firelift.planning.build import Rules
+from firelift.planning.increment import Increment, read_increment
+from firelift.planning.mapping import read_mapping
+from firelift.planning.model import Plan, read_plan
 from firelift.postgres.schema.ddl import scratch_schema
 from firelift.postgres.session.lock import TargetLock
 from firelift.receipts import Receipt, TransformedAll

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 
 from firelift.formatting import counted
-from firelift.plan.deletion_limits import Loss
-from firelift.plan.increment import Increment, TableIncrement
-from firelift.plan.model import Plan, TablePlan
+from firelift.planning.deletion_limits import Loss
+from firelift.planning.increment import Increment, TableIncrement
+from firelift.planning.model import Plan, TablePlan
 from firelift.postgres.inspect.published_keys import count_live
 from firelift.postgres.schema.compatibility import standing_tables
 from firelift.postgres.schema.control import saved_plans, sources_of_tables

@@ -16,8 +16,8 @@ from firelift.paths import Exactly
 from firelift.phases.extraction import extract_collection
 from firelift.phases.pre_validation import root_found, survey
 from firelift.phases.transformation import receipts_stand, transform_collection
-from firelift.plan.increment import read_increment
-from firelift.plan.model import PLAN, Plan, TablePlan, keep_plan, read_plan
+from firelift.planning.increment import read_increment
+from firelift.planning.model import PLAN, Plan, TablePlan, keep_plan, read_plan
 from firelift.postgres.schema.control import SavedTable, migration, saved_tables
 from firelift.postgres.session.connect import connect
 from firelift.postgres.session.lock import signature

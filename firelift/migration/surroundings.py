@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from firelift.plan.model import Plan
+from firelift.planning.model import Plan
 from firelift.receipts import Verified
 from firelift.run.log import Log
 from firelift.run.watch import Look

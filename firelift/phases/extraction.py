@@ -13,7 +13,7 @@ from firelift.firestore.query import KeyRange
 from firelift.firestore.stream import read_documents
 from firelift.firestore.values import Document
 from firelift.paths import Selection, collection_of
-from firelift.plan.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
+from firelift.planning.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
 from firelift.receipts import Extracted, RangeExtracted, RootFound, shared
 from firelift.storage.archive import RangeArchive, begin_again, file_name, ranges, write_digest
 from firelift.storage.chunk_writer import ChunkWriter, Progress, tell

@@ -15,8 +15,8 @@ from firelift.errors import ConfigurationError, FireliftError
 from firelift.modes.incremental.baseline import gone_keys, refuse_moved
 from firelift.phases.pre_validation import refuse
 from firelift.phases.transformation import standing_receipt, table_path, transform_again
-from firelift.plan.increment import Increment
-from firelift.plan.model import Plan, TablePlan, read_plan
+from firelift.planning.increment import Increment
+from firelift.planning.model import Plan, TablePlan, read_plan
 from firelift.postgres.load.constraints import CheckedRelation, ForeignKeys, constrain
 from firelift.postgres.load.copy import load_chunk
 from firelift.postgres.load.deleted_keys import create_gone

@@ -13,12 +13,12 @@ from firelift.errors import FireliftError
 from firelift.files import FileChanged, read_sealed, was_written, write_whole
 from firelift.paths import Selection
 from firelift.phases.transformation import is_begun
-from firelift.plan.absent_fields import lacking_of
-from firelift.plan.build import Foresight, Rules, foresee
-from firelift.plan.increment import Increment
-from firelift.plan.model import PLAN, Plan, TablePlan, keep_plan, read_plan, written
-from firelift.plan.profile import Profile
-from firelift.plan.reasons import reasons
+from firelift.planning.absent_fields import lacking_of
+from firelift.planning.build import Foresight, Rules, foresee
+from firelift.planning.increment import Increment
+from firelift.planning.model import PLAN, Plan, TablePlan, keep_plan, read_plan, written
+from firelift.planning.profile import Profile
+from firelift.planning.reasons import reasons
 from firelift.postgres.schema.checks import check_tables, lock_warning
 from firelift.postgres.schema.control import saved_plans
 from firelift.postgres.session.connect import connect

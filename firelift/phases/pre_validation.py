@@ -17,9 +17,9 @@ from firelift.firestore.query import root_collection_ids, server_time
 from firelift.modes.test.costs import total
 from firelift.paths import Selection
 from firelift.phases.planning import foresight_of
-from firelift.plan.build import Foresight, Rules
-from firelift.plan.mapping import Mapping
-from firelift.plan.naming import Naming
+from firelift.planning.build import Foresight, Rules
+from firelift.planning.mapping import Mapping
+from firelift.planning.naming import Naming
 from firelift.receipts import RootFound, Validated
 from firelift.verification.completeness import UNCOUNTED
 

@@ -17,9 +17,9 @@ from firelift.errors import FireliftError
 from firelift.files import FileChanged, write_sealed, write_whole
 from firelift.firestore.values import Document, tagged
 from firelift.paths import collection_of
-from firelift.plan.arrow_schema import arrow_schema
-from firelift.plan.build import why_no_table
-from firelift.plan.model import Plan, TablePlan, read_plan
+from firelift.planning.arrow_schema import arrow_schema
+from firelift.planning.build import why_no_table
+from firelift.planning.model import Plan, TablePlan, read_plan
 from firelift.receipts import ChunkTransformed, Extracted, TableCounts, Together, Transformed, by_root, shared, summed, tallied
 from firelift.storage.archive import ArchiveDamaged, StoredFile, file_name, ranges, read_chunk, read_digest, write_parquet
 from firelift.storage.column_stats import rows_directory, with_facts

@@ -13,7 +13,7 @@ from firelift.errors import FireliftError
 from firelift.files import storage_errors
 from firelift.firestore.channel import Source
 from firelift.phases.transformation import ArchiveIncomplete
-from firelift.plan.model import Plan, TablePlan
+from firelift.planning.model import Plan, TablePlan
 from firelift.postgres.inspect.reading import reading
 from firelift.postgres.inspect.rows import count_rows
 from firelift.postgres.schema.compatibility import standing_tables

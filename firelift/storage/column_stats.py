@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from firelift.plan.model import PgType, TablePlan
+from firelift.planning.model import PgType, TablePlan
 from firelift.storage.archive import file_name
 
 LONGEST: Final = 1000

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from firelift.plan.model import Column, Holds, Shape, TablePlan
+from firelift.planning.model import Column, Holds, Shape, TablePlan
 from firelift.transform.readable import PLAIN
 
 EXPLICIT_NULL: Final = "explicit null where a missing field is usual"

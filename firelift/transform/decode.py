@@ -10,7 +10,7 @@ import orjson
 
 from firelift.errors import FireliftError
 from firelift.firestore.values import Document, Timestamp, Value, set_array, set_moment, set_vector
-from firelift.plan.model import Column, Holds, TablePlan
+from firelift.planning.model import Column, Holds, TablePlan
 from firelift.times import from_microseconds
 from firelift.transform.names import Ids, Names
 from firelift.transform.readable import PLAIN, ReadableReader

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from firelift.errors import FireliftError
 from firelift.firestore.values import KIND_OF, ONEOF, Document, Timestamp, UnknownValueType, Value, is_vector, odd_nan, vector_elements
-from firelift.plan.model import Column, Holds, TablePlan
+from firelift.planning.model import Column, Holds, TablePlan
 from firelift.times import MomentOutOfRange, microseconds
 from firelift.transform.names import Ids, Names
 from firelift.transform.readable import PLAIN, Exceptions, ReadableWriter, dumps, without_nul

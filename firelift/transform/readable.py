@@ -28,7 +28,7 @@ from firelift.firestore.values import (
     set_moment,
     set_vector,
 )
-from firelift.plan.model import Shape
+from firelift.planning.model import Shape
 from firelift.times import read_rfc3339, rfc3339
 from firelift.transform.names import Names
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NotRequired, TypedDict
 import orjson
 
 from firelift.files import read_sealed, write_sealed
-from firelift.plan.model import PgType, Plan, TablePlan
+from firelift.planning.model import PgType, Plan, TablePlan
 from firelift.postgres.inspect.column_stats import ColumnHolds, columns_hold
 from firelift.postgres.inspect.reading import reading
 from firelift.storage.column_stats import LONGEST, Bound, Fact, facts_in, merged, rows_directory

@@ -11,7 +11,7 @@ from typing import Any
 
 from firelift.firestore.values import Document
 from firelift.paths import collection_of, ids_of
-from firelift.plan.model import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, TablePlan, read_plan
+from firelift.planning.model import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, TablePlan, read_plan
 from firelift.postgres.inspect.rows import read_rows
 from firelift.postgres.session.connect import kept_open
 from firelift.receipts import Difference

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from firelift.paths import collection_of, ids_of
-from firelift.plan.model import TablePlan, read_plan
+from firelift.planning.model import TablePlan, read_plan
 from firelift.postgres.inspect.rows import read_keys
 from firelift.postgres.session.connect import kept_open
 from firelift.receipts import Difference

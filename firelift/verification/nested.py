@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from firelift.plan.model import EXTRA, Column, Plan, Shape, TablePlan
+from firelift.planning.model import EXTRA, Column, Plan, Shape, TablePlan
 from firelift.postgres.inspect.nested import Every, Spot, Step, Unreadable, unreadable
 from firelift.postgres.inspect.reading import reading
 from firelift.verification.fields import path_of

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from firelift.plan.model import Plan, TablePlan
-from firelift.plan.references import Relation, relations_of
+from firelift.planning.model import Plan, TablePlan
+from firelift.planning.references import Relation, relations_of
 from firelift.postgres.inspect.performance import (
     Answers,
     What,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from firelift.plan.model import Plan
+from firelift.planning.model import Plan
 from firelift.postgres.inspect.reading import reading
 from firelift.postgres.inspect.relations import StandingRelation, check_relations
 from firelift.receipts import RelationChecked

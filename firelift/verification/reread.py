@@ -10,7 +10,7 @@ from firelift.firestore.channel import Firestore, Source, open_firestore
 from firelift.firestore.errors import UNAVAILABLE, SnapshotExpired
 from firelift.firestore.get import A_REQUEST, get_documents
 from firelift.firestore.values import Document, same_document
-from firelift.plan.model import TablePlan
+from firelift.planning.model import TablePlan
 from firelift.postgres.inspect.reading import reading
 from firelift.postgres.inspect.rows import read_rows
 from firelift.postgres.session.connect import Connection

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from firelift.plan.model import RESIDUE, TablePlan
+from firelift.planning.model import RESIDUE, TablePlan
 from firelift.verification.fields import FieldDiffers, path_of
 from firelift.verification.rendering import shortened, shown_cell
 

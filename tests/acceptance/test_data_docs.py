@@ -15,7 +15,7 @@ from psycopg import sql
 
 import expectations
 from firelift.local.postgres import PostgresServer
-from firelift.plan.model import Plan
+from firelift.planning.model import Plan
 from firelift.postgres.schema.ddl import create_table
 from firelift.postgres.session.connect import connect
 from firelift.receipts import Difference, Verified

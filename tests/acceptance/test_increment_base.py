@@ -10,7 +10,7 @@ import pytest
 
 from firelift.local.postgres import PostgresServer
 from firelift.migration.rollback import roll_back
-from firelift.plan.deletion_limits import WOULD_STOP
+from firelift.planning.deletion_limits import WOULD_STOP
 from firelift.run.reports.plan_text import plan_text
 from tests.acceptance.operator import QUICKLY
 from tests.acceptance.runner import Outcome, Runner

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from firelift.formatting import count
-from firelift.plan.increment import Increment
+from firelift.planning.increment import Increment
 from firelift.run.reports import html_report
 from tests.acceptance.browser import Browser, Seen, browser
 from tests.unit.increment_cases import difference, whole, wider

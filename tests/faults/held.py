@@ -14,7 +14,7 @@ import psycopg
 
 from firelift.migration.rollback import roll_back_run
 from firelift.phases.import_ import publish_tables
-from firelift.plan.model import Plan
+from firelift.planning.model import Plan
 from firelift.postgres.session.lock import target_lock
 from tests.acceptance.prefect_world import CHECKOUT, eventually
 from tests.integration.refresh_world import NEW, READ_TIME, TABLES, stage, target

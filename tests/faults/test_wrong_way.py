@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from firelift.phases.import_ import NothingToLoadInto, prepare, record_begin, standing_staging
-from firelift.plan.model import Plan
+from firelift.planning.model import Plan
 from tests.faults.gateway import Gateway
 from tests.faults.holding import kill_in
 from tests.faults.migrating import Ground, Undisturbed, content

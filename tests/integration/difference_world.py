@@ -19,8 +19,8 @@ from firelift.modes.incremental.compare import Standing, extract_difference
 from firelift.paths import Selection, collection_of, ids_of
 from firelift.phases.extraction import read_profile
 from firelift.phases.pre_validation import root_found, survey
-from firelift.plan.model import TablePlan
-from firelift.plan.profile import Profile
+from firelift.planning.model import TablePlan
+from firelift.planning.profile import Profile
 from firelift.postgres.schema.control import saved_plans
 from firelift.postgres.session.connect import Connection, connect
 from firelift.receipts import Extracted, TableChanges

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from firelift.plan.increment import Deletes, Increment, SchemaStep, TableIncrement
-from firelift.plan.model import TablePlan
+from firelift.planning.increment import Deletes, Increment, SchemaStep, TableIncrement
+from firelift.planning.model import TablePlan
 from firelift.postgres.load.constraints import CheckedRelation, ForeignKeys, constrain
 from firelift.postgres.load.copy import load_chunk
 from firelift.postgres.load.deleted_keys import create_gone, load_gone

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from firelift.plan.arrow_schema import arrow_schema
-from firelift.plan.build import Foreseen, Foresight
-from firelift.plan.model import Column, Holds, Link, TablePlan
+from firelift.planning.arrow_schema import arrow_schema
+from firelift.planning.build import Foreseen, Foresight
+from firelift.planning.model import Column, Holds, Link, TablePlan
 from firelift.postgres.load.copy import load_chunk
 from firelift.postgres.load.staging import create_staging
 from firelift.postgres.schema.control import create_control, record_start

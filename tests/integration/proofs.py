@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from firelift.plan.model import Plan, TablePlan
+from firelift.planning.model import Plan, TablePlan
 from firelift.receipts import TableCompared
 from firelift.verification.proof import ColumnProved, Level, Measured, NestedProved, Piece, Proof, RelationProved, Reread
 

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from firelift.plan.model import Link, TablePlan
+from firelift.planning.model import Link, TablePlan
 from firelift.postgres.inspect.digest import Digest, digest
 from firelift.postgres.load.constraints import ForeignKeys, constrain
 from firelift.postgres.load.copy import load_chunk

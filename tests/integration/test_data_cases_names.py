@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from firelift.local.postgres import PostgresServer
-from firelift.plan.build import Rules
-from firelift.plan.naming import IMPOSSIBLE, Naming
+from firelift.planning.build import Rules
+from firelift.planning.naming import IMPOSSIBLE, Naming
 from tests.integration.way import Arrival, Things, arrived, migrate, new_database, new_source, write
 
 NFC, NFD = unicodedata.normalize("NFC", "é"), unicodedata.normalize("NFD", "é")

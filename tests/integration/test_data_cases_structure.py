@@ -14,8 +14,8 @@ from firelift.local.emulator import clear
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import Reference, delete_documents
 from firelift.paths import Selection
-from firelift.plan.build import Rules
-from firelift.plan.mapping import CollectionMapping, Mapping
+from firelift.planning.build import Rules
+from firelift.planning.mapping import CollectionMapping, Mapping
 from tests.integration.way import Arrival, Things, arrived, migrate, new_source, write
 
 PHANTOM = "ghosts/a/l2/b/l3/c/l4/d/l5/real"

@@ -21,7 +21,7 @@ from firelift.modes.incremental.compare import cut_at_documents
 from firelift.modes.incremental.merge_keys import KeysOutOfOrder
 from firelift.paths import Selection, collection_of, ids_of
 from firelift.phases.pre_validation import survey
-from firelift.plan.model import DELETED_AT
+from firelift.planning.model import DELETED_AT
 from firelift.receipts import Completeness, RootFound
 from firelift.verification.completeness import Seen, prove_digests
 from firelift.workers import Workers

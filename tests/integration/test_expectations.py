@@ -19,7 +19,7 @@ import expectations
 from expectations.run import NotJudged
 from firelift.errors import FireliftError
 from firelift.local.postgres import PostgresServer
-from firelift.plan.model import Plan
+from firelift.planning.model import Plan
 from firelift.postgres.schema.ddl import create_table
 from firelift.postgres.session.errors import ConnectionLost, PermissionDenied, PostgresUnreachable, StatementCancelled
 from firelift.receipts import Difference, FailedExpectation, Verified

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from firelift.plan.model import Link, Plan
+from firelift.planning.model import Link, Plan
 from firelift.postgres.inspect.performance import drawn
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.schema.ddl import staging_schema

@@ -11,7 +11,7 @@ from firelift.firestore.channel import Source
 from firelift.paths import Selection
 from firelift.phases.extraction import extract_collection, read_profile
 from firelift.phases.pre_validation import root_found, survey
-from firelift.plan.profile import profile_to_json
+from firelift.planning.profile import profile_to_json
 from firelift.receipts import Extracted
 from firelift.storage.archive import DIGEST, ArchiveDamaged, ranges, read_chunk
 from firelift.workers import Workers

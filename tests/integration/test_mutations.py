@@ -14,7 +14,7 @@ from psycopg import sql
 
 from firelift.local.postgres import PostgresServer
 from firelift.phases.verification import DIFFERENCES, Compared, Tables, compare_tables, parts_of, stored_chunks
-from firelift.plan.model import TYPE_OF
+from firelift.planning.model import TYPE_OF
 from firelift.postgres.session.connect import Connection
 from firelift.receipts import Difference
 from firelift.verification.difference_file import Listed, joined

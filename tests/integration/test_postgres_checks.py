@@ -14,8 +14,8 @@ from psycopg import sql
 from firelift.errors import FireliftError
 from firelift.local.postgres import PostgresServer
 from firelift.paths import Selection
-from firelift.plan.build import Rules, foresee
-from firelift.plan.mapping import Mapping as NameMapping
+from firelift.planning.build import Rules, foresee
+from firelift.planning.mapping import Mapping as NameMapping
 from firelift.postgres.schema import checks
 from firelift.postgres.schema.checks import Server, check_tables, check_target, server_problems
 from firelift.postgres.schema.control import create_control, saved_plans

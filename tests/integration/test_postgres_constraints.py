@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from firelift.plan.model import Link
+from firelift.planning.model import Link
 from firelift.postgres.load.constraints import CheckedRelation, ForeignKeys, Orphan, OrphanedRows, constrain
 from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.connect import Connection

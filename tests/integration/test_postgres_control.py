@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from firelift.plan.model import Column, TablePlan
+from firelift.planning.model import Column, TablePlan
 from firelift.postgres.load.copy import load_chunk
 from firelift.postgres.load.staging import create_staging, drop_staging
 from firelift.postgres.schema import control

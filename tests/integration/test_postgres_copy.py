@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from firelift.errors import FireliftError
-from firelift.plan.arrow_schema import arrow_schema
-from firelift.plan.model import Holds, PgType, TablePlan
+from firelift.planning.arrow_schema import arrow_schema
+from firelift.planning.model import Holds, PgType, TablePlan
 from firelift.postgres.inspect.rows import count_rows, read_rows
 from firelift.postgres.load.copy import load_chunk
 from firelift.postgres.load.staging import finish_types

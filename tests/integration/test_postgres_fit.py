@@ -12,8 +12,8 @@ from firelift.errors import FireliftError
 from firelift.local.writer import Reference
 from firelift.paths import Selection
 from firelift.phases.planning import misfits
-from firelift.plan.build import Foresight, Rules, foresee
-from firelift.plan.model import Column, Link, Plan, TablePlan
+from firelift.planning.build import Foresight, Rules, foresee
+from firelift.planning.model import Column, Link, Plan, TablePlan
 from firelift.postgres.schema import compatibility as fit
 from firelift.postgres.schema.checks import check_tables, check_target
 from firelift.postgres.schema.name_conflicts import NamesTaken

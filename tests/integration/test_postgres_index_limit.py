@@ -10,7 +10,7 @@ import pytest
 
 from firelift.migration.undo_text import rollback_text
 from firelift.phases.import_ import publish_tables
-from firelift.plan.model import Column, Link, Plan, TablePlan
+from firelift.planning.model import Column, Link, Plan, TablePlan
 from firelift.postgres.load.constraints import ForeignKeys, OrphanedRows
 from firelift.postgres.publish.backups import kept_tables
 from firelift.postgres.publish.rollback import rollback

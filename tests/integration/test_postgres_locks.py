@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from firelift.local.postgres import PostgresServer
-from firelift.plan.model import Link
+from firelift.planning.model import Link
 from firelift.postgres.inspect.published_keys import Between, standing_keys
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.load.staging import create_staging

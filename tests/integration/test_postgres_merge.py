@@ -10,8 +10,8 @@ import pytest
 
 from firelift.errors import FireliftError
 from firelift.phases.import_ import SnapshotOvertaken, refuse_overtaken
-from firelift.plan.increment import SchemaStep
-from firelift.plan.model import Column, Link, Plan, TablePlan
+from firelift.planning.increment import SchemaStep
+from firelift.planning.model import Column, Link, Plan, TablePlan
 from firelift.postgres.inspect.rows import count_rows, read_keys, read_rows
 from firelift.postgres.load.constraints import OrphanedRows
 from firelift.postgres.load.deleted_keys import gone_table, load_gone

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from firelift.plan.model import Column
+from firelift.planning.model import Column
 from firelift.postgres.publish.cleanup import drop_backups, expired_backups
 from firelift.postgres.publish.rollback import BackupGone, CannotRestore, ChangedSince, PublishedOver, rollback
 from firelift.postgres.schema.control import saved_tables

@@ -14,7 +14,7 @@ from psycopg import sql
 from firelift.errors import FireliftError
 from firelift.migration.rollback import drop_expired, roll_back_run, what_expired
 from firelift.migration.stop import ask_to_stop
-from firelift.plan.absent_fields import Lacking
+from firelift.planning.absent_fields import Lacking
 from firelift.postgres.load.staging import create_staging
 from firelift.postgres.publish.publish import publish
 from firelift.postgres.publish.replace_rows import RefusedByConstraint

@@ -10,7 +10,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from firelift.plan.model import Link, TablePlan
+from firelift.planning.model import Link, TablePlan
 from firelift.postgres.inspect.rows import read_rows
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.load.staging import create_staging, drop_staging

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from firelift.plan.model import Holds, Link, TablePlan
+from firelift.planning.model import Holds, Link, TablePlan
 from firelift.postgres.inspect.digest import digest
 from firelift.postgres.inspect.rows import read_rows
 from firelift.postgres.publish.publish import TableChangedMeanwhile, publish

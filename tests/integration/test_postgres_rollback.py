@@ -10,7 +10,7 @@ import pytest
 
 from firelift.migration.rollback import NothingToRollBack, roll_back_run
 from firelift.migration.undo_text import rollback_text
-from firelift.plan.model import Link
+from firelift.planning.model import Link
 from firelift.postgres.publish import rollback as rolling
 from firelift.postgres.publish.publish import publish
 from firelift.postgres.publish.rollback import RolledBack, UnknownMigration, rollback

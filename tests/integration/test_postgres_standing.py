@@ -9,7 +9,7 @@ from itertools import zip_longest
 import pytest
 
 from firelift.paths import id_order, key_order
-from firelift.plan.model import DELETED_AT, TablePlan
+from firelift.planning.model import DELETED_AT, TablePlan
 from firelift.postgres.inspect.published_keys import Between, count_live, standing_keys, written_at
 from firelift.postgres.session.connect import Connection, connect
 from tests.integration.postgres_world import HOSTILE, plan

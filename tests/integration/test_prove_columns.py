@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from firelift.files import read_sealed
-from firelift.plan.model import Holds, Link, Plan, TablePlan
+from firelift.planning.model import Holds, Link, Plan, TablePlan
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.connect import Connection

@@ -11,7 +11,7 @@ import pytest
 
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import GeoPoint, Reference, Vector
-from firelift.plan.model import Column, Shape, TablePlan
+from firelift.planning.model import Column, Shape, TablePlan
 from firelift.postgres.inspect.nested import Every
 from firelift.postgres.session.connect import Connection
 from firelift.verification.nested import MOST_PLACES, prove_nested, typed_places

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from firelift.plan.model import Link, Plan
+from firelift.planning.model import Link, Plan
 from firelift.postgres.inspect.reading import reading
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.schema.ddl import staging_schema

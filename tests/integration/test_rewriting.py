@@ -19,10 +19,10 @@ from firelift.modes.incremental.rewrite import rewrite
 from firelift.paths import collection_of, ids_of
 from firelift.phases.extraction import read_profile
 from firelift.phases.transformation import table_path, transform_collection
-from firelift.plan.build import Rules
-from firelift.plan.evolve import evolve
-from firelift.plan.model import Plan, TablePlan, keep_plan
-from firelift.plan.profile import Profiler, profile_to_json
+from firelift.planning.build import Rules
+from firelift.planning.evolve import evolve
+from firelift.planning.model import Plan, TablePlan, keep_plan
+from firelift.planning.profile import Profiler, profile_to_json
 from firelift.receipts import Rewritten, Together
 from firelift.storage.archive import RangeArchive, ranges, read_chunk, write_digest
 from firelift.storage.deleted_keys import gone_directory, write_gone

@@ -21,8 +21,8 @@ from firelift.migration.surroundings import Surroundings
 from firelift.paths import collection_of
 from firelift.phases.planning import PlanLost
 from firelift.phases.transformation import ArchiveIncomplete, receipts_stand, transform_collection
-from firelift.plan.model import PLAN, Plan, read_plan
-from firelift.plan.profile import Profiler, profile_to_json
+from firelift.planning.model import PLAN, Plan, read_plan
+from firelift.planning.profile import Profiler, profile_to_json
 from firelift.postgres.schema.compatibility import OtherColumnType
 from firelift.postgres.schema.control import create_control, save_table
 from firelift.postgres.session.connect import connect

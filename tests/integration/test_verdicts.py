@@ -18,7 +18,7 @@ from firelift.local.postgres import PostgresServer
 from firelift.migration.published import PublishedRun, read_again
 from firelift.phases import verification
 from firelift.phases.verification import Tables, prove
-from firelift.plan.model import Plan
+from firelift.planning.model import Plan
 from firelift.postgres.inspect import reading
 from firelift.postgres.session import connect as connecting
 from firelift.postgres.session.errors import ConnectionLost

@@ -30,8 +30,8 @@ from firelift.phases.import_ import finish, load_collection, prepare, publish_ta
 from firelift.phases.pre_validation import survey, validate
 from firelift.phases.transformation import transform_collection
 from firelift.phases.verification import Tables, prove
-from firelift.plan.build import Rules, make_plan
-from firelift.plan.model import Plan, TablePlan, keep_plan
+from firelift.planning.build import Rules, make_plan
+from firelift.planning.model import Plan, TablePlan, keep_plan
 from firelift.postgres.inspect.rows import read_rows
 from firelift.postgres.load.constraints import ForeignKeys
 from firelift.postgres.schema.ddl import staging_schema

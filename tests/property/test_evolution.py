@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from firelift.firestore.values import Document, same_document
 from firelift.paths import collection_of
-from firelift.plan.build import Rules, make_plan
-from firelift.plan.evolve import Evolved, evolve
-from firelift.plan.increment import SchemaChanges
-from firelift.plan.model import TablePlan
-from firelift.plan.profile import CollectionProfile, Profiler
+from firelift.planning.build import Rules, make_plan
+from firelift.planning.evolve import Evolved, evolve
+from firelift.planning.increment import SchemaChanges
+from firelift.planning.model import TablePlan
+from firelift.planning.profile import CollectionProfile, Profiler
 from firelift.transform import compile_decoder, compile_encoder
 from firelift.transform.encode import Row
 from tests.strategies import ANY, BELOW, DATABASE, FIELDS, LOOKALIKES, TAME, document, planned_documents

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from firelift.firestore.values import Document
-from firelift.plan.model import Plan, TablePlan
+from firelift.planning.model import Plan, TablePlan
 from firelift.postgres.load.copy import copy_rows
 from firelift.postgres.load.staging import finish_types
 from firelift.postgres.schema.ddl import create_table

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from firelift.firestore.values import Document, Value, same_document, same_value, tagged, untag
-from firelift.plan.model import EXTRA, Shape, TablePlan
+from firelift.planning.model import EXTRA, Shape, TablePlan
 from firelift.times import read_rfc3339, rfc3339
 from firelift.transform import compile_decoder, compile_encoder
 from tests.strategies import (

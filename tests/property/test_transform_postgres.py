@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from psycopg import sql
 
 from firelift.firestore.values import Document, same_document
-from firelift.plan.arrow_schema import arrow_schema
-from firelift.plan.model import TablePlan
+from firelift.planning.arrow_schema import arrow_schema
+from firelift.planning.model import TablePlan
 from firelift.postgres.inspect.rows import read_rows
 from firelift.postgres.load.copy import copy_rows
 from firelift.postgres.load.staging import finish_types

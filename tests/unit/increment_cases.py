@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from firelift.plan.increment import Deletes, Increment, SchemaStep, TableIncrement
-from firelift.plan.model import Column, TablePlan
+from firelift.planning.increment import Deletes, Increment, SchemaStep, TableIncrement
+from firelift.planning.model import Column, TablePlan
 
 BASE = "migration-0"
 

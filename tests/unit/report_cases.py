@@ -11,7 +11,7 @@ from typing import Any
 from firelift.errors import FireliftError
 from firelift.files import write_sealed
 from firelift.modes.test.costs import CollectionSeen, Pace, estimate
-from firelift.plan.increment import INCREMENT, Increment
+from firelift.planning.increment import INCREMENT, Increment
 from firelift.receipts import Completeness, Difference, FailedExpectation, TableCompared, Verified
 from firelift.run.reports import TableReport
 from firelift.run.reports.final import final_report

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from firelift.firestore.changed_since import Since
 from firelift.modes.incremental.baseline import OVERLAP, Base
-from firelift.plan.model import TablePlan
+from firelift.planning.model import TablePlan
 from firelift.postgres.schema.control import SavedTable
 
 MOMENT = datetime(2026, 11, 23, 3, tzinfo=UTC)

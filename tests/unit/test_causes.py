@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from firelift.firestore.values import Value
-from firelift.plan.model import Column, Holds, Shape, TablePlan
+from firelift.planning.model import Column, Holds, Shape, TablePlan
 from firelift.transform import causes as cause
 from firelift.transform import compile_encoder
 from firelift.transform.causes import residue_causes

@@ -18,7 +18,7 @@ from firelift.cli import options as cli_options
 from firelift.cli import run as cli_run
 from firelift.cli.main import call
 from firelift.errors import ConfigurationError, FireliftError
-from firelift.plan.model import Column, Link, Plan, Shape, TablePlan
+from firelift.planning.model import Column, Link, Plan, Shape, TablePlan
 from firelift.run.reports import final_report
 from firelift.run.reports.plan_text import plan_text
 from firelift.run.status import Status

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from firelift.plan.model import Column, Link, Shape, TablePlan
+from firelift.planning.model import Column, Link, Shape, TablePlan
 from firelift.postgres.schema.ddl import backup_schema, ddl_of, staging_schema
 
 ORDERS = TablePlan(

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from firelift.plan.deletion_limits import Loss, TooManyDeletions, too_many
+from firelift.planning.deletion_limits import Loss, TooManyDeletions, too_many
 
 FEW_OF_MANY = [Loss("users", 10_000, 1900), Loss("orders", 50_000, 0)]
 

@@ -12,13 +12,13 @@ from typing import Any, get_args
 import pytest
 
 from firelift.local.writer import Reference, Vector
-from firelift.plan.build import MOST_COLUMNS, Rules, make_plan
-from firelift.plan.evolve import WIDENED, Evolved, NameTaken, RenamedByMapping, SchemaChanged, evolve, evolve_all, widened
-from firelift.plan.increment import SchemaChanges
-from firelift.plan.mapping import CollectionMapping
-from firelift.plan.mapping import Mapping as NameMapping
-from firelift.plan.model import TYPE_OF, Column, Holds, Link, PgType, Shape, TablePlan
-from firelift.plan.profile import CollectionProfile
+from firelift.planning.build import MOST_COLUMNS, Rules, make_plan
+from firelift.planning.evolve import WIDENED, Evolved, NameTaken, RenamedByMapping, SchemaChanged, evolve, evolve_all, widened
+from firelift.planning.increment import SchemaChanges
+from firelift.planning.mapping import CollectionMapping
+from firelift.planning.mapping import Mapping as NameMapping
+from firelift.planning.model import TYPE_OF, Column, Holds, Link, PgType, Shape, TablePlan
+from firelift.planning.profile import CollectionProfile
 from tests.unit.test_profile import BELOW, DATABASE, profiled
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)

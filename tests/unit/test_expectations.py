@@ -13,7 +13,7 @@ from expectations.frames import frames_of
 from expectations.results import entries_of
 from expectations.run import SUITES
 from expectations.saying import rows_of
-from firelift.plan.model import Plan
+from firelift.planning.model import Plan
 from firelift.postgres.schema.compatibility import StandingColumn, StandingTable
 from firelift.verification.proof import Level, LiveRows, RelationProved
 from tests.integration.postgres_world import plan

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from firelift.cli.display import status_lines
-from firelift.plan.increment import Deletes, Increment
-from firelift.plan.model import Plan, TablePlan
+from firelift.planning.increment import Deletes, Increment
+from firelift.planning.model import Plan, TablePlan
 from firelift.run.reports import executive_summary, html_report
 from firelift.run.reports.increment import increment_report
 from firelift.run.reports.plan_text import plan_text

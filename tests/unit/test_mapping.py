@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from firelift.plan.mapping import Mapping, MappingInvalid, read_mapping
+from firelift.planning.mapping import Mapping, MappingInvalid, read_mapping
 
 
 def read(directory: Path, content: Any) -> Mapping:

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from firelift.plan.naming import IMPOSSIBLE, MOST_BYTES, Names, Naming, key_names, preserve, shortened, snake_case
+from firelift.planning.naming import IMPOSSIBLE, MOST_BYTES, Names, Naming, key_names, preserve, shortened, snake_case
 
 SNAKE = {
     "name": "name",

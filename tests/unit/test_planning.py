@@ -10,11 +10,11 @@ import pytest
 
 from firelift.local.writer import GeoPoint, Reference, Vector
 from firelift.paths import Selection
-from firelift.plan.build import MOST_COLUMNS, Rules, foresee, make_plan
-from firelift.plan.mapping import CollectionMapping
-from firelift.plan.mapping import Mapping as NameMapping
-from firelift.plan.model import Column, PgType, Plan, Shape, TablePlan
-from firelift.plan.naming import Naming
+from firelift.planning.build import MOST_COLUMNS, Rules, foresee, make_plan
+from firelift.planning.mapping import CollectionMapping
+from firelift.planning.mapping import Mapping as NameMapping
+from firelift.planning.model import Column, PgType, Plan, Shape, TablePlan
+from firelift.planning.naming import Naming
 from tests.unit.test_profile import BELOW, DATABASE, profiled
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)

@@ -11,8 +11,8 @@ import pytest
 from firelift.firestore.values import Document, UnknownValueType
 from firelift.local.writer import GeoPoint, Reference, Vector, values
 from firelift.paths import collection_of
-from firelift.plan import profile as profiles
-from firelift.plan.profile import Place, Profile, Profiler, merged, profile_from_json, profile_to_json
+from firelift.planning import profile as profiles
+from firelift.planning.profile import Place, Profile, Profiler, merged, profile_from_json, profile_to_json
 
 DATABASE = "projects/p/databases/(default)"
 BELOW = f"{DATABASE}/documents"

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from firelift.local.writer import GeoPoint, Reference
-from firelift.plan.build import Rules, make_plan
-from firelift.plan.mapping import CollectionMapping
-from firelift.plan.mapping import Mapping as NameMapping
-from firelift.plan.model import TablePlan
-from firelift.plan.reasons import reasons
+from firelift.planning.build import Rules, make_plan
+from firelift.planning.mapping import CollectionMapping
+from firelift.planning.mapping import Mapping as NameMapping
+from firelift.planning.model import TablePlan
+from firelift.planning.reasons import reasons
 from tests.unit.test_profile import BELOW, DATABASE, profiled
 
 

@@ -10,7 +10,7 @@ from firelift.firestore.discovery import Root
 from firelift.firestore.query import root_range
 from firelift.paths import Selection
 from firelift.phases.pre_validation import NoRoomOnDisk, Snapshot, validate
-from firelift.plan.mapping import Mapping
+from firelift.planning.mapping import Mapping
 
 HUGE = Snapshot("2026-11-23T03:00:00Z", [Root("users", root_range("users"), 10**15)])
 

@@ -11,7 +11,7 @@ import pytest
 
 from firelift.files import FileChanged, read_sealed, sealed, unsealed, was_written, write_sealed
 from firelift.phases.planning import PlanLost, last_plans, standing_plan
-from firelift.plan.model import PLAN, Plan, TablePlan, keep_plan, read_plan
+from firelift.planning.model import PLAN, Plan, TablePlan, keep_plan, read_plan
 from firelift.receipts import ChunkTransformed
 from firelift.run.workspace import Workspace, encode
 from firelift.storage.archive import ArchiveDamaged, RangeArchive

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pytest
 
 from firelift.firestore.values import Document, UnknownValueType, Value, same_document
-from firelift.plan.model import Column, Holds, Link, Shape, TablePlan
+from firelift.planning.model import Column, Holds, Link, Shape, TablePlan
 from firelift.transform import Rejected, UnreadableRow, compile_decoder, compile_encoder
 from firelift.transform.encode import LONGEST_KEY, NotOfThisTable, key_size
 from tests.strategies import BELOW, DATABASE, array, document, double, geopoint, integer, mapping, null, text, timestamp, value_of, vector
@@ -411,7 +411,7 @@ def test_a_row_that_no_document_made_is_an_error(row: list[Any]) -> None:
 def test_of_keys_that_come_to_the_same_always_the_same_one_is_shown() -> None:
     """The order of a protobuf map is another one in every process: with 8 seeds both orders come up."""
     asked = (
-        "from firelift.firestore.values import Value; from firelift.plan.model import Shape\n"
+        "from firelift.firestore.values import Value; from firelift.planning.model import Shape\n"
         "from firelift.transform.names import Names; from firelift.transform.readable import ReadableWriter, dumps\n"
         "inner = Value()\n"
         "for number, key in enumerate(['a\\0', 'a\\ufffd', '\\0\\ufffd', '\\ufffd\\0', '\\0\\0']):\n"

@@ -15,11 +15,11 @@ from firelift.modes.incremental.rewrite import rewrite
 from firelift.phases.extraction import read_profile
 from firelift.phases.planning import locks_foreseen, misfits, published_plans, standing_plan, vanished, write_plan
 from firelift.phases.pre_validation import refuse
-from firelift.plan.build import make_plan
-from firelift.plan.deletion_limits import WOULD_STOP, too_many
-from firelift.plan.increment import Increment
-from firelift.plan.model import PLAN, Plan, TablePlan
-from firelift.plan.profile import Profile
+from firelift.planning.build import make_plan
+from firelift.planning.deletion_limits import WOULD_STOP, too_many
+from firelift.planning.increment import Increment
+from firelift.planning.model import PLAN, Plan, TablePlan
+from firelift.planning.profile import Profile
 from firelift.postgres.session.lock import signature
 from firelift.receipts import Extracted, Planned, Rewritten, RootFound, Validated
 

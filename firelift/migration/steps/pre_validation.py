@@ -11,7 +11,7 @@ from firelift.migration.steps.receipts import with_receipt
 from firelift.modes.incremental.baseline import refuse_behind, vanished_roots, with_vanished
 from firelift.phases.import_ import record_begin
 from firelift.phases.pre_validation import Target, survey, validate
-from firelift.plan.build import Foresight
+from firelift.planning.build import Foresight
 from firelift.postgres.schema.checks import check_target, reach
 from firelift.postgres.schema.supabase import check_api
 from firelift.receipts import Validated

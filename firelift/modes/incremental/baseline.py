@@ -19,11 +19,11 @@ from firelift.firestore.changed_since import Since
 from firelift.firestore.discovery import Root
 from firelift.firestore.query import root_range
 from firelift.paths import Exactly, Selection
-from firelift.plan.build import Rules, make_plan, why_no_table
-from firelift.plan.evolve import Evolved, evolve_all, refuse
-from firelift.plan.increment import INCREMENT, Deletes, Increment, SchemaChanges, SchemaStep, TableIncrement
-from firelift.plan.model import DELETED_AT, Plan, TablePlan
-from firelift.plan.profile import Profile
+from firelift.planning.build import Rules, make_plan, why_no_table
+from firelift.planning.evolve import Evolved, evolve_all, refuse
+from firelift.planning.increment import INCREMENT, Deletes, Increment, SchemaChanges, SchemaStep, TableIncrement
+from firelift.planning.model import DELETED_AT, Plan, TablePlan
+from firelift.planning.profile import Profile
 from firelift.postgres.schema.compatibility import standing_tables
 from firelift.postgres.schema.control import SavedTable, saved_tables, sources_of_tables
 from firelift.postgres.session.connect import Connection, connect

@@ -27,8 +27,8 @@ from firelift.firestore.values import Document
 from firelift.formatting import counted
 from firelift.modes.incremental.merge_keys import Differs, KeyMerge
 from firelift.paths import Key, Selection, collection_of, ids_of
-from firelift.plan.model import TablePlan
-from firelift.plan.profile import Profiler, profile_to_json
+from firelift.planning.model import TablePlan
+from firelift.planning.profile import Profiler, profile_to_json
 from firelift.postgres.inspect.published_keys import Between, StandingKeys, count_live, standing_keys, written_at
 from firelift.postgres.inspect.reading import reading
 from firelift.postgres.session.connect import Connection

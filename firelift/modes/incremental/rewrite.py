@@ -11,8 +11,8 @@ from typing import Any
 from firelift.files import read_sealed, storage_errors, write_sealed
 from firelift.firestore.values import Document
 from firelift.paths import collection_of, ids_of
-from firelift.plan.model import Frozen, TablePlan
-from firelift.plan.profile import Profiler, profile_to_json
+from firelift.planning.model import Frozen, TablePlan
+from firelift.planning.profile import Profiler, profile_to_json
 from firelift.postgres.inspect.reading import reading
 from firelift.postgres.inspect.rows import read_rows
 from firelift.postgres.inspect.soft_deleted import read_marked

@@ -9,7 +9,7 @@ from typing import Any
 from firelift.formatting import counted
 from firelift.modes.test.costs import CollectionSeen, Estimate, Pace, estimate
 from firelift.modes.test.sample import CollectionSampled, Sampled
-from firelift.plan.model import Plan
+from firelift.planning.model import Plan
 from firelift.postgres.publish.scratch_schema import Weight
 from firelift.receipts import TransformedAll, Validated
 from firelift.run.earlier_runs import earlier_full_run

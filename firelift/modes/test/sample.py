@@ -28,8 +28,8 @@ from firelift.firestore.split_points import places
 from firelift.firestore.stream import read_documents
 from firelift.firestore.values import Document
 from firelift.paths import Selection, collection_of, path_order
-from firelift.plan.build import why_no_table
-from firelift.plan.profile import Profiler, profile_to_json
+from firelift.planning.build import why_no_table
+from firelift.planning.profile import Profiler, profile_to_json
 from firelift.receipts import Extracted, Receipt, RootFound, Validated, shared
 from firelift.settings.grouping import SMALL
 from firelift.storage.archive import SCHEMA, RangeArchive, file_name, write_digest, write_parquet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from firelift.plan.model import Plan
+from firelift.planning.model import Plan
 from firelift.postgres.publish.rollback import RolledBack
 from firelift.postgres.publish.scratch_schema import Weight, drop_scratch, weigh
 from firelift.postgres.session.connect import connect, connect_to_read

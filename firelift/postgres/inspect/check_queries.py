@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from firelift.plan.model import TablePlan
+from firelift.planning.model import TablePlan
 from firelift.postgres.schema.ddl import columns_of
 
 

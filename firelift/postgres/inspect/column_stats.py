@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from psycopg import sql
 
-from firelift.plan.model import Frozen, PgType, TablePlan
+from firelift.planning.model import Frozen, PgType, TablePlan
 from firelift.postgres.inspect.rows import Microseconds, live
 from firelift.postgres.schema.compatibility import SPELLED, described_tables
 from firelift.postgres.session.connect import Connection

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from firelift.plan.model import Frozen
+from firelift.planning.model import Frozen
 from firelift.postgres.inspect.key_filter import Touched
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.queries import QUERY

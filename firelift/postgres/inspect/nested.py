@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from psycopg import sql
 
-from firelift.plan.model import RESIDUE, TablePlan
+from firelift.planning.model import RESIDUE, TablePlan
 from firelift.postgres.inspect.rows import live
 from firelift.postgres.schema.compatibility import SPELLED, described_tables
 from firelift.postgres.session.connect import Connection

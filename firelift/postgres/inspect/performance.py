@@ -9,8 +9,8 @@ from typing import Any, Final, Literal
 
 from psycopg import sql
 
-from firelift.plan.model import UPDATED_AT, TablePlan
-from firelift.plan.references import Relation
+from firelift.planning.model import UPDATED_AT, TablePlan
+from firelift.planning.references import Relation
 from firelift.postgres.schema.ddl import columns_of
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated

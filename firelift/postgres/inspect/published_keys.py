@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from firelift.paths import NUMBERED, Key, id_order
-from firelift.plan.model import DELETED_AT, UPDATED_AT, TablePlan
+from firelift.planning.model import DELETED_AT, UPDATED_AT, TablePlan
 from firelift.postgres.inspect.reading import reading
 from firelift.postgres.inspect.rows import Microseconds
 from firelift.postgres.schema.ddl import columns_of

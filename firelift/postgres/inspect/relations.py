@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from psycopg import sql
 
-from firelift.plan.model import TablePlan
-from firelift.plan.references import Relation, relations_of
+from firelift.planning.model import TablePlan
+from firelift.planning.references import Relation, relations_of
 from firelift.postgres.load.constraints import CheckedRelation, Orphan, orphaned, orphans_of
 from firelift.postgres.schema.compatibility import StandingTable, described_tables
 from firelift.postgres.session.connect import Connection

@@ -12,7 +12,7 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.pq import Format
 
-from firelift.plan.model import DELETED_AT, TablePlan
+from firelift.planning.model import DELETED_AT, TablePlan
 from firelift.postgres.schema.ddl import columns_of
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated

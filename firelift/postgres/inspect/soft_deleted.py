@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from firelift.plan.model import DELETED_AT, TablePlan
+from firelift.planning.model import DELETED_AT, TablePlan
 from firelift.postgres.inspect.rows import MOST_ROWS
 from firelift.postgres.schema.ddl import columns_of
 from firelift.postgres.session.connect import Connection

@@ -8,8 +8,8 @@ from typing import Literal
 from psycopg import sql
 
 from firelift.errors import FireliftError
-from firelift.plan.model import Frozen, TablePlan
-from firelift.plan.references import Relation, relations_of
+from firelift.planning.model import Frozen, TablePlan
+from firelift.planning.references import Relation, relations_of
 from firelift.postgres.load.staging import finish_types
 from firelift.postgres.schema.ddl import columns_of
 from firelift.postgres.schema.foreign_keys import add_foreign_key

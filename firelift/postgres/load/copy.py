@@ -13,8 +13,8 @@ from pgpq.schema import Jsonb as JsonbOutput
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from firelift.plan.arrow_schema import arrow_schema
-from firelift.plan.model import PgType, TablePlan
+from firelift.planning.arrow_schema import arrow_schema
+from firelift.planning.model import PgType, TablePlan
 from firelift.postgres.schema.control import CONTROL_SCHEMA, LoadedChunk
 from firelift.postgres.schema.ddl import columns_of
 from firelift.postgres.session.connect import Connection

@@ -7,7 +7,7 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from firelift.plan.model import TablePlan
+from firelift.planning.model import TablePlan
 from firelift.postgres.schema.control import CONTROL_SCHEMA
 from firelift.postgres.schema.ddl import beside, columns_of, create_keys, staging_schema
 from firelift.postgres.session.connect import Connection

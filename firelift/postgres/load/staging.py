@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from psycopg import sql
 
-from firelift.plan.model import TablePlan
+from firelift.planning.model import TablePlan
 from firelift.postgres.schema.ddl import create_table, staging_schema
 from firelift.postgres.schema.privileges import close_schema
 from firelift.postgres.session.connect import Connection

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from firelift.plan.model import Frozen, TablePlan
+from firelift.planning.model import Frozen, TablePlan
 from firelift.postgres.inspect.digest import Digest, digest
 from firelift.postgres.inspect.key_filter import Touched, columns_in, same_key
 from firelift.postgres.schema.compatibility import StandingTable

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import psycopg
 
-from firelift.plan.model import Frozen
+from firelift.planning.model import Frozen
 from firelift.postgres.publish.backups import drop_backup_tables
 from firelift.postgres.publish.rollback import still_needed
 from firelift.postgres.schema.ddl import backup_schema

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from psycopg import sql
 
 from firelift.formatting import counted
-from firelift.plan.model import Frozen
+from firelift.planning.model import Frozen
 from firelift.postgres.inspect.digest import digest
 from firelift.postgres.inspect.key_filter import Touched, columns_in
 from firelift.postgres.publish.backups import KeptTable

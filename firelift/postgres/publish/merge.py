@@ -10,8 +10,8 @@ from psycopg import sql
 
 from firelift.errors import FireliftError
 from firelift.formatting import counted
-from firelift.plan.increment import Increment, TableIncrement
-from firelift.plan.model import CREATED_AT, DELETED_AT, UPDATED_AT, TablePlan
+from firelift.planning.increment import Increment, TableIncrement
+from firelift.planning.model import CREATED_AT, DELETED_AT, UPDATED_AT, TablePlan
 from firelift.postgres.inspect.key_filter import same_key
 from firelift.postgres.inspect.rows import count_rows
 from firelift.postgres.load.deleted_keys import gone_table, has_gone

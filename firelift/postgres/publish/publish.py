@@ -9,9 +9,9 @@ from itertools import count
 from psycopg import sql
 
 from firelift.errors import FireliftError
-from firelift.plan.increment import Increment
-from firelift.plan.model import DELETED_AT, TablePlan
-from firelift.plan.references import relations_of
+from firelift.planning.increment import Increment
+from firelift.planning.model import DELETED_AT, TablePlan
+from firelift.planning.references import relations_of
 from firelift.postgres.inspect.digest import Digest, digest
 from firelift.postgres.inspect.relations import checked_again
 from firelift.postgres.load.constraints import CheckedRelation, ForeignKeys, refuse_orphans

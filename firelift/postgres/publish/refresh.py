@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from psycopg import sql
 
-from firelift.plan.model import DELETED_AT, TablePlan
+from firelift.planning.model import DELETED_AT, TablePlan
 from firelift.postgres.inspect.key_filter import Touched
 from firelift.postgres.publish.backups import Changes
 from firelift.postgres.publish.merge import Merge

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 from firelift.errors import FireliftError
-from firelift.plan.model import CREATED_AT, DELETED_AT, UPDATED_AT
+from firelift.planning.model import CREATED_AT, DELETED_AT, UPDATED_AT
 from firelift.postgres.inspect.key_filter import columns_in, same_key
 from firelift.postgres.publish.culprits import CODE, VALUES, Image, culprit, named_by, said_by
 from firelift.postgres.schema.ddl import columns_of

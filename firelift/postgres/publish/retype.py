@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from firelift.errors import FireliftError
-from firelift.plan.model import PgType, TablePlan
+from firelift.planning.model import PgType, TablePlan
 from firelift.postgres.inspect.key_filter import Touched, same_key
 from firelift.postgres.publish.backups import Retyped
 from firelift.postgres.schema.trial import HINDRANCES, hanging_on

@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql
 
 from firelift.errors import ConfigurationError, FireliftError
-from firelift.plan.model import Frozen
+from firelift.planning.model import Frozen
 from firelift.postgres.inspect.digest import digest
 from firelift.postgres.load.staging import drop_staging
 from firelift.postgres.publish.backups import Action, KeptTable, drop_backup_tables, kept_tables

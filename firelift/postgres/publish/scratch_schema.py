@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from firelift.plan.model import Frozen, TablePlan
+from firelift.planning.model import Frozen, TablePlan
 from firelift.postgres.publish.rollback import RolledBack, rollback
 from firelift.postgres.schema.control import forget_run, migration
 from firelift.postgres.schema.ddl import scratch_schema

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.formatting import counted
-from firelift.plan.absent_fields import Lacking
-from firelift.plan.build import Foreseen, Foresight, Usurped, usurped
-from firelift.plan.model import TablePlan
-from firelift.plan.references import relations_of
+from firelift.planning.absent_fields import Lacking
+from firelift.planning.build import Foreseen, Foresight, Usurped, usurped
+from firelift.planning.model import TablePlan
+from firelift.planning.references import relations_of
 from firelift.postgres.schema.compatibility import misfits, misfits_foreseen, standing_tables, unrecorded
 from firelift.postgres.schema.control import CONTROL_SCHEMA, saved_plans
 from firelift.postgres.schema.ddl import SCRATCH, backup_schema, scratch_schema, staging_schema

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from psycopg import sql
 
 from firelift.errors import ConfigurationError, FireliftError
-from firelift.plan.absent_fields import Lacking
-from firelift.plan.build import Foreseen
-from firelift.plan.model import DELETED_AT, UPDATED_AT, Frozen, PgType, TablePlan
+from firelift.planning.absent_fields import Lacking
+from firelift.planning.build import Foreseen
+from firelift.planning.model import DELETED_AT, UPDATED_AT, Frozen, PgType, TablePlan
 from firelift.postgres.schema.control import saved_plans
 from firelift.postgres.schema.trial import holders, refusing_null
 from firelift.postgres.session.connect import Connection

@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from firelift.errors import ConfigurationError
-from firelift.plan.model import Frozen, TablePlan
+from firelift.planning.model import Frozen, TablePlan
 from firelift.postgres.schema.privileges import close_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated

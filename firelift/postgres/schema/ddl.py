@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from firelift.plan.model import DELETED_AT, PgType, TablePlan
+from firelift.planning.model import DELETED_AT, PgType, TablePlan
 
 STAGING = "firelift_staging_"
 BACKUP = "firelift_backup_"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from psycopg import sql
 
 from firelift.errors import FireliftError
-from firelift.plan.model import Frozen
+from firelift.planning.model import Frozen
 from firelift.postgres.schema.ddl import columns_of
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.queries import QUERY

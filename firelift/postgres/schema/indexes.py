@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from firelift.errors import FireliftError
-from firelift.plan.model import Frozen
+from firelift.planning.model import Frozen
 from firelift.postgres.schema.ddl import LONGEST_NAME, columns_of
 from firelift.postgres.schema.foreign_keys import MADE_BY_US, ForeignKey, is_ours
 from firelift.postgres.session.connect import Connection

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from firelift.errors import ConfigurationError
-from firelift.plan.model import Frozen
+from firelift.planning.model import Frozen
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.queries import QUERY
 

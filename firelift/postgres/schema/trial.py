@@ -9,7 +9,7 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
-from firelift.plan.model import PgType
+from firelift.planning.model import PgType
 from firelift.postgres.schema.ddl import columns_of
 from firelift.postgres.schema.foreign_keys import ForeignKey, foreign_keys_of, is_ours
 from firelift.postgres.session.connect import Connection

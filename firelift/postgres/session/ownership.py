@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from firelift.errors import ConfigurationError
-from firelift.plan.model import Frozen
+from firelift.planning.model import Frozen
 from firelift.postgres.session.queries import QUERY
 
 if TYPE_CHECKING:

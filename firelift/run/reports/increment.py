@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from firelift.plan.model import DELETED_AT
+from firelift.planning.model import DELETED_AT
 
 if TYPE_CHECKING:
-    from firelift.plan.increment import Increment, SchemaStep, TableIncrement
+    from firelift.planning.increment import Increment, SchemaStep, TableIncrement
 
 SUMMED: Final = ("new", "changed", "gone", "rewritten")
 """What may become of a row, in the words of the report."""

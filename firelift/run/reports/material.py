@@ -15,7 +15,7 @@ from firelift.run.throughput import THROUGHPUT
 from firelift.run.workspace import ESTIMATE, REASONS, Workspace
 
 if TYPE_CHECKING:
-    from firelift.plan.increment import Increment
+    from firelift.planning.increment import Increment
 
 VERIFICATION_RESULT: Final = "verification.json"
 _PACKAGES: Final = ("firelift", "prefect", "great-expectations", "pyarrow", "psycopg")
@@ -78,7 +78,7 @@ def _proved(workspace: Workspace, status: Mapping[str, Any]) -> dict[str, Any] |
 
 
 def _increment(workspace: Workspace) -> Increment | None:
-    from firelift.plan.increment import read_increment  # not for --help
+    from firelift.planning.increment import read_increment  # not for --help
 
     try:
         return read_increment(workspace.run)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from firelift.formatting import count, counted, plain
-from firelift.plan.deletion_limits import WOULD_STOP
-from firelift.plan.model import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, Column, Plan, TablePlan
+from firelift.planning.deletion_limits import WOULD_STOP
+from firelift.planning.model import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, Column, Plan, TablePlan
 from firelift.run.reports.changed import foreseen, nothing_to_do
 from firelift.run.reports.estimated import estimate_lines
 from firelift.run.reports.increment import touched

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from firelift.firestore.values import KIND_OF
-from firelift.plan.build import ELEMENTS, SCALARS, ancestors_of
-from firelift.plan.model import Column, Holds, Plan, TablePlan
-from firelift.plan.profile import CollectionProfile, Profile
+from firelift.planning.build import ELEMENTS, SCALARS, ancestors_of
+from firelift.planning.model import Column, Holds, Plan, TablePlan
+from firelift.planning.profile import CollectionProfile, Profile
 
 SHOWN: dict[Holds, frozenset[str]] = {
     "link": frozenset({"reference"}),

@@ -10,7 +10,7 @@ from typing import Final
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.formatting import counted
 from firelift.paths import parent_of
-from firelift.plan.build import (
+from firelift.planning.build import (
     MOST_COLUMNS,
     VARYING_BYTES,
     Rules,
@@ -22,10 +22,10 @@ from firelift.plan.build import (
     shape_of,
     width_of,
 )
-from firelift.plan.increment import SchemaChanges, SchemaStep
-from firelift.plan.model import Column, Holds, PgType, Shape, TablePlan
-from firelift.plan.naming import Names
-from firelift.plan.profile import CollectionProfile, Place, Profile
+from firelift.planning.increment import SchemaChanges, SchemaStep
+from firelift.planning.model import Column, Holds, PgType, Shape, TablePlan
+from firelift.planning.naming import Names
+from firelift.planning.profile import CollectionProfile, Place, Profile
 
 WIDENED: Final[dict[tuple[Holds, Holds], Holds]] = {
     ("integer", "double"): "double",

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from firelift.errors import ConfigurationError
-from firelift.plan.naming import CONVERSIONS, IMPOSSIBLE, MOST_BYTES, key_names
+from firelift.planning.naming import CONVERSIONS, IMPOSSIBLE, MOST_BYTES, key_names
 
 
 class MappingInvalid(ConfigurationError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from firelift.plan.model import Frozen, TablePlan
+from firelift.planning.model import Frozen, TablePlan
 
 
 class Relation(Frozen):

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from firelift.formatting import counted
-from firelift.plan.build import MOST_COLUMNS, Rules
-from firelift.plan.model import EXTRA, Column, Plan, TablePlan
-from firelift.plan.naming import CONVERSIONS, IMPOSSIBLE, MOST_BYTES, OURS
-from firelift.plan.profile import CollectionProfile, Place, Profile
+from firelift.planning.build import MOST_COLUMNS, Rules
+from firelift.planning.model import EXTRA, Column, Plan, TablePlan
+from firelift.planning.naming import CONVERSIONS, IMPOSSIBLE, MOST_BYTES, OURS
+from firelift.planning.profile import CollectionProfile, Place, Profile
 
 MOST_EXTRA: Final = 100
 """Fields of `firestore_extra` that are named one by one; there may be thousands."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from firelift.plan.model import PgType, TablePlan
+from firelift.planning.model import PgType, TablePlan
 
 _SCALARS: dict[str, pa.DataType] = {
     "text": pa.string(),

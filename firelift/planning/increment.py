@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from firelift.files import read_sealed
-from firelift.plan.model import Frozen, PgType, TablePlan
+from firelift.planning.model import Frozen, PgType, TablePlan
 
 Deletes = Literal["propagate", "mark", "ignore"]
 SchemaChanges = Literal["evolve", "freeze", "fail"]

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from firelift.paths import Selection, parent_of
-from firelift.plan.mapping import Mapping as NameMapping
-from firelift.plan.model import TYPE_OF, Column, Holds, Link, Plan, Shape, TablePlan
-from firelift.plan.naming import CONVERSIONS, Names, Naming, key_names, shortened
-from firelift.plan.profile import CollectionProfile, Place, Profile
+from firelift.planning.mapping import Mapping as NameMapping
+from firelift.planning.model import TYPE_OF, Column, Holds, Link, Plan, Shape, TablePlan
+from firelift.planning.naming import CONVERSIONS, Names, Naming, key_names, shortened
+from firelift.planning.profile import CollectionProfile, Place, Profile
 
 MOST_COLUMNS = 400
 
