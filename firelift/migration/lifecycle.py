@@ -51,12 +51,13 @@ def stop_all() -> bool:
 
 
 @contextmanager
-def open_migration(run: Run, surroundings: Surroundings) -> Iterator[Migration]:
+def open_migration(run: Run, surroundings: Surroundings, settings: Settings | None = None) -> Iterator[Migration]:
     """A run from its first to its last word: workers and target lock held, its end in status, reports and target.
 
-    Raises what ended the run; that is Stopped for every kind of stop.
+    Without `settings` they are those of the run, with their secrets from the environment. Raises what ended the run; that is Stopped
+    for every kind of stop.
     """
-    settings = Settings.load(**run.settings)
+    settings = settings or Settings.load(**run.settings)
     workspace = Workspace(settings.working_dir, run.migration_id)
     refuse_unskippable(workspace, settings.skip_phases)
     with ExitStack() as stack:

@@ -46,7 +46,7 @@ def documents(source: Source) -> Things:
 def arrival(emulator_host: str, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arrival]:
     with new_source(emulator_host) as source, new_database(postgres) as url:
         write(source, documents(source))
-        yield migrate(source, url, tmp_path_factory.mktemp("contract"), workers=2)
+        yield migrate(source, url, tmp_path_factory.mktemp("contract"), max_workers=2)
 
 
 OURS = [

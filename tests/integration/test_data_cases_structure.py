@@ -72,7 +72,7 @@ DOCUMENTS: Things = {
 @pytest.fixture(scope="module")
 def arrival(emulator_host: str, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arrival]:
     directory = tmp_path_factory.mktemp("structure")
-    with arrived(emulator_host, postgres, directory, DOCUMENTS, workers=2, batch_size=300, range_documents=700) as arrival:
+    with arrived(emulator_host, postgres, directory, DOCUMENTS, max_workers=2, batch_size=300, range_documents=700) as arrival:
         yield arrival
 
 

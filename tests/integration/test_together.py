@@ -97,7 +97,7 @@ def test_what_is_not_chosen_is_neither_counted_nor_between_what_is_read_together
 def test_together_they_arrive_as_each_by_itself_would(source: Source, postgres: PostgresServer, tmp_path: Path) -> None:
     things = {path: {"n": 1, "other": f"{path[:3]}/0"} for path in DOCUMENTS}
     assert source.emulator_host
-    with arrived(source.emulator_host, postgres, tmp_path, things, workers=2, batch_size=20, together=60) as arrival:
+    with arrived(source.emulator_host, postgres, tmp_path, things, max_workers=2, batch_size=20, together=60) as arrival:
         arrival.check()
         assert len(arrival.validated.roots) == 3
         assert {name: counts.rows for name, counts in arrival.counts.items()} == {**SIZES, "c07/*/below": 6}

@@ -14,34 +14,32 @@ from typing import Any
 
 import grpc
 import psycopg
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from psycopg import sql
 
-from expectations import judge
+import expectations
 from firelift.firestore.channel import Source
 from firelift.firestore.messages import types
 from firelift.firestore.values import Document, same_document
 from firelift.local.emulator import clear
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import values, write_documents
+from firelift.migration.context import Migration, Run
+from firelift.migration.execution import InlineSteps
+from firelift.migration.lifecycle import open_migration
+from firelift.migration.migrate import migrate as carry_out
+from firelift.migration.surroundings import Surroundings
 from firelift.paths import Selection, collection_of
-from firelift.phases.extraction import extract_collection, read_profile
-from firelift.phases.import_ import finish, load_collection, prepare, publish_tables, record_begin
-from firelift.phases.pre_validation import survey, validate
-from firelift.phases.transformation import transform_collection
-from firelift.phases.verification import Tables, prove
-from firelift.planning.build import Rules, make_plan
-from firelift.planning.model import Plan, TablePlan, keep_plan
+from firelift.planning.build import Rules
+from firelift.planning.model import Plan, TablePlan
 from firelift.postgres.inspect.rows import read_rows
-from firelift.postgres.load.constraints import ForeignKeys
-from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.connect import Connection, connect
-from firelift.postgres.session.lock import signature
-from firelift.receipts import Imported, TableCounts, Validated, Verified, summed
-from firelift.run.workspace import Workspace, new_migration_id
+from firelift.receipts import Imported, TableCounts, Validated, Verified
+from firelift.run.workspace import new_migration_id
+from firelift.settings.settings import Settings
 from firelift.transform import compile_decoder
-from firelift.verification.proof import Limits, Proof
-from firelift.workers import Workers
+from firelift.verification.proof import Proof
 
 Things = Mapping[str, Mapping[str, object]]
 """Documents by path, their fields as Python objects or Values."""
@@ -159,53 +157,84 @@ def migrate(
     url: str,
     directory: Path,
     *,
-    workers: int = 1,
     rules: Rules | None = None,
     selection: Selection | None = None,
-    foreign_keys: ForeignKeys = "report",
-    batch_size: int = 5000,
-    range_documents: int = 25_000,
-    together: int = 10_000,
+    together: int | None = None,
     meanwhile: Callable[[], object] = lambda: None,
+    **options: Any,
 ) -> Arrival:
-    """Discovery to publish. `meanwhile` is called once the snapshot is chosen and nothing is read yet."""
+    """A full migration without Prefect. `meanwhile` is called once the snapshot is chosen and nothing is read yet."""
     rules, selection = rules or Rules(), selection or Selection()
-    workspace = Workspace(directory, new_migration_id()).create()
-    run, migration_id = workspace.run, workspace.migration_id
-    validated = validate(survey(source, "now", selection, together, print), selection, rules.naming, rules.mapping, run, None)
-    roots = [root.collection for root in validated.roots]
-    meanwhile()
-    with Workers(workers) as pool:
-        for root in validated.roots:
-            read_time = validated.read_time
-            extract_collection(pool, source, root, workspace.archive, read_time, selection, batch_size, range_documents, lambda *_: None)
-        plan = make_plan(source.name, read_profile(workspace.archive, roots), rules)
-        keep_plan(run, plan)
-        transformed = [transform_collection(pool, run, root, lambda _: None) for root in validated.roots]
-        counts = summed([part.tables for part in transformed])
-        record_begin(url, migration_id, "full", {}, validated.read_time)
-        prepare(url, migration_id, plan, "public")
-        rows = [sum(counted.rows for counted in part.tables.values()) for part in transformed]
-        loaded = [
-            load_collection(pool, url, migration_id, run, root, expected, lambda _: None)
-            for root, expected in zip(validated.roots, rows, strict=True)
-        ]
-        imported = finish(url, migration_id, plan, foreign_keys, loaded)
-        proof = prove(
-            pool,
-            Tables(url, signature(migration_id), staging_schema(migration_id), plan, run),
-            roots,
-            "comprehensive",
-            migration_id,
-            source=source,
-            read_time=validated.read_time,
-            relations=imported.relations,
-            limits=Limits(1000, 10_000),
-            results=workspace.verification_results,
-        )
-    verified = judge(url, signature(migration_id), plan, proof, workspace.verification_results, migration_id)
-    publish_tables(url, migration_id, plan, "public", validated.read_time)
-    return Arrival(source, url, run, plan, validated, counts, imported, proof, verified)
+    mapping = directory.with_name(f"{directory.name}-mapping.json")
+    mapping.write_text(rules.mapping.model_dump_json())
+    settings = Settings.load(
+        project_id=source.project,
+        firestore_emulator_host=source.emulator_host,
+        database_url=url,
+        working_dir=str(directory),
+        migration_id=new_migration_id(),
+        collections=list(selection.include),
+        exclude_collections=list(selection.exclude),
+        naming=rules.naming,
+        mapping=str(mapping),
+        verification_level="comprehensive",
+        **{"max_workers": 1, "range_documents": 25_000, **options},
+    )
+    suites = SuitesSeen()
+    run = Run(migration_id=str(settings.migration_id), settings=settings.public())
+    with open_migration(run, Surroundings(suites), settings) as migration, _reading_together(together):
+        steps = StepsSeen(migration, meanwhile)
+        carry_out(migration, steps)
+        plan = migration.plan()
+    done = steps.returned
+    return Arrival(
+        source,
+        url,
+        migration.directory,
+        plan,
+        done["pre_validation"],
+        done["transformation"].tables,
+        done["import_"],
+        suites.proof,
+        done["verification"],
+    )
+
+
+class StepsSeen(InlineSteps):
+    """Keeps what each step returned."""
+
+    def __init__(self, migration: Migration, meanwhile: Callable[[], object]) -> None:
+        super().__init__(migration)
+        self.returned: dict[str, Any] = {}
+        self._meanwhile = meanwhile
+
+    def once(self, step: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        done = self.returned[step.__name__] = super().once(step, *arguments, **options)
+        if step.__name__ == "pre_validation":
+            self._meanwhile()
+        return done
+
+
+class SuitesSeen:
+    """The suites, which keep the proof that they have judged."""
+
+    proof: Proof
+    warm = staticmethod(expectations.warm)
+
+    def judge(self, url: str, session: str, plan: Plan, proof: Proof, *rest: Any) -> Verified:
+        self.proof = proof
+        return expectations.judge(url, session, plan, proof, *rest)
+
+
+@contextmanager
+def _reading_together(documents: int | None) -> Iterator[None]:
+    """Root collections of at most so many documents are read as one; None: as the settings say."""
+    if documents is None:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("firelift.migration.steps.pre_validation.together", lambda settings: documents)
+        yield
 
 
 def write(source: Source, documents: Things) -> None:
