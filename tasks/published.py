@@ -7,9 +7,10 @@ from typing import Any
 from prefect import task
 from prefect.logging import get_run_logger
 
-from expectations.published import verify_published
+import expectations
 from firelift.home import refuse_wrong_home
 from firelift.migration.steps.verification import first_finding
+from firelift.migration.verify_published import verify_published
 from firelift.phases.verification import TargetDiffers
 from firelift.receipts import Verified
 from firelift.run.reports.verify_text import verified_message
@@ -26,7 +27,7 @@ def verify_target(options: dict[str, Any], against: Against | None, seed: str | 
     reasons_first()
     refuse_wrong_home()
     logger = get_run_logger()
-    done = verify_published(Settings.load(**options), against, seed, logger.info)
+    done = verify_published(Settings.load(**options), against, seed, logger.info, expectations)
     logger.info(verified_message(done))
     logger.info(f"results in {', '.join(run.results for run in done.runs)}")
     for warning in done.warnings:

@@ -94,12 +94,13 @@ def _prefect_server() -> Callable[[], None]:
 def run_verification(settings: Settings, against: Against | None, seed: str | None) -> Verified:
     """Verifies a published target, without Prefect; raises what kept it from being verified."""
     put_workflow_first()
-    from expectations.published import verify_published
+    import expectations
+    from firelift.migration.verify_published import verify_published
 
     prepare_environment(settings)
     os.umask(0o077)
     with _sigterm_as_ctrl_c(), redirect_stdout(sys.stderr):
-        return verify_published(settings, against, seed, lambda told: print(told, file=sys.stderr))
+        return verify_published(settings, against, seed, lambda told: print(told, file=sys.stderr), expectations)
 
 
 @contextmanager

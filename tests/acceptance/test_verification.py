@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from expectations.published import verify_published
+import expectations
 from firelift.firestore.channel import Source
 from firelift.local.postgres import PostgresServer
-from firelift.migration.published import NoArchive
+from firelift.migration.published_runs import NoArchive
+from firelift.migration.verify_published import verify_published
 from firelift.receipts import Verified
 from firelift.run.reports.verify_text import verified_text
 from firelift.settings.settings import Settings
@@ -190,7 +191,7 @@ def verify(operator: Operator, level: Level = "standard", against: Against | Non
         "firestore_emulator_host": operator.variables["FIRESTORE_EMULATOR_HOST"],
     }
     settings = Settings.load(verification_level=level, working_dir=operator.workspace, **options)
-    return verify_published(settings, against, seed, lambda _: None)
+    return verify_published(settings, against, seed, lambda _: None, expectations)
 
 
 def test_standard_is_the_default(migrated: tuple[Operator, str]) -> None:

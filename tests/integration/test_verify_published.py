@@ -9,8 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from expectations.published import verify_published
+import expectations
 from firelift.local.postgres import PostgresServer
+from firelift.migration.verify_published import verify_published
 from firelift.paths import Selection
 from firelift.receipts import Verified
 from firelift.run.reports.verify_text import verified_text
@@ -36,7 +37,7 @@ class Published:
             max_workers=1,
             migration_id=migration_id,
         )
-        return verify_published(settings, None, None, lambda _: None)
+        return verify_published(settings, None, None, lambda _: None, expectations)
 
 
 @pytest.fixture(scope="module")

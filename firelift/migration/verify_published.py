@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from expectations import judge, warm
 from firelift.errors import FireliftError
 from firelift.files import FileChanged
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.errors import UNAVAILABLE
 from firelift.firestore.source import source_of
 from firelift.formatting import counted
-from firelift.migration.published import Documents, NoArchive, NothingToCompareWith, PublishedRun, archived, published_runs, read_again
+from firelift.migration.published_runs import Documents, NoArchive, NothingToCompareWith, PublishedRun, archived, published_runs, read_again
+from firelift.migration.surroundings import Suites
 from firelift.phases.transformation import ArchiveIncomplete
 from firelift.phases.verification import Tables, prove
 from firelift.postgres.session.lock import signature
@@ -62,7 +62,7 @@ class Counting:
         return count
 
 
-def verify_published(settings: Settings, against: Against | None, seed: str | None, say: Say) -> Verified:
+def verify_published(settings: Settings, against: Against | None, seed: str | None, say: Say, suites: Suites) -> Verified:
     """Compares the published tables of a schema with their documents; writes nothing to the target. Results get directories of their own.
 
     The runs are the one named, else all of which a table is published; the database each was read from is that run's, credentials and
@@ -70,13 +70,13 @@ def verify_published(settings: Settings, against: Against | None, seed: str | No
     Raises NothingPublished, NoArchive, SnapshotExpired, NothingToCompareWith.
     """
     runs = published_runs(settings.target_url(), settings.migration_id, settings.target_schema)
-    threading.Thread(target=warm, name="firelift-warm", daemon=True).start()
+    threading.Thread(target=suites.warm, name="firelift-preload", daemon=True).start()
     done: list[Verified] = []
     unseen = [*_of_other_runs(runs[0])] if settings.migration_id else []
     with Workers(settings.max_workers) as workers:
         for published in runs:
             try:
-                done.append(_verified_by_what_there_is(settings, against, seed, say, workers, published))
+                done.append(_verified_by_what_there_is(settings, against, seed, say, suites, workers, published))
             except CANNOT as error:
                 # Where it is all there is, that is the answer.
                 if published is runs[-1] and not done:
@@ -95,24 +95,26 @@ def _of_other_runs(published: PublishedRun) -> Iterator[str]:
 
 
 def _verified_by_what_there_is(
-    settings: Settings, against: Against | None, seed: str | None, say: Say, workers: Workers, published: PublishedRun
+    settings: Settings, against: Against | None, seed: str | None, say: Say, suites: Suites, workers: Workers, published: PublishedRun
 ) -> Verified:
     if against == "firestore":
-        return _verified(settings, against, seed, say, workers, published)
+        return _verified(settings, against, seed, say, suites, workers, published)
     try:
-        return _by_the_archive(settings, seed, say, workers, published)
+        return _by_the_archive(settings, seed, say, suites, workers, published)
     except NoArchive as unusable:
         if against is not None:
             raise
         why = ", ".join(f"{name.replace('_', ' ')}: {fact}" for name, fact in unusable.facts.items())
         say(f"{published.migration_id}: its archive cannot be used ({why}), so Firestore is read again as of {published.read_time}")
         try:
-            return _verified(settings, "firestore", seed, say, workers, published)
+            return _verified(settings, "firestore", seed, say, suites, workers, published)
         except UNAVAILABLE as error:
             raise NothingToCompareWith(migration_id=published.migration_id, archive=why, firestore=str(error)) from error
 
 
-def _verified(settings: Settings, against: Against, seed: str | None, say: Say, workers: Workers, published: PublishedRun) -> Verified:
+def _verified(
+    settings: Settings, against: Against, seed: str | None, say: Say, suites: Suites, workers: Workers, published: PublishedRun
+) -> Verified:
     """The tables of one run."""
     url, session = settings.target_url(), signature(f"verify {published.migration_id}")
     workspace = Workspace(settings.working_dir.absolute(), published.migration_id)
@@ -139,16 +141,16 @@ def _verified(settings: Settings, against: Against, seed: str | None, say: Say, 
             warnings=unreachable,
         )
         say("judging by the expectations")
-        verified = judge(url, session, documents.plan, proof, results, published.migration_id)
+        verified = suites.judge(url, session, documents.plan, proof, results, published.migration_id)
     if not verified.passed and published not in published_runs(url, None, settings.target_schema):
         raise ReplacedMeanwhile(migration_id=published.migration_id)
     return verified.model_copy(update={"results": str(results), "runs": (_told(published, verified, results),)})
 
 
-def _by_the_archive(settings: Settings, seed: str | None, say: Say, workers: Workers, published: PublishedRun) -> Verified:
+def _by_the_archive(settings: Settings, seed: str | None, say: Say, suites: Suites, workers: Workers, published: PublishedRun) -> Verified:
     """Raises NoArchive also where it is found to be damaged while it is read."""
     try:
-        return _verified(settings, "archive", seed, say, workers, published)
+        return _verified(settings, "archive", seed, say, suites, workers, published)
     except (ArchiveDamaged, ArchiveIncomplete, FileChanged) as damaged:
         raise NoArchive(**damaged.facts) from damaged
 
