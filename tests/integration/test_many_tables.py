@@ -15,8 +15,8 @@ import expectations
 from firelift.local.postgres import PostgresServer
 from firelift.paths import Selection
 from firelift.phases.verification import Tables, prove
-from firelift.plan.build import Foreseen, Rules, foresee
-from firelift.plan.model import Link, Plan, TablePlan
+from firelift.planning.build import Foreseen, Rules, foresee
+from firelift.planning.model import Link, Plan, TablePlan
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.schema.checks import check_target
 from firelift.postgres.schema.compatibility import misfits
