@@ -84,7 +84,7 @@ class Court:
     def raise_if_waiting_helps(self) -> None:
         """Raises what broke the way to the target: then nothing is known about the data."""
         for error in self.errors:
-            if error.retry or error.mendable:
+            if error.recovery != "never":
                 raise error
 
     def _named(self, name: str) -> str:

@@ -29,7 +29,7 @@ class NotJudged(FireliftError):
     """An expectation could not be looked at, so nobody knows whether the tables are right."""
 
     # The rows stay for --resume: nothing is known to be wrong with them.
-    mendable = True
+    recovery = "after_fix"
     remedy = "Nothing is known to be wrong with the data. Run again with --resume; if it happens again, report it."
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+Recovery = Literal["automatic", "after_fix", "never"]
+"""What lets the same call succeed later: time alone; a fix outside the run, which keeps what it has until then; nothing."""
 
 
 class FireliftError(Exception):
     """Something went wrong."""
 
-    retry: ClassVar[bool] = False
-    """True where the same call may succeed later without anybody doing anything."""
-    mendable: ClassVar[bool] = False
-    """True where the run goes on as soon as somebody has mended something outside it: nothing of it is taken back meanwhile."""
+    recovery: ClassVar[Recovery] = "never"
     remedy: ClassVar[str] = ""
     exit_code: ClassVar[int] = 1
 

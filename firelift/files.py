@@ -29,14 +29,14 @@ from firelift.errors import ConfigurationError, FireliftError
 class DiskFull(FireliftError):
     """The disk is full."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = "Free space there, then go on with --resume."
 
 
 class WorkingDirUnusable(ConfigurationError):
     """The working directory cannot be used."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = "Choose another --working-dir or mend this one."
 
 
@@ -86,7 +86,7 @@ _HEAD: Final = re.compile(rb'\{"sha256_of_rest":"([0-9a-f]{64})",?')
 class FileChanged(FireliftError):
     """A file of the run was changed after it was written."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = (
         "Nothing is done by what it says now. `firelift migrate --resume` makes it again where it can be made again; "
         "where it is named once more, start a new run. Look at the disk and at who else writes there."

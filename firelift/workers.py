@@ -37,7 +37,7 @@ Report = Callable[[Any], None]
 class WorkerDied(FireliftError):
     """A worker process ended in the middle of its work."""
 
-    retry = True
+    recovery = "automatic"
     remedy = (
         "Look for the kernel's out-of-memory killer; with little memory go on with --resume and a smaller --max-workers or --batch-size."
     )

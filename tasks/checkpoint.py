@@ -70,7 +70,7 @@ class SealedJSON(JSONSerializer[Any]):
 def waiting_helps(task: Task[..., Any], task_run: Any, state: Any) -> bool:
     """Whether a failed task is worth another attempt: the error itself knows."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, FireliftError) and error.retry
+    return isinstance(error, FireliftError) and error.recovery == "automatic"
 
 
 PHASE: dict[str, Any] = {

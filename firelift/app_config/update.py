@@ -37,7 +37,7 @@ class AppConfigUnusable(ConfigurationError):
 class AppConfigNotUpdated(FireliftError):
     """The tables ARE published, but the app's configuration could not be updated."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = "Mend that and go on with --resume, which migrates nothing again; or change the file by hand."
 
 

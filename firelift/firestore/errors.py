@@ -52,7 +52,7 @@ class CredentialsRefused(ConfigurationError):
 class FirestoreUnreachable(FireliftError):
     """Firestore does not answer."""
 
-    retry = True
+    recovery = "automatic"
     remedy = "Check the network, and FIRESTORE_EMULATOR_HOST if an emulator is meant; then go on with --resume."
 
 
@@ -100,14 +100,14 @@ UNAVAILABLE = (
 class CountMismatch(FireliftError):
     """A stream ended with another number of documents than Firestore counts at the same read time."""
 
-    retry = True
+    recovery = "automatic"
     remedy = "Run again; if it happens again, the database is served inconsistently: report it with the migration log."
 
 
 class ScansDiffer(FireliftError):
     """A second scan of the keys finds other documents at the same read time than were read before."""
 
-    retry = True
+    recovery = "automatic"
     remedy = (
         "Go on with --resume, which reads the range again; if it happens again, the database is served inconsistently: "
         "report it with the migration log."

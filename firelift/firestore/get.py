@@ -24,7 +24,7 @@ Broken = Callable[[str], None]
 class AnswerIncomplete(errors.FirestoreError):
     """Firestore did not say of every document whether it has it."""
 
-    retry = True
+    recovery = "automatic"
 
 
 def get_documents(

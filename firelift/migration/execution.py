@@ -79,7 +79,7 @@ class InlineSteps:
             try:
                 return step(self._migration, *arguments, **options)
             except FireliftError as error:
-                if not error.retry or self._migration.stopping:
+                if error.recovery != "automatic" or self._migration.stopping:
                     raise
                 time.sleep(seconds)
         return step(self._migration, *arguments, **options)

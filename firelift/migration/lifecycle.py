@@ -169,7 +169,7 @@ def _takes_back(migration: Migration, error: BaseException) -> bool:
     So does what has nothing to do with the rows: the Prefect server, the network to it, the machine.
     """
     ours = isinstance(error, FireliftError)
-    waits = (error.retry or error.mendable) if isinstance(error, FireliftError) else isinstance(error, OSError | MemoryError)
+    waits = error.recovery != "never" if isinstance(error, FireliftError) else isinstance(error, OSError | MemoryError)
     foreign = not ours and type(error).__module__.partition(".")[0] in ("prefect", "httpx", "httpcore", "anyio", "pydantic_core")
     # A test run has nothing in the target that anybody could want.
     wanted = migration.is_test or migration.status.current_phase in ("import", "verification")

@@ -38,7 +38,7 @@ SECONDS = 5.0
 class ReplacedMeanwhile(FireliftError):
     """A migration published into the tables while they were being verified."""
 
-    retry = True
+    recovery = "automatic"
     remedy = "Nothing is known to be wrong. Run `firelift verify` again."
 
 

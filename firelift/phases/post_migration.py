@@ -21,7 +21,7 @@ _READ_WITH = {"archive": ("transformed",), "tables": ()}
 class NotDropped(FireliftError):
     """The tables ARE published, but a temporary directory could not be removed."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = "Remove it yourself, or mend that and go on with --resume, which migrates nothing again."
 
 

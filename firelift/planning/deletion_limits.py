@@ -20,7 +20,7 @@ WOULD_STOP: Final = "This run would stop before it writes anything"
 class TooManyDeletions(FireliftError):
     """This run would take more rows out of the target than --max-deletes allows, as if the source had lost them."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = (
         "Nothing was written to the tables. See whether this is the Firestore database that you mean and holds what it should; "
         "if the documents are really gone, go on with --resume and the number named above, or with --max-deletes 100%."

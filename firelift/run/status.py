@@ -435,5 +435,11 @@ def any_known(counts: Sequence[int | None]) -> bool:
 def described(error: BaseException) -> dict[str, Any]:
     """An error as status and reports show it: what, where, what to do next."""
     if isinstance(error, FireliftError):
-        return {"type": type(error).__name__, "message": str(error), "remedy": error.remedy, "retry": error.retry, "facts": error.facts}
+        return {
+            "type": type(error).__name__,
+            "message": str(error),
+            "remedy": error.remedy,
+            "retry": error.recovery == "automatic",
+            "facts": error.facts,
+        }
     return {"type": type(error).__name__, "message": str(error) or type(error).__name__, "remedy": "", "retry": False, "facts": {}}

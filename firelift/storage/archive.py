@@ -45,7 +45,7 @@ DIGEST: Final = "digest.json"
 class ArchiveDamaged(FireliftError):
     """The archive is no longer what was extracted into it."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = "Nothing of it is published. Start a new run: what else may have changed cannot be told."
 
 

@@ -37,6 +37,6 @@ def test_a_server_that_stands_still_is_given_up_and_a_slow_statement_is_not() ->
             assert connection.execute("SELECT 1 FROM pg_sleep(8)").fetchone() == (1,)
             with stopped(server), pytest.raises(ConnectionLost, match="--resume") as caught, translated("copying"):
                 connection.execute("SELECT 1")
-        assert caught.value.retry
+        assert caught.value.recovery == "automatic"
         with connect(server.url(), "afterwards") as again:
             assert again.execute("SELECT 2").fetchone() == (2,)

@@ -91,7 +91,7 @@ class Counted(InlineSteps):
 class Broken(FireliftError):
     """Something broke."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = "Go on with --resume."
 
 

@@ -333,7 +333,7 @@ def test_a_server_that_is_gone_is_no_failed_expectation(migrated: Arrival, tmp_p
     nowhere = urlsplit(migrated.url)._replace(netloc="postgres:x@127.0.0.1:1").geturl()
     with pytest.raises(PostgresUnreachable) as error:
         judge(nowhere, migrated.plan, proof_of(migrated.plan, ROWS), tmp_path)
-    assert error.value.retry
+    assert error.value.recovery == "automatic"
 
 
 @pytest.mark.parametrize(("how", "kind"), [("pg_terminate_backend", ConnectionLost), ("pg_cancel_backend", StatementCancelled)])
@@ -342,7 +342,7 @@ def test_what_breaks_off_a_question_is_no_failed_expectation(
 ) -> None:
     with waiting_ended(url, "users", how), pytest.raises(kind) as error:
         judge(url, migrated.plan, proof_of(migrated.plan, ROWS), tmp_path)
-    assert error.value.retry
+    assert error.value.recovery == "automatic"
     assert not (tmp_path / "verification.json").exists()
 
 

@@ -98,7 +98,7 @@ def test_nobody_listening_is_unreachable_and_worth_a_retry() -> None:
     port = free_port()
     with pytest.raises(errors.PostgresUnreachable, match=f"127.0.0.1:{port}") as caught:
         connect(f"postgresql://u:hunter2@127.0.0.1:{port}/db", "firelift-test")
-    assert caught.value.retry
+    assert caught.value.recovery == "automatic"
 
 
 def test_a_host_without_an_address_is_unreachable() -> None:

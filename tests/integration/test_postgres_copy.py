@@ -198,7 +198,7 @@ def test_a_chunk_that_fails_leaves_neither_rows_nor_a_receipt(database_url: str,
         with pytest.raises(kind) as caught:
             load(connection, STAGING, both)
         assert "loading chunk c1" in str(caught.value)
-        assert caught.value.retry is (kind in (errors.TargetBusy, errors.ConnectionLost))
+        assert (caught.value.recovery == "automatic") is (kind in (errors.TargetBusy, errors.ConnectionLost))
     with started(database_url, first, second) as connection:
         assert loaded_chunks(connection, RUN) == {}
         assert values(connection, f"SELECT count(*) FROM {STAGING}.first") == [0]

@@ -52,7 +52,7 @@ def refused(connection: Connection, work: Callable[[], object]) -> int:
         work()
     facts, enough = caught.value.facts, caught.value.facts["raise_to"]
     assert (facts["tables"], facts["max_locks_per_transaction"]) == (len(TABLES), FEW)
-    assert (caught.value.mendable, caught.value.retry, caught.value.exit_code) == (True, False, 1)
+    assert (caught.value.recovery, caught.value.exit_code) == ("after_fix", 1)
     assert connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
     assert isinstance(enough, int)
     return enough

@@ -350,7 +350,7 @@ def test_what_hinders_another_type_is_named_and_nothing_is_changed(
         before = contents(connection), catalog(connection)["columns"]
         with pytest.raises(kind, match=named) as hindered:
             increase(connection, SECOND, JSON_ROWS, tables=[JSON_SCORES, ORDERS], steps=step(USERS, "score"))
-        assert hindered.value.mendable
+        assert hindered.value.recovery == "after_fix"
         assert (contents(connection), catalog(connection)["columns"]) == before
 
 

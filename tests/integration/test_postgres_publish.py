@@ -118,7 +118,7 @@ def test_a_run_whose_tables_are_gone_since_is_not_taken_for_published(database_u
         for again in (unpublished, partial(publish, read_time=READ_TIME)):
             with pytest.raises(NoLongerPublished, match=rf"schema: public, tables: {missing}\)") as caught:
                 again(connection, RUN, "public", TABLES)
-            assert caught.value.mendable
+            assert caught.value.recovery == "after_fix"
 
 
 def test_a_table_that_another_run_has_published_since_is_not_this_runs(database_url: str) -> None:

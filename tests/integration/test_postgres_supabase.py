@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from firelift.errors import FireliftError
+from firelift.errors import FireliftError, Recovery
 from firelift.local.server import free_port
 from firelift.postgres.schema import supabase
 
@@ -56,24 +56,26 @@ def test_the_projects_own_service_key_passes(gateway: str, key: str) -> None:
     supabase.check_api(gateway + "/", key)
 
 
-REFUSED: list[tuple[str, str, type[FireliftError], bool]] = [
-    ("", jwt("anon"), supabase.PublicKeyGiven, False),
-    ("", "sb_publishable_good", supabase.PublicKeyGiven, False),
-    ("", jwt("service_role", "hunter2"), supabase.InvalidApiKey, False),
-    ("", "hunter2", supabase.InvalidApiKey, False),
-    ("", "hunter2\n", supabase.InvalidApiKey, False),
-    ("", "hunter2é", supabase.InvalidApiKey, False),
-    ("/paused", jwt("service_role"), supabase.SupabaseUnreachable, True),
-    ("/elsewhere", jwt("service_role"), supabase.ApiFailed, False),
+REFUSED: list[tuple[str, str, type[FireliftError], Recovery]] = [
+    ("", jwt("anon"), supabase.PublicKeyGiven, "never"),
+    ("", "sb_publishable_good", supabase.PublicKeyGiven, "never"),
+    ("", jwt("service_role", "hunter2"), supabase.InvalidApiKey, "never"),
+    ("", "hunter2", supabase.InvalidApiKey, "never"),
+    ("", "hunter2\n", supabase.InvalidApiKey, "never"),
+    ("", "hunter2é", supabase.InvalidApiKey, "never"),
+    ("/paused", jwt("service_role"), supabase.SupabaseUnreachable, "automatic"),
+    ("/elsewhere", jwt("service_role"), supabase.ApiFailed, "never"),
 ]
 
 
-@pytest.mark.parametrize(("path", "key", "kind", "retry"), REFUSED)
-def test_what_is_wrong_has_its_own_error_without_the_key(gateway: str, path: str, key: str, kind: type[FireliftError], retry: bool) -> None:
+@pytest.mark.parametrize(("path", "key", "kind", "recovery"), REFUSED)
+def test_what_is_wrong_has_its_own_error_without_the_key(
+    gateway: str, path: str, key: str, kind: type[FireliftError], recovery: Recovery
+) -> None:
     with pytest.raises(kind) as caught:
         supabase.check_api(gateway + path, key)
     assert "hunter2" not in f"{caught.value!s}{caught.value.__cause__}"
-    assert caught.value.retry is retry
+    assert caught.value.recovery == recovery
 
 
 def test_a_key_whose_claims_are_nested_too_deeply_says_nothing_of_its_role() -> None:
@@ -83,7 +85,7 @@ def test_a_key_whose_claims_are_nested_too_deeply_says_nothing_of_its_role() -> 
 def test_nobody_answering_is_unreachable() -> None:
     with pytest.raises(supabase.SupabaseUnreachable) as caught:
         supabase.check_api(f"http://127.0.0.1:{free_port()}", "sb_secret_x")
-    assert caught.value.retry
+    assert caught.value.recovery == "automatic"
 
 
 @pytest.mark.parametrize("url", ["", "project.supabase.co", "postgresql://h/db", "http://["])

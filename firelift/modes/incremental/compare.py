@@ -55,7 +55,7 @@ Fetched = tuple[str, bytes, Document]
 class SnapshotInconsistent(FireliftError):
     """Firestore does not have a document at the read time as its stream of keys says."""
 
-    retry = True
+    recovery = "automatic"
     remedy = "Run again; if it happens again, the database is served inconsistently: report it with the migration log."
 
 

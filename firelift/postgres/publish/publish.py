@@ -36,14 +36,14 @@ PUBLISHED = "published"
 class NameTakenMeanwhile(FireliftError):
     """While the migration ran, something else took the name of one of its tables."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = "Drop or rename it, then run again."
 
 
 class TableChangedMeanwhile(FireliftError):
     """While the migration ran, a table of the target became one that cannot take its rows."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = "Mend what is named, then run again with --resume."
 
 
@@ -57,7 +57,7 @@ class NoLongerPublished(FireliftError):
     """This run was published, and since then some of its tables have gone."""
 
     # Whoever resumes it has not asked for the rest of what it published to be taken away.
-    mendable = True
+    recovery = "after_fix"
     remedy = (
         "Start a new run; or put back what is gone, or take the whole run back with `firelift rollback`, "
         "and go on with --resume, which reads nothing again."

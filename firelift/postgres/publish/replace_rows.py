@@ -30,7 +30,7 @@ from firelift.postgres.session.queries import QUERY
 class RefusedByConstraint(FireliftError):
     """A constraint of the target refuses the rows, so nothing was changed."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = "Correct the documents, or change or drop what is named; then run again with --resume."
 
 

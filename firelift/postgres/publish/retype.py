@@ -21,7 +21,7 @@ from firelift.postgres.session.queries import QUERY
 class CannotRetype(FireliftError):
     """A column must get another type, and something of yours that hangs on it does not allow that."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = (
         "Drop what is named, go on with --resume, and make it anew for the new type; an incremental run with --schema-changes freeze "
         "leaves the columns as they are."

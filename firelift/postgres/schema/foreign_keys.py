@@ -21,7 +21,7 @@ MADE_BY_US = "Made by Firelift"
 class ForeignKeyBroken(FireliftError):
     """Rows of yours refer to rows that would be gone, so nothing was changed."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = "Change or delete the rows that refer to them, or drop the foreign key; then run again with --resume."
 
 

@@ -24,7 +24,7 @@ _ADDED = 11
 class TooLongForIndex(FireliftError):
     """An index of yours cannot hold a row that is to be written, so nothing was changed."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = "Drop the index, or make one in its place that holds less, such as md5() of the column; then run again with --resume."
 
 

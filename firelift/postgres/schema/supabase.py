@@ -23,7 +23,7 @@ class InvalidSupabaseUrl(ConfigurationError):
 class SupabaseUnreachable(FireliftError):
     """The Supabase API does not answer."""
 
-    retry = True
+    recovery = "automatic"
     remedy = "Check SUPABASE_URL; a paused project must be restored in the dashboard first."
 
 

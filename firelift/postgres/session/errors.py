@@ -66,7 +66,7 @@ class TlsNotTrusted(ConfigurationError):
 class PostgresUnreachable(FireliftError):
     """PostgreSQL cannot be reached."""
 
-    retry = True
+    recovery = "automatic"
     remedy = (
         "Check host, port and firewall. A direct Supabase address (db.<project>.supabase.co) speaks IPv6 only: from an IPv4 network "
         "use the session pooler, port 5432."
@@ -76,14 +76,14 @@ class PostgresUnreachable(FireliftError):
 class PostgresNotReady(FireliftError):
     """PostgreSQL is starting up or shutting down."""
 
-    retry = True
+    recovery = "automatic"
     remedy = "Wait for the server, then go on with --resume."
 
 
 class TooManyConnections(FireliftError):
     """PostgreSQL has no connection left for us."""
 
-    retry = True
+    recovery = "automatic"
     remedy = "Close other connections, raise the limit, or lower --max-workers."
 
 
@@ -96,35 +96,35 @@ class CannotConnect(FireliftError):
 class ConnectionLost(FireliftError):
     """The connection to PostgreSQL broke."""
 
-    retry = True
+    recovery = "automatic"
     remedy = "Nothing half-written stays behind; go on with --resume."
 
 
 class TargetDiskFull(FireliftError):
     """The target's disk is full."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = "Make room or enlarge the disk of the database, then go on with --resume."
 
 
 class TargetOutOfMemory(FireliftError):
     """The target's server has no memory left."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = "Give the server more memory or lower --max-workers, then go on with --resume."
 
 
 class TooManyLocks(FireliftError):
     """PostgreSQL has no room left for the locks of so many tables in one transaction, of which nothing stays."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = "Raise max_locks_per_transaction (the server has to be restarted for it), then try again; a migration goes on with --resume."
 
 
 class TargetReadOnly(FireliftError):
     """The target accepts no writes at present."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = (
         "Connect to the primary, not to a replica. Supabase switches a project to read-only when its disk is full: enlarge the disk, "
         "then go on with --resume."
@@ -134,7 +134,7 @@ class TargetReadOnly(FireliftError):
 class TargetBusy(FireliftError):
     """Somebody else held a lock for too long, or two transactions collided."""
 
-    retry = True
+    recovery = "automatic"
     remedy = "Go on with --resume when the other session is done."
 
 
@@ -147,7 +147,7 @@ class PermissionDenied(FireliftError):
 class StatementCancelled(FireliftError):
     """Somebody cancelled a statement of ours in the target."""
 
-    retry = True
+    recovery = "automatic"
     remedy = "Go on with --resume."
 
 

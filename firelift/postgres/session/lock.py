@@ -27,7 +27,7 @@ class TargetLocked(FireliftError):
 class LockLost(FireliftError):
     """The connection that held the target's lock broke, so another run may have started."""
 
-    retry = True
+    recovery = "automatic"
     remedy = "Go on with --resume."
 
 

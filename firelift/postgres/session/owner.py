@@ -20,7 +20,7 @@ from firelift.postgres.session.queries import QUERY
 class RunsAtTheEnd(FireliftError):
     """A table that is to be written as its owner could leave work of its owner's to the end of the transaction, where it had our rights."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = "Drop what is named, or make it NOT DEFERRABLE; nothing was changed."
 
 

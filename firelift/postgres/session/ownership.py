@@ -18,7 +18,7 @@ MOST_NAMED = 5
 class BelongsToAnother(ConfigurationError):
     """Something in the target that Firelift would use, or that would run in its name, belongs to another role."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = (
         "Look at it before anything else: whoever owns it could act with the rights of the migrating role. Then drop it, or make it the "
         "migrating role's own (ALTER … OWNER TO), or connect as its owner. A table of the target may be written as its owner: "
@@ -29,7 +29,7 @@ class BelongsToAnother(ConfigurationError):
 class SchemaOfAnother(ConfigurationError):
     """The target schema belongs to another role."""
 
-    mendable = True
+    recovery = "after_fix"
     remedy = (
         "Choose another with --target-schema, connect as its owner, make it the migrating role's own (ALTER SCHEMA … OWNER TO), "
         "or name its owner with --trust-owner."
