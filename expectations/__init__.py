@@ -1,6 +1,6 @@
 """Great Expectations suites: what must hold of migrated tables, level by level.
 
-Great Expectations takes seconds to import, so nothing of it is imported before `warm()` or `judge()` is called.
+Great Expectations takes seconds to import, so nothing of it is imported before `preload()` or `validate()` is called.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from firelift.verification.proof import Proof
 
 
-def warm() -> None:
+def preload() -> None:
     """Imports Great Expectations, in a thread while data still flows."""
     _import_when_used("scipy.stats")
     import_module("expectations.run")
@@ -37,15 +37,15 @@ def _import_when_used(name: str) -> None:
     setattr(sys.modules[package], last, module)
 
 
-def judge(
+def validate(
     url: str, session: str, plan: Plan, proof: Proof, results: Path, migration_id: str, check: Callable[[], None] = lambda: None
 ) -> Verified:
-    """Holds tables and proof against the suites of the proof's level; writes `verification.json` and `data-docs/` into `results`.
+    """Validates tables and proof against the suites of the proof's level; writes `verification.json` and `data-docs/` into `results`.
 
     `session` is the application_name of its connections. Data that is wrong is said in what is returned; errors are raised where
     nobody could look, such as ConnectionLost. `check` is called before every suite, and may raise.
     """
-    warm()
-    from expectations.run import judge
+    preload()
+    from expectations.run import validate
 
-    return judge(url, session, plan, proof, results, migration_id, check)
+    return validate(url, session, plan, proof, results, migration_id, check)

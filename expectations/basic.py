@@ -11,7 +11,7 @@ from great_expectations.expectations import (
     UnexpectedRowsExpectation,
 )
 
-from expectations.saying import Expectations, rows_of, told
+from expectations.notes import Expectations, annotated, rows_of
 from firelift.planning.model import TablePlan
 from firelift.postgres.inspect.check_queries import column_types, null_keys, repeated_keys, row_count
 from firelift.verification.proof import Level, Proof
@@ -26,7 +26,7 @@ def of_table(table: TablePlan, proof: Proof) -> Expectations:
     repeated = repeated_keys(schema, table)
     counted = ExpectTableRowCountToEqual(
         value=compared.documents - compared.rejected if compared else 0,
-        **told(LEVEL, "As many rows as documents were read, without those rejected.", row_count(schema, table)),
+        **annotated(LEVEL, "As many rows as documents were read, without those rejected.", row_count(schema, table)),
     )
     return [
         # Rows that are marked as deleted stand for no document; the frame of tables counts without them.
@@ -35,13 +35,15 @@ def of_table(table: TablePlan, proof: Proof) -> Expectations:
             # Great Expectations takes such quotes off and then misses the column; the frame of types has every name to the letter.
             column_set=[name for name, _ in table.target_columns() if not (name.startswith('"') and name.endswith('"'))],
             exact_match=False,
-            **told(LEVEL, "Every planned column is there; columns of your own may stand beside them.", column_types(schema, table.table)),
+            **annotated(
+                LEVEL, "Every planned column is there; columns of your own may stand beside them.", column_types(schema, table.table)
+            ),
         ),
         *(
-            ExpectColumnValuesToNotBeNull(column=key, **told(LEVEL, "Every row has its whole key.", null_keys(schema, table, key)))
+            ExpectColumnValuesToNotBeNull(column=key, **annotated(LEVEL, "Every row has its whole key.", null_keys(schema, table, key)))
             for key in table.keys
         ),
-        UnexpectedRowsExpectation(unexpected_rows_query=rows_of(repeated), **told(LEVEL, "No two rows have the same key.", repeated)),
+        UnexpectedRowsExpectation(unexpected_rows_query=rows_of(repeated), **annotated(LEVEL, "No two rows have the same key.", repeated)),
     ]
 
 
@@ -52,15 +54,15 @@ def of_frames() -> dict[str, Expectations]:
             ExpectColumnPairValuesToBeEqual(
                 column_A="expected_rows",
                 column_B="rows",
-                **told(LEVEL, "Rows counted while comparing = documents read − rejected, table by table."),
+                **annotated(LEVEL, "Rows counted while comparing = documents read − rejected, table by table."),
             ),
             ExpectColumnPairValuesToBeEqual(
-                column_A="planned_key", column_B="primary_key", **told(LEVEL, "The key columns are the table's primary key.")
+                column_A="planned_key", column_B="primary_key", **annotated(LEVEL, "The key columns are the table's primary key.")
             ),
             ExpectColumnValuesToBeInSet(
                 column="differing",
                 value_set=[0],
-                **told(
+                **annotated(
                     LEVEL,
                     "Of the documents compared none differs or is missing, and no row was found that the archive does not know.",
                     "differences.csv",
@@ -69,27 +71,29 @@ def of_frames() -> dict[str, Expectations]:
         ],
         "merged": [
             ExpectColumnPairValuesToBeEqual(
-                column_A="expected", column_B="rows", **told(LEVEL, "With the increment each table has a row for every document.")
+                column_A="expected", column_B="rows", **annotated(LEVEL, "With the increment each table has a row for every document.")
             )
         ],
         "types": [
-            ExpectColumnPairValuesToBeEqual(column_A="planned", column_B="found", **told(LEVEL, "Every column has the planned type."))
+            ExpectColumnPairValuesToBeEqual(column_A="planned", column_B="found", **annotated(LEVEL, "Every column has the planned type."))
         ],
         "documents": [
             ExpectColumnPairValuesToBeEqual(
                 column_A="source_digest",
                 column_B="target_digest",
-                **told(
+                **annotated(
                     LEVEL,
                     "Documents compared, rebuilt from their rows, are those of the archive, to the last bit.",
                     "the named keys, or chunks",
                 ),
             ),
             ExpectColumnValuesToBeInSet(
-                column="presence", value_set=["both"], **told(LEVEL, "What was compared is on both sides.", "the named keys")
+                column="presence", value_set=["both"], **annotated(LEVEL, "What was compared is on both sides.", "the named keys")
             ),
         ],
         "differences": [
-            ExpectColumnValuesToBeInSet(column="differences", value_set=[0], **told(LEVEL, "No difference was found.", "differences.csv"))
+            ExpectColumnValuesToBeInSet(
+                column="differences", value_set=[0], **annotated(LEVEL, "No difference was found.", "differences.csv")
+            )
         ],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from great_expectations.expectations import ExpectColumnValuesToBeInSet
 
 from expectations import standard
-from expectations.saying import Expectations, told
+from expectations.notes import Expectations, annotated
 from firelift.planning.model import TablePlan
 from firelift.verification.proof import Level, Proof
 
@@ -22,14 +22,16 @@ def of_frames() -> dict[str, Expectations]:
     asked: dict[str, Expectations] = {
         "nested": [
             ExpectColumnValuesToBeInSet(
-                column="unreadable", value_set=[0], **told(LEVEL, "Every value inside JSON reads as the type that the plan gives it.")
+                column="unreadable", value_set=[0], **annotated(LEVEL, "Every value inside JSON reads as the type that the plan gives it.")
             )
         ],
         "rereads": [
             ExpectColumnValuesToBeInSet(
                 column="differing",
                 value_set=[0],
-                **told(LEVEL, "Documents read from Firestore again, at the run's read time, are those in the target.", "differences.csv"),
+                **annotated(
+                    LEVEL, "Documents read from Firestore again, at the run's read time, are those in the target.", "differences.csv"
+                ),
             )
         ],
     }

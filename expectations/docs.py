@@ -16,7 +16,7 @@ from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
 from jinja2 import Environment, FileSystemLoader
 
-from expectations.court import Judged
+from expectations.gx_context import SuiteResult
 from expectations.results import Entry
 from firelift.files import storage_errors
 from firelift.receipts import Verified
@@ -73,13 +73,15 @@ class Suite(NamedTuple):
         return "failed" if "critical" in failed else "warning" if failed else "passed"
 
 
-def write_docs(judged: Sequence[Judged], to: Path, migration_id: str, proof: Proof, entries: Sequence[Entry], done: Verified) -> None:
+def write_docs(
+    suite_results: Sequence[SuiteResult], to: Path, migration_id: str, proof: Proof, entries: Sequence[Entry], done: Verified
+) -> None:
     """Makes the directory anew, in one step, for its owner only."""
     unfinished = to.with_name(f".{to.name}.new")
     with storage_errors(to):
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700, parents=True)
-        _build(judged, unfinished)
+        _build(suite_results, unfinished)
         suites = _suites(unfinished, entries)
         for suite in suites:
             _mend(unfinished / suite.page, suite, depth=suite.page.count("/"))
@@ -93,10 +95,10 @@ def write_docs(judged: Sequence[Judged], to: Path, migration_id: str, proof: Pro
         unfinished.replace(to)
 
 
-def _build(judged: Sequence[Judged], to: Path) -> None:
+def _build(suite_results: Sequence[SuiteResult], to: Path) -> None:
     """A page a suite, where Great Expectations itself would put it. What a suite asks stands on the page of its answers."""
     renderer, view = ValidationResultsPageRenderer(), DefaultJinjaPageView()
-    for each in judged:
+    for each in suite_results:
         run = each.result.meta["run_id"]
         directory = to / "validations" / each.suite / run.run_name / run.run_time.strftime("%Y%m%dT%H%M%S.%fZ")
         directory.mkdir(parents=True)

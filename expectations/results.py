@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Any, Literal
 
-from expectations.court import MOST_PLACES, PLACE, Judged
+from expectations.gx_context import MOST_PLACES, PLACE, SuiteResult
 from firelift.formatting import counted
 from firelift.receipts import FailedExpectation, Receipt, Verified
 from firelift.run.redact import redact
@@ -53,8 +53,8 @@ class Entry(Receipt):
     """The first hundred."""
 
 
-def entries_of(judged: Sequence[Judged]) -> list[Entry]:
-    return [_entry(each, result) for each in judged for result in each.result.results]
+def entries_of(suite_results: Sequence[SuiteResult]) -> list[Entry]:
+    return [_entry(suite_result, result) for suite_result in suite_results for result in suite_result.result.results]
 
 
 def verified(proof: Proof, entries: Sequence[Entry], results: str) -> Verified:
@@ -84,7 +84,7 @@ def as_json(migration_id: str, proof: Proof, entries: Sequence[Entry], done: Ver
     counts = {
         name: sum(getattr(table, name) for table in proof.tables) for name in ("documents", "rejected", "rows", "compared", "differing")
     }
-    told = {
+    report = {
         "schemaVersion": SCHEMA_VERSION,
         "migrationId": migration_id,
         "level": proof.level,
@@ -106,19 +106,19 @@ def as_json(migration_id: str, proof: Proof, entries: Sequence[Entry], done: Ver
         "warnings": done.warnings,
         "versions": {name: version(name) for name in ("firelift", "great-expectations", "pandas")},
     }
-    return json.dumps(told, indent=1, ensure_ascii=False)
+    return json.dumps(report, indent=1, ensure_ascii=False)
 
 
-def _entry(judged: Judged, result: Any) -> Entry:
+def _entry(suite_result: SuiteResult, result: Any) -> Entry:
     config = result.expectation_config
     said = config.meta
     raised = _raised(result)
-    failures = [] if raised or result.success else _failures(judged, config, result.result)
+    failures = [] if raised or result.success else _failures(suite_result, config, result.result)
     return Entry(
-        suite=judged.suite,
+        suite=suite_result.suite,
         level=said["level"],
-        table=judged.table,
-        column=said["column"] or config.kwargs.get("column") if judged.table else None,
+        table=suite_result.table,
+        column=said["column"] or config.kwargs.get("column") if suite_result.table else None,
         expectation=config.type,
         sentence=said["sentence"],
         expected=_expected(config),
@@ -127,7 +127,7 @@ def _entry(judged: Judged, result: Any) -> Entry:
         severity=_severity(config),
         recompute=said["recompute"],
         raised=raised,
-        failures_total=0 if result.success else max(1, _total(judged, result.result)),
+        failures_total=0 if result.success else max(1, _total(suite_result, result.result)),
         failures=tuple(failures),
     )
 
@@ -183,16 +183,16 @@ def _rows(found: Any) -> str:
     return _short(counted(found["observed_value"], "row") + (f", such as {'; '.join(examples)}" if examples else ""))
 
 
-def _total(judged: Judged, found: Any) -> int:
-    return int(found.get("unexpected_count", 1)) if judged.frame is not None and found else 1
+def _total(suite_result: SuiteResult, found: Any) -> int:
+    return int(found.get("unexpected_count", 1)) if suite_result.frame is not None and found else 1
 
 
-def _failures(judged: Judged, config: Any, found: Any) -> list[Failure]:
+def _failures(suite_result: SuiteResult, config: Any, found: Any) -> list[Failure]:
     """Where a frame is not as expected: each row with both of its values."""
-    if judged.frame is None:
+    if suite_result.frame is None:
         return []
-    place = [column for column in PLACE if column in judged.frame]
-    rows = {tuple(row[column] for column in place): row for row in judged.frame.to_dict("records")}
+    place = [column for column in PLACE if column in suite_result.frame]
+    rows = {tuple(row[column] for column in place): row for row in suite_result.frame.to_dict("records")}
     wrong = [rows[tuple(index[column] for column in place)] for index in found["partial_unexpected_index_list"]]
     return [_failure(config.kwargs, row, config.meta["recompute"]) for row in wrong]
 

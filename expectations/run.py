@@ -1,4 +1,4 @@
-"""Holds the tables and the proof against the suites of a level."""
+"""Validates the tables and the proof against the suites of a level."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from expectations import basic, comprehensive, standard
-from expectations.court import Court, Judged, opened
 from expectations.docs import write_docs
 from expectations.frames import frames_of
+from expectations.gx_context import GxContext, SuiteResult, open_context
+from expectations.notes import Expectations
 from expectations.results import Entry, as_json, entries_of, verified
-from expectations.saying import Expectations
 from firelift.errors import FireliftError
 from firelift.files import write_whole
 from firelift.planning.model import Plan, TablePlan
@@ -25,7 +25,7 @@ from firelift.verification.proof import Level, Proof
 RESULT, DOCS = "verification.json", "data-docs"
 
 
-class NotJudged(FireliftError):
+class ExpectationErrored(FireliftError):
     """An expectation could not be looked at, so nobody knows whether the tables are right."""
 
     # The rows stay for --resume: nothing is known to be wrong with them.
@@ -47,16 +47,16 @@ SUITES: dict[Level, Suites] = {
 }
 
 
-def judge(url: str, session: str, plan: Plan, proof: Proof, results: Path, migration_id: str, check: Callable[[], None]) -> Verified:
-    """See `expectations.judge`."""
+def validate(url: str, session: str, plan: Plan, proof: Proof, results: Path, migration_id: str, check: Callable[[], None]) -> Verified:
+    """See `expectations.validate`."""
     standing = _standing(url, session, proof.schema_name, plan)
-    with opened(url, session, proof.schema_name, migration_id, check) as court:
-        judged = [*_tables(court, plan, proof, standing), *_frames(court, plan, proof, standing)]
-        entries = entries_of(judged)
-        _refuse_not_judged(entries)
+    with open_context(url, session, proof.schema_name, migration_id, check) as gx_context:
+        suite_results = [*_tables(gx_context, plan, proof, standing), *_frames(gx_context, plan, proof, standing)]
+        entries = entries_of(suite_results)
+        _refuse_errored(entries)
         done = verified(proof, entries, results.name)
         write_whole(results / RESULT, as_json(migration_id, proof, entries, done))
-        write_docs(judged, results / DOCS, migration_id, proof, entries, done)
+        write_docs(suite_results, results / DOCS, migration_id, proof, entries, done)
     return done
 
 
@@ -65,20 +65,22 @@ def _standing(url: str, session: str, schema: str, plan: Plan) -> dict[str, Stan
         return described_tables(connection, schema, [table.table for table in plan.tables])
 
 
-def _tables(court: Court, plan: Plan, proof: Proof, standing: Mapping[str, StandingTable]) -> list[Judged]:
+def _tables(gx_context: GxContext, plan: Plan, proof: Proof, standing: Mapping[str, StandingTable]) -> list[SuiteResult]:
     """A table that is missing has nothing to ask; the frames say that it is missing."""
     suites = SUITES[proof.level]
-    return [court.hear_table(table, suites.of_table(table, proof)) for table in plan.tables if table.table in standing]
+    return [gx_context.validate_table(table, suites.of_table(table, proof)) for table in plan.tables if table.table in standing]
 
 
-def _frames(court: Court, plan: Plan, proof: Proof, standing: Mapping[str, StandingTable]) -> list[Judged]:
+def _frames(gx_context: GxContext, plan: Plan, proof: Proof, standing: Mapping[str, StandingTable]) -> list[SuiteResult]:
     frames = frames_of(plan, proof, standing)
-    return [court.hear_frame(name, frames[name], asked) for name, asked in SUITES[proof.level].of_frames().items() if name in frames]
+    return [
+        gx_context.validate_frame(name, frames[name], asked) for name, asked in SUITES[proof.level].of_frames().items() if name in frames
+    ]
 
 
-def _refuse_not_judged(entries: Sequence[Entry]) -> None:
+def _refuse_errored(entries: Sequence[Entry]) -> None:
     """Where something is wrong for certain, that is said; an expectation about a column that is missing cannot but raise."""
     failed = [entry for entry in entries if not entry.success and entry.severity == "critical"]
     if failed and all(entry.raised for entry in failed):
         first = failed[0]
-        raise NotJudged(table=first.table or "all", expectation=first.expectation, said=first.raised, others=len(failed) - 1)
+        raise ExpectationErrored(table=first.table or "all", expectation=first.expectation, said=first.raised, others=len(failed) - 1)

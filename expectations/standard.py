@@ -9,7 +9,7 @@ from great_expectations.expectations import (
 )
 
 from expectations import basic
-from expectations.saying import Expectations, rows_of, told
+from expectations.notes import Expectations, annotated, rows_of
 from firelift.planning.model import TablePlan
 from firelift.verification.proof import Level, Proof
 
@@ -24,7 +24,7 @@ def of_table(table: TablePlan, proof: Proof) -> Expectations:
         *(
             UnexpectedRowsExpectation(
                 unexpected_rows_query=rows_of(relation.query),
-                **told(LEVEL, f"Every row's {columns} leads to a row of {relation.references}.", relation.query, columns),
+                **annotated(LEVEL, f"Every row's {columns} leads to a row of {relation.references}.", relation.query, columns),
             )
             for relation in unbroken
             for columns in [", ".join(relation.columns)]
@@ -39,25 +39,25 @@ def of_frames() -> dict[str, Expectations]:
             ExpectColumnPairValuesToBeEqual(
                 column_A="expected",
                 column_B="orphans",
-                **told(LEVEL, "As many rows lead nowhere as did when they were loaded: Firestore allows that."),
+                **annotated(LEVEL, "As many rows lead nowhere as did when they were loaded: Firestore allows that."),
             )
         ],
         "foreign_keys": [
             ExpectColumnPairValuesToBeEqual(
-                column_A="made", column_B="found", **told(LEVEL, "Every foreign key that was made stands, and is validated.")
+                column_A="made", column_B="found", **annotated(LEVEL, "Every foreign key that was made stands, and is validated.")
             )
         ],
         "columns": [
             ExpectColumnPairValuesToBeEqual(
                 column_A="expected_present",
                 column_B="present",
-                **told(LEVEL, "Each column is filled in as many rows as were loaded with it."),
+                **annotated(LEVEL, "Each column is filled in as many rows as were loaded with it."),
             ),
             ExpectColumnPairValuesToBeEqual(
-                column_A="expected_low", column_B="low", **told(LEVEL, "Each column's lowest value is the lowest that was loaded.")
+                column_A="expected_low", column_B="low", **annotated(LEVEL, "Each column's lowest value is the lowest that was loaded.")
             ),
             ExpectColumnPairValuesToBeEqual(
-                column_A="expected_high", column_B="high", **told(LEVEL, "Each column's highest value is the highest that was loaded.")
+                column_A="expected_high", column_B="high", **annotated(LEVEL, "Each column's highest value is the highest that was loaded.")
             ),
         ],
         "performance": [
@@ -66,7 +66,7 @@ def of_frames() -> dict[str, Expectations]:
                 column_B="p95",
                 or_equal=True,
                 severity="warning",
-                **told(LEVEL, "95 of 100 answers come within the limit of the settings (ms)."),
+                **annotated(LEVEL, "95 of 100 answers come within the limit of the settings (ms)."),
             )
         ],
     }

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Validate(Protocol):
-    """Holds tables and proof against the suites of the proof's level and writes what it finds into `results`.
+    """Validates tables and proof against the suites of the proof's level and writes what it finds into `results`.
 
     Data that is wrong is said in what is returned; errors are raised where nobody could look. `check` is called before every suite,
     and may raise.
@@ -34,10 +34,10 @@ class Suites(Protocol):
     """The suites of expectations that verify tables: the package `expectations`, of which the engine knows no more than this."""
 
     @property
-    def judge(self) -> Validate: ...
+    def validate(self) -> Validate: ...
 
     @property
-    def warm(self) -> Callable[[], None]: ...
+    def preload(self) -> Callable[[], None]: ...
 
 
 class Advance(Protocol):

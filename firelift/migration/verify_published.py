@@ -70,7 +70,7 @@ def verify_published(settings: Settings, against: Against | None, seed: str | No
     Raises NothingPublished, NoArchive, SnapshotExpired, NothingToCompareWith.
     """
     runs = published_runs(settings.target_url(), settings.migration_id, settings.target_schema)
-    threading.Thread(target=suites.warm, name="firelift-preload", daemon=True).start()
+    threading.Thread(target=suites.preload, name="firelift-preload", daemon=True).start()
     done: list[Verified] = []
     unseen = [*_of_other_runs(runs[0])] if settings.migration_id else []
     with Workers(settings.max_workers) as workers:
@@ -141,7 +141,7 @@ def _verified(
             warnings=unreachable,
         )
         say("judging by the expectations")
-        verified = suites.judge(url, session, documents.plan, proof, results, published.migration_id)
+        verified = suites.validate(url, session, documents.plan, proof, results, published.migration_id)
     if not verified.passed and published not in published_runs(url, None, settings.target_schema):
         raise ReplacedMeanwhile(migration_id=published.migration_id)
     return verified.model_copy(update={"results": str(results), "runs": (_told(published, verified, results),)})

@@ -1,4 +1,4 @@
-"""What a verification found: figures and differences, never data beyond shortened examples. The expectations judge it."""
+"""What a verification found: figures and differences, never data beyond shortened examples. The expectations decide whether that is enough."""
 
 from __future__ import annotations
 

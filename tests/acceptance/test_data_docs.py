@@ -79,7 +79,7 @@ def failed(url: str, tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 def site(url: str, proof: Proof, directory: Path) -> Site:
-    done = expectations.judge(url, "firelift-test", PLAN, proof, directory, RUN)
+    done = expectations.validate(url, "firelift-test", PLAN, proof, directory, RUN)
     (directory / "differences.csv").write_text("table,key,field,what,expected,found\n")
     return Site(directory, json.loads((directory / "verification.json").read_text()), done)
 

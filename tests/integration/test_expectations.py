@@ -1,4 +1,4 @@
-"""Great Expectations' judgement over migrated tables, whole ones and ones with a fault planted."""
+"""Great Expectations' results for migrated tables, whole ones and ones with a fault planted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from psycopg import sql
 
 import expectations
-from expectations.run import NotJudged
+from expectations.run import ExpectationErrored
 from firelift.errors import FireliftError
 from firelift.local.postgres import PostgresServer
 from firelift.planning.model import Plan
@@ -64,8 +64,8 @@ def spoil(url: str, statement: str) -> None:
         connection.execute(statement.encode())
 
 
-def judge(url: str, plan: Plan, proof: Proof, results: Path) -> Verified:
-    return expectations.judge(url, SESSION, plan, proof, results, RUN)
+def validate(url: str, plan: Plan, proof: Proof, results: Path) -> Verified:
+    return expectations.validate(url, SESSION, plan, proof, results, RUN)
 
 
 def read(results: Path) -> Any:
@@ -82,7 +82,7 @@ def found(done: Verified) -> list[tuple[str, str, str | None, str]]:
 @pytest.mark.parametrize("level", LEVELS)
 def test_tables_that_are_as_they_should_be_pass(level: Level, migrated: Arrival, tmp_path: Path) -> None:
     related = () if level == "basic" else (relation(0, 0, expected_foreign_key=True),)
-    done = judge(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, level, relations=related), tmp_path)
+    done = validate(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, level, relations=related), tmp_path)
 
     assert done.passed
     assert found(done) == []
@@ -96,7 +96,7 @@ def test_tables_that_are_as_they_should_be_pass(level: Level, migrated: Arrival,
 def test_a_level_asks_all_that_the_one_below_asks(migrated: Arrival, tmp_path: Path) -> None:
     asked: list[set[str]] = []
     for level in LEVELS:
-        judge(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, level), tmp_path / level)
+        validate(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, level), tmp_path / level)
         asked.append({f"{each['suite']}: {each['sentence']}" for each in read(tmp_path / level)["expectations"]})
     assert asked[0] < asked[1] < asked[2]
 
@@ -149,7 +149,7 @@ SPOILED = {
 def test_a_spoiled_table_fails(fault: str, url: str, migrated: Arrival, tmp_path: Path) -> None:
     statement, expected = SPOILED[fault]
     spoil(url, statement)
-    done = judge(url, migrated.plan, proof_of(migrated.plan, ROWS, relations=(relation(0, 0),)), tmp_path)
+    done = validate(url, migrated.plan, proof_of(migrated.plan, ROWS, relations=(relation(0, 0),)), tmp_path)
     assert not done.passed
     assert expected in found(done)
     assert not read(tmp_path)["passed"]
@@ -157,7 +157,7 @@ def test_a_spoiled_table_fails(fault: str, url: str, migrated: Arrival, tmp_path
 
 def test_columns_of_the_users_own_are_fine(url: str, migrated: Arrival, tmp_path: Path) -> None:
     spoil(url, "ALTER TABLE users ADD note text, ADD upper_name text GENERATED ALWAYS AS (upper(name)) STORED")
-    assert judge(url, migrated.plan, proof_of(migrated.plan, ROWS), tmp_path).passed
+    assert validate(url, migrated.plan, proof_of(migrated.plan, ROWS), tmp_path).passed
 
 
 PAIRS, SET = "expect_column_pair_values_to_be_equal", "expect_column_values_to_be_in_set"
@@ -212,7 +212,7 @@ FAULTS: dict[str, tuple[dict[str, Any], list[tuple[str, str, str | None, str]]]]
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_the_comparison_found_fails(fault: str, migrated: Arrival, tmp_path: Path) -> None:
     changed, expected = FAULTS[fault]
-    done = judge(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, **changed), tmp_path)
+    done = validate(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, **changed), tmp_path)
     assert not done.passed
     assert found(done) == expected
     assert done.failed_total == len(expected)
@@ -222,7 +222,7 @@ def test_what_the_comparison_found_fails(fault: str, migrated: Arrival, tmp_path
 
 def test_every_place_is_counted_and_the_first_hundred_are_named(migrated: Arrival, tmp_path: Path) -> None:
     wrong = [Piece(table="users", key=str(number), documents=1, source_digest=DIGEST, target_digest=OTHER) for number in range(250)]
-    done = judge(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, pieces=tuple(wrong)), tmp_path)
+    done = validate(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, pieces=tuple(wrong)), tmp_path)
     assert (done.failed_total, len(done.failed)) == (250, 100)
     assert done.failed[0] == FailedExpectation(
         suite="basic",
@@ -240,7 +240,7 @@ def test_what_was_not_known_before_fails_nothing(migrated: Arrival, tmp_path: Pa
         "relations": (relation(None, 5, False),),
         "rereads": (Reread(table="users", asked=9, differing=0, unavailable="the snapshot is gone"),),
     }
-    done = judge(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, **unknown), tmp_path)
+    done = validate(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, **unknown), tmp_path)
     assert done.passed
     assert done.reread == 0
     assert [warning for warning in done.warnings if "users_orders, gift_for: 5 rows" in warning]
@@ -250,7 +250,7 @@ def test_slow_answers_are_a_warning(migrated: Arrival, tmp_path: Path) -> None:
     slow = proof_of(
         migrated.plan, ROWS, performance=(measured(migrated.plan.tables[0], 7.5), measured(migrated.plan.tables[1], 99.0, None))
     )
-    done = judge(migrated.url, migrated.plan, slow, tmp_path)
+    done = validate(migrated.url, migrated.plan, slow, tmp_path)
     assert done.passed
     assert done.warnings == ("users, key lookup: p95 7.5 ms, limit 5.0 ms.",)
     assert [(each["severity"], each["observed"]) for each in read(tmp_path)["expectations"] if not each["success"]] == [
@@ -260,7 +260,7 @@ def test_slow_answers_are_a_warning(migrated: Arrival, tmp_path: Path) -> None:
 
 def test_no_tables_pass(migrated: Arrival, tmp_path: Path) -> None:
     nothing = Plan(database=migrated.plan.database, tables=())
-    assert judge(migrated.url, nothing, proof_of(nothing, {}), tmp_path).passed
+    assert validate(migrated.url, nothing, proof_of(nothing, {}), tmp_path).passed
     assert read(tmp_path)["counts"]["tables"] == 0
 
 
@@ -292,7 +292,7 @@ def test_every_name_that_postgres_allows_can_be_asked_about(database_url: str, t
             connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (id)").format(sql.Identifier(schema, table.table)))
     whole = Plan(database="projects/p/databases/(default)", tables=tables)
     proof = proof_of(whole, dict.fromkeys(names, 0), schema=schema)
-    done = judge(database_url, whole, proof, tmp_path)
+    done = validate(database_url, whole, proof, tmp_path)
     assert found(done) == []
     assert {each["table"] for each in read(tmp_path)["expectations"]} == {*names, None}
 
@@ -302,7 +302,9 @@ def test_every_name_that_postgres_allows_can_be_asked_about(database_url: str, t
             for _ in range(2):
                 insert = sql.SQL("INSERT INTO {} (id, firestore_created_at, firestore_updated_at) VALUES ('a', now(), now())")
                 connection.execute(insert.format(sql.Identifier(schema, table.table)))
-    twice = [each.table for each in judge(database_url, whole, proof, tmp_path).failed if each.expectation == "unexpected_rows_expectation"]
+    twice = [
+        each.table for each in validate(database_url, whole, proof, tmp_path).failed if each.expectation == "unexpected_rows_expectation"
+    ]
     assert sorted(twice) == sorted(names)
 
 
@@ -318,7 +320,7 @@ def _key(connection: psycopg.Connection[Any], schema: str, table: str) -> tuple[
 def test_no_file_holds_the_password_and_none_is_for_others(url: str, migrated: Arrival, tmp_path: Path) -> None:
     role, password = "canary_role", "canary-p4ssw0rd"
     spoil(url, f"DROP ROLE IF EXISTS {role}; CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{password}'; ALTER TABLE users DROP age")
-    done = judge(as_role(url, role, password), migrated.plan, proof_of(migrated.plan, ROWS), tmp_path / "results")
+    done = validate(as_role(url, role, password), migrated.plan, proof_of(migrated.plan, ROWS), tmp_path / "results")
     spoil(url, f"DROP ROLE {role}")
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 10
@@ -332,7 +334,7 @@ def test_no_file_holds_the_password_and_none_is_for_others(url: str, migrated: A
 def test_a_server_that_is_gone_is_no_failed_expectation(migrated: Arrival, tmp_path: Path) -> None:
     nowhere = urlsplit(migrated.url)._replace(netloc="postgres:x@127.0.0.1:1").geturl()
     with pytest.raises(PostgresUnreachable) as error:
-        judge(nowhere, migrated.plan, proof_of(migrated.plan, ROWS), tmp_path)
+        validate(nowhere, migrated.plan, proof_of(migrated.plan, ROWS), tmp_path)
     assert error.value.recovery == "automatic"
 
 
@@ -341,7 +343,7 @@ def test_what_breaks_off_a_question_is_no_failed_expectation(
     how: str, kind: type[FireliftError], url: str, migrated: Arrival, tmp_path: Path
 ) -> None:
     with waiting_ended(url, "users", how), pytest.raises(kind) as error:
-        judge(url, migrated.plan, proof_of(migrated.plan, ROWS), tmp_path)
+        validate(url, migrated.plan, proof_of(migrated.plan, ROWS), tmp_path)
     assert error.value.recovery == "automatic"
     assert not (tmp_path / "verification.json").exists()
 
@@ -371,7 +373,7 @@ def _end_waiting(watcher: psycopg.Connection[Any], how: str, ended: threading.Ev
     ("grant", "kind", "where"),
     [
         ("SELECT ON users", PermissionDenied, {"doing": "verifying the tables"}),
-        ("SELECT ON users TO may_not_read; GRANT SELECT (gift_for) ON users_orders", NotJudged, {"table": "users_orders"}),
+        ("SELECT ON users TO may_not_read; GRANT SELECT (gift_for) ON users_orders", ExpectationErrored, {"table": "users_orders"}),
     ],
 )
 def test_an_expectation_that_cannot_be_looked_at_is_said_to_be_so(
@@ -384,14 +386,14 @@ def test_an_expectation_that_cannot_be_looked_at_is_said_to_be_so(
     )
     try:
         with pytest.raises(kind, match="permission denied") as error:
-            judge(as_role(url, "may_not_read", "x"), migrated.plan, proof_of(migrated.plan, ROWS), tmp_path)
+            validate(as_role(url, "may_not_read", "x"), migrated.plan, proof_of(migrated.plan, ROWS), tmp_path)
         assert where.items() <= error.value.facts.items()
     finally:
         spoil(url, "DROP OWNED BY may_not_read; DROP ROLE may_not_read")
 
 
-def test_a_second_judgement_replaces_the_first(migrated: Arrival, tmp_path: Path) -> None:
-    ask: Callable[[Level], Verified] = lambda level: judge(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, level), tmp_path)  # noqa: E731
+def test_a_second_validation_replaces_the_first(migrated: Arrival, tmp_path: Path) -> None:
+    ask: Callable[[Level], Verified] = lambda level: validate(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, level), tmp_path)  # noqa: E731
     ask("comprehensive")
     ask("basic")
     assert read(tmp_path)["level"] == "basic"
@@ -400,7 +402,7 @@ def test_a_second_judgement_replaces_the_first(migrated: Arrival, tmp_path: Path
 
 
 def test_nothing_of_the_session_is_left(migrated: Arrival, tmp_path: Path) -> None:
-    judge(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS), tmp_path)
+    validate(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS), tmp_path)
     with psycopg.connect(migrated.url) as connection:
         left = connection.execute("SELECT query FROM pg_stat_activity WHERE application_name = %s", [SESSION[:63]]).fetchall()
     assert left == []

@@ -71,10 +71,10 @@ def standing(postgres: PostgresServer) -> Iterator[str]:
         yield url
 
 
-def judged(server: PostgresServer, url: str, number: int, level: Level, results: Path) -> Cost:
+def validated(server: PostgresServer, url: str, number: int, level: Level, results: Path) -> Cost:
     proof = proof_of(planned(number), dict.fromkeys((table.table for table in tables(number)), 0), level)
     with statements(server, url) as sent, calls() as made:
-        done = expectations.judge(url, "firelift-test", planned(number), proof, results, FIRST)
+        done = expectations.validate(url, "firelift-test", planned(number), proof, results, FIRST)
     assert len(done.tables) == number
     return Cost(sent, made)
 
@@ -84,7 +84,7 @@ def test_judging_costs_so_much_a_table_and_writes_nothing_into_stores_that_nobod
     postgres: PostgresServer, standing: str, tmp_path: Path, level: Level
 ) -> None:
     # The first time of all loads libraries, and fills what they keep.
-    _, *costs = (judged(postgres, standing, number, level, tmp_path / "results") for number in (1, *NUMBERS))
+    _, *costs = (validated(postgres, standing, number, level, tmp_path / "results") for number in (1, *NUMBERS))
     assert max(growth([len(cost.statements) for cost in costs])) <= 11 * FEW
     # Not one: each would write down once more what was asked, or all tables so far.
     assert growth([cost.called("data_context/store/") for cost in costs]) == [0, 0]

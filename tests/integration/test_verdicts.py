@@ -62,7 +62,7 @@ def verdict(workers: Workers, arrival: Arrival, results: Path, level: Level) -> 
         limits=Limits(10_000, 10_000),
         results=results,
     )
-    return expectations.judge(arrival.url, SESSION, arrival.plan, proof, results, "a-run")
+    return expectations.validate(arrival.url, SESSION, arrival.plan, proof, results, "a-run")
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -75,7 +75,7 @@ def test_an_untouched_target_passes(workers: Workers, rich: Arrival, tmp_path: P
 def test_of_two_ways_to_read_one_place_the_wrong_one_is_shown(rich: Arrival, tmp_path: Path) -> None:
     one, other = nested("rich", 3), nested("rich", 0).model_copy(update={"reads_as": "geopoint"})
     rows = {table.table: table.rows for table in rich.proof.tables}
-    done = expectations.judge(rich.url, SESSION, rich.plan, proof_of(rich.plan, rows, nested=(one, other)), tmp_path, "a-run")
+    done = expectations.validate(rich.url, SESSION, rich.plan, proof_of(rich.plan, rows, nested=(one, other)), tmp_path, "a-run")
     assert [failed.observed for failed in done.failed] == ["address.since: unreadable 3"]
 
 
@@ -175,5 +175,5 @@ def test_a_stop_is_heard_between_two_suites(rich: Arrival, tmp_path: Path) -> No
             raise stop
 
     with pytest.raises(Stopped):
-        expectations.judge(rich.url, SESSION, rich.plan, proof_of(rich.plan, rows), tmp_path, "a-run", check)
+        expectations.validate(rich.url, SESSION, rich.plan, proof_of(rich.plan, rows), tmp_path, "a-run", check)
     assert list(tmp_path.iterdir()) == []

@@ -216,14 +216,14 @@ class StepsSeen(InlineSteps):
 
 
 class SuitesSeen:
-    """The suites, which keep the proof that they have judged."""
+    """The suites, which keep the proof that they validated."""
 
     proof: Proof
-    warm = staticmethod(expectations.warm)
+    preload = staticmethod(expectations.preload)
 
-    def judge(self, url: str, session: str, plan: Plan, proof: Proof, *rest: Any) -> Verified:
+    def validate(self, url: str, session: str, plan: Plan, proof: Proof, *rest: Any) -> Verified:
         self.proof = proof
-        return expectations.judge(url, session, plan, proof, *rest)
+        return expectations.validate(url, session, plan, proof, *rest)
 
 
 @contextmanager

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import text
 
 from expectations.frames import frames_of
+from expectations.notes import rows_of
 from expectations.results import entries_of
 from expectations.run import SUITES
-from expectations.saying import rows_of
 from firelift.planning.model import Plan
 from firelift.postgres.schema.compatibility import StandingColumn, StandingTable
 from firelift.verification.proof import Level, LiveRows, RelationProved
@@ -130,12 +130,12 @@ def test_nothing_asked_is_nothing_to_tell() -> None:
 
 
 def test_great_expectations_is_loaded_without_the_statistics_that_nobody_asks_for() -> None:
-    asked = "import sys, expectations; expectations.warm(); expectations.warm(); print('scipy.stats._stats_py' in sys.modules)"
+    asked = "import sys, expectations; expectations.preload(); expectations.preload(); print('scipy.stats._stats_py' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert done.stdout.split() == ["False"]
 
 
 def test_the_statistics_are_there_when_they_are_used() -> None:
-    asked = "import expectations; expectations.warm(); from scipy import stats; print(stats.norm.cdf(0))"
+    asked = "import expectations; expectations.preload(); from scipy import stats; print(stats.norm.cdf(0))"
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert done.stdout.split() == ["0.5"]

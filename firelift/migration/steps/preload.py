@@ -22,7 +22,7 @@ def preload(migration: Migration) -> None:
 def preload_verification(migration: Migration) -> None:
     """What a run needs that has something to verify, unless it is not to be verified."""
     if migration.verifies:
-        _load(migration.surroundings.suites.warm)
+        _load(migration.surroundings.suites.preload)
 
 
 def _load(load: Callable[[], object]) -> None:

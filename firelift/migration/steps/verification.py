@@ -41,7 +41,7 @@ def verification(migration: Migration, validated: Validated, transformed: Transf
     proof = collect_proof(migration, validated.roots, validated.read_time, transformed, imported)
     migration.check()
     results = migration.workspace.verification_results
-    done = migration.surroundings.suites.judge(
+    done = migration.surroundings.suites.validate(
         migration.database_url, signature(migration.migration_id), migration.plan(), proof, results, migration.migration_id, migration.check
     )
     # A stop cancels the questions to the target, and what could not be asked looks like a failure.

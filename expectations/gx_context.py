@@ -1,4 +1,4 @@
-"""Where Great Expectations looks: the tables in PostgreSQL, and frames in memory."""
+"""Great Expectations' data context: its data sources are the tables in PostgreSQL and frames in memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_PLACES = 100
 PLACE = ("table", "column", "place", "what", "references", "reads_as", "key")
 
 
-class Judged(NamedTuple):
+class SuiteResult(NamedTuple):
     """A suite and what came of it."""
 
     suite: str
@@ -37,7 +37,7 @@ class Judged(NamedTuple):
     result: Any
 
 
-class Court:
+class GxContext:
     """One context for one verification; suites bear the names of what they are asked about."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Court:
         self._run = RunIdentifier(run_name=migration_id, run_time=datetime.now(UTC))
         self._names: set[str] = set()
 
-    def hear_table(self, table: TablePlan, expectations: Sequence[Expectation]) -> Judged:
+    def validate_table(self, table: TablePlan, expectations: Sequence[Expectation]) -> SuiteResult:
         self._check()
         suite = self._named(f"table-{table.table}")
         with warnings.catch_warnings():
@@ -60,15 +60,15 @@ class Court:
             # The asset bears a plain name, as a file is named after it; the table's own name is taken to the letter.
             asset = self._target.add_table_asset(suite, table_name=to_the_letter(table.table), schema_name=to_the_letter(self._schema))
         batch = asset.add_batch_definition_whole_table("all")
-        return Judged(suite, table.table, None, self._validated(suite, batch, expectations, {"result_format": "COMPLETE"}))
+        return SuiteResult(suite, table.table, None, self._validated(suite, batch, expectations, {"result_format": "COMPLETE"}))
 
-    def hear_frame(self, name: str, frame: pd.DataFrame, expectations: Sequence[Expectation]) -> Judged:
+    def validate_frame(self, name: str, frame: pd.DataFrame, expectations: Sequence[Expectation]) -> SuiteResult:
         self._check()
         suite = self._named(f"all-{name}")
         batch = self._frames.add_dataframe_asset(suite).add_batch_definition_whole_dataframe("all")
         place = [column for column in PLACE if column in frame]
         form = {"result_format": "SUMMARY", "partial_unexpected_count": MOST_PLACES, "unexpected_index_column_names": place}
-        return Judged(suite, None, frame, self._validated(suite, batch, expectations, form, {"dataframe": frame}))
+        return SuiteResult(suite, None, frame, self._validated(suite, batch, expectations, form, {"dataframe": frame}))
 
     def _validated(
         self, name: str, batch: Any, expectations: Sequence[Expectation], form: dict[str, Any], parameters: dict[str, Any] | None = None
@@ -98,8 +98,8 @@ class Court:
 
 
 @contextmanager
-def opened(url: str, session: str, schema: str, migration_id: str, check: Callable[[], None]) -> Iterator[Court]:
-    """A court that asks about the tables of this schema, over connections that can only read and end with it."""
+def open_context(url: str, session: str, schema: str, migration_id: str, check: Callable[[], None]) -> Iterator[GxContext]:
+    """A context for the tables of this schema; its connections can only read, and are closed with it."""
     refused: list[FireliftError] = []
 
     def connection() -> Connection:
@@ -119,10 +119,10 @@ def opened(url: str, session: str, schema: str, migration_id: str, check: Callab
     engines = [target.get_engine(), target.get_execution_engine().engine]
     for engine in engines:
         # Great Expectations goes on with the next question: on a stop, or without a server, that would be one too many.
-        watch(engine, lambda: court.raise_if_waiting_helps(), refused.append, "verifying the tables")
-    court = Court(context, target, schema, migration_id, refused, check)
+        watch(engine, lambda: gx_context.raise_if_waiting_helps(), refused.append, "verifying the tables")
+    gx_context = GxContext(context, target, schema, migration_id, refused, check)
     try:
-        yield court
+        yield gx_context
     except FireliftError:
         raise
     except Exception as error:

@@ -11,7 +11,7 @@ from firelift.verification.proof import Level
 Expectations = list[Expectation]
 
 
-def told(level: Level, sentence: str, recompute: str = "", column: str | None = None) -> dict[str, Any]:
+def annotated(level: Level, sentence: str, recompute: str = "", column: str | None = None) -> dict[str, Any]:
     """The keyword arguments that every expectation of Great Expectations takes for this. `recompute` is SQL, or where to look."""
     return {"notes": sentence, "meta": {"level": level, "sentence": sentence, "recompute": recompute, "column": column}}
 
