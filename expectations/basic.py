@@ -35,9 +35,7 @@ def of_table(table: TablePlan, proof: Proof) -> Expectations:
             # Great Expectations takes such quotes off and then misses the column; the frame of types has every name to the letter.
             column_set=[name for name, _ in table.target_columns() if not (name.startswith('"') and name.endswith('"'))],
             exact_match=False,
-            **annotated(
-                LEVEL, "Every planned column is there; columns of your own may stand beside them.", column_types(schema, table.table)
-            ),
+            **annotated(LEVEL, "Every planned column is there; columns of your own may be there too.", column_types(schema, table.table)),
         ),
         *(
             ExpectColumnValuesToNotBeNull(column=key, **annotated(LEVEL, "Every row has its whole key.", null_keys(schema, table, key)))

@@ -98,12 +98,12 @@ def write_docs(
 def _build(suite_results: Sequence[SuiteResult], to: Path) -> None:
     """A page a suite, where Great Expectations itself would put it. What a suite asks stands on the page of its answers."""
     renderer, view = ValidationResultsPageRenderer(), DefaultJinjaPageView()
-    for each in suite_results:
-        run = each.result.meta["run_id"]
-        directory = to / "validations" / each.suite / run.run_name / run.run_time.strftime("%Y%m%dT%H%M%S.%fZ")
+    for suite_result in suite_results:
+        run = suite_result.result.meta["run_id"]
+        directory = to / "validations" / suite_result.suite / run.run_name / run.run_time.strftime("%Y%m%dT%H%M%S.%fZ")
         directory.mkdir(parents=True)
-        page = view.render(renderer.render(each.result), show_how_to_buttons=False)
-        (directory / f"{each.result.batch_id}.html").write_text(page, encoding="utf-8")
+        page = view.render(renderer.render(suite_result.result), show_how_to_buttons=False)
+        (directory / f"{suite_result.result.batch_id}.html").write_text(page, encoding="utf-8")
 
 
 def _suites(site: Path, entries: Sequence[Entry]) -> list[Suite]:
@@ -123,8 +123,8 @@ def _mend(page: Path, suite: Suite, depth: int) -> None:
     page.write_text(html, encoding="utf-8")
 
 
-def _text(said: str) -> str:
-    return _TEMPLATES.from_string("{{ said }}").render(said=said)
+def _text(title: str) -> str:
+    return _TEMPLATES.from_string("{{ title }}").render(title=title)
 
 
 def _make_private(root: Path) -> None:

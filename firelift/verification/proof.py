@@ -1,4 +1,4 @@
-"""What a verification found: figures and differences, never data beyond shortened examples. The expectations decide whether that is enough."""
+"""What a verification found: figures and differences, never data beyond shortened examples. Expectations decide whether it suffices."""
 
 from __future__ import annotations
 
