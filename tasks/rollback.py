@@ -10,7 +10,7 @@ from firelift.migration.rollback import roll_back_run
 from firelift.migration.undo_text import rollback_text
 from firelift.postgres.publish.rollback import RolledBack
 from firelift.run.reports import note_rollback
-from firelift.settings.settings import Target, Whereabouts
+from firelift.settings.settings import RunLocation, Target
 from tasks.checkpoint import ALWAYS, NOT_KEPT, PHASE
 from tasks.reasons import reasons_first
 
@@ -22,7 +22,7 @@ def roll_back_target(migration_id: str | None, force: bool) -> RolledBack:
     reasons_first()
     refuse_wrong_home()
     target = Target.load(migration_id=migration_id)
-    place = Whereabouts.load()
+    place = RunLocation.load()
     # A worker has no directory of its own unless it is told one.
     started_in = place.working_dir if "working_dir" in place.model_fields_set else None
     done = roll_back_run(target.url(), target.migration_id, force, target.target_schema, started_in)

@@ -15,7 +15,7 @@ import expectations
 from firelift.firestore.source import source_label
 from firelift.home import refuse_wrong_home
 from firelift.migration.context import Migration, Run
-from firelift.migration.identity import meant
+from firelift.migration.identity import resolve_run
 from firelift.migration.surroundings import Advance, Surroundings
 from firelift.run.log import Log
 from firelift.run.watch import Look
@@ -34,7 +34,7 @@ def named_run(options: dict[str, Any]) -> Run:
     refuse_wrong_home()
     flow_run = current_flow_run()
     new_id = migration_id_of(flow_run) if flow_run else new_migration_id()
-    settings = meant(Settings.load(**options), new_id, source_label, _label(flow_run))
+    settings = resolve_run(Settings.load(**options), new_id, source_label, _label(flow_run))
     public = settings.public()
     public["working_dir"] = os.path.abspath(str(settings.working_dir))
     return Run(migration_id=str(settings.migration_id), settings=public)

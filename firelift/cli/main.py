@@ -27,7 +27,7 @@ from firelift.run.redact import RedactedStream
 from firelift.run.reports.plan_text import plan_text
 from firelift.run.reports.verify_text import verified_text
 from firelift.run.workspace import SUMMARY, Workspace
-from firelift.settings.settings import RETENTION, Settings, Target, Whereabouts, given_secrets, unknown_variables
+from firelift.settings.settings import RETENTION, RunLocation, Settings, Target, given_secrets, unknown_variables
 from firelift.workflow_path import workflow_directory
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def plan(session: Session, /, as_json: bool, **options: Any) -> int:
 @click.pass_obj
 def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> int:
     """Show how the latest run stands."""
-    place = Whereabouts.load(**given(options))
+    place = RunLocation.load(**given(options))
     session.verbose = place.verbose
     workspace = _run_named(place)
     if watch:
@@ -283,7 +283,7 @@ def _migrate(settings: Settings, as_json: bool) -> int:
 def _stop(session: Session, options: dict[str, Any], as_json: bool) -> None:
     from firelift.migration.stop import stop_run
 
-    place, target = Whereabouts.load(**_of(Whereabouts, options)), session.load_target(_of(Target, options))
+    place, target = RunLocation.load(**_of(RunLocation, options)), session.load_target(_of(Target, options))
     url, of_schema = target.url() if target.database_url else None, "target_schema" in target.model_fields_set
     asked = stop_run(place.working_dir, place.migration_id, url, target.target_schema, of_schema=of_schema)
     _show(asked.model_dump(mode="json"), as_json, stop_text(asked))
@@ -293,13 +293,13 @@ def _roll_back(session: Session, options: dict[str, Any], force: bool, as_json: 
     from firelift.migration.rollback import roll_back_run
     from firelift.run.reports import note_rollback
 
-    place, target = Whereabouts.load(**_of(Whereabouts, options)), session.load_target(_of(Target, options))
+    place, target = RunLocation.load(**_of(RunLocation, options)), session.load_target(_of(Target, options))
     done = roll_back_run(target.url(), target.migration_id, force, target.target_schema, place.working_dir)
     note_rollback(place.working_dir, done.model_dump(mode="json"))
     _show(done.model_dump(mode="json"), as_json, rollback_text(done))
 
 
-def _of(model: type[Whereabouts] | type[Target], options: dict[str, Any]) -> dict[str, Any]:
+def _of(model: type[RunLocation] | type[Target], options: dict[str, Any]) -> dict[str, Any]:
     """The options that this model knows: in an emergency the others are of no account."""
     return {name: value for name, value in options.items() if name in model.model_fields}
 
@@ -320,7 +320,7 @@ def _target(settings: Settings) -> str:
     return settings.target_url()
 
 
-def _run_named(place: Whereabouts) -> Workspace:
+def _run_named(place: RunLocation) -> Workspace:
     if place.migration_id is not None:
         return Workspace.of(place.working_dir, place.migration_id)
     return Workspace.latest(place.working_dir)

@@ -17,7 +17,7 @@ from rich.console import Console
 from firelift.cli.display import follow, screen_for
 from firelift.errors import FireliftError, Stopped
 from firelift.local.proxies import spare_this_machine
-from firelift.migration.identity import meant
+from firelift.migration.identity import resolve_run
 from firelift.planning.mapping import read_mapping
 from firelift.run.log import Log
 from firelift.run.receipt_files import refuse_unskippable
@@ -50,7 +50,7 @@ QUIET: Mapping[str, str] = {
 
 def run_migration(settings: Settings) -> dict[str, Any]:
     """Carry the migration out and return its final report; raises what ended it."""
-    from firelift.migration.prefetch import begun_ahead
+    from firelift.migration.prefetch import start_workers_early
 
     os.environ[BEGAN] = str(time.time())
     if not settings.dry_run:
@@ -58,13 +58,13 @@ def run_migration(settings: Settings) -> dict[str, Any]:
     prepare_environment(settings)
     # Everything below, also what workers and libraries write, is for the owner's eyes.
     os.umask(0o077)
-    with begun_ahead(settings.max_workers) as workers:
+    with start_workers_early(settings.max_workers) as workers:
         return _run_migration(settings, workers)
 
 
 def _run_migration(settings: Settings, workers: Workers) -> dict[str, Any]:
     source_label = _refuse_unusable(settings)
-    settings = meant(settings, new_migration_id(), source_label)
+    settings = resolve_run(settings, new_migration_id(), source_label)
     workspace = Workspace(settings.working_dir, str(settings.migration_id))
     refuse_unskippable(workspace, settings.skip_phases)
     _refuse_app_config(settings)
@@ -147,14 +147,14 @@ def _refuse_app_config(settings: Settings) -> None:
 
 def _look_ahead(settings: Settings, workers: Workers) -> None:
     from firelift.firestore.source import source_of
-    from firelift.migration.prefetch import survey_ahead
+    from firelift.migration.prefetch import start_survey_early
     from firelift.paths import Selection
     from firelift.settings.grouping import together
 
     # A run that goes on has its snapshot.
     if not settings.resume:
         selection = Selection(settings.collections, settings.exclude_collections)
-        survey_ahead(workers, source_of(settings), settings.read_time, selection, together(settings))
+        start_survey_early(workers, source_of(settings), settings.read_time, selection, together(settings))
 
 
 def _flow(settings: Settings, server_ready: Callable[[], None]) -> dict[str, Any]:

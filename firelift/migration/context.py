@@ -173,7 +173,7 @@ class Migration:
             return
         self.start_phase(phase)
         for collection, counted in counts.items():
-            self.status.found(phase, collection, **counted)
+            self.status.set_counts(phase, collection, **counted)
         self.finish_phase(phase, receipt)
 
     def finish_phase(self, phase: Phase, receipt: Receipt) -> None:

@@ -20,7 +20,7 @@ IDENTITY = "run.json"
 
 # What a resume takes from the run's beginning, unless it is given anew. Not what belongs to the machine: credentials, addresses, workers.
 # Nor whether it is a plan: one that was meant as the other must be refused, not made into it.
-KEPT = (
+RESUMED_SETTINGS = (
     *(name for name in DECIDING if name != "dry_run"),
     *("max_rejects", "max_deletes", "batch_size", "auto_verification", "auto_rollback", "verification_level"),
     *("keep_archive", "keep_tables", "app_config", "app_config_values"),
@@ -28,7 +28,7 @@ KEPT = (
 )
 
 
-class OtherSettings(ConfigurationError):
+class SettingsMismatch(ConfigurationError):
     """A run cannot be resumed with settings that would give another result."""
 
     remedy = "Leave them out to resume with those it began with, or start a new run without --resume."
@@ -52,54 +52,54 @@ class NotACheckpoint(ConfigurationError):
     remedy = "Give the migration-checkpoint.json of the run to resume."
 
 
-def resumes(settings: Settings) -> bool:
+def is_resume(settings: Settings) -> bool:
     return settings.resume or settings.checkpoint_file is not None
 
 
-def meant(settings: Settings, new_id: str, source: Callable[[Settings], str], flow_run: str | None = None) -> Settings:
+def resolve_run(settings: Settings, new_id: str, source: Callable[[Settings], str], flow_run: str | None = None) -> Settings:
     """The settings of the run that is meant, with its name: a new one, or with --resume an earlier one.
 
     A resume takes what is not given from the run's beginning. So does a `flow_run` that is carried out again, as Prefect's retries do.
-    `source` says which Firestore database settings mean. Raises NoSuchRun, NotACheckpoint, RunExists, NothingToResume, and OtherSettings
+    `source` says which Firestore database settings mean. Raises NoSuchRun, NotACheckpoint, RunExists, NothingToResume, and SettingsMismatch
     with the list of differences.
     """
-    if not resumes(settings):
+    if not is_resume(settings):
         named = settings.named(settings.migration_id or new_id)
-        kept = _kept(_workspace(named))
-        if kept is None:
+        identity = _read_identity(_workspace(named))
+        if identity is None:
             return named
-        if flow_run is None or kept["flowRun"] != flow_run:
+        if flow_run is None or identity["flowRun"] != flow_run:
             raise RunExists(migration_id=str(named.migration_id))
         settings = named
-    workspace = _to_resume(settings)
+    workspace = _run_to_resume(settings)
     # What it began with is taken from there: it must be our own.
     workspace.refuse_others()
-    kept = _kept(workspace)
+    identity = _read_identity(workspace)
     # A run that died in its first second has nothing to go on from, and nothing to differ from.
-    before: Mapping[str, Any] = kept["settings"] if kept else {}
+    before: Mapping[str, Any] = identity["settings"] if identity else {}
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
-    whole = Settings.load(**{**{name: before[name] for name in KEPT if name in before}, **_plain(given)})
-    if kept:
-        _refuse_differences(workspace, kept, whole, source(whole))
+    whole = Settings.load(**{**{name: before[name] for name in RESUMED_SETTINGS if name in before}, **_as_options(given)})
+    if identity:
+        _refuse_differences(workspace, identity, whole, source(whole))
     return whole.resuming(workspace.migration_id, workspace.working_dir)
 
 
-def claim(workspace: Workspace, settings: Settings, source: str, flow_run: str | None = None) -> str:
+def register_run(workspace: Workspace, settings: Settings, source: str, flow_run: str | None = None) -> str:
     """Writes down with which settings the run began, once; returns what tells this run from any other of its name."""
-    kept = _kept(workspace)
-    if kept is None:
-        kept = {
+    identity = _read_identity(workspace)
+    if identity is None:
+        identity = {
             "token": str(uuid4()),
             "settings": settings.public(),
-            "mapping": _content(settings.mapping),
+            "mapping": _digest(settings.mapping),
             "source": source,
             "flowRun": flow_run,
         }
-        workspace.write(IDENTITY, sealed(encode(kept, indent=2)), durable=True)
-    return str(kept["token"])
+        workspace.write(IDENTITY, sealed(encode(identity, indent=2)), durable=True)
+    return str(identity["token"])
 
 
-def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
+def _as_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Options as `Settings.load` takes them."""
     return {name: value.get_secret_value() if hasattr(value, "get_secret_value") else value for name, value in given.items()}
 
@@ -108,40 +108,40 @@ def _workspace(settings: Settings) -> Workspace:
     return Workspace(settings.working_dir, str(settings.migration_id))
 
 
-def _kept(workspace: Workspace) -> dict[str, Any] | None:
-    kept: dict[str, Any] | None = workspace.read_json(IDENTITY)
-    return kept
+def _read_identity(workspace: Workspace) -> dict[str, Any] | None:
+    identity: dict[str, Any] | None = workspace.read_json(IDENTITY)
+    return identity
 
 
-def _to_resume(settings: Settings) -> Workspace:
+def _run_to_resume(settings: Settings) -> Workspace:
     """The run of the checkpoint, the one that is named, or the last in the working directory."""
     if settings.checkpoint_file:
-        found = _of_checkpoint(settings.checkpoint_file, settings.working_dir)
+        found = _run_of_checkpoint(settings.checkpoint_file, settings.working_dir)
         if settings.migration_id not in (None, found.migration_id):
             raise NotACheckpoint(file=str(settings.checkpoint_file), of=found.migration_id, migration_id=settings.migration_id)
         return found
     if settings.migration_id:
         return Workspace.of(settings.working_dir, settings.migration_id)
-    return _last(settings)
+    return _last_run(settings)
 
 
 def latest_of_schema(working_dir: Path, target_schema: str) -> Workspace | None:
     """The run of a working directory that began last to write this schema."""
-    of_schema = [run for run in _runs(working_dir) if _before(run).get("target_schema") == target_schema]
-    return max(of_schema, key=_begun, default=None)
+    of_schema = [run for run in _runs(working_dir) if _settings_of(run).get("target_schema") == target_schema]
+    return max(of_schema, key=_began_at, default=None)
 
 
-def _last(settings: Settings) -> Workspace:
+def _last_run(settings: Settings) -> Workspace:
     """The run that began last, among plans or among the others; one that was refused in its first second does not count.
 
     Where the target schema is given and a run has written it, that is the last of those.
     """
-    alike = [run for run in _runs(settings.working_dir) if _before(run).get("dry_run") == settings.dry_run]
+    alike = [run for run in _runs(settings.working_dir) if _settings_of(run).get("dry_run") == settings.dry_run]
     if not alike:
         return Workspace.latest(settings.working_dir)
     given = "target_schema" in settings.model_fields_set
-    of_schema = [run for run in alike if given and _before(run).get("target_schema") == settings.target_schema]
-    last = max(of_schema or alike, key=_begun)
+    of_schema = [run for run in alike if given and _settings_of(run).get("target_schema") == settings.target_schema]
+    last = max(of_schema or alike, key=_began_at)
     status = last.status()
     if "completed" in (status.get("status"), (status.get("rolledBack") or {}).get("was")):
         raise NothingToResume(migration_id=last.migration_id)
@@ -152,16 +152,16 @@ def _runs(working_dir: Path) -> list[Workspace]:
     return [Workspace(working_dir, path.parent.name) for path in working_dir.glob(f"runs/*/{IDENTITY}")]
 
 
-def _before(run: Workspace) -> Mapping[str, Any]:
-    settings: Mapping[str, Any] = (_kept(run) or {}).get("settings", {})
+def _settings_of(run: Workspace) -> Mapping[str, Any]:
+    settings: Mapping[str, Any] = (_read_identity(run) or {}).get("settings", {})
     return settings
 
 
-def _begun(run: Workspace) -> int:
+def _began_at(run: Workspace) -> int:
     return (run.run / IDENTITY).stat().st_mtime_ns
 
 
-def _of_checkpoint(file: Path, working_dir: Path) -> Workspace:
+def _run_of_checkpoint(file: Path, working_dir: Path) -> Workspace:
     try:
         migration_id = json.loads(file.read_text(encoding="utf-8"))["migrationId"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -181,18 +181,18 @@ def _of_checkpoint(file: Path, working_dir: Path) -> Workspace:
         raise NoSuchRun(checkpoint_file=str(file), working_dir=str(working_dir), migration_id=migration_id) from None
 
 
-def _refuse_differences(workspace: Workspace, kept: Mapping[str, Any], settings: Settings, source: str) -> None:
-    before = deciding(kept["settings"]) | {"firestore": kept["source"]}
+def _refuse_differences(workspace: Workspace, identity: Mapping[str, Any], settings: Settings, source: str) -> None:
+    before = deciding(identity["settings"]) | {"firestore": identity["source"]}
     now = deciding(settings.public()) | {"firestore": source}
     # A project that is named now and came from the key file before is the same one: `firestore` says so.
     # A run that an earlier version began knows nothing of settings that came later.
-    compared = [name for name in now if name not in ("project_id", "firestore_database") and name in {*kept["settings"], "firestore"}]
+    compared = [name for name in now if name not in ("project_id", "firestore_database") and name in {*identity["settings"], "firestore"}]
     differing = {name: f"{before[name]!r}, now {now[name]!r}" for name in compared if before[name] != now[name]}
-    if kept["mapping"] != _content(settings.mapping):
+    if identity["mapping"] != _digest(settings.mapping):
         differing["mapping"] = "the file says something else now"
     if differing:
-        raise OtherSettings(migration_id=workspace.migration_id, **{f"{name}_was": text for name, text in differing.items()})
+        raise SettingsMismatch(migration_id=workspace.migration_id, **{f"{name}_was": text for name, text in differing.items()})
 
 
-def _content(mapping: Path | None) -> str | None:
+def _digest(mapping: Path | None) -> str | None:
     return hashlib.sha256(mapping.read_bytes()).hexdigest() if mapping else None

@@ -12,7 +12,7 @@ from firelift.errors import ConfigurationError, FireliftError, Stopped
 from firelift.files import FileChanged
 from firelift.firestore.source import source_label
 from firelift.migration.context import Migration, Run
-from firelift.migration.identity import claim, resumes
+from firelift.migration.identity import is_resume, register_run
 from firelift.migration.prefetch import workers_of_run
 from firelift.migration.rollback import roll_back
 from firelift.migration.stop import asked_in_target, forget_stop_in_target
@@ -21,7 +21,7 @@ from firelift.modes.test.scratch import throw_away
 from firelift.phases.import_ import forget_refused, record_failure
 from firelift.postgres.session.lock import LockLost, TargetLock, target_lock
 from firelift.run.damage import note_damage
-from firelift.run.directory_lock import held
+from firelift.run.directory_lock import locked
 from firelift.run.receipt_files import refuse_unskippable
 from firelift.run.status import is_stop
 from firelift.run.stop_request import BEGAN, forget_stop, stop_requested
@@ -64,8 +64,8 @@ def open_migration(run: Run, surroundings: Surroundings, settings: Settings | No
         workers = workers_of_run(settings.max_workers)
         stack.callback(workers.stop)
         # A run that goes on may be at work in another process: until the locks say no, its files are that one's.
-        lock = stack.enter_context(_target_held(settings, run, surroundings)) if resumes(settings) else None
-        stack.enter_context(held(workspace))
+        lock = stack.enter_context(_target_locked(settings, run, surroundings)) if is_resume(settings) else None
+        stack.enter_context(locked(workspace))
         forget_stop(workspace, _seconds_since_begin(surroundings))
         migration = Migration(run, settings, workers, surroundings)
         surroundings.opened(migration)
@@ -74,8 +74,8 @@ def open_migration(run: Run, surroundings: Surroundings, settings: Settings | No
             if migration.status.state_of("pre_validation") != "completed":
                 migration.start_phase("pre_validation")
             migration.report()
-            migration.target_lock = lock or stack.enter_context(_target_held(settings, run, surroundings))
-            migration.token = claim(workspace, settings, source_label(settings), surroundings.label)
+            migration.target_lock = lock or stack.enter_context(_target_locked(settings, run, surroundings))
+            migration.token = register_run(workspace, settings, source_label(settings), surroundings.label)
             with _registered(migration), Watch(_looks(migration, stack), migration.stop), _ended_in_target(migration):
                 yield migration
             migration.status.complete()
@@ -108,7 +108,7 @@ def _registered(migration: Migration) -> Iterator[None]:
 
 
 @contextmanager
-def _target_held(settings: Settings, run: Run, surroundings: Surroundings) -> Iterator[TargetLock | None]:
+def _target_locked(settings: Settings, run: Run, surroundings: Surroundings) -> Iterator[TargetLock | None]:
     """The target's lock; a dry run needs none."""
     if settings.dry_run:
         yield None
@@ -182,7 +182,7 @@ def _take_back(migration: Migration) -> bool:
     except FireliftError as problem:
         migration.status.warn(f"the rollback did not succeed, run `firelift rollback`: {problem}")
         return False
-    migration.status.note(rolledBack=done.model_dump(mode="json"))
+    migration.status.add_statistics(rolledBack=done.model_dump(mode="json"))
     return True
 
 

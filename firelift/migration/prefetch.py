@@ -22,7 +22,7 @@ _waiting: list[Workers] = []
 
 
 @contextmanager
-def begun_ahead(number: int) -> Iterator[Workers]:
+def start_workers_early(number: int) -> Iterator[Workers]:
     """Workers for the run that is begun inside."""
     with Workers(number, MODULES) as workers:
         _waiting.append(workers)
@@ -32,7 +32,7 @@ def begun_ahead(number: int) -> Iterator[Workers]:
             _waiting.clear()
 
 
-def survey_ahead(workers: Workers, source: Source, read_time: str, selection: Selection, together: int) -> None:
+def start_survey_early(workers: Workers, source: Source, read_time: str, selection: Selection, together: int) -> None:
     """Has them look at Firestore already, as the run will ask them to."""
     from firelift.phases.pre_validation import survey  # the workers shall not wait for what it imports
 

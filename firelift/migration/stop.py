@@ -16,7 +16,7 @@ from firelift.run.stop_request import request_stop
 from firelift.run.workspace import NoSuchRun, Workspace
 
 
-class NothingRuns(ConfigurationError):
+class NoRunningMigration(ConfigurationError):
     """There is no run to stop."""
 
     remedy = (
@@ -38,7 +38,7 @@ class Asked(Receipt):
 def stop_run(working_dir: Path, migration_id: str | None, url: str | None, target_schema: str, *, of_schema: bool = False) -> Asked:
     """Asks a run to stop wherever it can be found: the one named, that of the working directory, or the one that writes the target schema.
 
-    `of_schema`: also of the working directory only one that writes this schema. Raises NothingRuns.
+    `of_schema`: also of the working directory only one that writes this schema. Raises NoRunningMigration.
     """
     here = _running(working_dir, migration_id, target_schema if of_schema else None)
     if here is not None:
@@ -55,7 +55,7 @@ def stop_run(working_dir: Path, migration_id: str | None, url: str | None, targe
     if asked is None:
         elsewhere = {"at_work_in_other_schemas": ", ".join(others)} if others else {}
         named = {"migration_id": migration_id} if migration_id else {}
-        raise NothingRuns(**named, working_dir=str(working_dir), **({"target_schema": target_schema} if url else {}), **elsewhere)
+        raise NoRunningMigration(**named, working_dir=str(working_dir), **({"target_schema": target_schema} if url else {}), **elsewhere)
     return Asked(migration_id=asked, in_directory=here is not None, in_target=there is not None, unreached=unreached)
 
 

@@ -43,7 +43,7 @@ class NotReady(ConfigurationError):
     remedy = "Nothing was written. Mend what is named and run again."
 
 
-class NoRoomOnDisk(ConfigurationError):
+class InsufficientDiskSpace(ConfigurationError):
     """There is too little free space for the working directory."""
 
     remedy = "Free space there or choose another --working-dir."
@@ -160,4 +160,4 @@ def _nothing(found: Sequence[str]) -> str:
 def _disk_problems(run: Path, documents: int) -> list[FireliftError]:
     free = shutil.disk_usage(run).free
     needed = 2 * documents * BYTES_A_DOCUMENT
-    return [NoRoomOnDisk(directory=str(run), free_bytes=free, needed_bytes=needed)] if free < needed else []
+    return [InsufficientDiskSpace(directory=str(run), free_bytes=free, needed_bytes=needed)] if free < needed else []

@@ -12,7 +12,7 @@ from firelift.errors import FireliftError
 from firelift.files import storage_errors
 from firelift.run.workspace import Workspace
 
-HOLD = ".held"
+LOCK_FILE = ".held"
 
 
 class RunAtWork(FireliftError):
@@ -22,10 +22,10 @@ class RunAtWork(FireliftError):
 
 
 @contextmanager
-def held(workspace: Workspace) -> Iterator[None]:
+def locked(workspace: Workspace) -> Iterator[None]:
     """Holds the run's directory; raises RunAtWork. Beside the target's lock: a plan has none, and a broken connection loses it."""
     workspace.create()
-    file = workspace.run / HOLD
+    file = workspace.run / LOCK_FILE
     with storage_errors(file):
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -28,23 +28,23 @@ def earlier_verification(workspace: Workspace, target: str | None) -> Path | Non
             file
             for file in latest
             # How fast a sample is counted says nothing of the whole.
-            if _says(report := runs / file.relative_to(runs).parts[0] / REPORT, "target") == target
-            and _says(report, "mode") != "test"
-            and _says(file, "performance")
+            if _member(report := runs / file.relative_to(runs).parts[0] / REPORT, "target") == target
+            and _member(report, "mode") != "test"
+            and _member(file, "performance")
         ),
         None,
     )
 
 
-def _says(file: Path, key: str) -> object:
-    return _told(file).get(key)
+def _member(file: Path, key: str) -> object:
+    return _read_or_empty(file).get(key)
 
 
-def _told(file: Path) -> dict[str, Any]:
+def _read_or_empty(file: Path) -> dict[str, Any]:
     """What stands in a file that only has to be compared with: nothing where it is gone, damaged or of something else."""
     with suppress(OSError, ValueError, RecursionError):
-        told = json.loads(file.read_bytes())
-        return told if isinstance(told, dict) else {}
+        content = json.loads(file.read_bytes())
+        return content if isinstance(content, dict) else {}
     return {}
 
 
@@ -52,8 +52,8 @@ def earlier_full_run(workspace: Workspace, target: str | None) -> dict[str, Any]
     """The report of the latest full run in this working directory that came to its end in the same target; None where there is none."""
     files = sorted((workspace.working_dir / "runs").glob(f"*/{REPORT}"), key=lambda file: file.stat().st_mtime, reverse=True)
     for file in files[:MOST_RUNS]:
-        report = _told(file)
-        said = (report.get("mode"), report.get("status"), report.get("dryRun"), report.get("target"))
-        if said == ("full", "completed", False, target):
+        report = _read_or_empty(file)
+        outcome = (report.get("mode"), report.get("status"), report.get("dryRun"), report.get("target"))
+        if outcome == ("full", "completed", False, target):
             return report
     return None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from firelift.errors import FireliftError
-from firelift.run.periodic_writer import Ticker
+from firelift.run.periodic_writer import PeriodicWriter
 from firelift.run.redact import clean
 from firelift.run.timestamps import now
 from firelift.run.workspace import LOG, Workspace, encode
@@ -23,7 +23,7 @@ class Log:
         self._workspace, self._secrets = workspace, tuple(secrets)
         self._entries = [encode(entry).rstrip() for entry in workspace.read_json(LOG) or []]
         self._lock = threading.Lock()
-        self._ticker = Ticker(self._write)
+        self._writer = PeriodicWriter(self._write)
 
     def debug(self, event: str, message: str, phase: str | None = None, **facts: object) -> None:
         self._add("debug", event, message, phase, facts)
@@ -41,10 +41,10 @@ class Log:
         self._add("error", type(error).__name__, str(error) or type(error).__name__, phase, {**facts, "traceback": trace})
 
     def flush(self) -> None:
-        self._ticker.now()
+        self._writer.now()
 
     def close(self) -> None:
-        self._ticker.close()
+        self._writer.close()
 
     def _add(self, level: Level, event: str, message: str, phase: str | None, facts: dict[str, Any]) -> None:
         entry = {"timestamp": now(), "level": level, "phase": phase, "event": event, "message": message}
@@ -52,7 +52,7 @@ class Log:
         encoded = encode(clean(entry, self._secrets)).rstrip()
         with self._lock:
             self._entries.append(encoded)
-        self._ticker.soon()
+        self._writer.soon()
 
     def _write(self) -> None:
         with self._lock:

@@ -13,10 +13,10 @@ EVERY = 0.5
 """Seconds between two writes of a file that people watch."""
 
 
-class Ticker:
+class PeriodicWriter:
     """Calls `write` from a thread of its own: after changes every half second, else every `heartbeat` seconds.
 
-    A write that fails there is tried again at the next tick: the run itself must not die of its status file, and
+    A write that fails there is tried again at the next turn: the run itself must not die of its status file, and
     `now()`, which phases call, raises.
     """
 
@@ -27,7 +27,7 @@ class Ticker:
         self._one_at_a_time = threading.Lock()
         self._written = time.monotonic()
         self._took = 0.0
-        self._thread = threading.Thread(target=self._tick, name="firelift-ticker", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="firelift-periodic-writer", daemon=True)
         self._thread.start()
 
     def soon(self) -> None:
@@ -56,7 +56,7 @@ class Ticker:
             if self._changed.is_set():
                 self.now()
 
-    def _tick(self) -> None:
+    def _run(self) -> None:
         # Ten times what a write takes: ten thousand collections must not make the run a writer of status files.
         while not self._closed.wait(max(self._every, 10 * self._took)):
             if self._changed.is_set() or self._is_quiet():

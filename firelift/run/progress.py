@@ -60,7 +60,7 @@ class Progress:
             return None
         return 100.0 if self.expected <= 0 else round(min(100.0, 100.0 * self.done / self.expected), 1)
 
-    def shown(self) -> dict[str, Any]:
+    def render(self) -> dict[str, Any]:
         """As it stands in the status file."""
         rate = self.current_rate()
         left = None if self.expected is None else max(0, self.expected - self.done)
@@ -74,7 +74,7 @@ class Progress:
         }
 
     @classmethod
-    def again(cls, shown: Mapping[str, Any]) -> Progress:
+    def from_json(cls, shown: Mapping[str, Any]) -> Progress:
         """The counts as a status file held them."""
         return cls(
             documents=shown["documents"]["done"],

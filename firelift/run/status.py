@@ -15,7 +15,7 @@ from firelift.errors import FireliftError, Stopped
 from firelift.files import DiskFull
 from firelift.run.checkpoint import write_checkpoint
 from firelift.run.log import Log
-from firelift.run.periodic_writer import Ticker
+from firelift.run.periodic_writer import PeriodicWriter
 from firelift.run.progress import Progress
 from firelift.run.redact import clean, redact
 from firelift.run.throughput import THROUGHPUT, Throughput
@@ -68,21 +68,21 @@ class PhaseStatus:
             return 100.0
         return self.total.percent() or 0.0
 
-    def shown(self) -> dict[str, Any]:
+    def render(self) -> dict[str, Any]:
         return {
             "state": self.state,
             "startedAt": self.started_at,
             "finishedAt": self.finished_at,
-            **self.total.shown(),
+            **self.total.render(),
             "percent": self.percent(),
-            "collections": {name: progress.shown() for name, progress in self.collections.items()},
+            "collections": {name: progress.render() for name, progress in self.collections.items()},
         }
 
     @classmethod
-    def again(cls, shown: Mapping[str, Any]) -> PhaseStatus:
+    def from_json(cls, shown: Mapping[str, Any]) -> PhaseStatus:
         state: State = shown["state"] if shown["state"] in ("completed", "skipped") else "pending"
-        collections = {name: Progress.again(progress) for name, progress in shown["collections"].items()}
-        return cls(state, shown["startedAt"], shown["finishedAt"], Progress.again(shown), collections)
+        collections = {name: Progress.from_json(progress) for name, progress in shown["collections"].items()}
+        return cls(state, shown["startedAt"], shown["finishedAt"], Progress.from_json(shown), collections)
 
 
 class Status:
@@ -92,7 +92,7 @@ class Status:
         self._workspace, self._secrets, self._log = workspace, tuple(secrets), log
         self._lock = threading.RLock()
         shown: Mapping[str, Any] = seen.get("progress", {}).get("phases", {})
-        self._phases = {name: PhaseStatus.again(shown[name]) if name in shown else PhaseStatus() for name in PHASES}
+        self._phases = {name: PhaseStatus.from_json(shown[name]) if name in shown else PhaseStatus() for name in PHASES}
         self._mode = mode
         self._outcome: Outcome = "in_progress"
         self._current: Phase | None = seen.get("currentPhase")
@@ -105,7 +105,7 @@ class Status:
         self._warnings: list[dict[str, Any]] = list(seen.get("warnings", []))
         self._statistics: dict[str, Any] = dict(seen.get("statistics", {}))
         self._throughput, self._throughput_kept = Throughput.of(workspace), 0.0
-        self._ticker = Ticker(self._write, heartbeat=HEARTBEAT)
+        self._writer = PeriodicWriter(self._write, heartbeat=HEARTBEAT)
 
     @classmethod
     def open(cls, workspace: Workspace, mode: str = "full", secrets: Sequence[str] = (), log: Log | None = None) -> Status:
@@ -136,7 +136,7 @@ class Status:
             self._phases[name] = PhaseStatus("running", started_at=now())
             self._current = name
             self._sample(name, is_edge=True)
-        self._tell("phase_started", f"{name} started", name)
+        self._log_event("phase_started", f"{name} started", name)
         self.flush()
 
     def expect(self, phase: Phase, collection: str | None = None, documents: int | None = None, rows: int | None = None) -> None:
@@ -149,7 +149,7 @@ class Status:
             progress.expected_rows = progress.expected_rows if rows is None else rows
             status.is_total_expected = status.is_total_expected or collection is None
             self._sum_expected(status)
-        self._ticker.soon()
+        self._writer.soon()
 
     def expect_unknown(self, phase: Phase, collection: str) -> None:
         """Nobody knows how many documents the collection has, nor therefore the phase."""
@@ -158,7 +158,7 @@ class Status:
             self._progress(status, collection).expected_documents = None
             status.uncounted.add(collection)
             self._sum_expected(status)
-        self._ticker.soon()
+        self._writer.soon()
 
     def expect_of_all(self, phase: Phase, several: str, documents: int) -> None:
         """How much there is to do of several collections of which only all together were counted; of each nothing is known."""
@@ -166,7 +166,7 @@ class Status:
             status = self._phases[phase]
             status.expected_of_several[several] = documents
             self._sum_expected(status)
-        self._ticker.soon()
+        self._writer.soon()
 
     def advance(self, phase: Phase, collection: str | None = None, documents: int = 0, rows: int = 0, bytes: int = 0) -> None:
         """So much more is done."""
@@ -175,7 +175,7 @@ class Status:
             status.total.add(documents, rows, bytes)
             if collection is not None:
                 self._progress(status, collection).add(documents, rows, bytes)
-        self._ticker.soon()
+        self._writer.soon()
 
     def restart_collection(self, phase: Phase, collection: str) -> None:
         """The collection is begun again in this phase: what was counted of it is taken back."""
@@ -184,15 +184,15 @@ class Status:
             progress = self._progress(status, collection)
             status.total.add(-progress.documents, -progress.rows, -progress.bytes)
             progress.documents = progress.rows = progress.bytes = 0
-        self._ticker.soon()
+        self._writer.soon()
 
     def restart(self, phase: Phase) -> None:
         """The phase counts from the beginning: what an earlier attempt did of it counts no more."""
         with self._lock:
             self._phases[phase].total = Progress()
-        self._ticker.soon()
+        self._writer.soon()
 
-    def found(self, phase: Phase, collection: str, documents: int = 0, rows: int = 0, bytes: int = 0) -> None:
+    def set_counts(self, phase: Phase, collection: str, documents: int = 0, rows: int = 0, bytes: int = 0) -> None:
         """So much is done of the collection, by whichever attempt: counts that are right already stay, and so does the rate."""
         with self._lock:
             status = self._phases[phase]
@@ -201,7 +201,7 @@ class Status:
             status.total.rows += rows - progress.rows
             status.total.bytes += bytes - progress.bytes
             progress.documents, progress.rows, progress.bytes = documents, rows, bytes
-        self._ticker.soon()
+        self._writer.soon()
 
     def finish_phase(self, name: Phase, receipt: Mapping[str, Any]) -> None:
         """The phase is done with this result; the checkpoint says so from here on."""
@@ -209,10 +209,10 @@ class Status:
             self._close_phase(name, "completed")
             self._last_completed = name
             self._results[name] = clean(receipt, self._secrets)
-        self._tell("phase_completed", f"{name} completed", name, receipt=receipt)
+        self._log_event("phase_completed", f"{name} completed", name, receipt=receipt)
         self.flush()
 
-    def found_out(self, name: Phase, receipt: Mapping[str, Any]) -> None:
+    def record_findings(self, name: Phase, receipt: Mapping[str, Any]) -> None:
         """What a phase found out that is about to fail for it."""
         with self._lock:
             self._results[name] = clean(receipt, self._secrets)
@@ -220,20 +220,20 @@ class Status:
     def skip_phase(self, name: Phase, reason: str) -> None:
         with self._lock:
             self._close_phase(name, "skipped")
-        self._tell("phase_skipped", f"{name} skipped: {reason}", name)
+        self._log_event("phase_skipped", f"{name} skipped: {reason}", name)
         self.flush()
 
-    def read_at(self, read_time: str) -> None:
+    def set_read_time(self, read_time: str) -> None:
         """The moment of the snapshot, RFC 3339."""
         with self._lock:
             self._read_time = read_time
-        self._ticker.soon()
+        self._writer.soon()
 
-    def note(self, **statistics: object) -> None:
+    def add_statistics(self, **statistics: object) -> None:
         """Figures of the whole run, such as `rowsRejected`, `residueRows`."""
         with self._lock:
             self._statistics |= clean(statistics, self._secrets)
-        self._ticker.soon()
+        self._writer.soon()
 
     def warn(self, text: str, phase: Phase | None = None) -> None:
         with self._lock:
@@ -245,7 +245,7 @@ class Status:
                 self._warnings.append(clean({"timestamp": now(), "phase": at, "message": text}, self._secrets))
         if self._log is not None:
             self._log.warning("warning", text, at)
-        self._ticker.soon()
+        self._writer.soon()
 
     def fail(self, error: BaseException) -> None:
         """The run ended with this error (or was stopped). Never raises: the error itself is what must come through."""
@@ -261,27 +261,27 @@ class Status:
             self._end("failed")
         if self._log is not None:
             self._log.error(error, at)
-        self._last_words(isinstance(error, DiskFull))
+        self._final_write(isinstance(error, DiskFull))
 
     def stop(self) -> None:
         """The run was stopped on request."""
         with self._lock:
             self._close_running("pending")
             self._end("stopped")
-        self._tell("stopped", "stopped on request", self._current)
-        self._last_words(disk_is_full=False)
+        self._log_event("stopped", "stopped on request", self._current)
+        self._final_write(disk_is_full=False)
 
     def complete(self) -> None:
         """Everything is done."""
         with self._lock:
             self._end("completed")
             self._current = None
-        self._tell("completed", "migration completed", None)
+        self._log_event("completed", "migration completed", None)
         self.flush()
 
     def flush(self) -> None:
         """Write status, log and checkpoint now."""
-        self._ticker.now()
+        self._writer.now()
         if self._log is not None:
             self._log.flush()
         self._write_throughput()
@@ -290,7 +290,7 @@ class Status:
     def close(self) -> None:
         """Write what is left; the object is of no use afterwards."""
         with suppress(FireliftError):
-            self._ticker.close()
+            self._writer.close()
         if self._log is not None:
             with suppress(FireliftError):
                 self._log.close()
@@ -313,7 +313,7 @@ class Status:
                 "progress": {
                     "percent": self._percent(),
                     "etaSeconds": self._eta(),
-                    "phases": {name: phase.shown() for name, phase in self._phases.items()},
+                    "phases": {name: phase.render() for name, phase in self._phases.items()},
                 },
                 "errors": list(self._errors),
                 "warnings": list(self._warnings),
@@ -342,7 +342,7 @@ class Status:
 
     def _eta(self) -> float | None:
         """Seconds until the current phase is over; what follows is not known yet."""
-        eta: float | None = self._phases[self._current].total.shown()["etaSeconds"] if self._current else None
+        eta: float | None = self._phases[self._current].total.render()["etaSeconds"] if self._current else None
         return eta
 
     def _progress(self, status: PhaseStatus, collection: str | None) -> Progress:
@@ -374,15 +374,15 @@ class Status:
     def _end(self, outcome: Outcome) -> None:
         self._outcome, self._finished_at = outcome, now()
 
-    def _tell(self, event: str, message: str, phase: str | None, **facts: object) -> None:
+    def _log_event(self, event: str, message: str, phase: str | None, **facts: object) -> None:
         if self._log is not None:
             self._log.info(event, message, phase, **facts)
 
-    def _last_words(self, disk_is_full: bool) -> None:
+    def _final_write(self, disk_is_full: bool) -> None:
         """Write the end of the run, into the room kept for it where the disk is full."""
         if disk_is_full:
             self._workspace.release_reserve()
-        writes: tuple[Callable[[], None], ...] = (self._ticker.now, self._write_checkpoint, self._write_throughput, self._flush_log)
+        writes: tuple[Callable[[], None], ...] = (self._writer.now, self._write_checkpoint, self._write_throughput, self._flush_log)
         for write in writes:
             try:
                 write()
@@ -407,7 +407,7 @@ class Status:
 
     def _write_throughput(self) -> None:
         with self._lock:
-            shown = self._throughput.shown()
+            shown = self._throughput.render()
         self._workspace.write(THROUGHPUT, encode(shown))
         self._throughput_kept = time.monotonic()
 

@@ -50,7 +50,7 @@ class Throughput:
             self._samples.append(Sample(at=at, phase=phase, documents=done[0], rows=done[1]))
             self._thin()
 
-    def shown(self) -> dict[str, Any]:
+    def render(self) -> dict[str, Any]:
         return {"everySeconds": self._every, "samples": list(self._samples)}
 
     def _thin(self) -> None:

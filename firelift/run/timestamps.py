@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 
 def now() -> str:
-    return stamp(datetime.now(UTC))
+    return timestamp(datetime.now(UTC))
 
 
-def stamp(moment: datetime) -> str:
+def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -115,7 +115,7 @@ _WORKING_DIR = _setting(Path("migration-workspace"), "Directory for status, repo
 _VERBOSE = _setting(False, "Show more, and tracebacks of errors", own="VERBOSE")
 
 
-class Whereabouts(BaseSettings):
+class RunLocation(BaseSettings):
     """Where a run is: all that `firelift status` needs to know, whatever else may be set wrongly."""
 
     model_config = SOURCES

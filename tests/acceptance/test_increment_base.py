@@ -40,13 +40,13 @@ def test_another_firestore_database_would_empty_the_tables_and_is_refused(target
         elsewhere = target.variables | QUICKLY | {"GOOGLE_CLOUD_PROJECT": other.project}
         for dry_run in (True, False):
             refused = target.runner.migrate(elsewhere, migration_mode="incremental", dry_run=dry_run)
-            assert refused.error == "OtherSource"
+            assert refused.error == "SourceMismatch"
             assert target.source.name in refused.message
             assert other.project in refused.message
         assert target.content() == before
         # The runs' own rows may have been pruned since.
         target.ask("DELETE FROM firelift.migrations")
-        assert target.runner.migrate(elsewhere, migration_mode="incremental").error == "OtherSource"
+        assert target.runner.migrate(elsewhere, migration_mode="incremental").error == "SourceMismatch"
         assert target.content() == before
         apart = target.runner.migrate(elsewhere, migration_mode="incremental", target_schema="apart")
         assert apart.error is None, apart.message
@@ -57,7 +57,7 @@ def test_rows_of_an_emulator_are_not_those_of_the_real_database_of_that_name(tar
     # As an earlier version has recorded it.
     target.ask("ALTER TABLE firelift.tables DROP COLUMN source")
     target.ask("UPDATE firelift.migrations SET settings = settings - 'firestore' || '{\"firestore_emulator_host\": null}'")
-    assert target.migrate(migration_mode="incremental").error == "OtherSource"
+    assert target.migrate(migration_mode="incremental").error == "SourceMismatch"
 
 
 def test_a_record_that_does_not_say_where_rows_came_from_refuses_nothing(target: Steps) -> None:

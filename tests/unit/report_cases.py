@@ -18,7 +18,7 @@ from firelift.run.reports.final import final_report
 from firelift.run.reports.material import Material, material_of
 from firelift.run.status import Status
 from firelift.run.throughput import Throughput
-from firelift.run.timestamps import stamp
+from firelift.run.timestamps import timestamp
 from firelift.run.workspace import Workspace
 
 SETTINGS: dict[str, Any] = {
@@ -116,7 +116,7 @@ def samples(pause: float = 0.0) -> dict[str, Any]:
     clock = iter(range(10_000))
     began = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
     elapsed = {"now": 0.0}
-    throughput = Throughput(clock=lambda: stamp(began + timedelta(seconds=elapsed["now"] + 0 * next(clock))))
+    throughput = Throughput(clock=lambda: timestamp(began + timedelta(seconds=elapsed["now"] + 0 * next(clock))))
     done = 0.0
     for second in range(60):
         done += 1500 * min(1.0, second / 8) * (1 + 0.25 * math.sin(second) * math.cos(second * 1.7))
@@ -127,7 +127,7 @@ def samples(pause: float = 0.0) -> dict[str, Any]:
             elapsed["now"] += 1
             moved = round(speed * second * (1 + 0.05 * math.sin(second)))
             throughput.take(phase, 0 if phase == "import" else moved, moved if phase == "import" else 0)
-    return throughput.shown()
+    return throughput.render()
 
 
 REASONS = [
@@ -192,14 +192,14 @@ def report_of(
         status.start_phase("pre_validation")
         roots = [{"collection": each["collection"], "start": None, "end": None, "documents": each["documents"]} for each in listed]
         status.finish_phase("pre_validation", {"roots": roots, "postgres_version": "15.8"})
-        status.read_at("2026-11-22T10:30:00Z")
+        status.set_read_time("2026-11-22T10:30:00Z")
         status.start_phase("extraction")
         status.advance("extraction", documents=documents, bytes=570 * documents)
         status.finish_phase("extraction", {})
         if completeness is not None:
-            status.note(completeness=completeness.model_dump())
+            status.add_statistics(completeness=completeness.model_dump())
         if increment is not None:
-            status.note(keysCompared=sum(each.keys for each in increment.tables if each.before and each.scanned))
+            status.add_statistics(keysCompared=sum(each.keys for each in increment.tables if each.before and each.scanned))
         status.start_phase("transformation")
         counted = {
             each["collection"]: {
@@ -213,18 +213,18 @@ def report_of(
         rejected = sum(each["rejected"] for each in listed)
         reasons_of = {"its ids are longer than the 2704 bytes of an index entry": rejected} if rejected else {}
         status.finish_phase("transformation", {"tables": counted, "rejected": rejected, "residue": 0, "reasons": reasons_of})
-        status.note(rowsRejected=rejected, residueRows=sum(each["residue"] for each in listed))
+        status.add_statistics(rowsRejected=rejected, residueRows=sum(each["residue"] for each in listed))
         if not dry_run:
             status.start_phase("import")
             status.advance("import", rows=rows)
             status.finish_phase("import", {"rows": rows})
             status.start_phase("verification")
             if proof is not None:
-                status.note()
+                status.add_statistics()
                 workspace.write_json("verification-results/verification.json", proved(proof))
         if error is not None:
             if rolled_back:
-                status.note(rolledBack={"migration_id": "migration-1", "staging_dropped": True})
+                status.add_statistics(rolledBack={"migration_id": "migration-1", "staging_dropped": True})
             status.fail(error)
         else:
             if increment is not None and not increment.touched and not dry_run:

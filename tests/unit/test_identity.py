@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from firelift.migration.identity import NotACheckpoint, NothingToResume, OtherSettings, RunExists, claim, meant
-from firelift.run.directory_lock import RunAtWork, held
+from firelift.migration.identity import NotACheckpoint, NothingToResume, RunExists, SettingsMismatch, register_run, resolve_run
+from firelift.run.directory_lock import RunAtWork, locked
 from firelift.run.receipt_files import ReceiptMissing, refuse_unskippable
 from firelift.run.status import Status
 from firelift.run.stop_request import forget_stop, request_stop, stop_requested
@@ -33,33 +33,33 @@ def began(migration_id: str, working_dir: Path = Path("work"), ended: str = "fai
     """A run that began, with these options, and ended so."""
     settings = Settings.load(working_dir=working_dir, project_id="p", **options).named(migration_id)
     workspace = Workspace(working_dir, migration_id).create()
-    claim(workspace, settings, source(settings))
+    register_run(workspace, settings, source(settings))
     with Status.open(workspace) as status:
         status.complete() if ended == "completed" else status.fail(RuntimeError("it failed"))
     return workspace
 
 
 def resume(**options: object) -> Settings:
-    return meant(Settings.load(**{"working_dir": "work", "resume": True, "project_id": "p", **options}), "new", source)
+    return resolve_run(Settings.load(**{"working_dir": "work", "resume": True, "project_id": "p", **options}), "new", source)
 
 
 def test_a_new_run_gets_the_name_it_is_given_or_a_new_one() -> None:
-    assert meant(Settings.load(), "new", source).migration_id == "new"
-    assert meant(Settings.load(migration_id="mine"), "new", source).migration_id == "mine"
+    assert resolve_run(Settings.load(), "new", source).migration_id == "new"
+    assert resolve_run(Settings.load(migration_id="mine"), "new", source).migration_id == "mine"
 
 
 def test_the_name_of_an_earlier_run_is_refused() -> None:
     began("mine")
     with pytest.raises(RunExists, match="mine"):
-        meant(Settings.load(working_dir="work", migration_id="mine"), "new", source)
+        resolve_run(Settings.load(working_dir="work", migration_id="mine"), "new", source)
 
 
 def test_the_same_flow_run_carried_out_again_goes_on() -> None:
     settings = Settings.load(working_dir="work", migration_id="mine", project_id="p")
-    claim(Workspace(Path("work"), "mine").create(), settings, source(settings), flow_run="flow-1")
-    assert meant(settings, "new", source, "flow-1").resume
+    register_run(Workspace(Path("work"), "mine").create(), settings, source(settings), flow_run="flow-1")
+    assert resolve_run(settings, "new", source, "flow-1").resume
     with pytest.raises(RunExists):
-        meant(settings, "new", source, "flow-2")
+        resolve_run(settings, "new", source, "flow-2")
 
 
 def test_a_resume_takes_what_is_not_given_from_the_beginning() -> None:
@@ -71,23 +71,23 @@ def test_a_resume_takes_what_is_not_given_from_the_beginning() -> None:
 
 def test_settings_that_would_give_another_result_are_listed() -> None:
     began("mine", collections="users")
-    with pytest.raises(OtherSettings, match=r"collections was: \['users'\], now \['teams'\].*naming was: 'snake_case', now 'preserve'"):
+    with pytest.raises(SettingsMismatch, match=r"collections was: \['users'\], now \['teams'\].*naming was: 'snake_case', now 'preserve'"):
         resume(collections="teams", naming="preserve")
 
 
 def test_another_firestore_database_is_refused_and_the_same_by_another_way_is_not() -> None:
     began("mine")
-    with pytest.raises(OtherSettings, match="firestore was: 'projects/p', now 'projects/q'"):
+    with pytest.raises(SettingsMismatch, match="firestore was: 'projects/p', now 'projects/q'"):
         resume(project_id="q")
     named_by_key_file = Settings.load(working_dir="work", resume=True)
-    assert meant(named_by_key_file, "new", lambda _: "projects/p").migration_id == "mine"
+    assert resolve_run(named_by_key_file, "new", lambda _: "projects/p").migration_id == "mine"
 
 
 def test_a_mapping_that_says_something_else_now_is_refused() -> None:
     Path("mapping.json").write_text("{}")
     began("mine", mapping="mapping.json")
     Path("mapping.json").write_text('{"collections": {}}')
-    with pytest.raises(OtherSettings, match="mapping was: the file says something else now"):
+    with pytest.raises(SettingsMismatch, match="mapping was: the file says something else now"):
         resume()
 
 
@@ -96,7 +96,7 @@ def test_a_plan_in_between_is_not_the_run_that_is_resumed() -> None:
     began("only-a-plan", dry_run=True)
     assert resume().migration_id == "real"
     assert resume(dry_run=True).migration_id == "only-a-plan"
-    with pytest.raises(OtherSettings, match="dry run was: True, now False"):
+    with pytest.raises(SettingsMismatch, match="dry run was: True, now False"):
         resume(migration_id="only-a-plan")
 
 
@@ -115,7 +115,7 @@ def test_a_completed_run_goes_on_only_when_it_is_named() -> None:
 
 def test_a_checkpoint_names_the_run_and_its_working_directory() -> None:
     workspace = began("mine", Path("elsewhere"))
-    settings = meant(Settings.load(checkpoint_file=workspace.run / "migration-checkpoint.json", project_id="p"), "new", source)
+    settings = resolve_run(Settings.load(checkpoint_file=workspace.run / "migration-checkpoint.json", project_id="p"), "new", source)
     assert (settings.migration_id, settings.resume) == ("mine", True)
     assert settings.working_dir.resolve() == Path("elsewhere").resolve()
 
@@ -176,9 +176,9 @@ def test_nothing_secret_is_written_down() -> None:
 
 def test_one_process_holds_a_run_at_a_time() -> None:
     workspace = Workspace(Path("work"), "mine")
-    with held(workspace), pytest.raises(RunAtWork, match="mine"), held(workspace):
+    with locked(workspace), pytest.raises(RunAtWork, match="mine"), locked(workspace):
         pass
-    with held(workspace):
+    with locked(workspace):
         pass
 
 

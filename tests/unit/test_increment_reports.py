@@ -268,7 +268,7 @@ def test_the_plan_of_nothing_is_one_line() -> None:
 def test_the_status_says_what_was_found(tmp_path: Path) -> None:
     with Status.open(Workspace(tmp_path, "migration-1").create(), "incremental") as status:
         assert "compared" not in "\n".join(status_lines(status.data()))
-        status.note(keysCompared=25_500)
+        status.add_statistics(keysCompared=25_500)
         assert status_lines(status.data())[1] == "  25,500 keys compared"
-        status.note(new=52, changed=5, gone=8)
+        status.add_statistics(new=52, changed=5, gone=8)
         assert status_lines(status.data())[1] == "  52 new, 5 changed, 8 gone, 25,500 keys compared"

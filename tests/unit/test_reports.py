@@ -31,14 +31,14 @@ def status(workspace: Workspace) -> Status:
 
 
 def finished(status: Status) -> dict[str, Any]:
-    status.read_at("2026-11-22T10:30:00Z")
+    status.set_read_time("2026-11-22T10:30:00Z")
     status.start_phase("extraction")
     status.advance("extraction", "users", documents=1230, bytes=5_000_000)
     status.finish_phase("extraction", {"documents": 1230})
     status.start_phase("import")
     status.advance("import", "users", rows=1229)
     status.finish_phase("import", {"rows": 1229})
-    status.note(rowsRejected=1, residueRows=7)
+    status.add_statistics(rowsRejected=1, residueRows=7)
     status.complete()
     status.close()
     return status.data()

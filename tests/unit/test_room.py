@@ -9,14 +9,14 @@ import pytest
 from firelift.firestore.discovery import Root
 from firelift.firestore.query import root_range
 from firelift.paths import Selection
-from firelift.phases.pre_validation import NoRoomOnDisk, Snapshot, validate
+from firelift.phases.pre_validation import InsufficientDiskSpace, Snapshot, validate
 from firelift.planning.mapping import Mapping
 
 HUGE = Snapshot("2026-11-23T03:00:00Z", [Root("users", root_range("users"), 10**15)])
 
 
 def test_what_is_migrated_whole_must_have_room(tmp_path: Path) -> None:
-    with pytest.raises(NoRoomOnDisk):
+    with pytest.raises(InsufficientDiskSpace):
         validate(HUGE, Selection(), "snake_case", Mapping(), tmp_path, None, ("teams", "teams/*/users"))
 
 

@@ -149,7 +149,7 @@ def test_the_checkpoint_is_the_original_s(status: Status, workspace: Workspace) 
 def test_a_run_goes_on_from_its_file(status: Status, workspace: Workspace) -> None:
     status.start_phase("pre_validation")
     status.finish_phase("pre_validation", {"x": 1})
-    status.read_at("2026-11-22T10:30:00Z")
+    status.set_read_time("2026-11-22T10:30:00Z")
     status.start_phase("extraction")
     status.advance("extraction", "users", documents=70)
     status.fail(Broken(collection="users"))
@@ -170,7 +170,7 @@ def test_a_run_goes_on_from_its_file(status: Status, workspace: Workspace) -> No
 
 
 def test_figures_are_counted_anew_after_going_on(status: Status, workspace: Workspace) -> None:
-    status.note(residueRows=3)
+    status.add_statistics(residueRows=3)
     status.close()
     with Status.open(workspace) as again:
         again.start_phase("extraction")
@@ -207,7 +207,7 @@ def test_no_secret_reaches_a_file(status: Status, log: Log, workspace: Workspace
     status.start_phase("extraction")
     status.warn(f"warned of {SECRET}")
     log.info("event", f"said {SECRET}", url=f"postgresql://u:{SECRET}@h/d", nested={"k": [SECRET]})
-    status.note(what=SECRET)
+    status.add_statistics(what=SECRET)
     try:
         raise ValueError(SECRET)
     except ValueError as error:
@@ -360,7 +360,7 @@ def test_what_an_earlier_attempt_got_done_counts_and_says_nothing_of_the_rate(st
     status.start_phase("extraction")
     status.expect("extraction", "users", documents=100)
     for _ in range(2):
-        status.found("extraction", "users", documents=100, bytes=7)
+        status.set_counts("extraction", "users", documents=100, bytes=7)
     shown = extraction_of(status.data())
     assert shown["documents"] == {"done": 100, "expected": 100}
     assert (shown["bytes"], shown["percent"], shown["rate"]) == (7, 100.0, None)
@@ -387,7 +387,7 @@ def test_of_collections_counted_together_only_the_sum_is_expected_until_they_are
         assert phase["documents"] == {"done": 5, "expected": 40}
         assert phase["collections"]["a"]["documents"] == {"done": 5, "expected": None}
         for name, documents in {"a": 5, "b": 20, "c": 5}.items():
-            status.found("extraction", name, documents=documents)
+            status.set_counts("extraction", name, documents=documents)
             status.expect("extraction", name, documents=documents)
         status.expect_of_all("extraction", "a … c (3 collections)", 0)
         phase = extraction_of(status.data())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from firelift.errors import Stopped
-from firelift.migration.prefetch import begun_ahead, workers_of_run
+from firelift.migration.prefetch import start_workers_early, workers_of_run
 from firelift.workers import WorkerFailed, Workers
 from tests.acceptance.prefect_world import eventually
 from tests.unit import marking
@@ -60,17 +60,17 @@ def test_a_worker_imports_what_it_will_need_before_it_is_asked_for_anything(tmp_
 
 
 def test_a_run_takes_the_workers_that_were_begun_ahead_and_only_once() -> None:
-    with begun_ahead(1) as ahead:
-        assert workers_of_run(1) is ahead
+    with start_workers_early(1) as early:
+        assert workers_of_run(1) is early
         with workers_of_run(1) as others:
-            assert others is not ahead
+            assert others is not early
     with pytest.raises(Stopped):
-        ahead.call(numbered, "a")
+        early.call(numbered, "a")
 
 
 def test_workers_of_another_number_are_left_where_they_are() -> None:
-    with begun_ahead(1) as ahead, workers_of_run(2) as taken:
-        assert taken is not ahead
+    with start_workers_early(1) as early, workers_of_run(2) as taken:
+        assert taken is not early
         assert taken.number == 2
 
 

@@ -182,7 +182,7 @@ def test_a_read_only_place_is_a_clear_error() -> None:
 def test_a_full_disk_is_a_clear_error() -> None:
     with pytest.raises(DiskFull, match="Free space") as caught, storage_errors(Path("/dev/full")), Path("/dev/full").open("w") as full:
         full.write("x" * 100_000)
-    assert caught.value.recovery != "automatic"
+    assert caught.value.recovery == "after_fix"
     assert caught.value.exit_code == 1
 
 

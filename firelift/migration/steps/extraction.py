@@ -87,7 +87,7 @@ def sampling(migration: Migration, validated: Validated) -> Sampled:
     for each in sampled.collections:
         for warning in warnings_of(each):
             status.warn(warning, "extraction")
-    status.note(documentsCounted=sampled.counted)
+    status.add_statistics(documentsCounted=sampled.counted)
     return sampled
 
 
@@ -97,7 +97,7 @@ def extraction(migration: Migration, extracted: list[Extracted]) -> PhaseReceipt
     status = migration.start_phase("extraction")
     for part in extracted:
         for name, counts in part.counts().items():
-            status.found("extraction", name, **counts)
+            status.set_counts("extraction", name, **counts)
         if migration.is_increment or part.beside:
             # All keys were compared; what was read of that is not the rest of something that is still to come.
             set_expected(status, part)
@@ -110,12 +110,12 @@ def extraction(migration: Migration, extracted: list[Extracted]) -> PhaseReceipt
     _refuse_idle_patterns(migration, extracted)
     collections = sum(len(part.collections) for part in extracted)
     done = PhaseReceipt(totalRecords=sum(part.documents for part in extracted), collections=collections)
-    status.note(reads=sum(part.reads for part in extracted), documentsPassedOver=sum(part.passed for part in extracted))
+    status.add_statistics(reads=sum(part.reads for part in extracted), documentsPassedOver=sum(part.passed for part in extracted))
     if not migration.is_test:
         complete = Completeness.of(extracted)
-        status.note(completeness=complete.model_dump() | {"said": complete.said})
+        status.add_statistics(completeness=complete.model_dump() | {"said": complete.said})
     if migration.is_increment:
-        status.note(keysCompared=sum(change.documents for part in extracted for change in part.changes if change.scanned))
+        status.add_statistics(keysCompared=sum(change.documents for part in extracted for change in part.changes if change.scanned))
         if migration.settings.schema_changes == "freeze" and (passed := sum(part.passed for part in extracted)):
             told = "documents of collections without a table, or not chosen, were left out"
             status.warn(f"{told}: {passed} (--schema-changes freeze)", "extraction")

@@ -76,7 +76,7 @@ def import_(migration: Migration, loaded: list[Loaded], staged: Staged) -> Impor
     status = migration.start_phase("import")
     for part in loaded:
         for name, counts in part.counts().items():
-            status.found("import", name, **counts)
+            status.set_counts("import", name, **counts)
         for file in part.remade:
             status.warn(f"{file} was not as it had been written: its rows were made of the archive again", "import")
     increment = migration.increment()

@@ -84,7 +84,8 @@ def planned_increment(migration: Migration, extracted: Sequence[Extracted], prof
         database, migration.baseline(), profile, changes, migration.rules(), settings.schema_changes, settings.deletes, rewriting
     )
     write_increment(migration.directory, planned.increment)
-    migration.status.note(**{name: sum(getattr(table, name) for table in planned.increment.tables) for name in ("new", "changed", "gone")})
+    changes_by_kind = {name: sum(getattr(table, name) for table in planned.increment.tables) for name in ("new", "changed", "gone")}
+    migration.status.add_statistics(**changes_by_kind)
     for table in planned.increment.tables:
         if table.scanned and table.gone and not table.keys:
             what = {"propagate": "to be deleted", "mark": "to be marked as deleted", "ignore": "left as before"}[settings.deletes]

@@ -25,7 +25,7 @@ def pre_validation(migration: Migration) -> Validated:
     status = migration.start_phase("pre_validation")
     migration.app_config().check()
     validated = existing_snapshot(migration) or take_snapshot(migration)
-    status.read_at(validated.read_time)
+    status.set_read_time(validated.read_time)
     for warning in (*validated.warnings, *migration.surroundings.warnings()):
         status.warn(warning)
     migration.finish_phase("pre_validation", validated)

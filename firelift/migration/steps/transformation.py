@@ -50,8 +50,8 @@ def transformation(migration: Migration, transformed: list[Transformed], extract
         warn_of_mended(migration, file)
     for part in transformed:
         for name, counts in part.counts().items():
-            status.found("transformation", name, **counts)
-    status.note(rowsRejected=done.rejected, residueRows=done.residue)
+            status.set_counts("transformation", name, **counts)
+    status.add_statistics(rowsRejected=done.rejected, residueRows=done.residue)
     for reason, count in done.reasons.items():
         status.warn(f"documents rejected: {count}, because {reason}", "transformation")
     migration.finish_phase("transformation", done)

@@ -49,7 +49,7 @@ def verification(migration: Migration, validated: Validated, transformed: Transf
     for warning in done.warnings:
         migration.status.warn(warning, "verification")
     if not done.passed:
-        migration.status.found_out("verification", done.model_dump(mode="json"))
+        migration.status.record_findings("verification", done.model_dump(mode="json"))
         raise VerificationFailed(**first_finding(done))
     migration.finish_phase("verification", done)
     return done

@@ -39,7 +39,7 @@ class ColumnsGone(ConfigurationError):
     remedy = "Run a full migration, which fills the table anew; or put the columns back with what they held."
 
 
-class OtherSource(ConfigurationError):
+class SourceMismatch(ConfigurationError):
     """Tables of the target hold the documents of another Firestore database, all of which an incremental run would take for deleted."""
 
     remedy = (
@@ -97,7 +97,7 @@ class Base:
 def base_of(url: str, migration_id: str, target_schema: str, selection: Selection, source: str) -> Base:
     """What the target holds of earlier runs; a published table that was dropped since is as if it had never been.
 
-    Raises OtherSource and ColumnsGone where that is so of tables that the selection takes. `source` says which Firestore database is read.
+    `source` says which Firestore database is read. Raises SourceMismatch and ColumnsGone where that is so of selected tables.
     """
     with closing(connect(url, signature(migration_id))) as connection:
         saved = saved_tables(connection, target_schema)
@@ -107,7 +107,7 @@ def base_of(url: str, migration_id: str, target_schema: str, selection: Selectio
     columns = {name: frozenset(table.columns) for name, table in found.items()}
     taken = {collection: each.plan for collection, each in there.items() if selection.takes(collection)}
     if others := {plan.table: sources[name] for name, plan in taken.items() if sources.get(name, source) != source}:
-        raise OtherSource(tables=", ".join(others), came_from=", ".join(sorted({*others.values()})), to_be_read=source)
+        raise SourceMismatch(tables=", ".join(others), came_from=", ".join(sorted({*others.values()})), to_be_read=source)
     for plan in taken.values():
         if lacking := [name for name in _own_columns(plan) if name not in columns[plan.table]]:
             raise ColumnsGone(table=f"{target_schema}.{plan.table}", columns=", ".join(lacking))

@@ -26,13 +26,13 @@ _OWN_PACE = (
 )
 
 
-class Reckoned(BaseModel):
+class Estimated(BaseModel):
     """A part of the report: its keys are written as all of the report's are."""
 
     model_config = ConfigDict(frozen=True, alias_generator=to_camel, populate_by_name=True)
 
 
-class CollectionSeen(Reckoned):
+class CollectionSeen(Estimated):
     """What a run found out about a collection from its sample."""
 
     collection: str
@@ -50,7 +50,7 @@ class CollectionSeen(Reckoned):
     """Of the whole table in the target; None where nothing was loaded."""
 
 
-class Pace(Reckoned):
+class Pace(Estimated):
     """How long each phase took for so many documents, and whose pace it is."""
 
     run: str | None
@@ -59,7 +59,7 @@ class Pace(Reckoned):
     documents: Mapping[str, int]
 
 
-class CollectionEstimate(Reckoned):
+class CollectionEstimate(Estimated):
     """One collection in a full run."""
 
     collection: str
@@ -72,7 +72,7 @@ class CollectionEstimate(Reckoned):
     target_bytes: int | None
 
 
-class Reads(Reckoned):
+class Reads(Estimated):
     """Document reads that Firestore would bill."""
 
     documents: int | None
@@ -80,14 +80,14 @@ class Reads(Reckoned):
     total: int | None
 
 
-class Price(Reckoned):
+class Price(Estimated):
     """What the reads would cost."""
 
     usd: float | None
     per_hundred_thousand_reads: float = PER_100_000_READS
 
 
-class Time(Reckoned):
+class Time(Estimated):
     """How long a full run would take."""
 
     total: float | None
@@ -96,7 +96,7 @@ class Time(Reckoned):
     """Whose pace it is; None for the test run's own."""
 
 
-class Disk(Reckoned):
+class Disk(Estimated):
     """Bytes in the working directory."""
 
     archive: int | None
@@ -104,7 +104,7 @@ class Disk(Reckoned):
     total: int | None
 
 
-class Estimate(Reckoned):
+class Estimate(Estimated):
     """A full run, as far as a sample can tell; None is what it cannot, above all where Firestore does not count."""
 
     documents: int | None
