@@ -22,12 +22,12 @@ from firelift.receipts import ChunkTransformed, Difference, RelationChecked, Tab
 from firelift.storage.archive import StoredFile, file_name, ranges
 from firelift.storage.transformed import read_receipt
 from firelift.verification.columns import prove_columns
-from firelift.verification.compare import ChunkCompared, Sides, TableTally, compare_chunk
-from firelift.verification.difference_file import Listed, joined, listed
+from firelift.verification.compare import ChunkCompared, CompareInputs, TableTally, compare_chunk
+from firelift.verification.difference_file import DifferenceFile, join_files, write_differences
 from firelift.verification.missing_rows import Key, compare_keys, keys_at
 from firelift.verification.nested import prove_nested
 from firelift.verification.performance import measure, too_slow
-from firelift.verification.proof import SAMPLE, Against, ColumnProved, Level, Limits, LiveRows, Piece, Proof, Reread
+from firelift.verification.proof import SAMPLE, Against, ColumnProved, DigestUnit, Level, Limits, LiveRows, Proof, Reread
 from firelift.verification.random_sample import Chosen, draw
 from firelift.verification.relations import prove_relations
 from firelift.verification.reread import reread_tables
@@ -85,8 +85,8 @@ class Compared(NamedTuple):
     """What the comparison of all tables came to."""
 
     tables: tuple[TableCompared, ...]
-    pieces: tuple[Piece, ...]
-    told: tuple[Listed, ...]
+    pieces: tuple[DigestUnit, ...]
+    differences: tuple[DifferenceFile, ...]
     """The differences, part by part."""
     readable: Tables
     """The tables without those that lack a column, or are gone."""
@@ -128,8 +128,10 @@ def prove(
         compared = compare_tables(workers, tables, chunks, level if merged is None else "comprehensive", seed, parts, progress)
         tables = compared.readable
         present = [chunk for chunk in chunks if not chunk.name.startswith(departed_chunks)] if departed_chunks else chunks
-        rereads, told = _reread(tables, present, seed, source, read_time, parts) if level == "comprehensive" and source else ((), Listed())
-        differences = joined([*compared.told, told], results / DIFFERENCES)
+        rereads, read_again = (
+            _reread(tables, present, seed, source, read_time, parts) if level == "comprehensive" and source else ((), DifferenceFile())
+        )
+        differences = join_files([*compared.differences, read_again], results / DIFFERENCES)
     asked = level != "basic"
     columns = prove_columns(*where, tables.plan, tables.run) if asked else ()
     performance = measure(*where, tables.plan, level, limits, seed, earlier) if merged is None else ()
@@ -177,20 +179,20 @@ def compare_tables(
     The differences are in files in `parts`. Raises ArchiveIncomplete.
     """
     wanted = None if level == "comprehensive" else SAMPLE[level]
-    sides = Sides(tables.url, tables.session, tables.schema, tables.run, parts, whole=wanted is None)
+    inputs = CompareInputs(tables.url, tables.session, tables.schema, tables.run, parts, whole=wanted is None)
     lacking = _lacking(tables)
     readable = replace(tables, plan=tables.plan.model_copy(update={"tables": _without(tables.plan, lacking)}))
     chosen = {table.collection: _drawn(table, chunks, wanted, seed) for table in readable.plan.tables}
-    done = list(_compared(workers, sides, chunks, chosen, progress))
+    done = list(_compared(workers, inputs, chunks, chosen, progress))
     rows = _rows(readable)
-    settled = [_settled(workers, sides, chunks, done, table, wanted, rows[table.table]) for table in readable.plan.tables]
-    gone = [_gone(chunks, table) for table in tables.plan.tables if table.table in lacking]
+    results_of_tables = [_table_result(workers, inputs, chunks, done, table, wanted, rows[table.table]) for table in readable.plan.tables]
+    missing = [_missing_table(chunks, table) for table in tables.plan.tables if table.table in lacking]
     return Compared(
-        tables=(*(each.table for each in settled), *gone),
+        tables=(*(result.table for result in results_of_tables), *missing),
         pieces=tuple(piece for part in done for piece in part.pieces),
-        told=(
-            listed((differs for found in lacking.values() for differs in found), parts / "tables.csv"),
-            *(each.told for each in settled),
+        differences=(
+            write_differences((differs for found in lacking.values() for differs in found), parts / "tables.csv"),
+            *(result.differences for result in results_of_tables),
             *(part.differences for part in done),
         ),
         readable=readable,
@@ -226,7 +228,7 @@ def _without(plan: Plan, names: Collection[str]) -> tuple[TablePlan, ...]:
     return tuple(table for table in plan.tables if table.table not in names)
 
 
-def _gone(chunks: Sequence[StoredChunk], table: TablePlan) -> TableCompared:
+def _missing_table(chunks: Sequence[StoredChunk], table: TablePlan) -> TableCompared:
     counts = _counts(chunks, table)
     return TableCompared(
         collection=table.collection,
@@ -246,12 +248,12 @@ def _counts(chunks: Sequence[StoredChunk], table: TablePlan) -> TableCounts:
 
 def _reread(
     tables: Tables, chunks: Sequence[StoredChunk], seed: str, source: Source, read_time: str, parts: Path
-) -> tuple[tuple[Reread, ...], Listed]:
+) -> tuple[tuple[Reread, ...], DifferenceFile]:
     """Some documents of every table once more from Firestore."""
     chosen = [(table, _keys(tables.run, chunks, table, seed)) for table in tables.plan.tables]
     where = (source, read_time, tables.url, tables.session, tables.schema, tables.plan.database)
     done = list(reread_tables(*where, chosen))
-    return tuple(reread for reread, _ in done), listed(
+    return tuple(reread for reread, _ in done), write_differences(
         (_read_again(differs) for _, found in done for differs in found), parts / "reread.csv"
     )
 
@@ -307,14 +309,14 @@ def _drawn(table: TablePlan, chunks: Sequence[StoredChunk], wanted: int | None, 
 
 
 def _compared(
-    workers: Workers, sides: Sides, chunks: Sequence[StoredChunk], chosen: Mapping[str, Chosen], progress: Progress
+    workers: Workers, inputs: CompareInputs, chunks: Sequence[StoredChunk], chosen: Mapping[str, Chosen], progress: Progress
 ) -> Iterator[ChunkCompared]:
     """Every chunk of which a document is chosen, in the order of the chunks."""
     calls = []
     for number, chunk in enumerate(chunks):
         here = {collection: drawn[number] for collection, drawn in chosen.items() if number in drawn}
         if here:
-            calls.append((sides, chunk.name, chunk.archived, here))
+            calls.append((inputs, chunk.name, chunk.archived, here))
     order = {name: number for number, (_, name, _, _) in enumerate(calls)}
     yield from sorted(workers.each(compare_chunk, calls, report=progress), key=lambda done: order[done.chunk])
 
@@ -324,20 +326,20 @@ def _rows(tables: Tables) -> dict[str, int]:
         return {table.table: count_rows(connection, tables.schema, table) for table in tables.plan.tables}
 
 
-class _Settled(NamedTuple):
+class _TableResult(NamedTuple):
     table: TableCompared
-    told: Listed
+    differences: DifferenceFile
 
 
-def _settled(
+def _table_result(
     workers: Workers,
-    sides: Sides,
+    inputs: CompareInputs,
     chunks: Sequence[StoredChunk],
     done: Sequence[ChunkCompared],
     table: TablePlan,
     wanted: int | None,
     rows: int,
-) -> _Settled:
+) -> _TableResult:
     """A table's figures; where they do not add up its keys are looked through, one by one."""
     mine = [chunk for chunk in chunks if table.collection in chunk.tables]
     counts = _counts(mine, table)
@@ -345,14 +347,14 @@ def _settled(
     drawn = counts.rows if wanted is None else min(wanted, counts.rows)
     if tally.compared != drawn:
         raise ArchiveIncomplete(collection=table.collection, transformed=drawn, archived=tally.compared)
-    told = Listed()
+    differences = DifferenceFile()
     if rows != counts.rows or tally.missing:
         archived = [(chunk.name, chunk.archived) for chunk in mine]
-        already = frozenset(
+        known_missing = frozenset(
             piece.key for part in done for piece in part.pieces if piece.table == table.table and piece.presence == "source"
         )
-        told = workers.call(compare_keys, sides, table.collection, archived, rows, counts.rows, already)
-    return _Settled(
+        differences = workers.call(compare_keys, inputs, table.collection, archived, rows, counts.rows, known_missing)
+    return _TableResult(
         TableCompared(
             collection=table.collection,
             table=table.table,
@@ -360,8 +362,8 @@ def _settled(
             rejected=counts.rejected,
             rows=rows,
             compared=tally.compared,
-            differing=tally.differing + told.total - (rows != counts.rows),
+            differing=tally.differing + differences.total - (rows != counts.rows),
             whole=tally.compared == counts.rows,
         ),
-        told,
+        differences,
     )

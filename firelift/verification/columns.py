@@ -1,4 +1,4 @@
-"""How many values each column holds and between which bounds: as loaded, and as the target has it now."""
+"""Counts the values of each column and finds its lowest and highest: as loaded, and as the target has them now."""
 
 from __future__ import annotations
 
@@ -21,87 +21,86 @@ _INFINITE: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
 _ENDLESS: Final = {2**63 - 1: "infinity", -(2**63): "-infinity"}
 
 
-class Told(TypedDict):
-    """A column as it was loaded, its bounds as text."""
+class LoadedColumn(TypedDict):
+    """A column as it was loaded, with its bounds as text."""
 
     present: int
     low: NotRequired[str | None]
-    """Not there where no value has an order; None where it is a text too long to keep."""
+    """Absent where the values have no order; None where the bound is a text too long to keep."""
     high: NotRequired[str | None]
 
 
-ToldOf = dict[str, dict[str, Told]]
+LoadedColumns = dict[str, dict[str, LoadedColumn]]
 """By table and column."""
 
 
-def column_facts(run: Path, plan: Plan) -> ToldOf:
-    """What the transformed rows hold, also written to `columns.json` in the run's directory: it outlives the rows.
+def loaded_columns(run: Path, plan: Plan) -> LoadedColumns:
+    """The columns as they were transformed, also written to `columns.json` in the run's directory, which outlives the rows.
 
-    A table with a file of an earlier version of Firelift, which kept no facts, is left out. Where the rows are gone the file that
-    stands is the answer.
+    A table with a file without column statistics is skipped. Where the rows have been removed the existing file is the answer.
     """
     if not (run / "tables").is_dir():
-        return _kept(run)
-    told = {table.table: facts for table in plan.tables if (facts := _told_of(run, table)) is not None}
-    write_sealed(run / COLUMNS, orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
-    return told
+        return _recorded(run)
+    loaded = {table.table: facts for table in plan.tables if (facts := _loaded_into(run, table)) is not None}
+    write_sealed(run / COLUMNS, orjson.dumps(loaded, option=orjson.OPT_INDENT_2).decode())
+    return loaded
 
 
 def prove_columns(url: str, session: str, schema: str, plan: Plan, run: Path) -> tuple[ColumnProved, ...]:
-    """Every column of every table of which is known what was loaded into it."""
-    told = _kept(run) or column_facts(run, plan)
+    """Every column whose loaded values are known."""
+    loaded = _recorded(run) or loaded_columns(run, plan)
     with reading(url, session) as connection:
         return tuple(
             _proved(table.table, dict(table.target_columns())[holds.column], holds, known[holds.column])
             for table in plan.tables
-            if (known := told.get(table.table))
+            if (known := loaded.get(table.table))
             for holds in columns_hold(connection, schema, table, LONGEST)
             if holds.column in known
         )
 
 
-def _kept(run: Path) -> ToldOf:
+def _recorded(run: Path) -> LoadedColumns:
     try:
-        kept: ToldOf = orjson.loads(read_sealed(run / COLUMNS))
+        recorded: LoadedColumns = orjson.loads(read_sealed(run / COLUMNS))
     except FileNotFoundError:
         return {}
-    return kept
+    return recorded
 
 
-def _told_of(run: Path, table: TablePlan) -> dict[str, Told] | None:
+def _loaded_into(run: Path, table: TablePlan) -> dict[str, LoadedColumn] | None:
     parts = [facts_in(file) for file in sorted(rows_directory(run, table).glob("*.parquet"))]
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return None
     types = dict(table.target_columns())
-    return {column: _told(fact, types[column]) for column, fact in merged(table, known).items()}
+    return {column: _as_loaded(fact, types[column]) for column, fact in merged(table, known).items()}
 
 
-def _told(fact: Fact, pg_type: PgType) -> Told:
-    told = Told(present=fact["present"])
+def _as_loaded(fact: Fact, pg_type: PgType) -> LoadedColumn:
+    loaded = LoadedColumn(present=fact["present"])
     if "low" in fact:
-        told["low"] = _text(fact["low"], pg_type)
+        loaded["low"] = _text(fact["low"], pg_type)
     if "high" in fact:
-        told["high"] = _text(fact["high"], pg_type)
-    return told
+        loaded["high"] = _text(fact["high"], pg_type)
+    return loaded
 
 
-def _proved(table: str, pg_type: PgType, holds: ColumnHolds, told: Told) -> ColumnProved:
+def _proved(table: str, pg_type: PgType, holds: ColumnHolds, loaded: LoadedColumn) -> ColumnProved:
     return ColumnProved(
         table=table,
         column=holds.column,
-        expected_present=told["present"],
+        expected_present=loaded["present"],
         present=holds.present,
-        expected_low=told.get("low"),
-        low=_found(holds.low, pg_type, told.get("low", "")),
-        expected_high=told.get("high"),
-        high=_found(holds.high, pg_type, told.get("high", "")),
+        expected_low=loaded.get("low"),
+        low=_comparable(holds.low, pg_type, loaded.get("low", "")),
+        expected_high=loaded.get("high"),
+        high=_comparable(holds.high, pg_type, loaded.get("high", "")),
         query=holds.query,
     )
 
 
-def _found(bound: Any, pg_type: PgType, expected: str | None) -> str | None:
-    """As text; None beside a bound that was too long to keep, with which nothing can be compared."""
+def _comparable(bound: Any, pg_type: PgType, expected: str | None) -> str | None:
+    """The bound as text; None where the expected bound was too long to keep, so that nothing can be compared."""
     text = _text(bound, pg_type)
     if expected is None or text is None:
         return None
@@ -119,7 +118,7 @@ def _text(bound: Bound | None, pg_type: PgType) -> str | None:
 
 
 def _moment(stamp: int) -> str:
-    """RFC 3339, or for what only Postgres has: its word, or a number."""
+    """RFC 3339, or for a time that only Postgres has its word or a number."""
     if stamp in _ENDLESS:
         return _ENDLESS[stamp]
     try:

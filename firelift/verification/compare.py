@@ -18,9 +18,9 @@ from firelift.receipts import Difference
 from firelift.storage.archive import StoredFile, read_chunk
 from firelift.storage.transformed import read_receipt, read_rejects
 from firelift.transform import UnreadableRow, compile_decoder, compile_encoder
-from firelift.verification.difference_file import Listed, listed
+from firelift.verification.difference_file import DifferenceFile, write_differences
 from firelift.verification.fields import FieldDiffers, differing_fields
-from firelift.verification.proof import Piece, Presence
+from firelift.verification.proof import DigestUnit, Presence
 from firelift.verification.rendering import quoted
 from firelift.verification.rows import RowForm
 
@@ -29,8 +29,8 @@ Row = list[Any]
 
 
 @dataclass(frozen=True)
-class Sides:
-    """Where documents and rows are: small and picklable."""
+class CompareInputs:
+    """What a worker needs to compare documents with rows. Small and picklable."""
 
     url: str
     session: str
@@ -39,17 +39,17 @@ class Sides:
     parts: Path
     """Directory for the files with differences."""
     whole: bool
-    """All documents are compared: their digest is one for each chunk and table, not one for each document."""
+    """Whether all documents are compared. Then there is one digest for each chunk and table, else one for each document."""
 
 
 @dataclass
 class TableTally:
-    """What came of one table's documents in one chunk."""
+    """The counts of one table in one chunk."""
 
     compared: int = 0
     differing: int = 0
     missing: int = 0
-    """Of those differing, the ones without a row."""
+    """Of those that differ, the ones without a row."""
 
     def __add__(self, other: TableTally) -> TableTally:
         return TableTally(self.compared + other.compared, self.differing + other.differing, self.missing + other.missing)
@@ -57,44 +57,46 @@ class TableTally:
 
 @dataclass
 class ChunkCompared:
-    """What the comparison of one chunk came to, by collection."""
+    """The result of comparing one chunk, by collection."""
 
     chunk: str
     tables: dict[str, TableTally] = field(default_factory=dict)
-    pieces: list[Piece] = field(default_factory=list)
-    differences: Listed = field(default_factory=Listed)
+    pieces: list[DigestUnit] = field(default_factory=list)
+    differences: DifferenceFile = field(default_factory=DifferenceFile)
 
 
 def compare_chunk(
-    sides: Sides, chunk: str, archived: StoredFile, chosen: Mapping[str, Sequence[int] | None], report: Callable[[Any], None]
+    inputs: CompareInputs, chunk: str, archived: StoredFile, chosen: Mapping[str, Sequence[int] | None], report: Callable[[Any], None]
 ) -> ChunkCompared:
-    """Compares the chosen documents of one archive chunk with their rows; by collection the places among those stored, None: all.
+    """Compares the chosen documents of one archive chunk with their rows, and every column with the one made from the document.
 
-    Also the columns are compared with those that the document makes. Says to `report` how many documents are compared.
+    `chosen` gives by collection the positions among its stored documents in the chunk; None: all of them. `report` gets the number of
+    documents compared.
     """
     done = ChunkCompared(chunk)
-    documents = _chosen(sides.run, chunk, archived, chosen)
-    done.differences = listed(_compared(sides, documents, done, report), sides.parts / f"{chunk.replace('/', '-')}.csv")
+    documents = _chosen(inputs.run, chunk, archived, chosen)
+    done.differences = write_differences(_compared(inputs, documents, done, report), inputs.parts / f"{chunk.replace('/', '-')}.csv")
     return done
 
 
 def _compared(
-    sides: Sides, documents: dict[str, dict[Key, bytes]], done: ChunkCompared, report: Callable[[Any], None]
+    inputs: CompareInputs, documents: dict[str, dict[Key, bytes]], done: ChunkCompared, report: Callable[[Any], None]
 ) -> Iterator[Difference]:
-    connection = kept_open(sides.url, sides.session, read_only=True)
-    forms = _forms(sides.run)
+    connection = kept_open(inputs.url, inputs.session, read_only=True)
+    comparers = _comparers(inputs.run)
     for collection, theirs in documents.items():
-        form, tally = forms[collection], done.tables.setdefault(collection, TableTally())
-        digests = _Digests(form.table.table, done.chunk, sides.whole)
-        rows = read_rows(connection, sides.schema, form.table, list(theirs))
-        for key, document, row in _paired(theirs, rows, len(form.table.keys)):
-            found = form.compare(document, row)
+        comparer, tally = comparers[collection], done.tables.setdefault(collection, TableTally())
+        digests = _Digests(comparer.table.table, done.chunk, inputs.whole)
+        rows = read_rows(connection, inputs.schema, comparer.table, list(theirs))
+        for key, document, row in _paired(theirs, rows, len(comparer.table.keys)):
+            comparison = comparer.compare(document, row)
             tally.compared += document is not None
             tally.missing += row is None
-            if found.differences:
+            if comparison.differences:
                 tally.differing += 1
-                yield from (Difference(table=form.table.table, key="/".join(key), **differs._asdict()) for differs in found.differences)
-            digests.add("/".join(key), found)
+                table, joined = comparer.table.table, "/".join(key)
+                yield from (Difference(table=table, key=joined, **differs._asdict()) for differs in comparison.differences)
+            digests.add("/".join(key), comparison)
         done.pieces.extend(digests.pieces())
         report(len(theirs))
 
@@ -104,7 +106,7 @@ def _chosen(run: Path, chunk: str, archived: StoredFile, chosen: Mapping[str, Se
     rejected = rejected_paths(run, chunk)
     wanted = {collection: None if places is None else frozenset(places) for collection, places in chosen.items()}
     places: dict[str, int] = dict.fromkeys(wanted, 0)
-    found: dict[str, dict[Key, bytes]] = {collection: {} for collection in wanted}
+    documents: dict[str, dict[Key, bytes]] = {collection: {} for collection in wanted}
     for path, document in read_chunk(archived):
         collection = collection_of(path)
         if collection not in wanted or path in rejected:
@@ -112,8 +114,8 @@ def _chosen(run: Path, chunk: str, archived: StoredFile, chosen: Mapping[str, Se
         few, place = wanted[collection], places[collection]
         places[collection] = place + 1
         if few is None or place in few:
-            found[collection][tuple(ids_of(path))] = document
-    return found
+            documents[collection][tuple(ids_of(path))] = document
+    return documents
 
 
 def rejected_paths(run: Path, chunk: str) -> frozenset[str]:
@@ -139,7 +141,7 @@ def _paired(documents: Mapping[Key, bytes], rows: Iterator[Row], keys: int) -> I
 
 
 @dataclass(slots=True)
-class _Found:
+class _Comparison:
     """One document, its row, and every difference between them."""
 
     source: bytes | None
@@ -150,7 +152,7 @@ class _Found:
 OWN = (CREATED_AT, EXTRA, RESIDUE, UPDATED_AT)
 
 
-class _Form:
+class _TableComparer:
     """How the documents and rows of one table are compared."""
 
     def __init__(self, table: TablePlan, database: str) -> None:
@@ -158,39 +160,39 @@ class _Form:
         self._decode, self._encode = compile_decoder(table, database), compile_encoder(table, database)
         self._rows = RowForm(table)
 
-    def compare(self, document: bytes | None, row: Row | None) -> _Found:
+    def compare(self, document: bytes | None, row: Row | None) -> _Comparison:
         if document is None:
-            assert row is not None, "a pair has at least one side"
-            return _Found(None, b"", (FieldDiffers("", "unexpected row", "one row", "another row of the same key"),))
+            assert row is not None, "a pair has a document or a row"
+            return _Comparison(None, b"", (FieldDiffers("", "unexpected row", "one row", "another row of the same key"),))
         source = Document.FromString(document)
         expected = source.SerializeToString(deterministic=True)
         if row is None:
             key = ", ".join(map(quoted, source.name.split("/documents/", 1)[1].split("/")[1::2]))
-            return _Found(expected, None, (FieldDiffers("", "missing row", f"a row {key} of {len(source.fields)} fields", "no row"),))
+            return _Comparison(expected, None, (FieldDiffers("", "missing row", f"a row {key} of {len(source.fields)} fields", "no row"),))
         made = self._encode(document)
         try:
             target = self._decode(row)
         except UnreadableRow as unreadable:
             cause = str(unreadable.facts["cause"])
-            return _Found(
+            return _Comparison(
                 expected, b"", (FieldDiffers("", "unreadable row", "a row that says a document", cause), *self._columns(made, row))
             )
-        found = target.SerializeToString(deterministic=True)
-        if found == expected and self._rows.same(made, row):
-            return _Found(expected, found)
-        return self._differing(source, expected, target, found, made, row)
+        rebuilt = target.SerializeToString(deterministic=True)
+        if rebuilt == expected and self._rows.same(made, row):
+            return _Comparison(expected, rebuilt)
+        return self._differing(source, expected, target, rebuilt, made, row)
 
-    def _differing(self, source: Document, expected: bytes, target: Document, found: bytes, made: Row, row: Row) -> _Found:
-        if found == expected:
+    def _differing(self, source: Document, expected: bytes, target: Document, rebuilt: bytes, made: Row, row: Row) -> _Comparison:
+        if rebuilt == expected:
             # What the columns show is a part of the row: its digest must not be that of a faultless one.
-            return _Found(expected, found + b"columns", self._columns(made, row))
+            return _Comparison(expected, rebuilt + b"columns", self._columns(made, row))
         fields = list(differing_fields(source, target))
         if not fields:
             fields = [FieldDiffers("", "value", "a document of other bytes", "a document of other bytes")]
-        told = [differs.field for differs in fields]
-        # What a document's difference says already is not said again of its column, and the times and the residue have no field.
+        named = [differs.field for differs in fields]
+        # A field that differs is not listed a second time as its column; the times and the residue have no field.
         columns = (differs for differs in self._columns(made, row) if differs.field not in OWN)
-        return _Found(expected, found, [*fields, *(differs for differs in columns if not _within(differs.field, told))])
+        return _Comparison(expected, rebuilt, [*fields, *(differs for differs in columns if not _within(differs.field, named))])
 
     def _columns(self, made: Row, row: Row) -> list[FieldDiffers]:
         return list(self._rows.differing(made, row))
@@ -201,34 +203,34 @@ def _within(field: str, paths: Sequence[str]) -> bool:
 
 
 class _Digests:
-    """The pieces of one table in one chunk: one of all its documents, or one for each."""
+    """The digests of one table in one chunk: one for all its documents, or one for each."""
 
     def __init__(self, table: str, chunk: str, whole: bool) -> None:
         self._table, self._chunk, self._whole = table, chunk, whole
         self._source, self._target = hashlib.sha256(), hashlib.sha256()
         self._documents = self._rows = 0
-        self._pieces: list[Piece] = []
+        self._pieces: list[DigestUnit] = []
 
-    def add(self, key: str, found: _Found) -> None:
+    def add(self, key: str, comparison: _Comparison) -> None:
         if not self._whole:
-            sides = [hashlib.sha256(side or b"") for side in (found.source, found.target)]
-            self._keep(key, 1, sides[0].hexdigest(), sides[1].hexdigest(), found.source is not None, found.target is not None)
+            source, target = (hashlib.sha256(side or b"").hexdigest() for side in (comparison.source, comparison.target))
+            self._keep(key, 1, source, target, comparison.source is not None, comparison.target is not None)
             return
-        if found.source is not None:
+        if comparison.source is not None:
             self._documents += 1
-            self._source.update(found.source)
-        if found.target is not None:
+            self._source.update(comparison.source)
+        if comparison.target is not None:
             self._rows += 1
-            self._target.update(found.target)
+            self._target.update(comparison.target)
 
-    def pieces(self) -> list[Piece]:
+    def pieces(self) -> list[DigestUnit]:
         if self._whole and self._documents:
             self._keep(self._chunk, self._documents, self._source.hexdigest(), self._target.hexdigest(), True, self._rows > 0)
         return self._pieces
 
     def _keep(self, key: str, documents: int, source: str, target: str, in_source: bool, in_target: bool) -> None:
         presence: Presence = "both" if in_source and in_target else "source" if in_source else "target"
-        piece = Piece(
+        piece = DigestUnit(
             table=self._table,
             key=key,
             documents=documents,
@@ -240,6 +242,6 @@ class _Digests:
 
 
 @lru_cache(maxsize=2)
-def _forms(run: Path) -> dict[str, _Form]:
+def _comparers(run: Path) -> dict[str, _TableComparer]:
     plan = read_plan(run)
-    return {table.collection: _Form(table, plan.database) for table in plan.tables}
+    return {table.collection: _TableComparer(table, plan.database) for table in plan.tables}

@@ -105,7 +105,7 @@ def scan_archived(
         for other, key in zip_longest(archived, taken(read_keys(firestore, keys, read_time, None, breaks.append))):
             if other != key:
                 archive.discard()
-                raise ScansDiffer(read_time=read_time, read=_told(other), found_again=_told(key))
+                raise ScansDiffer(read_time=read_time, read=_path_or_none(other), found_again=_path_or_none(key))
             scanned += 1
     if (before := sum(chunk.passed for chunk in chunks)) != passed:
         archive.discard()
@@ -125,5 +125,5 @@ def scan_seen(source: Source, seen: Seen, read_time: str, report: Callable[[Any]
     return Scan(digest.keys, tuple(breaks))
 
 
-def _told(key: Key | None) -> str:
+def _path_or_none(key: Key | None) -> str:
     return "no document" if key is None else key[0]

@@ -1,4 +1,4 @@
-"""The list of differences: written part by part, however many there are, and put together into one CSV file."""
+"""The list of differences: each worker writes a part, and the parts are joined into one CSV file."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ FIRST: Final = 100
 HEADER: Final = ("table", "key", "field", "what", "expected", "found")
 
 
-# What a spreadsheet takes for a formula, or skips and then does.
+# A spreadsheet runs what begins with one of these as a formula, tab and newline because it skips them.
 _A_FORMULA = re.compile(r"[=+\-@＝＋－＠\t\r\n]")
 _A_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def harmless(cell: str) -> str:
-    """The text as a spreadsheet shows it, with an apostrophe before what it would carry out; a number such as -5 stays one."""
+    """The text with an apostrophe in front where a spreadsheet would run it as a formula; a number such as -5 stays as it is."""
     return f"'{cell}" if _A_FORMULA.match(cell) and not _A_NUMBER.fullmatch(cell) else cell
 
 
-class Listed(NamedTuple):
-    """How many differences there are, the first of them, and the file that has all; no file where there is none."""
+class DifferenceFile(NamedTuple):
+    """How many differences there are, the first of them, and the file with all of them. Without a difference there is no file."""
 
     total: int = 0
     first: tuple[Difference, ...] = ()
-    part: Path | None = None
+    file: Path | None = None
 
 
-def listed(differences: Iterable[Difference], part: Path) -> Listed:
-    """Takes the differences one by one and writes them into a file, without a header."""
+def write_differences(differences: Iterable[Difference], part: Path) -> DifferenceFile:
+    """Writes the differences, one at a time, into a CSV file without a header."""
     taken = iter(differences)
     first = next(taken, None)
     if first is None:
-        return Listed()
+        return DifferenceFile()
     total, some = 0, []
     with storage_errors(part), part.open("w", newline="", encoding="utf-8") as file:
         part.chmod(0o600)
@@ -51,19 +51,18 @@ def listed(differences: Iterable[Difference], part: Path) -> Listed:
             total += 1
             if total <= FIRST:
                 some.append(difference)
-    return Listed(total, tuple(some), part)
+    return DifferenceFile(total, tuple(some), part)
 
 
-def joined(parts: Sequence[Listed], file: Path) -> Listed:
-    """All parts in one CSV file with a header, which is there also when no part is; the parts are gone then."""
+def join_files(parts: Sequence[DifferenceFile], file: Path) -> DifferenceFile:
+    """Joins all parts into one CSV file with a header, and removes them. Without any part the file has the header only."""
+    written = [part.file for part in parts if part.file is not None]
     with appearing(file) as unfinished, unfinished.open("wb") as whole:
         whole.write((",".join(HEADER) + "\r\n").encode())
-        for each in parts:
-            if each.part is not None:
-                with each.part.open("rb") as part:
-                    shutil.copyfileobj(part, whole)
-    for each in parts:
-        if each.part is not None:
-            each.part.unlink()
-    first = tuple(chain.from_iterable(each.first for each in parts))[:FIRST]
-    return Listed(sum(each.total for each in parts), first, file)
+        for part in written:
+            with part.open("rb") as rows:
+                shutil.copyfileobj(rows, whole)
+    for part in written:
+        part.unlink()
+    first = tuple(chain.from_iterable(part.first for part in parts))[:FIRST]
+    return DifferenceFile(sum(part.total for part in parts), first, file)

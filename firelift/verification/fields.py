@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from firelift.firestore.values import KIND_OF, ONEOF, Document, Value, is_vector, same_value, vector_elements
-from firelift.verification.rendering import shortened, shown, shown_double, shown_moment
+from firelift.verification.rendering import render, render_double, render_moment, shortened
 
 MOST_ELEMENTS: Final = 20
 """An array with more elements that differ is one difference."""
@@ -30,7 +30,7 @@ def differing_fields(expected: Document, found: Document) -> Iterator[FieldDiffe
         ("update time", expected.update_time, found.update_time),
     ):
         if one != other:
-            yield FieldDiffers("", what, shown_moment(one), shown_moment(other))
+            yield FieldDiffers("", what, render_moment(one), render_moment(other))
 
 
 def path_of(outer: str, key: str) -> str:
@@ -44,9 +44,9 @@ def _fields(outer: str, expected: object, found: object) -> Iterator[FieldDiffer
     for key in sorted({*ours, *theirs}):
         path = path_of(outer, key)
         if key not in theirs:
-            yield FieldDiffers(path, "missing field", shown(ours[key]), "nothing")
+            yield FieldDiffers(path, "missing field", render(ours[key]), "nothing")
         elif key not in ours:
-            yield FieldDiffers(path, "unexpected field", "nothing", shown(theirs[key]))
+            yield FieldDiffers(path, "unexpected field", "nothing", render(theirs[key]))
         else:
             yield from _values(path, ours[key], theirs[key])
 
@@ -56,7 +56,7 @@ def _values(path: str, expected: Value, found: Value) -> Iterator[FieldDiffers]:
         return
     kinds = _kind(expected), _kind(found)
     if kinds[0] != kinds[1]:
-        yield FieldDiffers(path, "type", shown(expected), shown(found))
+        yield FieldDiffers(path, "type", render(expected), render(found))
     elif kinds[0] == "map":
         yield from _fields(path, expected.map_value.fields, found.map_value.fields)
     elif kinds[0] == "array":
@@ -64,7 +64,7 @@ def _values(path: str, expected: Value, found: Value) -> Iterator[FieldDiffers]:
     elif kinds[0] == "vector":
         yield from _components(path, expected, found)
     else:
-        yield FieldDiffers(path, "value", shown(expected), shown(found))
+        yield FieldDiffers(path, "value", render(expected), render(found))
 
 
 def _kind(value: Value) -> str:
@@ -74,7 +74,7 @@ def _kind(value: Value) -> str:
 
 def _elements(path: str, expected: Value, found: Value) -> Iterator[FieldDiffers]:
     ours, theirs = list(expected.array_value.values), list(found.array_value.values)
-    start, end = _same_ends([shown(value) for value in ours], [shown(value) for value in theirs])
+    start, end = _same_ends([render(value) for value in ours], [render(value) for value in theirs])
     missing, unexpected = ours[start : len(ours) - end], theirs[start : len(theirs) - end]
     if max(len(missing), len(unexpected)) > MOST_ELEMENTS or (missing and unexpected and len(missing) != len(unexpected)):
         yield FieldDiffers(path, "value", _counted(expected, len(ours)), _counted(found, len(theirs)))
@@ -83,15 +83,15 @@ def _elements(path: str, expected: Value, found: Value) -> Iterator[FieldDiffers
             yield from _values(f"{path}[{place}]", one, other)
     else:
         for place, value in enumerate(missing, start):
-            yield FieldDiffers(f"{path}[{place}]", "missing element", shown(value), "nothing")
+            yield FieldDiffers(f"{path}[{place}]", "missing element", render(value), "nothing")
         for place, value in enumerate(unexpected, start):
-            yield FieldDiffers(f"{path}[{place}]", "unexpected element", "nothing", shown(value))
+            yield FieldDiffers(f"{path}[{place}]", "unexpected element", "nothing", render(value))
 
 
 def _components(path: str, expected: Value, found: Value) -> Iterator[FieldDiffers]:
-    ours, theirs = (list(map(shown_double, vector_elements(value))) for value in (expected, found))
+    ours, theirs = (list(map(render_double, vector_elements(value))) for value in (expected, found))
     if len(ours) != len(theirs):
-        yield FieldDiffers(path, "value", shown(expected), shown(found))
+        yield FieldDiffers(path, "value", render(expected), render(found))
         return
     for place, (one, other) in enumerate(zip(ours, theirs, strict=True)):
         if one != other:
@@ -107,4 +107,4 @@ def _same_ends(ours: Sequence[str], theirs: Sequence[str]) -> tuple[int, int]:
 
 
 def _counted(array: Value, elements: int) -> str:
-    return f"{elements} elements: {shown(array)}"
+    return f"{elements} elements: {render(array)}"

@@ -1,4 +1,4 @@
-"""All keys of a table against all keys of the archive: which rows nobody knows, and which documents have none."""
+"""Compares all keys of a table with all keys of the archive: finds rows without a document and documents without a row."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from firelift.postgres.inspect.rows import read_keys
 from firelift.postgres.session.connect import kept_open
 from firelift.receipts import Difference
 from firelift.storage.archive import StoredFile, file_name, read_paths
-from firelift.verification.compare import Sides, rejected_paths
-from firelift.verification.difference_file import Listed, listed
+from firelift.verification.compare import CompareInputs, rejected_paths
+from firelift.verification.difference_file import DifferenceFile, write_differences
 from firelift.verification.rendering import quoted
 
 Key = tuple[str, ...]
@@ -25,29 +25,38 @@ Archived = Sequence[tuple[str, StoredFile]]
 
 
 def compare_keys(
-    sides: Sides, collection: str, archived: Archived, rows: int, documents: int, already: frozenset[str], report: Callable[[Any], None]
-) -> Listed:
-    """Names every row that no archived document has, and every document without a row that was not named `already`; where the whole
-    table is compared, those are. Names the table itself if it has another number of `rows` than of `documents`.
+    inputs: CompareInputs,
+    collection: str,
+    archived: Archived,
+    rows: int,
+    documents: int,
+    known_missing: frozenset[str],
+    report: Callable[[Any], None],
+) -> DifferenceFile:
+    """Lists every row that no archived document has, and every document without a row except `known_missing`. Where the whole table
+    is compared, its comparison has listed the documents without a row. Lists the table itself if `rows` is not `documents`.
 
-    Holds some 20 bytes a document: two keys are taken for one in 1 of 2^64 cases.
+    Needs some 20 bytes of memory a document. Two different keys are taken for one in 1 of 2^64 cases.
     """
-    table = read_plan(sides.run).table_of(collection)
-    return listed(_found(sides, table, archived, rows, documents, already), sides.parts / f"keys-{file_name(collection)}.csv")
+    table = read_plan(inputs.run).table_of(collection)
+    found = _found(inputs, table, archived, rows, documents, known_missing)
+    return write_differences(found, inputs.parts / f"keys-{file_name(collection)}.csv")
 
 
-def _found(sides: Sides, table: TablePlan, archived: Archived, rows: int, documents: int, already: frozenset[str]) -> Iterator[Difference]:
+def _found(
+    inputs: CompareInputs, table: TablePlan, archived: Archived, rows: int, documents: int, known_missing: frozenset[str]
+) -> Iterator[Difference]:
     if rows != documents:
         yield Difference(table=table.table, key="*", what="number of rows", expected=str(documents), found=str(rows))
-    known = numbers_of(_archived_keys(sides.run, table.collection, archived))
+    known = numbers_of(_archived_keys(inputs.run, table.collection, archived))
     met = np.zeros(len(known), np.bool_)
-    yield from _unknown(sides, table, known, met)
-    if not sides.whole:
-        yield from (missing for missing in _missing(sides.run, table, archived, known, met) if missing.key not in already)
+    yield from _unknown(inputs, table, known, met)
+    if not inputs.whole:
+        yield from (missing for missing in _missing(inputs.run, table, archived, known, met) if missing.key not in known_missing)
 
 
-def _unknown(sides: Sides, table: TablePlan, known: Any, met: Any) -> Iterator[Difference]:
-    for keys in read_keys(kept_open(sides.url, sides.session, read_only=True), sides.schema, table):
+def _unknown(inputs: CompareInputs, table: TablePlan, known: Any, met: Any) -> Iterator[Difference]:
+    for keys in read_keys(kept_open(inputs.url, inputs.session, read_only=True), inputs.schema, table):
         for key, place in zip(keys, places_among(keys, known), strict=True):
             if place is None or met[place]:
                 expected = "no document of this key" if place is None else "one row of this key"
@@ -69,7 +78,7 @@ def numbers_of(keys: Iterable[Key]) -> Any:
 
 
 def places_among(keys: Sequence[Key], known: Any) -> list[int | None]:
-    """Where the number of each key stands among these, which are sorted; None where it does not."""
+    """The position of each key's number among `known`, which is sorted; None where it is not there."""
     if not len(known):
         return [None] * len(keys)
     numbers = np.fromiter(map(number_of, keys), np.uint64, len(keys))

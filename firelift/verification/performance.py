@@ -83,11 +83,11 @@ def too_slow(measured: Sequence[Measured]) -> tuple[str, ...]:
 def earlier_figures(file: Path | None) -> Earlier:
     """Those in a verification.json, as far as it has any."""
     try:
-        told = json.loads(file.read_bytes()) if file else {}
+        figures = json.loads(file.read_bytes()) if file else {}
     except (OSError, ValueError, RecursionError):
         return {}
-    listed = told.get("performance") if isinstance(told, dict) else None
-    return {place: p50 for entry in (listed if isinstance(listed, list) else []) for place, p50 in _figure(entry)}
+    entries = figures.get("performance") if isinstance(figures, dict) else None
+    return {place: p50 for entry in (entries if isinstance(entries, list) else []) for place, p50 in _figure(entry)}
 
 
 def _figure(entry: Any) -> Iterator[tuple[tuple[str, str], float]]:

@@ -21,7 +21,7 @@ class Limits(NamedTuple):
     count_ms: float
 
 
-class Piece(Receipt):
+class DigestUnit(Receipt):
     """Documents of one table that were compared together: one document, or those of one archive chunk.
 
     Equal digests mean that every document of the piece is in the target to the last bit.
@@ -127,7 +127,7 @@ class Proof(Receipt):
     tables: tuple[TableCompared, ...]
     merged: tuple[LiveRows, ...] = ()
     """Of an increment; `tables` are its staged rows then, all of them compared."""
-    pieces: tuple[Piece, ...] = ()
+    pieces: tuple[DigestUnit, ...] = ()
     relations: tuple[RelationProved, ...] = ()
     columns: tuple[ColumnProved, ...] = ()
     nested: tuple[NestedProved, ...] = ()

@@ -1,4 +1,4 @@
-"""Values as a difference shows them: with their type, and so that what looks alike to the eye can be told apart."""
+"""Renders values for the list of differences: with their type, and so that values that look alike are rendered differently."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\
 _UNSEEN: Final = {"Mn", "Me", "Mc", "Cf", "Cc", "Co", "Cn", "Zl", "Zp", "Zs"}
 
 
-def shown(value: Value) -> str:
-    """The value as text that says its type, whole; equal texts are equal values, but for a timestamp that is none."""
+def render(value: Value) -> str:
+    """The whole value as text, with its type. Equal texts mean equal values, except for timestamps outside the calendar."""
     oneof = value.WhichOneof(ONEOF)
     match oneof:
         case "null_value":
@@ -28,36 +28,36 @@ def shown(value: Value) -> str:
         case "integer_value":
             return f"integer {value.integer_value}"
         case "double_value":
-            return f"double {shown_double(value.double_value)}"
+            return f"double {render_double(value.double_value)}"
         case "string_value":
             return f"string {quoted(value.string_value)}"
         case "bytes_value":
             return f"bytes {value.bytes_value.hex()}"
         case "timestamp_value":
-            return f"timestamp {shown_moment(value.timestamp_value)}"
+            return f"timestamp {render_moment(value.timestamp_value)}"
         case "reference_value":
             return f"reference {quoted(value.reference_value)}"
         case "geo_point_value":
             point = value.geo_point_value
-            return f"geopoint ({shown_double(point.latitude)}, {shown_double(point.longitude)})"
+            return f"geopoint ({render_double(point.latitude)}, {render_double(point.longitude)})"
         case "array_value":
-            return f"array [{', '.join(map(shown, value.array_value.values))}]"
+            return f"array [{', '.join(map(render, value.array_value.values))}]"
         case "map_value" if is_vector(value):
-            return f"vector [{', '.join(map(shown_double, vector_elements(value)))}]"
+            return f"vector [{', '.join(map(render_double, vector_elements(value)))}]"
         case "map_value":
             fields = value.map_value.fields
-            return f"map {{{', '.join(f'{quoted(key)}: {shown(fields[key])}' for key in sorted(fields))}}}"
+            return f"map {{{', '.join(f'{quoted(key)}: {render(fields[key])}' for key in sorted(fields))}}}"
     return "no value"
 
 
-def shown_double(number: float) -> str:
+def render_double(number: float) -> str:
     if number == number:
         return repr(number)
     bits = struct.pack(">d", number)
     return "NaN" if bits == NAN_BITS else f"NaN (bits {bits.hex()})"
 
 
-def shown_moment(moment: Timestamp) -> str:
+def render_moment(moment: Timestamp) -> str:
     """RFC 3339 to the nanosecond, or what it is made of where it lies outside the calendar."""
     try:
         whole = rfc3339(moment.seconds, 0).removesuffix("Z")
@@ -66,7 +66,7 @@ def shown_moment(moment: Timestamp) -> str:
     return f"{whole}.{moment.nanos:09d}Z"
 
 
-def shown_cell(cell: Any) -> str:
+def render_cell(cell: Any) -> str:
     """What a column holds, as it comes from `read_rows` or from the encoder."""
     match cell:
         case None:
@@ -76,11 +76,11 @@ def shown_cell(cell: Any) -> str:
         case str():
             return quoted(cell)
         case float():
-            return shown_double(cell) if not math.isinf(cell) else repr(cell)
+            return render_double(cell) if not math.isinf(cell) else repr(cell)
         case bytes():
             return f"\\x{cell.hex()}"
         case list():
-            return f"{{{', '.join(map(shown_cell, cell))}}}"
+            return f"{{{', '.join(map(render_cell, cell))}}}"
     return str(cell)
 
 

@@ -17,7 +17,7 @@ import orjson
 
 from firelift.planning.model import RESIDUE, TablePlan
 from firelift.verification.fields import FieldDiffers, path_of
-from firelift.verification.rendering import shortened, shown_cell
+from firelift.verification.rendering import render_cell, shortened
 
 Row = list[Any]
 _LONG: Final = re.compile(r"[0-9.]{17}")
@@ -51,7 +51,7 @@ class RowForm:
                 continue
             name = self._names[place]
             what = "residue" if name == RESIDUE else "column"
-            yield FieldDiffers(self._fields.get(name, name), what, *shortened(shown_cell(one), shown_cell(other)))
+            yield FieldDiffers(self._fields.get(name, name), what, *shortened(render_cell(one), render_cell(other)))
 
 
 def _image(cells: Any) -> bytes:

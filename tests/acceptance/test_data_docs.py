@@ -19,7 +19,7 @@ from firelift.planning.model import Plan
 from firelift.postgres.schema.ddl import create_table
 from firelift.postgres.session.connect import connect
 from firelift.receipts import Difference, Verified
-from firelift.verification.proof import Piece, Proof, Reread
+from firelift.verification.proof import DigestUnit, Proof, Reread
 from tests.acceptance.browser import Browser, Seen, browser
 from tests.integration.postgres_world import plan
 from tests.integration.proofs import DIGEST, OTHER, compared, measured, proof_of
@@ -64,11 +64,13 @@ def passed(url: str, tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 @pytest.fixture(scope="module")
 def failed(url: str, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    wrong = [Piece(table=EVIL[:60], key=f"{EVIL} {number}", documents=1, source_digest=DIGEST, target_digest=OTHER) for number in range(3)]
+    wrong = [
+        DigestUnit(table=EVIL[:60], key=f"{EVIL} {number}", documents=1, source_digest=DIGEST, target_digest=OTHER) for number in range(3)
+    ]
     proof = proof_of(
         PLAN,
         ROWS,
-        pieces=(*wrong, Piece(table="users", key=EVIL, documents=1, source_digest=EVIL, target_digest="", presence="source")),
+        pieces=(*wrong, DigestUnit(table="users", key=EVIL, documents=1, source_digest=EVIL, target_digest="", presence="source")),
         tables=(compared(USERS, 0, documents=7, rejected=3), compared(ORDERS, 0), compared(ODD, 0, differing=3)),
         rereads=(Reread(table="users", asked=200, differing=1),),
         differences_total=4,

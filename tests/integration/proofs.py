@@ -6,7 +6,7 @@ from typing import Any
 
 from firelift.planning.model import Plan, TablePlan
 from firelift.receipts import TableCompared
-from firelift.verification.proof import ColumnProved, Level, Measured, NestedProved, Piece, Proof, RelationProved, Reread
+from firelift.verification.proof import ColumnProved, DigestUnit, Level, Measured, NestedProved, Proof, RelationProved, Reread
 
 DIGEST, OTHER = "a" * 64, "b" * 64
 
@@ -20,7 +20,7 @@ def proof_of(plan: Plan, rows: dict[str, int], level: Level = "comprehensive", s
         "read_time": "2026-11-22T10:30:00Z",
         "seed": "a seed",
         "tables": tuple(compared(table, rows[table.table]) for table in plan.tables),
-        "pieces": tuple(Piece(table=table.table, key=f"{table.table}-1", documents=1, **same()) for table in plan.tables),
+        "pieces": tuple(DigestUnit(table=table.table, key=f"{table.table}-1", documents=1, **same()) for table in plan.tables),
     }
     if level != "basic":
         found |= {

@@ -23,7 +23,7 @@ from firelift.planning.model import Plan
 from firelift.postgres.schema.ddl import create_table
 from firelift.postgres.session.errors import ConnectionLost, PermissionDenied, PostgresUnreachable, StatementCancelled
 from firelift.receipts import Difference, FailedExpectation, Verified
-from firelift.verification.proof import Level, Piece, Proof, Reread
+from firelift.verification.proof import DigestUnit, Level, Proof, Reread
 from tests.integration.postgres_world import HOSTILE, as_role, plan
 from tests.integration.proofs import DIGEST, OTHER, column, compared, measured, nested, proof_of, relation, same
 from tests.integration.way import Arrival, Things, arrived
@@ -166,11 +166,11 @@ USERS = plan("users")
 # Parts of a proof that say that something is wrong, and what is found of it.
 FAULTS: dict[str, tuple[dict[str, Any], list[tuple[str, str, str | None, str]]]] = {
     "a piece differs": (
-        {"pieces": (Piece(table="users", key="ann", documents=1, source_digest=DIGEST, target_digest=OTHER),)},
+        {"pieces": (DigestUnit(table="users", key="ann", documents=1, source_digest=DIGEST, target_digest=OTHER),)},
         [(PAIRS, "users", None, f"ann: target digest {OTHER[:16]}…")],
     ),
     "a piece is missing": (
-        {"pieces": (Piece(table="users", key="ann", documents=1, **same(), presence="source"),)},
+        {"pieces": (DigestUnit(table="users", key="ann", documents=1, **same(), presence="source"),)},
         [(SET, "users", None, "ann: presence source")],
     ),
     "there are differences": (
@@ -221,7 +221,7 @@ def test_what_the_comparison_found_fails(fault: str, migrated: Arrival, tmp_path
 
 
 def test_every_place_is_counted_and_the_first_hundred_are_named(migrated: Arrival, tmp_path: Path) -> None:
-    wrong = [Piece(table="users", key=str(number), documents=1, source_digest=DIGEST, target_digest=OTHER) for number in range(250)]
+    wrong = [DigestUnit(table="users", key=str(number), documents=1, source_digest=DIGEST, target_digest=OTHER) for number in range(250)]
     done = validate(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, pieces=tuple(wrong)), tmp_path)
     assert (done.failed_total, len(done.failed)) == (250, 100)
     assert done.failed[0] == FailedExpectation(

@@ -17,7 +17,7 @@ from firelift.phases.verification import DIFFERENCES, Compared, Tables, compare_
 from firelift.planning.model import TYPE_OF
 from firelift.postgres.session.connect import Connection
 from firelift.receipts import Difference
-from firelift.verification.difference_file import Listed, joined
+from firelift.verification.difference_file import DifferenceFile, join_files
 from firelift.verification.proof import Level
 from firelift.workers import Workers
 from tests.integration.corruption import CORRUPTIONS, KEYS, STRUCTURAL, Corruption, Planted, corrupt, rich_documents
@@ -35,14 +35,14 @@ class Verified:
     connection: Connection
     results: Path
 
-    def compare(self, level: Level = "comprehensive", seed: str = "seed") -> tuple[Compared, Listed]:
+    def compare(self, level: Level = "comprehensive", seed: str = "seed") -> tuple[Compared, DifferenceFile]:
         """What was found out of all tables, and the differences as they are in differences.csv."""
         arrival = self.arrival
         tables = Tables(arrival.url, "firelift-test", "public", arrival.plan, arrival.run)
         chunks = stored_chunks(arrival.run, [root.collection for root in arrival.validated.roots])
         with parts_of(self.results) as parts:
             compared = compare_tables(self.workers, tables, chunks, level, seed, parts)
-            return compared, joined(compared.told, self.results / DIFFERENCES)
+            return compared, join_files(compared.differences, self.results / DIFFERENCES)
 
     def keep(self) -> None:
         self.connection.execute("CREATE SCHEMA kept")

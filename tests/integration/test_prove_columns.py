@@ -20,7 +20,7 @@ from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.connect import Connection
 from firelift.storage.archive import write_parquet
 from firelift.storage.column_stats import LONGEST, rows_directory, with_facts
-from firelift.verification.columns import COLUMNS, column_facts, prove_columns
+from firelift.verification.columns import COLUMNS, loaded_columns, prove_columns
 from firelift.verification.proof import ColumnProved
 from tests.integration.postgres_world import HOSTILE, RUN, as_arrow, load, plan, row, started
 
@@ -162,7 +162,7 @@ CHANGES = [
 
 @pytest.mark.parametrize(("change", "columns"), CHANGES, ids=[change.partition("kinds ")[2][:40] for change, _ in CHANGES])
 def test_a_changed_count_or_bound_is_found(here: Loaded, change: str, columns: list[str]) -> None:
-    column_facts(here.run, here.plan)
+    loaded_columns(here.run, here.plan)
     here.sql(change)
     assert sorted(name for _, name in here.changed()) == columns
 
@@ -185,9 +185,9 @@ def test_the_query_says_the_same_again(here: Loaded) -> None:
 
 
 def test_the_facts_outlive_the_rows(here: Loaded) -> None:
-    told = column_facts(here.run, here.plan)
+    loaded = loaded_columns(here.run, here.plan)
     shutil.rmtree(here.run / "tables")
-    assert column_facts(here.run, here.plan) == told == json.loads(read_sealed(here.run / COLUMNS))
+    assert loaded_columns(here.run, here.plan) == loaded == json.loads(read_sealed(here.run / COLUMNS))
     assert len(here.proved()) == sum(len(table.target_columns()) for table in here.plan.tables)
     assert here.changed() == {}
 

@@ -11,9 +11,9 @@ import pytest
 
 from firelift.firestore.values import Value
 from firelift.receipts import Difference
-from firelift.verification.difference_file import FIRST, HEADER, Listed, joined, listed
+from firelift.verification.difference_file import FIRST, HEADER, DifferenceFile, join_files, write_differences
 from firelift.verification.fields import FieldDiffers, differing_fields
-from firelift.verification.rendering import LONGEST, quoted, shortened, shown, shown_moment
+from firelift.verification.rendering import LONGEST, quoted, render, render_moment, shortened
 from firelift.verification.rows import same_json
 from tests.strategies import array, double, geopoint, integer, mapping, null, text, timestamp, value_of, vector
 from tests.strategies import document as made
@@ -87,8 +87,8 @@ def test_field_names_that_are_no_words_are_quoted() -> None:
 
 @pytest.mark.parametrize("place", [0, 39, 40, 150, 500, 999])
 def test_long_values_are_shortened_around_the_place_where_they_part(place: int) -> None:
-    one = shown(text("a" * 1000))
-    other = shown(text("a" * place + "b" + "a" * (999 - place)))
+    one = render(text("a" * 1000))
+    other = render(text("a" * place + "b" + "a" * (999 - place)))
     expected, found = shortened(one, other)
     assert len(expected) <= LONGEST
     assert len(found) <= LONGEST
@@ -98,13 +98,13 @@ def test_long_values_are_shortened_around_the_place_where_they_part(place: int) 
 
 
 def test_a_value_that_goes_on_where_the_other_ends_is_seen_to_do_so() -> None:
-    expected, found = shortened(shown(text("a" * 500)), shown(text("a" * 500 + " ")))
+    expected, found = shortened(render(text("a" * 500)), render(text("a" * 500 + " ")))
     assert expected.endswith('a"')
     assert found.endswith('a "')
 
 
 def test_a_time_that_no_calendar_has_is_shown_all_the_same() -> None:
-    assert shown_moment(timestamp(2**50, 5).timestamp_value) == f"{2**50} s and 5 ns after 1970"
+    assert render_moment(timestamp(2**50, 5).timestamp_value) == f"{2**50} s and 5 ns after 1970"
 
 
 @pytest.mark.parametrize(("plain", "seen"), [('"', '"\\""'), ("\\n", '"\\\\n"'), ("\n", '"\\n"'), ("\u200d", '"\\u200d"'), ("😀", '"😀"')])
@@ -140,8 +140,8 @@ def difference(number: int) -> Difference:
 
 
 def test_all_differences_are_in_the_file_and_the_first_in_memory(tmp_path: Path) -> None:
-    parts = [listed(map(difference, range(start, start + 80)), tmp_path / f"{start}.csv") for start in (0, 80)]
-    whole = joined([Listed(), *parts], tmp_path / "differences.csv")
+    parts = [write_differences(map(difference, range(start, start + 80)), tmp_path / f"{start}.csv") for start in (0, 80)]
+    whole = join_files([DifferenceFile(), *parts], tmp_path / "differences.csv")
     assert whole.total == 160
     assert whole.first == tuple(map(difference, range(FIRST)))
     assert (tmp_path / "differences.csv").read_text().count('"a ""quoted"", text"') == 160
@@ -155,13 +155,13 @@ ORDINARY = ("-5", "-1.5e-7", "5", "a=b", " a", '"=1"', "", "'a", "users/-x")
 def test_no_cell_is_a_formula_and_every_other_one_stands_as_it_is(tmp_path: Path) -> None:
     cells = [*DANGEROUS, *ORDINARY]
     found = [Difference(table=cell, key=cell, field=cell, what=cell, expected=cell, found=cell) for cell in cells]
-    joined([listed(found, tmp_path / "part.csv")], tmp_path / "differences.csv")
+    join_files([write_differences(found, tmp_path / "part.csv")], tmp_path / "differences.csv")
     with (tmp_path / "differences.csv").open(newline="") as file:
         rows = list(csv.reader(file))[1:]
     assert rows == [[cell] * 6 for cell in (*(f"'{cell}" for cell in DANGEROUS), *ORDINARY)]
 
 
 def test_the_file_of_no_difference_has_its_header(tmp_path: Path) -> None:
-    nothing = joined([listed([], tmp_path / "part.csv")], tmp_path / "differences.csv")
+    nothing = join_files([write_differences([], tmp_path / "part.csv")], tmp_path / "differences.csv")
     assert (nothing.total, nothing.first) == (0, ())
     assert (tmp_path / "differences.csv").read_text().strip() == ",".join(HEADER)

@@ -9,7 +9,7 @@ from firelift.migration.steps.planning import warn_of_mended
 from firelift.migration.steps.receipts import with_receipt
 from firelift.phases.transformation import archived_documents, refuse_incomplete, transform_collection
 from firelift.receipts import Extracted, RootFound, Transformed, TransformedAll, summed, tallied
-from firelift.verification.columns import column_facts
+from firelift.verification.columns import loaded_columns
 
 
 @with_receipt("transformation", Transformed)
@@ -44,7 +44,7 @@ def transformation(migration: Migration, transformed: list[Transformed], extract
         reasons=tallied([part.reasons for part in transformed]),
     )
     # Kept beside the rows: verification holds the target against it, also when the Parquet files are gone.
-    column_facts(migration.directory, migration.plan())
+    loaded_columns(migration.directory, migration.plan())
     status = migration.start_phase("transformation")
     for file in (file for part in transformed for file in part.remade):
         warn_of_mended(migration, file)
