@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from firelift.planning.model import Plan
-from firelift.postgres.schema.compatibility import SPELLED, StandingTable
+from firelift.postgres.schema.compatibility import SPELLED, ExistingTable
 from firelift.receipts import TableCompared
 from firelift.verification.proof import ColumnProved, Proof
 
@@ -20,7 +20,7 @@ STANDS = "stands"
 Row = dict[str, Any]
 
 
-def frames_of(plan: Plan, proof: Proof, standing: Mapping[str, StandingTable]) -> dict[str, pd.DataFrame]:
+def frames_of(plan: Plan, proof: Proof, standing: Mapping[str, ExistingTable]) -> dict[str, pd.DataFrame]:
     """Every frame that has a row, by name. `table`, `column` and `key` say the place."""
     rows: dict[str, list[Row]] = {
         "tables": [_table(table.table, table.keys, proof.tables, standing) for table in plan.tables],
@@ -56,7 +56,7 @@ def frames_of(plan: Plan, proof: Proof, standing: Mapping[str, StandingTable]) -
     return {name: pd.DataFrame(found) for name, found in rows.items() if found}
 
 
-def _table(table: str, keys: Sequence[str], compared: Sequence[TableCompared], standing: Mapping[str, StandingTable]) -> Row:
+def _table(table: str, keys: Sequence[str], compared: Sequence[TableCompared], standing: Mapping[str, ExistingTable]) -> Row:
     proved = next((each for each in compared if each.table == table), None)
     # A table that nobody compared is as many documents short as can be said.
     expected, rows = (proved.documents - proved.rejected, proved.rows) if proved else (0, -1)
@@ -71,7 +71,7 @@ def _table(table: str, keys: Sequence[str], compared: Sequence[TableCompared], s
     }
 
 
-def _types(table: str, planned: Sequence[tuple[str, Any]], standing: Mapping[str, StandingTable]) -> list[Row]:
+def _types(table: str, planned: Sequence[tuple[str, Any]], standing: Mapping[str, ExistingTable]) -> list[Row]:
     found = standing[table].columns if table in standing else {}
     return [
         {

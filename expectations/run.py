@@ -16,7 +16,7 @@ from expectations.results import Entry, as_json, entries_of, verified
 from firelift.errors import FireliftError
 from firelift.files import write_whole
 from firelift.planning.model import Plan, TablePlan
-from firelift.postgres.schema.compatibility import StandingTable, described_tables
+from firelift.postgres.schema.compatibility import ExistingTable, described_tables
 from firelift.postgres.session.connect import connect
 from firelift.postgres.session.errors import translated
 from firelift.receipts import Verified
@@ -60,18 +60,18 @@ def validate(url: str, session: str, plan: Plan, proof: Proof, results: Path, mi
     return done
 
 
-def _standing(url: str, session: str, schema: str, plan: Plan) -> dict[str, StandingTable]:
+def _standing(url: str, session: str, schema: str, plan: Plan) -> dict[str, ExistingTable]:
     with closing(connect(url, session)) as connection, translated("looking at the tables"):
         return described_tables(connection, schema, [table.table for table in plan.tables])
 
 
-def _tables(gx_context: GxContext, plan: Plan, proof: Proof, standing: Mapping[str, StandingTable]) -> list[SuiteResult]:
+def _tables(gx_context: GxContext, plan: Plan, proof: Proof, standing: Mapping[str, ExistingTable]) -> list[SuiteResult]:
     """A table that is missing has nothing to ask; the frames say that it is missing."""
     suites = SUITES[proof.level]
     return [gx_context.validate_table(table, suites.of_table(table, proof)) for table in plan.tables if table.table in standing]
 
 
-def _frames(gx_context: GxContext, plan: Plan, proof: Proof, standing: Mapping[str, StandingTable]) -> list[SuiteResult]:
+def _frames(gx_context: GxContext, plan: Plan, proof: Proof, standing: Mapping[str, ExistingTable]) -> list[SuiteResult]:
     frames = frames_of(plan, proof, standing)
     return [
         gx_context.validate_frame(name, frames[name], asked) for name, asked in SUITES[proof.level].of_frames().items() if name in frames

@@ -10,17 +10,17 @@ from firelift.planning.deletion_limits import Loss
 from firelift.planning.increment import Increment, TableIncrement
 from firelift.planning.model import Plan, TablePlan
 from firelift.postgres.inspect.published_keys import count_live
-from firelift.postgres.schema.compatibility import standing_tables
+from firelift.postgres.schema.compatibility import existing_tables
 from firelift.postgres.schema.control import saved_plans, sources_of_tables
 from firelift.postgres.session.connect import Connection, connect
-from firelift.postgres.session.lock import signature
+from firelift.postgres.session.lock import application_name
 
 
 def losses_of(
     url: str, migration_id: str, target_schema: str, plan: Plan, documents: Mapping[str, int], increment: Increment | None
 ) -> list[Loss]:
     """What each table that the run looks at would lose; `documents` says how many every collection of the plan has."""
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         differences = [table for table in increment.tables if table.before] if increment else []
         merged = {table.table for table in differences}
         refilled = [table for table in plan.tables if table.table not in merged]
@@ -39,7 +39,7 @@ def _of_difference(connection: Connection, schema: str, table: TableIncrement) -
 def _of_refilled(connection: Connection, schema: str, tables: list[TablePlan], documents: Mapping[str, int]) -> Iterator[Loss]:
     """Of tables whose rows are all replaced: by how much they shrink. Their own plans say which rows stand for documents."""
     published = {plan.table: plan for plan in saved_plans(connection, schema).values()}
-    standing = standing_tables(connection, schema, [table.table for table in tables])
+    standing = existing_tables(connection, schema, [table.table for table in tables])
     for table in tables:
         if table.table in standing:
             rows = count_live(connection, schema, published.get(table.table, table))
@@ -48,10 +48,10 @@ def _of_refilled(connection: Connection, schema: str, tables: list[TablePlan], d
 
 def told_of_refilled(url: str, migration_id: str, target_schema: str, plan: Plan, source: str) -> list[str]:
     """What a full run does to tables beyond bringing them up to date, in sentences."""
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         published, sources = saved_plans(connection, target_schema), sources_of_tables(connection, target_schema)
         before = {table.collection: published[table.collection].table for table in plan.tables if table.collection in published}
-        standing = standing_tables(connection, target_schema, [*(table.table for table in plan.tables), *before.values()])
+        standing = existing_tables(connection, target_schema, [*(table.table for table in plan.tables), *before.values()])
         told = []
         for table in plan.tables:
             last, came_from = before.get(table.collection), sources.get(table.collection, source)

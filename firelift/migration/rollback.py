@@ -14,7 +14,7 @@ from firelift.postgres.publish.rollback import RolledBack, UnknownMigration, rol
 from firelift.postgres.publish.scratch_schema import forget_test
 from firelift.postgres.schema.control import RecordedRun, recorded_runs
 from firelift.postgres.session.connect import connect
-from firelift.postgres.session.lock import signature, target_lock
+from firelift.postgres.session.lock import application_name, target_lock
 
 
 class NothingToRollBack(ConfigurationError):
@@ -28,7 +28,7 @@ class NothingToRollBack(ConfigurationError):
 
 def roll_back(url: str, migration_id: str) -> RolledBack:
     """Undoes a run whose lock the caller holds."""
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         return rollback(connection, migration_id)
 
 
@@ -36,7 +36,7 @@ def roll_back_run(
     url: str, migration_id: str | None, force: bool, target_schema: str = "public", working_dir: Path | None = None
 ) -> RolledBack:
     """Undoes a run under the lock of its target schema; by default the latest of this target schema and working directory."""
-    with closing(connect(url, signature("rollback"))) as connection:
+    with closing(connect(url, application_name("rollback"))) as connection:
         known = recorded_runs(connection)
     run = (
         next((run for run in known if run.migration_id == migration_id), None)
@@ -45,7 +45,7 @@ def roll_back_run(
     )
     if run is None:
         raise UnknownMigration(migration_id=migration_id)
-    with target_lock(url, run.migration_id, run.target_schema), closing(connect(url, signature(run.migration_id))) as connection:
+    with target_lock(url, run.migration_id, run.target_schema), closing(connect(url, application_name(run.migration_id))) as connection:
         done = rollback(connection, run.migration_id, force=force)
         forget_test(connection, run.migration_id)
     is_latest = migration_id is not None or run == known[0]
@@ -77,11 +77,11 @@ def _is_of(run: RecordedRun, working_dir: Path | None) -> bool:
 
 def what_expired(url: str, days: int, target_schema: str) -> list[ExpiredBackup]:
     """What `drop_expired` would drop."""
-    with closing(connect(url, signature("cleanup"))) as connection:
+    with closing(connect(url, application_name("cleanup"))) as connection:
         return expired_backups(connection, timedelta(days=days), target_schema)
 
 
 def drop_expired(url: str, migration_ids: Sequence[str], target_schema: str) -> list[str]:
     """Drops what is kept for these runs of a target schema; they cannot be rolled back then."""
-    with target_lock(url, "cleanup", target_schema), closing(connect(url, signature("cleanup"))) as connection:
+    with target_lock(url, "cleanup", target_schema), closing(connect(url, application_name("cleanup"))) as connection:
         return drop_backups(connection, migration_ids)

@@ -10,7 +10,7 @@ from firelift.errors import ConfigurationError, FireliftError
 from firelift.migration.identity import latest_of_schema
 from firelift.postgres.session import stop
 from firelift.postgres.session.connect import Connection, connect
-from firelift.postgres.session.lock import running_elsewhere, signature
+from firelift.postgres.session.lock import application_name, running_elsewhere
 from firelift.receipts import Receipt
 from firelift.run.stop_request import request_stop
 from firelift.run.workspace import NoSuchRun, Workspace
@@ -79,7 +79,7 @@ def ask_to_stop(url: str, migration_id: str | None, target_schema: str) -> tuple
 
     Returns its id, None where there is none, and which runs are at work in other schemas of the database.
     """
-    with closing(connect(url, signature("stop"))) as connection:
+    with closing(connect(url, application_name("stop"))) as connection:
         return stop.request_stop(connection, migration_id, target_schema), running_elsewhere(connection, target_schema)
 
 
@@ -91,7 +91,7 @@ def asked_in_target(url: str, migration_id: str) -> Iterator[Callable[[], bool]]
     def look() -> bool:
         nonlocal connection
         if connection is None or connection.closed or connection.broken:
-            connection = connect(url, signature("watch"))
+            connection = connect(url, application_name("watch"))
         return stop.stop_requested(connection, migration_id)
 
     try:
@@ -103,11 +103,11 @@ def asked_in_target(url: str, migration_id: str) -> Iterator[Callable[[], bool]]
 
 def forget_stop_in_target(url: str, migration_id: str, seconds: float) -> None:
     """For a run that goes on: what was asked more than so many seconds ago stopped an earlier attempt."""
-    with closing(connect(url, signature("stop"))) as connection:
+    with closing(connect(url, application_name("stop"))) as connection:
         stop.forget_stop(connection, migration_id, seconds)
 
 
 def cancel_statements(url: str, migration_id: str) -> None:
     """Ends what the target is doing for a run at this moment; each such statement fails and leaves nothing behind."""
-    with closing(connect(url, signature("stop"))) as connection:
-        stop.cancel_statements(connection, signature(migration_id))
+    with closing(connect(url, application_name("stop"))) as connection:
+        stop.cancel_statements(connection, application_name(migration_id))

@@ -20,7 +20,7 @@ from firelift.migration.published_runs import Documents, NoArchive, NothingToCom
 from firelift.migration.surroundings import Suites
 from firelift.phases.transformation import ArchiveIncomplete
 from firelift.phases.verification import Tables, prove
-from firelift.postgres.session.lock import signature
+from firelift.postgres.session.lock import application_name
 from firelift.receipts import RunVerified, Verified
 from firelift.run.earlier_runs import earlier_verification
 from firelift.run.workspace import Workspace
@@ -116,7 +116,7 @@ def _verified(
     settings: Settings, against: Against, seed: str | None, say: Say, suites: Suites, workers: Workers, published: PublishedRun
 ) -> Verified:
     """The tables of one run."""
-    url, session = settings.target_url(), signature(f"verify {published.migration_id}")
+    url, session = settings.target_url(), application_name(f"verify {published.migration_id}")
     workspace = Workspace(settings.working_dir.absolute(), published.migration_id)
     counting = Counting(say)
     with _documents(settings, against, workers, workspace, published, counting) as documents:

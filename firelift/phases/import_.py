@@ -19,8 +19,8 @@ from firelift.planning.increment import Increment
 from firelift.planning.model import Plan, TablePlan, read_plan
 from firelift.postgres.load.constraints import CheckedRelation, ForeignKeys, constrain
 from firelift.postgres.load.copy import load_chunk
-from firelift.postgres.load.deleted_keys import create_gone
-from firelift.postgres.load.deleted_keys import load_gone as load_gone_keys
+from firelift.postgres.load.deleted_keys import create_deleted_keys
+from firelift.postgres.load.deleted_keys import load_deleted_keys as load_gone_keys
 from firelift.postgres.load.staging import create_staging, staging_token
 from firelift.postgres.publish.backups import Changes, kept_tables, make_left_indexes
 from firelift.postgres.publish.merge import rows_after
@@ -37,7 +37,7 @@ from firelift.postgres.schema.control import (
 )
 from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.connect import Connection, connect, connect_to_read, kept_open
-from firelift.postgres.session.lock import signature
+from firelift.postgres.session.lock import application_name
 from firelift.receipts import ChunkTransformed, Imported, Loaded, Published, RelationChecked, Together, by_root, tallied
 from firelift.storage.archive import ArchiveDamaged, ChunkDamaged, StoredFile, file_name, ranges, read_parquet
 from firelift.storage.deleted_keys import gone_directory
@@ -62,7 +62,7 @@ class SnapshotOvertaken(ConfigurationError):
 def record_begin(url: str, migration_id: str, mode: str, settings: dict[str, Any], read_time: str, token: str | None = None) -> bool:
     """Makes the control schema and writes down that the run goes on; whether it is new to the target."""
     # In one transaction: until it ends no run into another schema may take the control schema for unused and drop it.
-    with closing(connect(url, signature(migration_id))) as connection, connection.transaction():
+    with closing(connect(url, application_name(migration_id))) as connection, connection.transaction():
         create_control(connection)
         new = record_start(connection, migration_id, mode, settings, token)
         record_progress(connection, migration_id, phase="extraction", read_time=datetime.fromisoformat(read_time))
@@ -76,7 +76,7 @@ def refuse_overtaken(
     # An increment also moves on the tables in which nothing changes.
     moved_on = {table.collection for table in increment.tables} if increment else set()
     collections = moved_on | {table.collection for table in plan.tables}
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         later = published_later(connection, migration_id, target_schema, datetime.fromisoformat(read_time))
         by = {later[collection] for collection in collections if collection in later}
         if by or has_published(connection, migration_id):
@@ -85,7 +85,7 @@ def refuse_overtaken(
 
 def prepare(url: str, migration_id: str, plan: Plan, target_schema: str, increment: Increment | None = None) -> str:
     """Makes the run's staging tables, and returns a token of their schema; refuses what the target has already and cannot take the rows."""
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         if increment is not None:
             refuse_moved(connection, target_schema, increment)
         refuse(check_tables(connection, target_schema, plan.tables, increment.before() if increment else None))
@@ -96,7 +96,7 @@ def prepare(url: str, migration_id: str, plan: Plan, target_schema: str, increme
 
 def standing_staging(url: str, migration_id: str, loaded_into: str) -> str:
     """The token of the staging schema, which must be the one everything was loaded into; raises NothingToLoadInto."""
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         token = staging_token(connection, migration_id)
     if token is None or token != loaded_into:
         raise NothingToLoadInto(schema=staging_schema(migration_id))
@@ -105,7 +105,7 @@ def standing_staging(url: str, migration_id: str, loaded_into: str) -> str:
 
 def is_published(url: str, migration_id: str, plan: Plan, target_schema: str, increment: Increment | None = None) -> bool:
     """Whether an earlier attempt of this run has published its tables."""
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         return (
             bool(plan.tables or (increment and increment.before()))
             and staging_token(connection, migration_id) is None
@@ -157,7 +157,9 @@ def load(url: str, migration_id: str, run: Path, name: str, archived: StoredFile
             raise
         remade.append(str(damaged.facts["file"]))
         pieces = list(_pieces(run, plan, transform_again(run, name, archived)))
-    loaded = load_chunk(kept_open(url, signature(migration_id)), migration_id, name, [(staging, table, rows) for table, rows in pieces])
+    loaded = load_chunk(
+        kept_open(url, application_name(migration_id)), migration_id, name, [(staging, table, rows) for table, rows in pieces]
+    )
     shares = by_root({table.collection: loaded.rows.get(table.table, 0) for table, _ in pieces})
     return ChunkLoaded(dict(loaded.rows), shares, tuple(remade))
 
@@ -174,13 +176,13 @@ def _plan(run: Path) -> Plan:
     return read_plan(run)
 
 
-def load_gone(url: str, migration_id: str, plan: Plan, run: Path, increment: Increment) -> None:
+def load_deleted_keys(url: str, migration_id: str, plan: Plan, run: Path, increment: Increment) -> None:
     """The keys of rows whose documents are gone into staging, each file exactly once."""
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         for table in plan.tables:
             found = increment.of(table.table)
             if found is not None and found.gone and increment.deletes != "ignore":
-                create_gone(connection, migration_id, table)
+                create_deleted_keys(connection, migration_id, table)
                 staged = sum(load_gone_keys(connection, migration_id, table, name, keys) for name, keys in gone_keys(run, table))
                 if staged != found.gone:
                     raise ArchiveDamaged(directory=str(gone_directory(run, table.collection)), keys_kept=staged, documents_gone=found.gone)
@@ -188,7 +190,7 @@ def load_gone(url: str, migration_id: str, plan: Plan, run: Path, increment: Inc
 
 def finish(url: str, migration_id: str, plan: Plan, foreign_keys: ForeignKeys | None, loaded: Sequence[Loaded]) -> Imported:
     """Keys, foreign keys where no row is orphaned (None: no relation is looked at), statistics."""
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         relations = constrain(connection, staging_schema(migration_id), plan.tables, foreign_keys)
     rows = {table.table: 0 for table in plan.tables} | tallied([part.rows for part in loaded])
     return Imported(importedRecords=sum(rows.values()), rows=rows, relations=tuple(map(checked, relations)))
@@ -208,7 +210,7 @@ def checked(relation: CheckedRelation) -> RelationChecked:
 
 def publish_tables(url: str, migration_id: str, plan: Plan, target_schema: str, read_time: str) -> Published:
     """All tables become the target's in one transaction."""
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         publish(connection, migration_id, target_schema, plan.tables, datetime.fromisoformat(read_time))
         told = _tell_of_indexes(connection, migration_id, target_schema)
     return Published(target_schema=target_schema, tables=tuple(table.table for table in plan.tables), index_notes=told)
@@ -237,7 +239,7 @@ def _told_of(table: str, changes: Changes) -> Iterator[str]:
 
 def foreseen_rows(url: str, migration_id: str, target_schema: str, increment: Increment) -> dict[str, int]:
     """By table how many rows will stand for documents once the increment is merged; looks only."""
-    with closing(connect_to_read(url, signature(migration_id))) as connection:
+    with closing(connect_to_read(url, application_name(migration_id))) as connection:
         return rows_after(connection, migration_id, target_schema, increment)
 
 
@@ -251,8 +253,8 @@ def publish_increment(
     foreign_keys: ForeignKeys,
     expected_rows: Mapping[str, int],
 ) -> Published:
-    """The difference becomes part of the tables, and all watermarks move on, in one transaction. Raises BaseMoved, RowsDiffer."""
-    with closing(connect(url, signature(migration_id))) as connection:
+    """The difference becomes part of the tables, and all watermarks move on, in one transaction. Raises BaseMoved, RowCountMismatch."""
+    with closing(connect(url, application_name(migration_id))) as connection:
         if staging_token(connection, migration_id) is not None:
             refuse_moved(connection, target_schema, increment)
         relations = publish(
@@ -273,17 +275,17 @@ def publish_increment(
 def record_failure(url: str, migration_id: str, status: str) -> None:
     """How a run ended that was not completed. What it published stays published: only the record says so."""
     # Under another name than the run's: a stop goes on cancelling the run's statements until it has ended, and would cancel this one.
-    with closing(connect(url, signature("end"))) as connection:
+    with closing(connect(url, application_name("end"))) as connection:
         record_finish(connection, migration_id, status)
 
 
 def forget_refused(url: str, migration_id: str) -> None:
     """For a run that was refused before it staged anything: the target is as it was."""
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         if staging_token(connection, migration_id) is None:
             forget_run(connection, migration_id)
 
 
 def record_end(url: str, migration_id: str, status: str, counts: dict[str, Any] | None = None) -> None:
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         record_finish(connection, migration_id, status, counts)

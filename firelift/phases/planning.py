@@ -22,7 +22,7 @@ from firelift.planning.reasons import reasons
 from firelift.postgres.schema.checks import check_tables, lock_warning
 from firelift.postgres.schema.control import saved_plans
 from firelift.postgres.session.connect import connect
-from firelift.postgres.session.lock import signature
+from firelift.postgres.session.lock import application_name
 from firelift.run.workspace import REASONS
 
 SAMPLED = "receipts/sampling.json"
@@ -57,7 +57,7 @@ def standing_plan(run: Path, made: Callable[[], Plan] | None = None, mended: Cal
 
 def published_plans(url: str, migration_id: str, target_schema: str) -> dict[str, TablePlan]:
     """The plans by which the target's tables were published, by collection."""
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         return saved_plans(connection, target_schema)
 
 
@@ -71,7 +71,7 @@ def write_plan(
     keep_plan(run, plan)
 
 
-def misfits(
+def incompatibilities(
     url: str,
     migration_id: str,
     plan: Plan,
@@ -83,13 +83,13 @@ def misfits(
 
     The `profile` of the documents whose rows are to be written says which of them have no value for a column.
     """
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         return check_tables(connection, target_schema, plan.tables, before, lacking_of(plan, profile or {}))
 
 
 def locks_foreseen(url: str, migration_id: str, plan: Plan, target_schema: str) -> str | None:
     """A warning where the target's server may have too little room for the locks of so many tables."""
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         return lock_warning(connection, target_schema, plan.tables)
 
 

@@ -16,7 +16,7 @@ from firelift.phases.transformation import ArchiveIncomplete
 from firelift.planning.model import Plan, TablePlan
 from firelift.postgres.inspect.reading import reading
 from firelift.postgres.inspect.rows import count_rows
-from firelift.postgres.schema.compatibility import standing_tables
+from firelift.postgres.schema.compatibility import existing_tables
 from firelift.postgres.session.errors import translated
 from firelift.receipts import ChunkTransformed, Difference, RelationChecked, TableCompared, TableCounts
 from firelift.storage.archive import StoredFile, file_name, ranges
@@ -202,7 +202,7 @@ def compare_tables(
 def _lacking(tables: Tables) -> dict[str, list[Difference]]:
     """The tables that cannot be read by the plan: gone, or without a column. Only in a target that somebody else may change."""
     with reading(tables.url, tables.session) as connection, translated("looking at the tables"):
-        standing = standing_tables(connection, tables.schema, [table.table for table in tables.plan.tables])
+        standing = existing_tables(connection, tables.schema, [table.table for table in tables.plan.tables])
     lacking: dict[str, list[Difference]] = {}
     for table in tables.plan.tables:
         there = standing.get(table.table)

@@ -23,7 +23,7 @@ from firelift.postgres.inspect.performance import (
     reference_lookups,
 )
 from firelift.postgres.inspect.reading import reading
-from firelift.postgres.schema.compatibility import StandingTable, described_tables
+from firelift.postgres.schema.compatibility import ExistingTable, described_tables
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 from firelift.verification.proof import Level, Limits, Measured
@@ -67,7 +67,7 @@ def relations_by_table(tables: Sequence[TablePlan]) -> dict[str, list[Relation]]
     return found
 
 
-def _is_whole(table: TablePlan, standing: StandingTable) -> bool:
+def _is_whole(table: TablePlan, standing: ExistingTable) -> bool:
     return all(name in standing.columns for name, _ in table.target_columns())
 
 

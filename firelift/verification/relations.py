@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from firelift.planning.model import Plan
 from firelift.postgres.inspect.reading import reading
-from firelift.postgres.inspect.relations import StandingRelation, check_relations
+from firelift.postgres.inspect.relations import PublishedRelation, check_relations
 from firelift.receipts import RelationChecked
 from firelift.verification.proof import RelationProved
 
@@ -23,7 +23,7 @@ def prove_relations(
         )
 
 
-def _proved(relation: StandingRelation, recorded: RelationChecked | None) -> RelationProved:
+def _proved(relation: PublishedRelation, recorded: RelationChecked | None) -> RelationProved:
     return RelationProved(
         table=relation.table,
         columns=relation.columns,

@@ -162,7 +162,7 @@ def interrupted(target: Steps) -> None:
     """A run that has compared everything and could not go on, as something is in the way of a new table."""
     target.ask("CREATE TABLE users_pets (id text PRIMARY KEY)")
     target.write({"users/bob": {"name": "Bob the second"}, "users/ada/pets/1": {"legs": 4}})
-    assert target.migrate(migration_mode="incremental", migration_id="interrupted").error == "OtherPrimaryKey"
+    assert target.migrate(migration_mode="incremental", migration_id="interrupted").error == "PrimaryKeyMismatch"
     target.ask("DROP TABLE users_pets")
 
 

@@ -95,7 +95,7 @@ def test_a_view_that_keeps_a_column_from_another_type_is_named_before_anything_i
     target.write({"users/dee": {"name": "Dee", "age": 5.5, "active": True}})
     before = target.content()
     refused = target.migrate(migration_mode="incremental")
-    assert refused.error == "ColumnHeld"
+    assert refused.error == "ColumnHasDependents"
     assert "rule _RETURN on view public.ages" in refused.message
     assert target.content() == before
     target.in_step(target.increment(schema_changes="freeze"))

@@ -12,7 +12,7 @@ from firelift.planning.increment import Deletes, Increment, SchemaStep, TableInc
 from firelift.planning.model import TablePlan
 from firelift.postgres.load.constraints import CheckedRelation, ForeignKeys, constrain
 from firelift.postgres.load.copy import load_chunk
-from firelift.postgres.load.deleted_keys import create_gone, load_gone
+from firelift.postgres.load.deleted_keys import create_deleted_keys, load_deleted_keys
 from firelift.postgres.load.staging import create_staging
 from firelift.postgres.publish.publish import publish
 from firelift.postgres.schema.control import create_control, record_finish, record_start, saved_plans
@@ -70,9 +70,9 @@ def stage_difference(
     load_chunk(connection, run, "c1", [(schema, table, as_arrow(table, rows.get(table.table, []))) for table in touched])
     for table in touched:
         if keys := gone.get(table.table):
-            create_gone(connection, run, table)
+            create_deleted_keys(connection, run, table)
             listed = pa.table({name: [key[place] for key in keys] for place, name in enumerate(table.keys)})
-            load_gone(connection, run, table, f"gone/{table.table}", listed)
+            load_deleted_keys(connection, run, table, f"gone/{table.table}", listed)
     constrain(connection, schema, touched, "off")
     return touched
 

@@ -19,7 +19,7 @@ from firelift.planning.build import Foreseen, Rules, foresee
 from firelift.planning.model import Link, Plan, TablePlan
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.schema.checks import check_target
-from firelift.postgres.schema.compatibility import misfits
+from firelift.postgres.schema.compatibility import incompatibilities
 from firelift.postgres.schema.ddl import create_table
 from firelift.postgres.session.connect import connect
 from firelift.verification.performance import measure
@@ -126,7 +126,7 @@ def checked(server: PostgresServer, number: int) -> tuple[int, int]:
         with statements(server, url) as foreseeing:
             assert check_target(url, SECOND, "public", everything) == []
         with statements(server, url) as planning, target(url) as connection:
-            assert misfits(connection, "public", tables(number)) == []
+            assert incompatibilities(connection, "public", tables(number)) == []
     return len(foreseeing), len(planning)
 
 

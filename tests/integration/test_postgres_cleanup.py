@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from firelift.postgres.publish.cleanup import drop_backups, expired_backups
-from firelift.postgres.publish.rollback import BackupGone, StillNeeded, rollback
+from firelift.postgres.publish.rollback import BackupGone, DependentObjects, rollback
 from firelift.postgres.schema.ddl import backup_schema
 from firelift.postgres.session.ownership import schema_exists
 from tests.integration.refresh_world import FIRST, NEW, OLD, SECOND, THIRD, contents, migrate, target
@@ -62,8 +62,8 @@ def test_what_a_user_built_on_a_backup_keeps_it(database_url: str) -> None:
         migrate(connection, FIRST, OLD)
         migrate(connection, SECOND, NEW)
         connection.execute(f"CREATE VIEW public.old AS SELECT id FROM {backup_schema(SECOND)}.users".encode())
-        with pytest.raises(StillNeeded, match=r"view public\.old"):
+        with pytest.raises(DependentObjects, match=r"view public\.old"):
             drop_backups(connection, [SECOND])
         assert schema_exists(connection, backup_schema(SECOND))
-        with pytest.raises(StillNeeded, match=r"view public\.old"):
+        with pytest.raises(DependentObjects, match=r"view public\.old"):
             rollback(connection, SECOND)

@@ -16,10 +16,10 @@ from firelift.postgres.session.lock import (
     LOCK_CLASS,
     LockLost,
     TargetLocked,
+    application_name,
     lock_key,
     running_elsewhere,
     running_migration,
-    signature,
     target_lock,
 )
 from firelift.postgres.session.ownership import schema_exists
@@ -48,14 +48,14 @@ def test_runs_into_different_databases_do_not_meet(database_url: str, postgres: 
 
 def test_runs_into_different_schemas_do_not_meet_and_are_told_apart(database_url: str) -> None:
     long = [f"{'every-night-' * 6}{schema}" for schema in ("public", "apart")]
-    assert len({signature(run) for run in long}) == 2
+    assert len({application_name(run) for run in long}) == 2
     with closing(connect(database_url, "firelift-test")) as connection:
         create_control(connection)
         for run, schema in zip(long, ("public", "apart"), strict=True):
             record_start(connection, run, "full", {"target_schema": schema})
         with target_lock(database_url, long[0], "public"), target_lock(database_url, long[1], "apart"):
             assert [running_migration(connection, schema) for schema in ("public", "apart", "none")] == [*long, None]
-            assert running_elsewhere(connection, "public") == [signature(long[1]).removeprefix("firelift ")]
+            assert running_elsewhere(connection, "public") == [application_name(long[1]).removeprefix("firelift ")]
 
 
 def test_the_control_schema_is_made_by_many_at_once(database_url: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from firelift.local.postgres import PostgresServer
 from firelift.planning.model import Link
-from firelift.postgres.inspect.published_keys import Between, standing_keys
+from firelift.postgres.inspect.published_keys import Between, published_keys
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.load.staging import create_staging
 from firelift.postgres.publish.publish import publish, unpublished
@@ -93,6 +93,6 @@ def test_too_little_room_for_locks_is_said_by_name_and_leaves_nothing_half_done(
 
 
 def read_all_keys(server: PostgresServer) -> None:
-    with standing_keys(server.url(), "firelift-test", "public", len(TABLES), Between()) as rows_of:
+    with published_keys(server.url(), "firelift-test", "public", len(TABLES), Between()) as rows_of:
         for table in TABLES:
             rows_of(table)

@@ -14,8 +14,8 @@ from firelift.planning.increment import SchemaStep
 from firelift.planning.model import Column, Link, Plan, TablePlan
 from firelift.postgres.inspect.rows import count_rows, read_keys, read_rows
 from firelift.postgres.load.constraints import OrphanedRows
-from firelift.postgres.load.deleted_keys import gone_table, load_gone
-from firelift.postgres.publish.merge import GoneMissing, OtherPlanMeanwhile, RowsDiffer, rows_after
+from firelift.postgres.load.deleted_keys import deleted_keys_table, load_deleted_keys
+from firelift.postgres.publish.merge import DeletedKeysMissing, OtherPlanMeanwhile, RowCountMismatch, rows_after
 from firelift.postgres.publish.publish import TableChangedMeanwhile, publish, unpublished
 from firelift.postgres.publish.replace_rows import RefusedByConstraint
 from firelift.postgres.publish.retype import NotRewritten
@@ -227,7 +227,7 @@ def test_another_number_of_rows_than_expected_changes_nothing(database_url: str)
     with target(database_url) as connection:
         migrate(connection, FIRST, OLD)
         before = catalog(connection), contents(connection)
-        with pytest.raises(RowsDiffer, match=r"public\.users: 3 rows instead of 4") as differs:
+        with pytest.raises(RowCountMismatch, match=r"public\.users: 3 rows instead of 4") as differs:
             increase(connection, SECOND, CHANGED, GONE, expected_rows={"users": 4, "users_orders": 3})
         assert differs.value.exit_code == 4
         connection.execute(f"DROP SCHEMA {staging_schema(SECOND)} CASCADE".encode())
@@ -239,7 +239,7 @@ def test_gone_keys_that_are_not_all_staged_change_nothing(database_url: str) -> 
         migrate(connection, FIRST, OLD)
         increment = planned(connection, {}, {"users": [("bob",), ("cat",)]})
         touched = stage_difference(connection, SECOND, increment, {}, {"users": [("cat",)]}, TABLES)
-        with pytest.raises(GoneMissing):
+        with pytest.raises(DeletedKeysMissing):
             publish(connection, SECOND, "public", touched, AFTER, increment)
         assert ids(connection) == ["ann", "bob", "cat"]
 
@@ -248,8 +248,8 @@ def test_a_chunk_of_gone_keys_is_loaded_once(database_url: str) -> None:
     with target(database_url) as connection:
         migrate(connection, FIRST, OLD)
         stage_difference(connection, SECOND, planned(connection, {}, GONE), {}, GONE, TABLES)
-        assert load_gone(connection, SECOND, USERS, "gone/users", pa.table({"id": ["cat"]})) == 1
-        staged = f'SELECT id FROM {staging_schema(SECOND)}."{gone_table("users")}"'
+        assert load_deleted_keys(connection, SECOND, USERS, "gone/users", pa.table({"id": ["cat"]})) == 1
+        staged = f'SELECT id FROM {staging_schema(SECOND)}."{deleted_keys_table("users")}"'
         assert values(connection, staged) == ["cat"]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from firelift.planning.model import Column
 from firelift.postgres.publish.cleanup import drop_backups, expired_backups
-from firelift.postgres.publish.rollback import BackupGone, CannotRestore, ChangedSince, PublishedOver, rollback
+from firelift.postgres.publish.rollback import BackupGone, CannotRestore, ChangedSince, LaterRunPublished, rollback
 from firelift.postgres.schema.control import saved_tables
 from firelift.postgres.schema.ddl import backup_schema
 from firelift.postgres.session.connect import Connection
@@ -80,7 +80,7 @@ def test_a_full_run_over_an_increment_is_taken_back_first(database_url: str) -> 
         increase(connection, SECOND, CHANGED, GONE, deletes="mark")
         before = state(connection)
         migrate(connection, THIRD, OLD)
-        with pytest.raises(PublishedOver):
+        with pytest.raises(LaterRunPublished):
             rollback(connection, SECOND)
         rollback(connection, THIRD)
         assert state(connection) == before
@@ -92,7 +92,7 @@ def test_an_increment_that_changed_nothing_is_published_over_and_taken_back_like
         migrate(connection, FIRST, OLD)
         before = state(connection)
         increase(connection, SECOND, {})
-        with pytest.raises(PublishedOver):
+        with pytest.raises(LaterRunPublished):
             rollback(connection, FIRST)
         assert rollback(connection, SECOND).tables == ()
         assert state(connection) == before

@@ -20,7 +20,7 @@ from firelift.postgres.publish.publish import publish
 from firelift.postgres.publish.replace_rows import RefusedByConstraint
 from firelift.postgres.publish.rollback import rollback
 from firelift.postgres.schema.checks import check_tables, check_target
-from firelift.postgres.schema.compatibility import standing_tables
+from firelift.postgres.schema.compatibility import existing_tables
 from firelift.postgres.schema.control import create_control, save_table
 from firelift.postgres.schema.ddl import backup_schema, scratch_schema, staging_schema
 from firelift.postgres.session.connect import connect
@@ -196,7 +196,7 @@ def test_what_would_run_in_our_name_must_be_ours(admin: psycopg.Connection, data
         raise problem
     if what != "an event trigger":
         with closing(connect(database_url, "firelift-test")) as connection, pytest.raises(BelongsToAnother, match="belongs to app"):
-            standing_tables(connection, "public", ["users"])
+            existing_tables(connection, "public", ["users"])
 
 
 def test_what_comes_while_the_run_loads_its_rows_is_refused_in_the_transaction_that_publishes(

@@ -23,7 +23,7 @@ from firelift.phases.planning import PlanLost
 from firelift.phases.transformation import ArchiveIncomplete, receipts_stand, transform_collection
 from firelift.planning.model import PLAN, Plan, read_plan
 from firelift.planning.profile import Profiler, profile_to_json
-from firelift.postgres.schema.compatibility import OtherColumnType
+from firelift.postgres.schema.compatibility import ColumnTypeMismatch
 from firelift.postgres.schema.control import create_control, save_table
 from firelift.postgres.session.connect import connect
 from firelift.receipts import Extracted, Transformed
@@ -256,7 +256,7 @@ def test_a_plan_that_stays_must_still_fit_the_target(here: Migration, database_u
     transformed(here, extracted[0])
     with closing(connect(database_url, "firelift-test")) as connection:
         connection.execute('CREATE TABLE public.users (id text COLLATE "C" PRIMARY KEY, name bigint)')
-    with pytest.raises(OtherColumnType, match=r"public\.users, column: name"):
+    with pytest.raises(ColumnTypeMismatch, match=r"public\.users, column: name"):
         planning(here, extracted)
 
 

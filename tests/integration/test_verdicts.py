@@ -141,7 +141,7 @@ def test_a_session_that_the_server_ends_is_a_lost_connection_wherever_it_happens
 ) -> None:
     plan = Plan(database="projects/p/databases/(default)", tables=())
     for module, looks, ask in (
-        (verification, "standing_tables", lambda: verification._lacking(Tables(database_url, SESSION, "public", plan, tmp_path))),
+        (verification, "existing_tables", lambda: verification._lacking(Tables(database_url, SESSION, "public", plan, tmp_path))),
         (
             performance,
             "described_tables",

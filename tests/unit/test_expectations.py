@@ -14,7 +14,7 @@ from expectations.notes import rows_of
 from expectations.results import entries_of
 from expectations.run import SUITES
 from firelift.planning.model import Plan
-from firelift.postgres.schema.compatibility import StandingColumn, StandingTable
+from firelift.postgres.schema.compatibility import ExistingColumn, ExistingTable
 from firelift.verification.proof import Level, LiveRows, RelationProved
 from tests.integration.postgres_world import plan
 from tests.integration.proofs import column, proof_of, relation
@@ -95,10 +95,10 @@ def test_a_frame_without_rows_is_no_frame() -> None:
 
 
 def test_types_are_compared_to_the_letter() -> None:
-    seen = StandingColumn(
+    seen = ExistingColumn(
         name="seen", type="timestamp without time zone", generated=False, always_identity=False, needs_value=False, deterministic=True
     )
-    standing = {"users": StandingTable(name="users", obstacle=None, primary_key=("id",), columns={"seen": seen})}
+    standing = {"users": ExistingTable(name="users", obstacle=None, primary_key=("id",), columns={"seen": seen})}
     types = frames_of(PLAN, proof_of(PLAN, ROWS), standing)["types"].to_dict("records")
     by_column = {(row["table"], row["column"]): (row["planned"], row["found"]) for row in types}
     assert by_column["users", "seen"] == ("timestamp with time zone", "timestamp without time zone")

@@ -14,7 +14,7 @@ from firelift.modes.incremental.compare import Standing, extract_difference
 from firelift.modes.test.estimate import warnings_of
 from firelift.modes.test.sample import Sampled, sample_database
 from firelift.phases.extraction import extract_collection, read_profile
-from firelift.postgres.session.lock import signature
+from firelift.postgres.session.lock import application_name
 from firelift.receipts import Completeness, Extracted, PhaseReceipt, RootFound, Validated
 from firelift.run.receipt_files import receipt_file
 from firelift.run.status import Status
@@ -65,7 +65,7 @@ def _extract(migration: Migration, root: RootFound, read_time: str, progress: Pr
             return left_out(root)
         if tables := base.below(root.collections, selection):
             since = base.since(tables, settings.changed_since_field, settings.full_scan_every)
-            session = signature(migration.migration_id)
+            session = application_name(migration.migration_id)
             standing = Standing(migration.database_url, session, settings.target_schema, tuple(table.plan for table in tables), since)
             where = (migration.workers, migration.source, root, migration.directory)
             return extract_difference(*where, standing, read_time, selection, *how, differs=partial(preload_verification, migration))

@@ -13,7 +13,7 @@ from firelift.phases.import_ import (
     finish,
     is_published,
     load_collection,
-    load_gone,
+    load_deleted_keys,
     prepare,
     publish_increment,
     publish_tables,
@@ -81,7 +81,7 @@ def import_(migration: Migration, loaded: list[Loaded], staged: Staged) -> Impor
             status.warn(f"{file} was not as it had been written: its rows were made of the archive again", "import")
     increment = migration.increment()
     if increment is not None:
-        load_gone(migration.database_url, migration.migration_id, migration.plan(), migration.directory, increment)
+        load_deleted_keys(migration.database_url, migration.migration_id, migration.plan(), migration.directory, increment)
     # What an increment's rows refer to is mostly not part of it: its relations are looked at when it is merged.
     foreign_keys = None if increment else migration.settings.foreign_keys
     done = finish(migration.database_url, migration.migration_id, migration.plan(), foreign_keys, loaded)

@@ -13,14 +13,14 @@ from firelift.migration.steps.receipts import with_receipt
 from firelift.modes.incremental.baseline import known_fields, plan_increment, write_increment
 from firelift.modes.incremental.rewrite import rewrite
 from firelift.phases.extraction import read_profile
-from firelift.phases.planning import locks_foreseen, misfits, published_plans, standing_plan, vanished, write_plan
+from firelift.phases.planning import incompatibilities, locks_foreseen, published_plans, standing_plan, vanished, write_plan
 from firelift.phases.pre_validation import refuse
 from firelift.planning.build import make_plan
 from firelift.planning.deletion_limits import WOULD_STOP, too_many
 from firelift.planning.increment import Increment
 from firelift.planning.model import PLAN, Plan, TablePlan
 from firelift.planning.profile import Profile
-from firelift.postgres.session.lock import signature
+from firelift.postgres.session.lock import application_name
 from firelift.receipts import Extracted, Planned, Rewritten, RootFound, Validated
 
 
@@ -51,7 +51,7 @@ def planning(migration: Migration, extracted: list[Extracted]) -> Planned:
     write_plan(migration.directory, plan, profile, migration.rules(), earlier, increment)
     # Only now tables and columns are known; still nothing has been written to the target.
     before = increment.before() if increment else None
-    refuse(misfits(*target, plan, migration.target_schema, before, profile) if target else [])
+    refuse(incompatibilities(*target, plan, migration.target_schema, before, profile) if target else [])
     if target and (warning := locks_foreseen(*target, plan, migration.target_schema)):
         status.warn(warning, "transformation")
     if target and not migration.is_test:
@@ -107,7 +107,7 @@ def _rewrite(migration: Migration, extracted: Sequence[Extracted], before: Table
     return rewrite(
         migration.workers,
         migration.database_url,
-        signature(migration.migration_id),
+        application_name(migration.migration_id),
         migration.settings.target_schema,
         before,
         migration.source.name,

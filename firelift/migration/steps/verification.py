@@ -10,7 +10,7 @@ from firelift.modes.incremental.baseline import expected_rows
 from firelift.phases.import_ import foreseen_rows
 from firelift.phases.verification import Tables, TooManyRejects, VerificationFailed, prove
 from firelift.postgres.schema.ddl import staging_schema
-from firelift.postgres.session.lock import signature
+from firelift.postgres.session.lock import application_name
 from firelift.receipts import Completeness, Imported, RootFound, TransformedAll, Validated, Verified
 from firelift.run.earlier_runs import earlier_verification
 from firelift.verification.proof import Limits, LiveRows, Proof
@@ -42,7 +42,13 @@ def verification(migration: Migration, validated: Validated, transformed: Transf
     migration.check()
     results = migration.workspace.verification_results
     done = migration.surroundings.suites.validate(
-        migration.database_url, signature(migration.migration_id), migration.plan(), proof, results, migration.migration_id, migration.check
+        migration.database_url,
+        application_name(migration.migration_id),
+        migration.plan(),
+        proof,
+        results,
+        migration.migration_id,
+        migration.check,
     )
     # A stop cancels the questions to the target, and what could not be asked looks like a failure.
     migration.check()
@@ -75,7 +81,7 @@ def collect_proof(
         migration.workers,
         Tables(
             migration.database_url,
-            signature(migration.migration_id),
+            application_name(migration.migration_id),
             staging_schema(migration.migration_id),
             migration.plan(),
             migration.directory,

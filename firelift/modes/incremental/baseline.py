@@ -24,10 +24,10 @@ from firelift.planning.evolve import Evolved, evolve_all, refuse
 from firelift.planning.increment import INCREMENT, Deletes, Increment, SchemaChanges, SchemaStep, TableIncrement
 from firelift.planning.model import DELETED_AT, Plan, TablePlan
 from firelift.planning.profile import Profile
-from firelift.postgres.schema.compatibility import standing_tables
+from firelift.postgres.schema.compatibility import existing_tables
 from firelift.postgres.schema.control import SavedTable, saved_tables, sources_of_tables
 from firelift.postgres.session.connect import Connection, connect
-from firelift.postgres.session.lock import signature
+from firelift.postgres.session.lock import application_name
 from firelift.receipts import Extracted, Rewritten, RootFound, TableChanges, TableCounts, Validated
 from firelift.storage.archive import read_parquet
 from firelift.storage.deleted_keys import gone_files
@@ -99,9 +99,9 @@ def base_of(url: str, migration_id: str, target_schema: str, selection: Selectio
 
     `source` says which Firestore database is read. Raises SourceMismatch and ColumnsGone where that is so of selected tables.
     """
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         saved = saved_tables(connection, target_schema)
-        found = standing_tables(connection, target_schema, [each.plan.table for each in saved.values()])
+        found = existing_tables(connection, target_schema, [each.plan.table for each in saved.values()])
         sources = sources_of_tables(connection, target_schema)
     there = {collection: each for collection, each in saved.items() if each.plan.table in found and each.watermark is not None}
     columns = {name: frozenset(table.columns) for name, table in found.items()}

@@ -29,7 +29,7 @@ from firelift.modes.incremental.merge_keys import Differs, KeyMerge
 from firelift.paths import Key, Selection, collection_of, ids_of
 from firelift.planning.model import TablePlan
 from firelift.planning.profile import Profiler, profile_to_json
-from firelift.postgres.inspect.published_keys import Between, StandingKeys, count_live, standing_keys, written_at
+from firelift.postgres.inspect.published_keys import Between, PublishedKeys, count_live, published_keys, written_at
 from firelift.postgres.inspect.reading import reading
 from firelift.postgres.session.connect import Connection
 from firelift.receipts import Extracted, RootFound, TableChanges, by_root, shared, tallied
@@ -233,7 +233,7 @@ def compare_range(work: _Work, number: int, keys: KeyRange, between: Between, ex
     with (
         closing(open_firestore(work.source)) as firestore,
         _archiving(work, number, report) as archive,
-        standing_keys(standing.url, standing.session, standing.schema, len(tables), between) as rows_of,
+        published_keys(standing.url, standing.session, standing.schema, len(tables), between) as rows_of,
     ):
 
         def departed(collection: str, key: Key) -> None:
@@ -271,8 +271,8 @@ class _Once:
             yield thing
 
 
-def _keys_of(tables: dict[str, TablePlan], rows_of: Callable[[TablePlan], StandingKeys], collection: str) -> StandingKeys:
-    return rows_of(tables[collection]) if collection in tables else StandingKeys(iter(()))
+def _keys_of(tables: dict[str, TablePlan], rows_of: Callable[[TablePlan], PublishedKeys], collection: str) -> PublishedKeys:
+    return rows_of(tables[collection]) if collection in tables else PublishedKeys(iter(()))
 
 
 def _told(keys: Iterator[tuple[str, int]], report: Callable[[Any], None]) -> Iterator[tuple[str, int]]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from firelift.errors import FireliftError
 from firelift.paths import Key, collection_of, ids_of, key_order
-from firelift.postgres.inspect.published_keys import StandingKeys
+from firelift.postgres.inspect.published_keys import PublishedKeys
 from firelift.receipts import TableChanges
 
 
@@ -39,7 +39,7 @@ class KeyMerge:
     def __init__(
         self,
         tables: Iterable[str],
-        standing: Callable[[str], StandingKeys],
+        standing: Callable[[str], PublishedKeys],
         takes: Callable[[str], bool],
         gone: Callable[[str, Key], None],
     ) -> None:
@@ -124,7 +124,7 @@ class _Side:
     """One table: its next row, as the document it stands for, and what has been counted."""
 
     collection: str
-    standing: StandingKeys
+    standing: PublishedKeys
     form: str = ""
     path: str = ""
     ids: Key | None = None

@@ -15,7 +15,7 @@ from firelift.planning.model import Frozen, TablePlan
 from firelift.planning.profile import Profiler, profile_to_json
 from firelift.postgres.inspect.reading import reading
 from firelift.postgres.inspect.rows import read_rows
-from firelift.postgres.inspect.soft_deleted import read_marked
+from firelift.postgres.inspect.soft_deleted import read_soft_deleted
 from firelift.postgres.session.connect import Connection
 from firelift.receipts import Rewritten
 from firelift.storage.archive import FIRST_REWRITTEN, RangeArchive, file_name, ranges, read_parquet, read_paths
@@ -142,7 +142,7 @@ class _Fates:
         self._keys, self._leave_out_gone = len(before.keys), leave_out_gone
         self._archived = numbers_of(_archived_keys(directory, before.collection))
         self._gone = numbers_of(_gone_keys(run, before))
-        self._marked = numbers_of(read_marked(connection, schema, before))
+        self._marked = numbers_of(read_soft_deleted(connection, schema, before))
 
     def of(self, rows: list[Row]) -> Iterator[str]:
         """`left out`, `departed` or `present`, a row each."""

@@ -34,8 +34,8 @@ def columns_hold(connection: Connection, schema: str, table: TablePlan, longest:
     A column that is not there holds nothing, and one of another type than planned has no range.
     """
     with translated(f"looking at the columns of {table.table}"):
-        standing = described_tables(connection, schema, [table.table]).get(table.table)
-        types = {name: column.type for name, column in standing.columns.items()} if standing else {}
+        existing = described_tables(connection, schema, [table.table]).get(table.table)
+        types = {name: column.type for name, column in existing.columns.items()} if existing else {}
         columns = table.target_columns()
         for start in range(0, len(columns), A_STATEMENT):
             yield from _hold(connection, schema, table, columns[start : start + A_STATEMENT], types, longest)
@@ -55,8 +55,8 @@ def _hold(
         yield ColumnHolds(column=name, present=present, low=low, high=high, query=query.as_string(connection))
 
 
-def _is(standing: str, planned: PgType) -> bool:
-    return standing == SPELLED.get(planned, planned)
+def _is(existing: str, planned: PgType) -> bool:
+    return existing == SPELLED.get(planned, planned)
 
 
 def _row(connection: Connection, query: sql.Composed) -> Sequence[Any]:

@@ -1,4 +1,4 @@
-"""The rows of a table that a merge touches, told by keys that stand in other tables."""
+"""The rows of a table that a merge changes, found by keys that are in other tables."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from psycopg import sql
 from firelift.postgres.schema.ddl import columns_of
 
 
-class Touched(NamedTuple):
-    """Keys of one table, as they stand in some tables of another schema; the same key may stand in several."""
+class KeyFilter(NamedTuple):
+    """Keys of one table, kept in some tables of another schema; several of them may have the same key."""
 
     schema: str
     tables: tuple[str, ...]
     keys: tuple[str, ...]
 
-    def all(self) -> sql.Composed:
+    def keys_query(self) -> sql.Composed:
         """A query for the keys, each once."""
-        each = sql.SQL("SELECT {} FROM {}")
-        listed = (each.format(columns_of(self.keys), sql.Identifier(self.schema, table)) for table in self.tables)
+        select = sql.SQL("SELECT {} FROM {}")
+        listed = (select.format(columns_of(self.keys), sql.Identifier(self.schema, table)) for table in self.tables)
         return sql.SQL(" UNION ").join(listed)
 
-    def of(self, schema: str, table: str, columns: sql.Composable) -> sql.Composed:
+    def rows_query(self, schema: str, table: str, columns: sql.Composable) -> sql.Composed:
         """A query for these rows of the table: a join, so that few keys are looked up by the index."""
-        query = sql.SQL("SELECT {} FROM ONLY {} AS target JOIN ({}) AS touched ON {}")
-        return query.format(columns, sql.Identifier(schema, table), self.all(), same_key(self.keys, "target", "touched"))
+        query = sql.SQL("SELECT {} FROM ONLY {} AS target JOIN ({}) AS wanted ON {}")
+        return query.format(columns, sql.Identifier(schema, table), self.keys_query(), same_key(self.keys, "target", "wanted"))
 
 
 def same_key(keys: Sequence[str], left: str, right: str) -> sql.Composed:

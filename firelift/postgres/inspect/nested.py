@@ -56,8 +56,8 @@ def unreadable(connection: Connection, schema: str, table: TablePlan, spots: Seq
     Spots in columns that are not there, or of another type than planned, are left out.
     """
     with translated(f"looking into the columns of {table.table}"):
-        standing = described_tables(connection, schema, [table.table]).get(table.table)
-        types = {name: column.type for name, column in standing.columns.items()} if standing else {}
+        existing = described_tables(connection, schema, [table.table]).get(table.table)
+        types = {name: column.type for name, column in existing.columns.items()} if existing else {}
         planned = {name: SPELLED.get(pg_type, pg_type) for name, pg_type in table.target_columns()}
         there = [spot for spot in spots if RESIDUE in types and types.get(spot.column) == planned[spot.column]]
         for start in range(0, len(there), A_STATEMENT):

@@ -34,7 +34,7 @@ class Between:
 
 
 @dataclass(frozen=True)
-class StandingKeys:
+class PublishedKeys:
     """The rows (key columns…, firestore_updated_at in microseconds) of one table in Firestore's key order."""
 
     rows: Iterator[tuple[Any, ...]]
@@ -43,7 +43,7 @@ class StandingKeys:
 
 
 @contextmanager
-def standing_keys(url: str, session: str, schema: str, tables: int, between: Between) -> Iterator[Callable[[TablePlan], StandingKeys]]:
+def published_keys(url: str, session: str, schema: str, tables: int, between: Between) -> Iterator[Callable[[TablePlan], PublishedKeys]]:
     """Opens one table after another, up to so many, for reading them all at once: in one snapshot, and in bounded memory.
 
     Rows of documents that are gone already (`marks_deleted`) are left out. Nothing can be read behind the end of the block.
@@ -77,10 +77,10 @@ def written_at(connection: Connection, schema: str, table: TablePlan, keys: Sequ
         return {row[:-1]: row[-1] for row in cursor.execute(query)}
 
 
-def _ordered(connection: Connection, schema: str, table: TablePlan, between: Between, cursor: str, held: int) -> StandingKeys:
+def _ordered(connection: Connection, schema: str, table: TablePlan, between: Between, cursor: str, held: int) -> PublishedKeys:
     with translated(f"reading the keys of {table.table}"):
         numbered = _is_numbered(connection, schema, table)
-    return StandingKeys(_rows(connection, _select(schema, table, between, numbered), table, cursor, held), numbered)
+    return PublishedKeys(_rows(connection, _select(schema, table, between, numbered), table, cursor, held), numbered)
 
 
 def _rows(connection: Connection, query: sql.Composed, table: TablePlan, name: str, held: int) -> Iterator[tuple[Any, ...]]:

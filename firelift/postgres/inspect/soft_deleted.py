@@ -1,4 +1,4 @@
-"""The rows of a published table whose documents are gone, as `firestore_deleted_at` says."""
+"""The rows of a published table that are soft-deleted: `firestore_deleted_at` says when their documents were deleted."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from firelift.postgres.schema.ddl import columns_of
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 
-_MARKED = sql.SQL("SELECT {keys} FROM {table} WHERE {deleted} IS NOT NULL")
+_SOFT_DELETED = sql.SQL("SELECT {keys} FROM {table} WHERE {deleted} IS NOT NULL")
 
 
-def read_marked(connection: Connection, schema: str, table: TablePlan) -> Iterator[tuple[str, ...]]:
-    """The keys of the marked rows, in no particular order; none where the plan says that the table marks none.
+def read_soft_deleted(connection: Connection, schema: str, table: TablePlan) -> Iterator[tuple[str, ...]]:
+    """The keys of the soft-deleted rows, in no particular order; none where the plan says that the table has none.
 
     Holds a transaction on the connection until the last is taken.
     """
     if not table.marks_deleted:
         return
-    query = _MARKED.format(keys=columns_of(table.keys), table=sql.Identifier(schema, table.table), deleted=sql.Identifier(DELETED_AT))
-    with translated(f"reading {table.table}"), connection.transaction(), connection.cursor(name="firelift_marked", binary=True) as cursor:
+    query = _SOFT_DELETED.format(keys=columns_of(table.keys), table=sql.Identifier(schema, table.table), deleted=sql.Identifier(DELETED_AT))
+    with (
+        translated(f"reading {table.table}"),
+        connection.transaction(),
+        connection.cursor(name="firelift_soft_deleted", binary=True) as cursor,
+    ):
         cursor.itersize = MOST_ROWS
         yield from cursor.execute(query)

@@ -53,10 +53,10 @@ def constrain(connection: Connection, schema: str, tables: Sequence[TablePlan], 
     that are not part of it.
     """
     with locks_told(connection, len(tables)), translated("adding keys and foreign keys"), connection.transaction():
-        standing = _standing_keys(connection, schema)
+        existing = _existing_keys(connection, schema)
         for table in tables:
             finish_types(connection, schema, table)
-            if (table.table, "p", table.keys) not in standing:
+            if (table.table, "p", table.keys) not in existing:
                 _add_primary_key(connection, schema, table)
             connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table.table)))
         if foreign_keys is None:
@@ -65,12 +65,12 @@ def constrain(connection: Connection, schema: str, tables: Sequence[TablePlan], 
         checked = [_check(connection, schema, relation, keys_of[relation.table], foreign_keys) for relation in relations_of(tables)]
         refuse_orphans(checked, foreign_keys)
         for relation in checked:
-            if relation.created and (relation.table, "f", relation.columns) not in standing:
+            if relation.created and (relation.table, "f", relation.columns) not in existing:
                 _add_foreign_key(connection, schema, relation)
     return checked
 
 
-def _standing_keys(connection: Connection, schema: str) -> set[tuple[str, str, tuple[str, ...]]]:
+def _existing_keys(connection: Connection, schema: str) -> set[tuple[str, str, tuple[str, ...]]]:
     rows = connection.execute(QUERY["existing_keys"], {"schema": schema})
     return {(table, kind, tuple(columns)) for table, kind, columns in rows}
 

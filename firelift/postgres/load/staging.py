@@ -28,9 +28,9 @@ def create_staging(connection: Connection, migration_id: str, tables: Sequence[T
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
             # Its number may be that of another schema in another database: what was loaded there is not here.
             connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(schema), sql.Literal(str(uuid4()))))
-        standing = {name for (name,) in connection.execute(QUERY["relation_names"], {"schemas": [schema]})}
+        existing = {name for (name,) in connection.execute(QUERY["relation_names"], {"schemas": [schema]})}
         for table in tables:
-            if table.table not in standing:
+            if table.table not in existing:
                 connection.execute(create_table(table, schema, staged=True))
         close_schema(connection, schema)
     return schema

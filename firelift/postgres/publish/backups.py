@@ -12,10 +12,10 @@ from psycopg.types.json import Jsonb
 
 from firelift.planning.model import Frozen, TablePlan
 from firelift.postgres.inspect.digest import Digest, digest
-from firelift.postgres.inspect.key_filter import Touched, columns_in, same_key
-from firelift.postgres.schema.compatibility import StandingTable
+from firelift.postgres.inspect.key_filter import KeyFilter, columns_in, same_key
+from firelift.postgres.schema.compatibility import ExistingTable
 from firelift.postgres.schema.control import label_of
-from firelift.postgres.schema.ddl import backup_schema, beside, columns_of
+from firelift.postgres.schema.ddl import backup_schema, columns_of, companion_name
 from firelift.postgres.schema.foreign_keys import ForeignKey
 from firelift.postgres.schema.indexes import Index, clear_away, create_index
 from firelift.postgres.schema.privileges import close_schema
@@ -50,27 +50,27 @@ class Changes(Frozen):
     """Columns of foreign keys that were made without an index, for which rows that are gone are too long."""
     columns_retyped: tuple[Retyped, ...] = ()
     keys: tuple[str, ...] = ()
-    """Of a merged table: the key columns by which its touched rows are told."""
+    """Of a merged table: the key columns by which its changed rows are found."""
     inserted: str | None = None
     """Of a merged table: the table in the backup schema with the keys of rows that were not there before."""
 
 
 class BackedUp(Frozen):
-    """A table's old rows, or those that a merge touches, safe in the backup schema, and what they come to."""
+    """A table's old rows, or those that a merge changes, safe in the backup schema, and what they come to."""
 
     table: str
     columns: tuple[str, ...]
     before: Digest
     action: Action = "replaced"
     schema_name: str | None = None
-    """None where no row is touched."""
+    """None where no row changes."""
     inserted: str | None = None
     keys: tuple[str, ...] = ()
 
     @property
-    def touched(self) -> Touched | None:
-        """The rows that a merge touches; None where the whole table is replaced."""
-        return touched(self.schema_name, self.table, self.inserted, self.keys)
+    def changed_rows(self) -> KeyFilter | None:
+        """The rows that a merge changes; None where the whole table is replaced."""
+        return changed_rows(self.schema_name, self.table, self.inserted, self.keys)
 
 
 class KeptTable(Frozen):
@@ -99,9 +99,9 @@ class KeptTable(Frozen):
         return (*self.columns, *self.changes.columns_added)
 
     @property
-    def touched(self) -> Touched | None:
-        """The rows that a merge touched; None where the whole table was replaced."""
-        return touched(self.backup_schema, self.table, self.changes.inserted, self.changes.keys)
+    def changed_rows(self) -> KeyFilter | None:
+        """The rows that a merge changed; None where the whole table was replaced."""
+        return changed_rows(self.backup_schema, self.table, self.changes.inserted, self.changes.keys)
 
     @property
     def only_moved_on(self) -> bool:
@@ -109,11 +109,11 @@ class KeptTable(Frozen):
         return self.action == "merged" and self.backup_schema is None and self.changes == Changes(keys=self.changes.keys)
 
 
-def touched(schema: str | None, table: str, inserted: str | None, keys: tuple[str, ...]) -> Touched | None:
-    return Touched(schema, (table, inserted), keys) if schema and inserted else None
+def changed_rows(schema: str | None, table: str, inserted: str | None, keys: tuple[str, ...]) -> KeyFilter | None:
+    return KeyFilter(schema, (table, inserted), keys) if schema and inserted else None
 
 
-def back_up(connection: Connection, migration_id: str, schema: str, tables: Sequence[StandingTable]) -> dict[str, BackedUp]:
+def back_up(connection: Connection, migration_id: str, schema: str, tables: Sequence[ExistingTable]) -> dict[str, BackedUp]:
     """Copies these tables with every column, the user's own too, to the run's backup schema, which nobody else may enter.
 
     Part of the transaction that replaces the rows: there is never a backup without a change or a change without a backup.
@@ -126,7 +126,7 @@ def back_up(connection: Connection, migration_id: str, schema: str, tables: Sequ
     return kept
 
 
-def back_up_touched(connection: Connection, migration_id: str, schema: str, table: StandingTable, staged: Touched) -> BackedUp:
+def back_up_changed(connection: Connection, migration_id: str, schema: str, table: ExistingTable, staged: KeyFilter) -> BackedUp:
     """Copies the rows of a table that have the staged keys, as `back_up` does whole tables, and notes the keys that are new to it.
 
     The first table of `staged` has the rows that are written, the others keys of rows that go.
@@ -134,23 +134,23 @@ def back_up_touched(connection: Connection, migration_id: str, schema: str, tabl
     backup, columns, keys = _backup_schema(connection, migration_id), tuple(table.columns), staged.keys
     before = digest(connection, schema, table.name, columns, staged)
     create = sql.SQL("CREATE TABLE {} AS {}")
-    inserted = beside("inserted", table.name)
-    image, new = sql.Identifier(backup, table.name), sql.Identifier(backup, inserted)
-    connection.execute(create.format(image, staged.of(schema, table.name, columns_in("target", columns))))
+    inserted = companion_name("inserted", table.name)
+    rows, new_keys = sql.Identifier(backup, table.name), sql.Identifier(backup, inserted)
+    connection.execute(create.format(rows, staged.rows_query(schema, table.name, columns_in("target", columns))))
     unknown = sql.SQL("SELECT {} FROM {} AS staged WHERE NOT EXISTS (SELECT FROM {} AS target WHERE {})").format(
         columns_in("staged", keys),
         sql.Identifier(staged.schema, staged.tables[0]),
         sql.Identifier(schema, table.name),
         same_key(keys, "target", "staged"),
     )
-    connection.execute(create.format(new, unknown))
+    connection.execute(create.format(new_keys, unknown))
     # A copy made a moment ago has no statistics yet, and the planner would take it for a large table.
-    connection.execute(sql.SQL("ANALYZE {}, {}").format(image, new))
+    connection.execute(sql.SQL("ANALYZE {}, {}").format(rows, new_keys))
     close_schema(connection, backup)
     return BackedUp(table=table.name, columns=columns, before=before, action="merged", schema_name=backup, inserted=inserted, keys=keys)
 
 
-def not_touched(table: StandingTable, keys: tuple[str, ...]) -> BackedUp:
+def unchanged_backup(table: ExistingTable, keys: tuple[str, ...]) -> BackedUp:
     """What is kept of a table in which a merge changes no row."""
     nothing = Digest(rows=0, value="")
     return BackedUp(table=table.name, columns=tuple(table.columns), before=nothing, action="merged", keys=keys)
@@ -163,7 +163,7 @@ def _backup_schema(connection: Connection, migration_id: str) -> str:
     return backup
 
 
-def _copy(connection: Connection, schema: str, backup: str, table: StandingTable) -> BackedUp:
+def _copy(connection: Connection, schema: str, backup: str, table: ExistingTable) -> BackedUp:
     columns = tuple(table.columns)
     create = sql.SQL("CREATE TABLE {} AS SELECT {} FROM {}")
     connection.execute(create.format(sql.Identifier(backup, table.name), columns_of(columns), sql.Identifier(schema, table.name)))

@@ -9,7 +9,7 @@ import psycopg
 
 from firelift.planning.model import Frozen
 from firelift.postgres.publish.backups import drop_backup_tables
-from firelift.postgres.publish.rollback import still_needed
+from firelift.postgres.publish.rollback import dependent_objects
 from firelift.postgres.schema.ddl import backup_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
@@ -41,7 +41,7 @@ def expired_backups(connection: Connection, retention: timedelta, target_schema:
 def drop_backups(connection: Connection, migration_ids: Sequence[str]) -> list[str]:
     """Drops what is kept for these runs, each in a transaction of its own; returns those that had something.
 
-    They cannot be rolled back then. What a user has built on a backup is not dropped along with it: StillNeeded names it.
+    They cannot be rolled back then. What a user has built on a backup is not dropped along with it: DependentObjects names it.
     """
     return [migration_id for migration_id in migration_ids if _drop(connection, migration_id)]
 
@@ -54,7 +54,7 @@ def _drop(connection: Connection, migration_id: str) -> bool:
         try:
             drop_backup_tables(connection, migration_id)
         except psycopg.errors.DependentObjectsStillExist as error:
-            raise still_needed(error) from error
+            raise dependent_objects(error) from error
         return bool(connection.execute(QUERY["record_dropped"], {"migration_id": migration_id}).fetchall())
 
 

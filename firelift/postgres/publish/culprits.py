@@ -33,7 +33,7 @@ class Expression(NamedTuple):
         return query + sql.SQL(" WHERE {}").format(sql.SQL(self.condition)) if self.condition else query
 
 
-class Image(NamedTuple):
+class TableToWrite(NamedTuple):
     """A table's rows as they are to be."""
 
     table: str
@@ -55,17 +55,17 @@ def said_by(error: psycopg.Error) -> str:
     return str(error.diag.message_primary).partition(': "')[0]
 
 
-def culprit(connection: Connection, schema: str, error: psycopg.Error, images: Sequence[Image]) -> dict[str, str]:
+def culprit(connection: Connection, schema: str, error: psycopg.Error, tables: Sequence[TableToWrite]) -> dict[str, str]:
     """The table and the object that made this error, found by working out one after the other; else all that may have.
 
     Call it when the statement that failed is undone.
     """
     suspects = []
-    for image in images:
-        for each in expressions_of(connection, schema, image.table):
-            suspects.append(f"{each.described} of table {schema}.{image.table}" if " table " not in each.described else each.described)
-            if _fails_as(connection, image, each, error):
-                return {"table": f"{schema}.{image.table}", "object": each.described}
+    for table in tables:
+        for each in expressions_of(connection, schema, table.table):
+            suspects.append(f"{each.described} of table {schema}.{table.table}" if " table " not in each.described else each.described)
+            if _fails_as(connection, table, each, error):
+                return {"table": f"{schema}.{table.table}", "object": each.described}
     return {"one_of": "; ".join(suspects)} if suspects and str(error.sqlstate)[:2] in VALUES else {}
 
 
@@ -74,10 +74,10 @@ def expressions_of(connection: Connection, schema: str, table: str) -> Iterator[
     yield from (Expression(described, tuple(terms), condition) for described, terms, condition in rows)
 
 
-def _fails_as(connection: Connection, image: Image, each: Expression, error: psycopg.Error) -> bool:
+def _fails_as(connection: Connection, table: TableToWrite, each: Expression, error: psycopg.Error) -> bool:
     try:
         with connection.transaction(force_rollback=True):
-            execute_as(connection, image.owner, each.over(image.rows, image.table))
+            execute_as(connection, table.owner, each.over(table.rows, table.table))
     except psycopg.Error as again:
         return again.sqlstate == error.sqlstate
     return False

@@ -9,9 +9,9 @@ from psycopg import sql
 from firelift.formatting import counted
 from firelift.planning.model import Frozen
 from firelift.postgres.inspect.digest import digest
-from firelift.postgres.inspect.key_filter import Touched, columns_in
+from firelift.postgres.inspect.key_filter import KeyFilter, columns_in
 from firelift.postgres.publish.backups import KeptTable
-from firelift.postgres.schema.compatibility import StandingTable
+from firelift.postgres.schema.compatibility import ExistingTable
 from firelift.postgres.session.connect import Connection
 
 MOST_EXAMPLES = 5
@@ -44,16 +44,16 @@ class ChangedTable(Frozen):
         return ", ".join(said)
 
 
-def changed_tables(connection: Connection, kept: Sequence[KeptTable], standing: Mapping[str, StandingTable]) -> list[ChangedTable]:
+def changed_tables(connection: Connection, kept: Sequence[KeptTable], existing: Mapping[str, ExistingTable]) -> list[ChangedTable]:
     """Those among the tables, all of which stand, whose digest is no longer the one from after publishing."""
-    found = (_change(connection, each, standing[each.name]) for each in kept)
+    found = (_change(connection, each, existing[each.name]) for each in kept)
     return [change for change in found if change]
 
 
-def _change(connection: Connection, each: KeptTable, table: StandingTable) -> ChangedTable | None:
-    if gone := tuple(name for name in each.columns_after if name not in table.columns):
+def _change(connection: Connection, each: KeptTable, table: ExistingTable) -> ChangedTable | None:
+    if missing := tuple(name for name in each.columns_after if name not in table.columns):
         rows = digest(connection, each.target_schema, each.table, table.primary_key).rows
-        return ChangedTable(table=each.name, rows_then=each.rows_after, rows_now=rows, columns_gone=gone)
+        return ChangedTable(table=each.name, rows_then=each.rows_after, rows_now=rows, columns_gone=missing)
     now = digest(connection, each.target_schema, each.table, each.columns_after, _looked_at(each))
     if (now.rows, now.value) == (each.rows_after, each.digest_after):
         return None
@@ -61,17 +61,17 @@ def _change(connection: Connection, each: KeptTable, table: StandingTable) -> Ch
     return ChangedTable(table=each.name, rows_then=each.rows_after, rows_now=now.rows, written=written, written_keys=keys)
 
 
-def _looked_at(each: KeptTable) -> Touched | None:
-    """Where a column got another type every row was touched, and one that has come since would lose its value there."""
-    return None if each.changes.columns_retyped else each.touched
+def _looked_at(each: KeptTable) -> KeyFilter | None:
+    """Where a column got another type every row was changed, and one that was inserted later would lose its value there."""
+    return None if each.changes.columns_retyped else each.changed_rows
 
 
-def _written(connection: Connection, each: KeptTable, table: StandingTable) -> tuple[int, tuple[str, ...]]:
+def _written(connection: Connection, each: KeptTable, table: ExistingTable) -> tuple[int, tuple[str, ...]]:
     key = sql.SQL(", ").join(map(sql.Identifier, table.primary_key or ("ctid",)))
     source: sql.Composable = sql.Identifier(each.target_schema, each.table)
     if among := _looked_at(each):
         listed = sql.SQL(", ").join([sql.SQL("target.xmin"), columns_in("target", table.primary_key)])
-        source = sql.SQL("({}) AS target").format(among.of(each.target_schema, each.table, listed))
+        source = sql.SQL("({}) AS target").format(among.rows_query(each.target_schema, each.table, listed))
     query = sql.SQL(
         "SELECT pg_catalog.count(*) OVER (), pg_catalog.concat_ws('/', {}) FROM {} "
         "WHERE pg_catalog.age(xmin) < pg_catalog.age({}::xid) ORDER BY 2 LIMIT {}"

@@ -14,9 +14,9 @@ from firelift.planning.increment import Increment, TableIncrement
 from firelift.planning.model import CREATED_AT, DELETED_AT, UPDATED_AT, TablePlan
 from firelift.postgres.inspect.key_filter import same_key
 from firelift.postgres.inspect.rows import count_rows
-from firelift.postgres.load.deleted_keys import gone_table, has_gone
-from firelift.postgres.publish.replace_rows import Gone
-from firelift.postgres.schema.compatibility import StandingTable
+from firelift.postgres.load.deleted_keys import deleted_keys_table, has_deleted_keys
+from firelift.postgres.publish.replace_rows import DeletedRows
+from firelift.postgres.schema.compatibility import ExistingTable
 from firelift.postgres.schema.control import saved_tables
 from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.connect import Connection
@@ -29,15 +29,15 @@ class OtherPlanMeanwhile(FireliftError):
     remedy = "Start a new run: this one has compared Firestore with what the table was before."
 
 
-class RowsDiffer(FireliftError):
+class RowCountMismatch(FireliftError):
     """After the merge a table would not hold as many rows as Firestore has documents, so nothing was changed."""
 
     exit_code = 4
     remedy = "Look for what writes to the table beside Firelift, then start a new run, or a full one."
 
 
-class GoneMissing(FireliftError):
-    """Not all keys of the rows that are to go are staged."""
+class DeletedKeysMissing(FireliftError):
+    """The staging schema does not have all keys of the rows that are to be deleted."""
 
     remedy = "Start a new run."
 
@@ -46,12 +46,12 @@ class Merge(NamedTuple):
     """How staged rows are merged into a table that was published before."""
 
     before: TablePlan
-    gone: Gone
+    deleted: DeletedRows
 
     @property
-    def adds_mark(self) -> bool:
-        """Whether the table gets the column for marks now, with the first row that is to have one."""
-        return bool(self.gone.table and self.gone.marked) and not self.before.marks_deleted
+    def adds_soft_delete_column(self) -> bool:
+        """Whether the table gets `firestore_deleted_at` now, with the first row that is soft-deleted."""
+        return bool(self.deleted.table and self.deleted.soft_deleted_at) and not self.before.marks_deleted
 
     def retyped(self, plan: TablePlan) -> tuple[str, ...]:
         """Columns that have another type by the new plan."""
@@ -60,47 +60,48 @@ class Merge(NamedTuple):
 
     def saved(self, plan: TablePlan) -> TablePlan:
         """The new plan as the target remembers it."""
-        return plan.model_copy(update={"marks_deleted": self.before.marks_deleted or self.adds_mark})
+        return plan.model_copy(update={"marks_deleted": self.before.marks_deleted or self.adds_soft_delete_column})
 
 
 def merge_of(connection: Connection, migration_id: str, each: TableIncrement, increment: Increment, read_time: datetime) -> Merge | None:
-    """How the run's rows get into one of its tables; None for one that is migrated whole. Raises GoneMissing."""
+    """How the run's rows get into one of its tables; None for one that is migrated whole. Raises DeletedKeysMissing."""
     if each.before is None:
         return None
     staging = staging_schema(migration_id)
     if increment.deletes == "ignore" or not each.gone:
-        return Merge(each.before, Gone(staging, None))
-    staged = _count(connection, sql.Identifier(staging, gone_table(each.table))) if has_gone(connection, migration_id, each.table) else 0
+        return Merge(each.before, DeletedRows(staging, None))
+    has_keys = has_deleted_keys(connection, migration_id, each.table)
+    staged = _count(connection, sql.Identifier(staging, deleted_keys_table(each.table))) if has_keys else 0
     if staged != each.gone:
-        raise GoneMissing(table=each.table, gone=each.gone, staged=staged)
-    return Merge(each.before, Gone(staging, gone_table(each.table), read_time if increment.deletes == "mark" else None))
+        raise DeletedKeysMissing(table=each.table, deleted=each.gone, staged=staged)
+    return Merge(each.before, DeletedRows(staging, deleted_keys_table(each.table), read_time if increment.deletes == "mark" else None))
 
 
-def refuse_other_plans(connection: Connection, target_schema: str, increment: Increment, standing: Mapping[str, StandingTable]) -> None:
+def refuse_other_plans(connection: Connection, target_schema: str, increment: Increment, existing: Mapping[str, ExistingTable]) -> None:
     """Raises OtherPlanMeanwhile where a table is not what the run compared Firestore with."""
     saved = saved_tables(connection, target_schema)
     others = [
         each.table
         for each in increment.tables
-        if each.before and (each.table not in standing or each.collection not in saved or saved[each.collection].plan != each.before)
+        if each.before and (each.table not in existing or each.collection not in saved or saved[each.collection].plan != each.before)
     ]
     if others:
         raise OtherPlanMeanwhile(schema=target_schema, tables=", ".join(others))
 
 
 def refuse_other_counts(connection: Connection, schema: str, plans: Sequence[TablePlan], expected: Mapping[str, int]) -> None:
-    """Raises RowsDiffer where a table has other than the expected number of live rows."""
+    """Raises RowCountMismatch where a table has other than the expected number of live rows."""
     found = {plan.table: count_rows(connection, schema, plan) for plan in plans if plan.table in expected}
     wrong = {table: found.get(table) for table, rows in expected.items() if found.get(table) != rows}
     if wrong:
         said = {table: "no table" if rows is None else counted(rows, "row") for table, rows in wrong.items()}
-        raise RowsDiffer(**{f"{schema}.{table}": f"{rows} instead of {expected[table]}" for table, rows in said.items()})
+        raise RowCountMismatch(**{f"{schema}.{table}": f"{rows} instead of {expected[table]}" for table, rows in said.items()})
 
 
 def rows_after(connection: Connection, migration_id: str, target_schema: str, increment: Increment) -> dict[str, int]:
     """How many live rows each table of the increment will have that it touches, by table; reads only.
 
-    Ask when everything is staged and keys are on the staged tables. A row that is marked deleted is none, nor is one that will be.
+    Ask when everything is staged and keys are on the staged tables. Soft-deleted rows do not count, nor do rows that will be.
     """
     with translated("foreseeing the rows of the merged tables"):
         touched = [each for each in increment.tables if each.touched]
@@ -113,13 +114,13 @@ def _rows_after(connection: Connection, migration_id: str, schema: str, each: Ta
         return _count(connection, staged)
     rows = count_rows(connection, schema, each.before) + _arriving(connection, staged, schema, each.before)
     if each.gone and increment.deletes != "ignore":
-        gone = sql.Identifier(staging_schema(migration_id), gone_table(each.table))
-        rows -= _leaving(connection, gone, schema, each.before)
+        deleted = sql.Identifier(staging_schema(migration_id), deleted_keys_table(each.table))
+        rows -= _leaving(connection, deleted, schema, each.before)
     return rows
 
 
 def _arriving(connection: Connection, staged: sql.Identifier, schema: str, table: TablePlan) -> int:
-    """Staged rows whose document has no live row yet. One with a marked row that is only written anew stays marked."""
+    """Staged rows whose document has no live row yet. A soft-deleted row that is only written anew stays soft-deleted."""
     join = sql.SQL("{} AS staged LEFT JOIN {} AS target ON {}").format(staged, *_target(schema, table, "staged"))
     absent = sql.SQL("target.{} IS NULL").format(sql.Identifier(table.keys[-1]))
     if not table.marks_deleted:
@@ -130,15 +131,15 @@ def _arriving(connection: Connection, staged: sql.Identifier, schema: str, table
     return _count(connection, join + sql.SQL(" WHERE ") + again)
 
 
-def _leaving(connection: Connection, gone: sql.Identifier, schema: str, table: TablePlan) -> int:
-    join = sql.SQL("{} AS gone JOIN {} AS target ON {}").format(gone, *_target(schema, table, "gone"))
+def _leaving(connection: Connection, deleted: sql.Identifier, schema: str, table: TablePlan) -> int:
+    join = sql.SQL("{} AS deleted JOIN {} AS target ON {}").format(deleted, *_target(schema, table, "deleted"))
     if not table.marks_deleted:
         return _count(connection, join)
     return _count(connection, join + sql.SQL(" WHERE target.{} IS NULL").format(sql.Identifier(DELETED_AT)))
 
 
-def _target(schema: str, table: TablePlan, beside: str) -> tuple[sql.Identifier, sql.Composed]:
-    return sql.Identifier(schema, table.table), same_key(table.keys, "target", beside)
+def _target(schema: str, table: TablePlan, alias: str) -> tuple[sql.Identifier, sql.Composed]:
+    return sql.Identifier(schema, table.table), same_key(table.keys, "target", alias)
 
 
 def _count(connection: Connection, source: sql.Composable) -> int:

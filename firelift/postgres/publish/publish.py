@@ -15,14 +15,14 @@ from firelift.planning.references import relations_of
 from firelift.postgres.inspect.digest import Digest, digest
 from firelift.postgres.inspect.relations import checked_again
 from firelift.postgres.load.constraints import CheckedRelation, ForeignKeys, refuse_orphans
-from firelift.postgres.publish.backups import BackedUp, Changes, back_up, back_up_touched, keep, kept_tables, not_touched
+from firelift.postgres.publish.backups import BackedUp, Changes, back_up, back_up_changed, keep, kept_tables, unchanged_backup
 from firelift.postgres.publish.merge import Merge, merge_of, refuse_other_counts, refuse_other_plans
 from firelift.postgres.publish.refresh import Refresh, Wanted, add_foreign_keys, lock, refresh
-from firelift.postgres.schema.compatibility import StandingTable, misfits, standing_tables, taken_columns
+from firelift.postgres.schema.compatibility import ExistingTable, existing_tables, incompatibilities, taken_columns
 from firelift.postgres.schema.control import CONTROL_SCHEMA, record_progress, save_table, saved_plans, saved_tables
 from firelift.postgres.schema.ddl import LONGEST_NAME, backup_schema, scratch_schema, staging_schema
 from firelift.postgres.schema.foreign_keys import ForeignKey, foreign_keys_of
-from firelift.postgres.schema.name_conflicts import in_one_line, in_the_way
+from firelift.postgres.schema.name_conflicts import in_the_way, summary
 from firelift.postgres.schema.privileges import close_schema, close_table, open_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
@@ -85,8 +85,8 @@ def publish(
     With an `increment` a table that was published before keeps its rows but for the staged ones, which are merged by key, and those whose
     keys are staged as gone; only these are copied to the backup schema. Tables in which nothing changes are moved on to `read_time`. Then
     `expected_rows` are the live rows that each table must have. The relations of the touched tables get their foreign keys as
-    `foreign_keys` says and are returned; there a row that is marked deleted counts like any. Raises OtherPlanMeanwhile, GoneMissing,
-    RowsDiffer, CannotRetype, NotRewritten, OrphanedRows too.
+    `foreign_keys` says and are returned; there a row that is marked deleted counts like any. Raises OtherPlanMeanwhile, DeletedKeysMissing,
+    RowCountMismatch, CannotRetype, NotRewritten, OrphanedRows too.
     """
     staging = staging_schema(migration_id)
     with locks_told(connection, len(tables)), translated("publishing the tables"), connection.transaction():
@@ -102,17 +102,17 @@ def publish(
         lock(connection, staging, target_schema, refreshes)
         # Again: what the lock had to wait for may have changed a table.
         refreshes = _fitting(connection, target_schema, [each.plan for each in refreshes], merges)
-        resting = _resting(connection, target_schema, tables, increment)
+        unchanged = _unchanged(connection, target_schema, tables, increment)
         plans = {table.table: table for table in tables} | {each.plan.table: _saved(connection, target_schema, each) for each in refreshes}
         kept = _back_up(connection, migration_id, target_schema, staging, refreshes)
-        kept |= {plan.table: not_touched(standing, plan.keys) for plan, standing in resting}
+        kept |= {plan.table: unchanged_backup(existing, plan.keys) for plan, existing in unchanged}
         wanted = [_wanted(key) for key in foreign_keys_of(connection, staging, [table.table for table in tables])]
-        changes = {plan.table: Changes(keys=plan.keys) for plan, _ in resting}
+        changes = {plan.table: Changes(keys=plan.keys) for plan, _ in unchanged}
         changes |= refresh(connection, staging, target_schema, refreshes)
         _drop_staged(connection, staging, refreshes)
         _move(connection, staging, target_schema, new)
         add_foreign_keys(connection, target_schema, wanted, changes)
-        plans |= {plan.table: plan for plan, _ in resting}
+        plans |= {plan.table: plan for plan, _ in unchanged}
         refuse_other_counts(connection, target_schema, list(plans.values()), expected_rows or {})
         relations = _relate(connection, target_schema, plans, increment, foreign_keys, changes) if increment else ()
         for name, plan in plans.items():
@@ -139,17 +139,17 @@ def _merges(
     return {table: merge for table, merge in found.items() if merge}
 
 
-def _resting(
+def _unchanged(
     connection: Connection, target_schema: str, tables: Sequence[TablePlan], increment: Increment | None
-) -> list[tuple[TablePlan, StandingTable]]:
+) -> list[tuple[TablePlan, ExistingTable]]:
     """The tables in which nothing changes."""
     if increment is None:
         return []
     before = increment.before()
-    standing = standing_tables(connection, target_schema, list(before))
-    refuse_other_plans(connection, target_schema, increment, standing)
-    touched = {table.table for table in tables}
-    return [(plan, standing[name]) for name, plan in before.items() if name not in touched]
+    existing = existing_tables(connection, target_schema, list(before))
+    refuse_other_plans(connection, target_schema, increment, existing)
+    changed = {table.table for table in tables}
+    return [(plan, existing[name]) for name, plan in before.items() if name not in changed]
 
 
 def _saved(connection: Connection, target_schema: str, each: Refresh) -> TablePlan:
@@ -157,24 +157,24 @@ def _saved(connection: Connection, target_schema: str, each: Refresh) -> TablePl
     if each.merge:
         return each.merge.saved(each.plan)
     before = saved_plans(connection, target_schema).get(each.plan.collection)
-    marks = before is not None and before.table == each.plan.table and before.marks_deleted and DELETED_AT in each.standing.columns
+    marks = before is not None and before.table == each.plan.table and before.marks_deleted and DELETED_AT in each.existing.columns
     return each.plan.model_copy(update={"marks_deleted": marks})
 
 
 def _back_up(
     connection: Connection, migration_id: str, target_schema: str, staging: str, refreshes: Sequence[Refresh]
 ) -> dict[str, BackedUp]:
-    kept = back_up(connection, migration_id, target_schema, [each.standing for each in refreshes if each.merge is None])
+    kept = back_up(connection, migration_id, target_schema, [each.existing for each in refreshes if each.merge is None])
     merged = [each for each in refreshes if each.merge]
     return kept | {
-        each.plan.table: back_up_touched(connection, migration_id, target_schema, each.standing, each.staged(staging)) for each in merged
+        each.plan.table: back_up_changed(connection, migration_id, target_schema, each.existing, each.staged(staging)) for each in merged
     }
 
 
 def _content_after(connection: Connection, target_schema: str, backed_up: BackedUp, changed: Changes) -> Digest:
     if backed_up.schema_name is None:
         return backed_up.before
-    return digest(connection, target_schema, backed_up.table, (*backed_up.columns, *changed.columns_added), backed_up.touched)
+    return digest(connection, target_schema, backed_up.table, (*backed_up.columns, *changed.columns_added), backed_up.changed_rows)
 
 
 def _relate(
@@ -239,11 +239,11 @@ def unpublished(
     with translated("looking for what this run has published"):
         saved = saved_tables(connection, target_schema)
         ours = {collection for collection, table in saved.items() if table.migration_id == migration_id}
-        standing = standing_tables(connection, target_schema, list(wanted))
-        gone = [table for table, collection in wanted.items() if collection in ours and table not in standing]
-        if gone and kept_tables(connection, migration_id):
-            raise NoLongerPublished(schema=target_schema, tables=", ".join(gone))
-    return [table for table, collection in wanted.items() if collection not in ours or table not in standing]
+        existing = existing_tables(connection, target_schema, list(wanted))
+        dropped = [table for table, collection in wanted.items() if collection in ours and table not in existing]
+        if dropped and kept_tables(connection, migration_id):
+            raise NoLongerPublished(schema=target_schema, tables=", ".join(dropped))
+    return [table for table, collection in wanted.items() if collection not in ours or table not in existing]
 
 
 def _prepare_schema(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan]) -> None:
@@ -254,19 +254,19 @@ def _prepare_schema(connection: Connection, migration_id: str, target_schema: st
         connection.execute(QUERY["record_made_schema"], {"migration_id": migration_id, "schema": target_schema})
     refuse_foreign_schema(connection, target_schema)
     if taken := in_the_way(connection, target_schema, [table.table for table in tables]):
-        raise NameTakenMeanwhile(schema=target_schema, taken=in_one_line(taken))
+        raise NameTakenMeanwhile(schema=target_schema, taken=summary(taken))
 
 
 def _fitting(connection: Connection, target_schema: str, tables: Sequence[TablePlan], merges: Mapping[str, Merge]) -> list[Refresh]:
     """The tables that are in the target and can take their rows."""
-    found = misfits(connection, target_schema, tables, {name: merge.before for name, merge in merges.items()})
-    standing = standing_tables(connection, target_schema, [table.table for table in tables])
+    found = incompatibilities(connection, target_schema, tables, {name: merge.before for name, merge in merges.items()})
+    existing = existing_tables(connection, target_schema, [table.table for table in tables])
     for name, merge in merges.items():
-        if merge.adds_mark and name in standing:
-            found += taken_columns(target_schema, standing[name], merge.before, [DELETED_AT])
+        if merge.adds_soft_delete_column and name in existing:
+            found += taken_columns(target_schema, existing[name], merge.before, [DELETED_AT])
     if found:
         raise TableChangedMeanwhile(**{f"problem_{number}": str(problem) for number, problem in enumerate(found, 1)})
-    return [Refresh(table, standing[table.table], merges.get(table.table)) for table in tables if table.table in standing]
+    return [Refresh(table, existing[table.table], merges.get(table.table)) for table in tables if table.table in existing]
 
 
 def _content(connection: Connection, schema: str, table: TablePlan) -> Digest:

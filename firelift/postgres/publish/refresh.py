@@ -8,14 +8,14 @@ from typing import NamedTuple
 from psycopg import sql
 
 from firelift.planning.model import DELETED_AT, TablePlan
-from firelift.postgres.inspect.key_filter import Touched
+from firelift.postgres.inspect.key_filter import KeyFilter
 from firelift.postgres.publish.backups import Changes
 from firelift.postgres.publish.merge import Merge
-from firelift.postgres.publish.replace_rows import Refill, analyze, refill
+from firelift.postgres.publish.replace_rows import RowReplacement, analyze, replace_rows
 from firelift.postgres.publish.retype import empty_as, require_again, retype
-from firelift.postgres.schema.compatibility import StandingTable, retyped_columns
+from firelift.postgres.schema.compatibility import ExistingTable, retyped_columns
 from firelift.postgres.schema.control import saved_tables
-from firelift.postgres.schema.ddl import add_columns, add_mark
+from firelift.postgres.schema.ddl import add_columns, add_soft_delete_column
 from firelift.postgres.schema.foreign_keys import ForeignKey, add_foreign_key, drop, foreign_keys_of, is_ours, orphans, refuse_broken
 from firelift.postgres.schema.indexes import Index, create_index, drop_index, overfull
 from firelift.postgres.session.connect import Connection
@@ -26,7 +26,7 @@ class Refresh(NamedTuple):
     """A table of the plan that is in the target already."""
 
     plan: TablePlan
-    standing: StandingTable
+    existing: ExistingTable
     merge: Merge | None = None
     """How the staged rows are merged into the table's own; None where they replace all of them."""
 
@@ -36,22 +36,22 @@ class Refresh(NamedTuple):
 
     @property
     def missing(self) -> tuple[str, ...]:
-        return tuple(name for name in self.columns if name not in self.standing.columns)
+        return tuple(name for name in self.columns if name not in self.existing.columns)
 
     @property
     def retyped(self) -> tuple[str, ...]:
         """Columns that get another type, in which every row is written anew."""
-        return self.merge.retyped(self.plan) if self.merge else retyped_columns(self.standing, self.plan)
+        return self.merge.retyped(self.plan) if self.merge else retyped_columns(self.existing, self.plan)
 
     @property
     def added(self) -> tuple[str, ...]:
         """Every column that the table gets."""
-        return (*self.missing, DELETED_AT) if self.merge and self.merge.adds_mark else self.missing
+        return (*self.missing, DELETED_AT) if self.merge and self.merge.adds_soft_delete_column else self.missing
 
-    def staged(self, staging: str) -> Touched:
+    def staged(self, staging: str) -> KeyFilter:
         """The keys of the rows that are written, and of those that go."""
-        gone = (self.merge.gone.table,) if self.merge and self.merge.gone.table else ()
-        return Touched(staging, (self.plan.table, *gone), self.plan.keys)
+        deleted = (self.merge.deleted.table,) if self.merge and self.merge.deleted.table else ()
+        return KeyFilter(staging, (self.plan.table, *deleted), self.plan.keys)
 
 
 class Wanted(NamedTuple):
@@ -94,7 +94,7 @@ def refresh(connection: Connection, staging: str, schema: str, refreshes: Sequen
     New columns of the plan are added, and others get the type that the plan has now; those that the plan no longer has become NULL in
     every row that is written; the user's own stay. A foreign key of ours that the new rows would break is dropped, as it would not be
     made either, and so is an index of ours that cannot hold a row; those of the user's must hold. Raises TooLongForIndex, CannotRetype,
-    NotRewritten, and the errors of `refill`.
+    NotRewritten, and the errors of `replace_rows`.
     """
     if not refreshes:
         return {}
@@ -116,18 +116,18 @@ def refresh(connection: Connection, staging: str, schema: str, refreshes: Sequen
             else:
                 retyped = empty_as(connection, schema, each.plan, each.retyped)
             changes[each.plan.table] = _with(changes[each.plan.table], columns_retyped=retyped, foreign_keys_dropped=dropped)
-    refills = {each.plan.table: _refill(staging, schema, each, published) for each in refreshes}
-    after = {each.plan.table: refills[each.plan.table].image(_others(each)) for each in refreshes}
+    replacements = {each.plan.table: _replacement(staging, schema, each, published) for each in refreshes}
+    after = {each.plan.table: replacements[each.plan.table].future_rows(_others(each)) for each in refreshes}
     others = []
-    for key in foreign_keys_of(connection, schema, list(refills)):
+    for key in foreign_keys_of(connection, schema, list(replacements)):
         if not is_ours(key):
-            others += [] if key.source_schema == schema and key.source in refills else [key]
+            others += [] if key.source_schema == schema and key.source in replacements else [key]
         elif orphans(connection, key, schema, after)[0]:
             drop(connection, key)
             table = key.source if key.source in changes else key.references
             changes[table] = _with(changes[table], foreign_keys_dropped=(*changes[table].foreign_keys_dropped, key))
     refuse_broken(connection, others, schema, after)
-    refill(connection, list(refills.values()))
+    replace_rows(connection, list(replacements.values()))
     for each in refreshes:
         if each.merge is None:
             require_again(connection, schema, each.plan.table, changes[each.plan.table].columns_retyped)
@@ -140,8 +140,8 @@ def refresh(connection: Connection, staging: str, schema: str, refreshes: Sequen
 def _add_columns(connection: Connection, schema: str, each: Refresh) -> None:
     if each.missing:
         connection.execute(add_columns(each.plan, schema, each.missing))
-    if each.merge and each.merge.adds_mark:
-        connection.execute(add_mark(schema, each.plan.table))
+    if each.merge and each.merge.adds_soft_delete_column:
+        connection.execute(add_soft_delete_column(schema, each.plan.table))
 
 
 def _changes(each: Refresh) -> Changes:
@@ -167,9 +167,9 @@ def _drop_hindering(connection: Connection, schema: str, each: Refresh) -> tuple
 def add_foreign_keys(connection: Connection, schema: str, wanted: Sequence[Wanted], changes: dict[str, Changes]) -> None:
     """Makes the foreign keys that do not stand in the target; notes those of tables in `changes`."""
     tables = {key.source for key in wanted}
-    standing = {(key.relation, key.references_schema) for key in foreign_keys_of(connection, schema, list(tables))}
+    existing = {(key.relation, key.references_schema) for key in foreign_keys_of(connection, schema, list(tables))}
     for key in wanted:
-        if (key.relation, schema) in standing:
+        if (key.relation, schema) in existing:
             continue
         has_index = _has_index(connection, schema, key)
         index = None if has_index else create_index(connection, schema, key.source, key.columns)
@@ -192,26 +192,33 @@ def _with(changes: Changes, **changed: object) -> Changes:
 
 
 def _others(each: Refresh) -> list[str]:
-    return [name for name in each.standing.columns if name not in each.columns]
+    return [name for name in each.existing.columns if name not in each.columns]
 
 
-def _refill(staging: str, schema: str, each: Refresh, published: Sequence[TablePlan]) -> Refill:
+def _replacement(staging: str, schema: str, each: Refresh, published: Sequence[TablePlan]) -> RowReplacement:
     before = next((plan for plan in published if (plan.collection, plan.table) == (each.plan.collection, each.plan.table)), None)
     once = [name for name, _ in before.target_columns()] if before else []
     if each.merge:
         marks = each.merge.before.marks_deleted
-        return Refill(
-            staging, schema, each.plan.table, each.plan.keys, each.columns, _emptied(each, once), gone=each.merge.gone, unmarks=marks
+        return RowReplacement(
+            staging,
+            schema,
+            each.plan.table,
+            each.plan.keys,
+            each.columns,
+            _emptied(each, once),
+            deleted=each.merge.deleted,
+            restores_soft_deleted=marks,
         )
     if before and before.marks_deleted:
         once.append(DELETED_AT)
-    return Refill(staging, schema, each.plan.table, each.plan.keys, each.columns, _emptied(each, once))
+    return RowReplacement(staging, schema, each.plan.table, each.plan.keys, each.columns, _emptied(each, once))
 
 
 def _emptied(each: Refresh, once: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name for name in once if name in _others(each) and not each.standing.columns[name].generated)
+    return tuple(name for name in once if name in _others(each) and not each.existing.columns[name].generated)
 
 
 def _has_index(connection: Connection, schema: str, key: Wanted) -> bool:
-    standing = connection.execute(QUERY["leading_indexes"], {"schema": schema, "table": key.source}).fetchall()
-    return any(tuple(columns[: len(key.columns)]) == key.columns for (columns,) in standing)
+    existing = connection.execute(QUERY["leading_indexes"], {"schema": schema, "table": key.source}).fetchall()
+    return any(tuple(columns[: len(key.columns)]) == key.columns for (columns,) in existing)

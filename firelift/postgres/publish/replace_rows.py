@@ -17,11 +17,11 @@ from psycopg import sql
 from firelift.errors import FireliftError
 from firelift.planning.model import CREATED_AT, DELETED_AT, UPDATED_AT
 from firelift.postgres.inspect.key_filter import columns_in, same_key
-from firelift.postgres.publish.culprits import CODE, VALUES, Image, culprit, named_by, said_by
+from firelift.postgres.publish.culprits import CODE, VALUES, TableToWrite, culprit, named_by, said_by
 from firelift.postgres.schema.ddl import columns_of
 from firelift.postgres.schema.foreign_keys import deferred, foreign_keys_of
-from firelift.postgres.schema.indexes import in_words
-from firelift.postgres.schema.triggers import silenced
+from firelift.postgres.schema.indexes import too_long_for_index
+from firelift.postgres.schema.triggers import triggers_disabled
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.owner import execute_as, foreign_owners, lend, refuse_left_over
 from firelift.postgres.session.queries import QUERY
@@ -40,18 +40,18 @@ class NotReplaced(FireliftError):
     remedy = "Nothing was changed. Look for what changes rows as they are written, such as foreign keys ON DELETE between these tables."
 
 
-class Gone(NamedTuple):
-    """Which rows of the target go while all others stay that are not in the source."""
+class DeletedRows(NamedTuple):
+    """Which rows of the target are deleted. All others stay, also those that the source does not have."""
 
     schema: str
     table: str | None
-    """Holds their keys; None where none go."""
-    marked: datetime | None = None
-    """They stay and have this moment in `firestore_deleted_at`, instead of being deleted."""
+    """Holds their keys; None: no row is deleted."""
+    soft_deleted_at: datetime | None = None
+    """Given, the rows stay and get this moment in `firestore_deleted_at`."""
 
 
-class Refill(NamedTuple):
-    """A table to be filled with the rows of its namesake in another schema."""
+class RowReplacement(NamedTuple):
+    """A table whose rows are replaced by those of the table of the same name in another schema."""
 
     source_schema: str
     target_schema: str
@@ -63,12 +63,12 @@ class Refill(NamedTuple):
     """Columns of the target to become NULL."""
     inserted: tuple[str, ...] = ()
     """Columns that a new row gets and an old one keeps: GENERATED ALWAYS AS IDENTITY."""
-    gone: Gone | None = None
-    """Which rows go; None: all that the source has not."""
+    deleted: DeletedRows | None = None
+    """None: all rows that the source does not have are deleted."""
     owner: str | None = None
     """The role as which the target is written, where it is not ours."""
-    unmarks: bool = False
-    """The target has `firestore_deleted_at`, and a row whose document is there once more loses its mark."""
+    restores_soft_deleted: bool = False
+    """The target has `firestore_deleted_at`, and a row whose document is there once more loses that moment."""
 
     @property
     def source(self) -> sql.Identifier:
@@ -82,123 +82,123 @@ class Refill(NamedTuple):
     def changing(self) -> tuple[str, ...]:
         return tuple(column for column in self.columns if column not in self.keys)
 
-    def image(self, others: Sequence[str]) -> sql.Composed:
+    def future_rows(self, others: Sequence[str]) -> sql.Composed:
         """The rows as they will be, as a subquery; `others` are the target's columns beside those to be copied."""
         copied = [sql.Identifier("source", column) for column in self.columns]
         listed = [*copied, *(_emptied(column) if column in self.emptied else sql.Identifier("target", column) for column in others)]
         query = sql.SQL("SELECT {} FROM {} AS source LEFT JOIN {} AS target ON {}")
         written = query.format(sql.SQL(", ").join(listed), self.source, self.target, _same_key(self))
-        if self.gone is None:
+        if self.deleted is None:
             return sql.SQL("({})").format(written)
         kept = sql.SQL("SELECT {} FROM {} AS target WHERE NOT EXISTS (SELECT FROM {} AS source WHERE {})").format(
             columns_in("target", [*self.columns, *others]), self.target, self.source, _same_key(self)
         )
-        if self.gone.table and self.gone.marked is None:
-            kept += sql.SQL(" AND NOT EXISTS (SELECT FROM {} AS source WHERE {})").format(_goners(self.gone), _same_key(self))
+        if self.deleted.table and self.deleted.soft_deleted_at is None:
+            kept += sql.SQL(" AND NOT EXISTS (SELECT FROM {} AS source WHERE {})").format(_deleted_keys(self.deleted), _same_key(self))
         return sql.SQL("({} UNION ALL {})").format(written, kept)
 
 
-def refill(connection: Connection, refills: Sequence[Refill]) -> None:
+def replace_rows(connection: Connection, replacements: Sequence[RowReplacement]) -> None:
     """Replaces the rows of all of them. Call it in a transaction that has locked the tables.
 
     Raises RefusedByConstraint, TooLongForIndex or NotReplaced; the caller's transaction undoes what was done.
     """
-    if not refills:
+    if not replacements:
         return
-    schema, tables = refills[0].target_schema, [each.table for each in refills]
-    refills, owned = _by_owners(connection, refills)
+    schema, tables = replacements[0].target_schema, [each.table for each in replacements]
+    replacements, owned = _by_owners(connection, replacements)
     among = [key for key in foreign_keys_of(connection, schema, tables) if _within(schema, tables, key.source_schema, key.source)]
     inner = [key for key in among if _within(schema, tables, key.references_schema, key.references)]
-    with named(connection, refills):
-        with silenced(connection, schema, tables), deferred(connection, inner):
-            _replace(connection, refills)
+    with named(connection, replacements):
+        with triggers_disabled(connection, schema, tables), deferred(connection, inner):
+            _replace(connection, replacements)
             if owned:
                 refuse_left_over(connection, schema, tables)
         if owned:
             refuse_left_over(connection, schema, tables)
-    for each in refills:
+    for each in replacements:
         if any(connection.execute(differs).fetchone() != (False,) for differs in _differences(each)):
             raise NotReplaced(table=f"{each.target_schema}.{each.table}")
 
 
-def _by_owners(connection: Connection, refills: Sequence[Refill]) -> tuple[list[Refill], bool]:
+def _by_owners(connection: Connection, replacements: Sequence[RowReplacement]) -> tuple[list[RowReplacement], bool]:
     """The same, with the owners of tables that are not ours, who may read from now on what they get; and whether there is any."""
-    owners = foreign_owners(connection, refills[0].target_schema, [each.table for each in refills])
-    for each in refills:
+    owners = foreign_owners(connection, replacements[0].target_schema, [each.table for each in replacements])
+    for each in replacements:
         if owner := owners.get(each.table):
-            gone = [each.gone.table] if each.gone and each.gone.table else []
-            lend(connection, owner, each.source_schema, [each.table, *gone])
-    return [each._replace(owner=owners.get(each.table)) for each in refills], bool(owners)
+            keys = [each.deleted.table] if each.deleted and each.deleted.table else []
+            lend(connection, owner, each.source_schema, [each.table, *keys])
+    return [each._replace(owner=owners.get(each.table)) for each in replacements], bool(owners)
 
 
 def _within(schema: str, tables: Sequence[str], key_schema: str, key_table: str) -> bool:
     return key_schema == schema and key_table in tables
 
 
-def _replace(connection: Connection, refills: Sequence[Refill]) -> None:
+def _replace(connection: Connection, replacements: Sequence[RowReplacement]) -> None:
     """Updates come first, before a foreign key ON DELETE CASCADE could take a row that is about to refer to another one.
 
     A unique column of the user's may be in the way then: its value moves from a row that goes, or two rows trade theirs. So it
-    is vacated, which is safe only after the deletions.
+    is set to NULL, which is safe only after the deletions.
     """
     try:
         with connection.transaction():
-            _do(connection, refills, (_update, _delete, _insert))
+            _do(connection, replacements, (_update, _delete, _insert))
     except (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation):
-        _do(connection, refills, (_delete, _vacate, _update, _insert))
+        _do(connection, replacements, (_delete, _free_unique_values, _update, _insert))
 
 
-Step = Callable[[Connection, Refill], None]
+Step = Callable[[Connection, RowReplacement], None]
 
 
-def _do(connection: Connection, refills: Sequence[Refill], steps: Sequence[Step]) -> None:
+def _do(connection: Connection, replacements: Sequence[RowReplacement], steps: Sequence[Step]) -> None:
     for step in steps:
-        for each in refills:
+        for each in replacements:
             _take(connection, step, each)
 
 
-def _take(connection: Connection, step: Step, each: Refill) -> None:
+def _take(connection: Connection, step: Step, each: RowReplacement) -> None:
     try:
         with connection.transaction():
             step(connection, each)
     except psycopg.errors.ProgramLimitExceeded as error:
-        found = in_words(connection, each.target_schema, each.table, error)
+        found = too_long_for_index(connection, each.target_schema, each.table, error)
         if found is None:
             raise
         raise found from error
 
 
-def _delete(connection: Connection, each: Refill) -> None:
-    if each.gone is not None:
-        _remove(connection, each, each.gone)
+def _delete(connection: Connection, each: RowReplacement) -> None:
+    if each.deleted is not None:
+        _remove(connection, each, each.deleted)
         return
     query = sql.SQL("DELETE FROM {} AS target WHERE NOT EXISTS (SELECT FROM {} AS source WHERE {})")
     execute_as(connection, each.owner, query.format(each.target, each.source, _same_key(each)))
 
 
-def _remove(connection: Connection, each: Refill, gone: Gone) -> None:
-    if gone.table is None:
+def _remove(connection: Connection, each: RowReplacement, deleted: DeletedRows) -> None:
+    if deleted.table is None:
         return
-    if gone.marked is None:
+    if deleted.soft_deleted_at is None:
         delete = sql.SQL("DELETE FROM {} AS target USING {} AS source WHERE {}")
-        execute_as(connection, each.owner, delete.format(each.target, _goners(gone), _same_key(each)))
+        execute_as(connection, each.owner, delete.format(each.target, _deleted_keys(deleted), _same_key(each)))
         return
-    mark = sql.SQL("UPDATE {} AS target SET {} = {} FROM {} AS source WHERE {} AND {} IS NULL")
-    deleted = sql.Identifier(DELETED_AT)
-    where = (_goners(gone), _same_key(each), sql.Identifier("target", DELETED_AT))
-    execute_as(connection, each.owner, mark.format(each.target, deleted, sql.Literal(gone.marked), *where))
+    soft_delete = sql.SQL("UPDATE {} AS target SET {} = {} FROM {} AS source WHERE {} AND {} IS NULL")
+    column = sql.Identifier(DELETED_AT)
+    where = (_deleted_keys(deleted), _same_key(each), sql.Identifier("target", DELETED_AT))
+    execute_as(connection, each.owner, soft_delete.format(each.target, column, sql.Literal(deleted.soft_deleted_at), *where))
 
 
-def _goners(gone: Gone) -> sql.Identifier:
-    return sql.Identifier(gone.schema, str(gone.table))
+def _deleted_keys(deleted: DeletedRows) -> sql.Identifier:
+    return sql.Identifier(deleted.schema, str(deleted.table))
 
 
-def _update(connection: Connection, each: Refill) -> None:
+def _update(connection: Connection, each: RowReplacement) -> None:
     copied = [sql.SQL("{0} = source.{0}").format(sql.Identifier(column)) for column in each.changing]
-    _set(connection, each, [*copied, *([_mark_kept()] if each.unmarks else []), *map(_null, each.emptied)])
+    _set(connection, each, [*copied, *([_keep_soft_delete()] if each.restores_soft_deleted else []), *map(_null, each.emptied)])
 
 
-def _mark_kept() -> sql.Composed:
+def _keep_soft_delete() -> sql.Composed:
     # A row that is only written anew, in another form, is of the same document, which is still gone.
     return sql.SQL("{deleted} = CASE WHEN {same} THEN target.{deleted} END").format(
         deleted=sql.Identifier(DELETED_AT), same=_same_document()
@@ -211,12 +211,12 @@ def _same_document() -> sql.Composed:
     )
 
 
-def _vacate(connection: Connection, each: Refill) -> None:
-    unique = connection.execute(QUERY["columns_to_vacate"], {"schema": each.target_schema, "table": each.table}).fetchall()
+def _free_unique_values(connection: Connection, each: RowReplacement) -> None:
+    unique = connection.execute(QUERY["unique_columns_to_free"], {"schema": each.target_schema, "table": each.table}).fetchall()
     _set(connection, each, [_null(column) for (column,) in unique if column in each.changing])
 
 
-def _insert(connection: Connection, each: Refill) -> None:
+def _insert(connection: Connection, each: RowReplacement) -> None:
     columns = columns_of([*each.columns, *each.inserted])
     query = sql.SQL(
         "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} AS source WHERE NOT EXISTS (SELECT FROM {} AS target WHERE {})"
@@ -224,7 +224,7 @@ def _insert(connection: Connection, each: Refill) -> None:
     execute_as(connection, each.owner, query.format(each.target, columns, columns, each.source, each.target, _same_key(each)))
 
 
-def _set(connection: Connection, each: Refill, changes: Sequence[sql.Composed]) -> None:
+def _set(connection: Connection, each: RowReplacement, changes: Sequence[sql.Composed]) -> None:
     if not changes:
         return
     query = sql.SQL("UPDATE {} AS target SET {} FROM {} AS source WHERE {} AND ({})")
@@ -232,18 +232,20 @@ def _set(connection: Connection, each: Refill, changes: Sequence[sql.Composed]) 
     execute_as(connection, each.owner, query.format(each.target, sql.SQL(", ").join(changes), each.source, _same_key(each), changed))
 
 
-def _differences(each: Refill) -> Iterator[sql.Composed]:
+def _differences(each: RowReplacement) -> Iterator[sql.Composed]:
     """Queries that must all say no once the rows are replaced."""
-    join = sql.SQL("FULL JOIN" if each.gone is None else "RIGHT JOIN")
+    join = sql.SQL("FULL JOIN" if each.deleted is None else "RIGHT JOIN")
     query = sql.SQL("SELECT EXISTS (SELECT FROM {} AS target {} {} AS source ON {} WHERE {})")
     yield query.format(each.target, join, each.source, _same_key(each), _other_content(each))
-    if each.gone and each.gone.table:
+    if each.deleted and each.deleted.table:
         there = sql.SQL("SELECT EXISTS (SELECT FROM {} AS target JOIN {} AS source ON {} WHERE {})")
-        live = sql.SQL("TRUE") if each.gone.marked is None else sql.SQL("{} IS NULL").format(sql.Identifier("target", DELETED_AT))
-        yield there.format(each.target, _goners(each.gone), _same_key(each), live)
+        live = (
+            sql.SQL("TRUE") if each.deleted.soft_deleted_at is None else sql.SQL("{} IS NULL").format(sql.Identifier("target", DELETED_AT))
+        )
+        yield there.format(each.target, _deleted_keys(each.deleted), _same_key(each), live)
 
 
-def _other_content(each: Refill) -> sql.Composed:
+def _other_content(each: RowReplacement) -> sql.Composed:
     # *<> compares bytes: to <> and IS DISTINCT FROM -0.0 is 0.0. Between bare ROWs it would mean each pair of columns.
     return sql.SQL("{}::record *<> {}::record").format(_row("target", each.columns), _row("source", each.columns))
 
@@ -252,7 +254,7 @@ def _row(of: str, columns: Sequence[str]) -> sql.Composed:
     return sql.SQL("ROW({})").format(columns_in(of, columns))
 
 
-def _same_key(each: Refill) -> sql.Composed:
+def _same_key(each: RowReplacement) -> sql.Composed:
     return same_key(each.keys, "target", "source")
 
 
@@ -270,26 +272,26 @@ def _not_null(column: str) -> sql.Composed:
 
 
 @contextmanager
-def named(connection: Connection, refills: Sequence[Refill]) -> Iterator[None]:
+def named(connection: Connection, replacements: Sequence[RowReplacement]) -> Iterator[None]:
     """What goes wrong inside because of a constraint or an expression of the user's becomes RefusedByConstraint, with its name."""
     try:
         # A part of the transaction that can be undone by itself: afterwards the target is asked what it was.
         with connection.transaction():
             yield
     except psycopg.Error as error:
-        if refused := _refused(connection, refills, error):
+        if refused := _refused(connection, replacements, error):
             raise refused from error
         raise
 
 
-def _refused(connection: Connection, refills: Sequence[Refill], error: psycopg.Error) -> RefusedByConstraint | None:
+def _refused(connection: Connection, replacements: Sequence[RowReplacement], error: psycopg.Error) -> RefusedByConstraint | None:
     # Not the detail: it quotes the row.
     if (error.sqlstate or "")[:2] not in (*VALUES, *CODE):
         return None
     facts = named_by(error)
     if not {"column", "constraint"} & facts.keys():
-        images = [_image(connection, each) for each in refills]
-        facts |= culprit(connection, refills[0].target_schema, error, images)
+        tables = [_table_to_write(connection, each) for each in replacements]
+        facts |= culprit(connection, replacements[0].target_schema, error, tables)
     return RefusedByConstraint(**facts, said=said_by(error)) if facts or isinstance(error, psycopg.IntegrityError) else None
 
 
@@ -305,7 +307,7 @@ def analyze(connection: Connection, schema: str, table: str) -> None:
         raise RefusedByConstraint(table=f"{schema}.{table}", object=" or ".join(suspects), said=said_by(error)) from error
 
 
-def _image(connection: Connection, each: Refill) -> Image:
-    columns = connection.execute(QUERY["standing_columns"], {"schema": each.target_schema, "tables": [each.table]}).fetchall()
+def _table_to_write(connection: Connection, each: RowReplacement) -> TableToWrite:
+    columns = connection.execute(QUERY["existing_columns"], {"schema": each.target_schema, "tables": [each.table]}).fetchall()
     others = [name for _, name, *_ in columns if name not in each.columns]
-    return Image(each.table, each.image(others), each.owner)
+    return TableToWrite(each.table, each.future_rows(others), each.owner)

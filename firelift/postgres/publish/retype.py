@@ -10,7 +10,7 @@ from psycopg import sql
 
 from firelift.errors import FireliftError
 from firelift.planning.model import PgType, TablePlan
-from firelift.postgres.inspect.key_filter import Touched, same_key
+from firelift.postgres.inspect.key_filter import KeyFilter, same_key
 from firelift.postgres.publish.backups import Retyped
 from firelift.postgres.schema.trial import HINDRANCES, hanging_on
 from firelift.postgres.session.connect import Connection
@@ -34,14 +34,14 @@ class NotRewritten(FireliftError):
     remedy = "Nothing was changed. Start a new run: the target was written to while this one went on."
 
 
-def retype(connection: Connection, schema: str, plan: TablePlan, columns: Sequence[str], staged: Touched) -> tuple[Retyped, ...]:
+def retype(connection: Connection, schema: str, plan: TablePlan, columns: Sequence[str], staged: KeyFilter) -> tuple[Retyped, ...]:
     """Gives the columns the plan's types; returns what is needed to take that back. Call it in a transaction that has locked the table.
 
     What stands in the columns afterwards has the type and nothing more: all rows must be among the staged ones, which are to be written.
     """
     table = sql.Identifier(schema, plan.table)
     others = sql.SQL("SELECT pg_catalog.count(*) FROM {} AS target WHERE NOT EXISTS (SELECT FROM ({}) AS staged WHERE {})")
-    left = connection.execute(others.format(table, staged.all(), same_key(plan.keys, "target", "staged"))).fetchone()
+    left = connection.execute(others.format(table, staged.keys_query(), same_key(plan.keys, "target", "staged"))).fetchone()
     if left and left[0]:
         raise NotRewritten(table=f"{schema}.{plan.table}", rows=left[0], columns=", ".join(columns))
     types = dict(plan.target_columns())

@@ -13,9 +13,9 @@ from firelift.postgres.inspect.digest import digest
 from firelift.postgres.load.staging import drop_staging
 from firelift.postgres.publish.backups import Action, KeptTable, drop_backup_tables, kept_tables
 from firelift.postgres.publish.external_changes import ChangedTable, changed_tables
-from firelift.postgres.publish.replace_rows import Gone, Refill, refill
+from firelift.postgres.publish.replace_rows import DeletedRows, RowReplacement, replace_rows
 from firelift.postgres.publish.retype import CannotRetype, require_again, retype_back
-from firelift.postgres.schema.compatibility import StandingTable, standing_tables
+from firelift.postgres.schema.compatibility import ExistingTable, existing_tables
 from firelift.postgres.schema.control import CONTROL_SCHEMA, create_control
 from firelift.postgres.schema.ddl import backup_schema, scratch_schema, staging_schema
 from firelift.postgres.schema.foreign_keys import add_again, foreign_keys_of, refuse_broken
@@ -35,7 +35,7 @@ class UnknownMigration(ConfigurationError):
     remedy = "`firelift status` and the table firelift.migrations show the ids; check the database URL."
 
 
-class PublishedOver(FireliftError):
+class LaterRunPublished(FireliftError):
     """A later migration has put its rows on top of those of this one."""
 
     remedy = "Roll back the later one first."
@@ -59,7 +59,7 @@ class CannotRestore(FireliftError):
     remedy = "Nothing was changed. The old rows are in the backup schema; copy from there what you need."
 
 
-class StillNeeded(FireliftError):
+class DependentObjects(FireliftError):
     """Something of yours depends on what would be removed, and Firelift never drops that along with it, not even with --force."""
 
     remedy = "Drop what is named yourself, then try again. Nothing was changed."
@@ -106,8 +106,8 @@ def rollback(connection: Connection, migration_id: str, *, force: bool = False) 
     After it every table that the run replaced has its old rows again, which its digest proves; tables, columns, indexes and foreign keys
     that the run made are gone, those of our foreign keys and indexes that had to go are back, and so are plans and watermarks. Sequences
     are not turned back. Views, policies, grants, triggers and foreign keys of the user's stay, and what they need is never dropped.
-    Raises UnknownMigration, PublishedOver, BackupGone, ChangedSince (unless `force`), CannotRestore, StillNeeded, ForeignKeyBroken,
-    RefusedByConstraint, TooLongForIndex, RollbackDiffers; after each of them the target is as it was.
+    Raises UnknownMigration, LaterRunPublished, BackupGone, ChangedSince (unless `force`), CannotRestore, DependentObjects,
+    ForeignKeyBroken, RefusedByConstraint, TooLongForIndex, RollbackDiffers; after each of them the target is as it was.
     """
     if schema_exists(connection, CONTROL_SCHEMA):
         # In a transaction of its own: runs into other schemas need not wait for all the rows.
@@ -174,7 +174,7 @@ def _tables_of(connection: Connection, migration_id: str) -> int:
 def _refuse_lost(connection: Connection, migration_id: str, kept: Sequence[KeptTable]) -> None:
     if covered := [each for each in kept if each.published_by not in (None, migration_id)]:
         by = ", ".join(sorted({str(each.published_by) for each in covered}))
-        raise PublishedOver(by=by, tables=", ".join(each.name for each in covered))
+        raise LaterRunPublished(by=by, tables=", ".join(each.name for each in covered))
     dropped = [each.name for each in kept if each.dropped_at]
     known = {each.table for each in kept}
     never = [name for (name,) in connection.execute(QUERY["published_without_backup"], {"migration_id": migration_id}) if name not in known]
@@ -189,21 +189,21 @@ def _take_back(
         _drop_made_schema(connection, made_schema)
         return [], []
     kept = [each for each in kept if not each.only_moved_on]
-    standing = {each.name: found for each in kept for found in standing_tables(connection, each.target_schema, [each.table]).values()}
-    _lock(connection, [each for each in kept if each.name in standing])
-    created = [each for each in kept if each.action == "created" and each.name in standing]
-    altered = [each for each in kept if each.action != "created" and each.name in standing]
+    existing = {each.name: found for each in kept for found in existing_tables(connection, each.target_schema, [each.table]).values()}
+    _lock(connection, [each for each in kept if each.name in existing])
+    created = [each for each in kept if each.action == "created" and each.name in existing]
+    altered = [each for each in kept if each.action != "created" and each.name in existing]
     replaced = [each for each in kept if each.backup_schema]
-    _refuse_unrestorable(replaced, standing)
-    changed = changed_tables(connection, [*replaced, *created], standing)
+    _refuse_unrestorable(replaced, existing)
+    changed = changed_tables(connection, [*replaced, *created], existing)
     if changed and not force:
         raise ChangedSince(migration_id=migration_id, changed="; ".join(map(str, changed)))
     try:
         _drop_added_keys(connection, altered)
         _drop_tables(connection, created)
         _retype_back(connection, replaced)
-        _restore_rows(connection, replaced, standing)
-        _drop_added_columns(connection, altered, standing)
+        _restore_rows(connection, replaced, existing)
+        _drop_added_columns(connection, altered, existing)
         left = _add_dropped_indexes(connection, replaced)
         for key in (key for each in replaced for key in each.changes.foreign_keys_dropped):
             add_again(connection, key)
@@ -211,15 +211,15 @@ def _take_back(
         _drop_made_schema(connection, made_schema)
         drop_backup_tables(connection, migration_id)
     except psycopg.errors.DependentObjectsStillExist as error:
-        raise still_needed(error) from error
+        raise dependent_objects(error) from error
     connection.execute(QUERY["forget_published"], {"migration_id": migration_id})
     connection.execute(QUERY["restore_published"], {"migration_id": migration_id})
     connection.execute(QUERY["forget_backups"], {"migration_id": migration_id})
     return changed, left
 
 
-def still_needed(error: psycopg.errors.DependentObjectsStillExist) -> StillNeeded:
-    return StillNeeded(needed="; ".join((error.diag.message_detail or str(error)).splitlines()))
+def dependent_objects(error: psycopg.errors.DependentObjectsStillExist) -> DependentObjects:
+    return DependentObjects(needed="; ".join((error.diag.message_detail or str(error)).splitlines()))
 
 
 def _lock(connection: Connection, kept: Sequence[KeptTable]) -> None:
@@ -228,14 +228,14 @@ def _lock(connection: Connection, kept: Sequence[KeptTable]) -> None:
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(listed))
 
 
-def _refuse_unrestorable(replaced: Sequence[KeptTable], standing: dict[str, StandingTable]) -> None:
+def _refuse_unrestorable(replaced: Sequence[KeptTable], existing: dict[str, ExistingTable]) -> None:
     for each in replaced:
         where = f"{each.backup_schema}.{each.table}"
-        table = standing.get(each.name)
+        table = existing.get(each.name)
         if table is None:
             raise CannotRestore(table=each.name, why="it is gone", old_rows=where)
-        if gone := [column for column in each.columns if column not in table.columns]:
-            raise CannotRestore(table=each.name, why=f"without the columns {', '.join(gone)}", old_rows=where)
+        if missing := [column for column in each.columns if column not in table.columns]:
+            raise CannotRestore(table=each.name, why=f"without the columns {', '.join(missing)}", old_rows=where)
         if table.obstacle or not table.primary_key:
             raise CannotRestore(table=each.name, why=table.obstacle or "it has no primary key any more", old_rows=where)
         if each.changes.keys and table.primary_key != each.changes.keys:
@@ -267,7 +267,7 @@ def _retype_back(connection: Connection, replaced: Sequence[KeptTable]) -> None:
             raise CannotRestore(table=each.name, why=why, old_rows=f"{each.backup_schema}.{each.table}") from error
 
 
-def _restore_rows(connection: Connection, replaced: Sequence[KeptTable], standing: dict[str, StandingTable]) -> None:
+def _restore_rows(connection: Connection, replaced: Sequence[KeptTable], existing: dict[str, ExistingTable]) -> None:
     if not replaced:
         return
     schema = replaced[0].target_schema
@@ -275,34 +275,35 @@ def _restore_rows(connection: Connection, replaced: Sequence[KeptTable], standin
     for each in replaced:
         # A copy made a moment ago may have no statistics yet, and a nested loop over it would never end.
         connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(str(each.backup_schema), each.table)))
-    refills = {each.table: _refill(each, standing[each.name]) for each in replaced}
-    after = {
-        each.table: refills[each.table].image([name for name in standing[each.name].columns if name not in refills[each.table].columns])
-        for each in replaced
-    }
+    replacements = {each.table: _replacement(each, existing[each.name]) for each in replaced}
+    after = {each.table: _future_rows(replacements[each.table], existing[each.name]) for each in replaced}
     keys = foreign_keys_of(connection, schema, list(tables))
     refuse_broken(connection, [key for key in keys if not (key.source_schema == schema and key.source in tables)], schema, after)
-    refill(connection, list(refills.values()))
+    replace_rows(connection, list(replacements.values()))
     for each in replaced:
         require_again(connection, schema, each.table, each.changes.columns_retyped)
 
 
-def _refill(each: KeptTable, table: StandingTable) -> Refill:
+def _future_rows(replacement: RowReplacement, table: ExistingTable) -> sql.Composed:
+    return replacement.future_rows([name for name in table.columns if name not in replacement.columns])
+
+
+def _replacement(each: KeptTable, table: ExistingTable) -> RowReplacement:
     columns = [table.columns[name] for name in each.columns if not table.columns[name].generated]
-    return Refill(
+    return RowReplacement(
         source_schema=str(each.backup_schema),
         target_schema=each.target_schema,
         table=each.table,
         keys=table.primary_key,
         columns=tuple(column.name for column in columns if not column.always_identity),
         inserted=tuple(column.name for column in columns if column.always_identity),
-        gone=Gone(str(each.backup_schema), each.changes.inserted) if each.changes.inserted else None,
+        deleted=DeletedRows(str(each.backup_schema), each.changes.inserted) if each.changes.inserted else None,
     )
 
 
-def _drop_added_columns(connection: Connection, replaced: Sequence[KeptTable], standing: dict[str, StandingTable]) -> None:
+def _drop_added_columns(connection: Connection, replaced: Sequence[KeptTable], existing: dict[str, ExistingTable]) -> None:
     for each in replaced:
-        if added := [name for name in each.changes.columns_added if name in standing[each.name].columns]:
+        if added := [name for name in each.changes.columns_added if name in existing[each.name].columns]:
             dropped = sql.SQL(", ").join(sql.SQL("DROP COLUMN {}").format(sql.Identifier(name)) for name in added)
             connection.execute(sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(each.target_schema, each.table), dropped))
 
@@ -315,7 +316,7 @@ def _add_dropped_indexes(connection: Connection, replaced: Sequence[KeptTable]) 
 
 def _refuse_differences(connection: Connection, replaced: Sequence[KeptTable]) -> None:
     for each in replaced:
-        found = digest(connection, each.target_schema, each.table, each.columns, each.touched)
+        found = digest(connection, each.target_schema, each.table, each.columns, each.changed_rows)
         if (found.rows, found.value) != (each.rows_before, each.digest_before):
             raise RollbackDiffers(table=each.name, rows=found.rows, rows_before=each.rows_before)
 

@@ -37,7 +37,7 @@ def weigh(connection: Connection, migration_id: str, tables: Sequence[TablePlan]
 def drop_scratch(connection: Connection, migration_id: str) -> RolledBack:
     """Removes whatever a test run has in the target, in whatever state it is, and the memory of it; call it under the target's lock.
 
-    What somebody has changed in its tables since goes with them: they were made to be thrown away. Raises StillNeeded.
+    What somebody has changed in its tables since goes with them: they were made to be thrown away. Raises DependentObjects.
     """
     many = locks_told(connection, lambda: tables_in(connection, scratch_schema(migration_id)))
     with many, translated("dropping the test run's tables"), connection.transaction():

@@ -13,14 +13,14 @@ from firelift.planning.absent_fields import Lacking
 from firelift.planning.build import Foreseen, Foresight, Usurped, usurped
 from firelift.planning.model import TablePlan
 from firelift.planning.references import relations_of
-from firelift.postgres.schema.compatibility import misfits, misfits_foreseen, standing_tables, unrecorded
+from firelift.postgres.schema.compatibility import existing_tables, foreseen_incompatibilities, incompatibilities, unrecorded
 from firelift.postgres.schema.control import CONTROL_SCHEMA, saved_plans
 from firelift.postgres.schema.ddl import SCRATCH, backup_schema, scratch_schema, staging_schema
-from firelift.postgres.schema.name_conflicts import NamesTaken, in_one_line, in_the_way
+from firelift.postgres.schema.name_conflicts import NamesTaken, in_the_way, summary
 from firelift.postgres.session.connect import Connection, connect
 from firelift.postgres.session.errors import TargetReadOnly, TooManyConnections, translated
-from firelift.postgres.session.lock import signature
-from firelift.postgres.session.lock_space import MADE, REFILLED, lock_room, locks_for
+from firelift.postgres.session.lock import application_name
+from firelift.postgres.session.lock_space import CREATED, REPLACED, lock_room, locks_for
 from firelift.postgres.session.ownership import (
     BelongsToAnother,
     SchemaOfAnother,
@@ -108,7 +108,7 @@ def check_target(
 
     `connections` is how many the run will open. Raises only where no connection comes about.
     """
-    with closing(connect(url, signature(migration_id))) as connection, translated("checking the target"):
+    with closing(connect(url, application_name(migration_id))) as connection, translated("checking the target"):
         connection.read_only = True
         with connection.transaction():
             if foreign := foreign_problems(connection, migration_id, target_schema):
@@ -140,7 +140,7 @@ class Reached(NamedTuple):
 
 def reach(url: str, migration_id: str) -> Reached:
     """Connects; warns of a connection to another machine that is not encrypted."""
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         info = connection.info
         is_open = not connection.pgconn.ssl_in_use and is_beyond(info.host, info.hostaddr)
         warning = UNENCRYPTED.format(host=info.host or info.hostaddr) if is_open else None
@@ -161,7 +161,7 @@ def problems(connection: Connection, target_schema: str, foresight: Foresight, c
         *_connection_problems(connection, connections),
         *_name_problems(connection, target_schema, [*foreseen.names, *(table.table for table, *_ in foreseen.published)]),
         *(usurping := _usurping(connection, target_schema, foreseen.usurped)),
-        *(misfits_foreseen(connection, target_schema, foreseen) if not usurping else ()),
+        *(foreseen_incompatibilities(connection, target_schema, foreseen) if not usurping else ()),
     ]
 
 
@@ -172,10 +172,9 @@ def check_tables(
     before: Mapping[str, TablePlan] | None = None,
     lacking: Mapping[str, Mapping[str, Lacking]] | None = None,
 ) -> list[FireliftError]:
-    """Everything in the target that keeps these plans' tables from being made, or refilled where they exist; nothing stays changed.
+    """Everything in the target that keeps these plans' tables from being made, or their rows from being replaced; nothing stays changed.
 
-    `before` and `lacking` as in `misfits`: the plans, by table, of those that only get some rows, and what the documents leave NULL.
-    Worth asking as soon as there are plans, long before publishing asks it again.
+    `before` and `lacking` are those of `incompatibilities`. Worth asking as soon as there are plans: publishing asks again much later.
     """
     with translated("checking the target's tables"), connection.transaction():
         names = [plan.table for plan in plans]
@@ -185,16 +184,16 @@ def check_tables(
         return [
             *_name_problems(connection, target_schema, names),
             *(unrecorded(connection, target_schema, plans, before) if before is not None else ()),
-            *misfits(connection, target_schema, plans, before, lacking),
+            *incompatibilities(connection, target_schema, plans, before, lacking),
         ]
 
 
 def lock_warning(connection: Connection, target_schema: str, plans: Sequence[TablePlan]) -> str | None:
     """What to say where these tables, published or taken back in one transaction, may need more locks than the server has room for."""
     with translated("looking for room for locks"):
-        standing, room = standing_tables(connection, target_schema, [plan.table for plan in plans]), lock_room(connection)
+        existing, room = existing_tables(connection, target_schema, [plan.table for plan in plans]), lock_room(connection)
     links = Counter(relation.table for relation in relations_of(plans))
-    needed = sum(locks_for(1, links[plan.table], REFILLED if plan.table in standing else MADE) for plan in plans)
+    needed = sum(locks_for(1, links[plan.table], REPLACED if plan.table in existing else CREATED) for plan in plans)
     if needed <= room.locks:
         return None
     return LOCKS.format(tables=counted(len(plans), "table"), needed=needed, room=room, enough=room.setting_for(needed))
@@ -202,17 +201,17 @@ def lock_warning(connection: Connection, target_schema: str, plans: Sequence[Tab
 
 def _usurping(connection: Connection, target_schema: str, found: Sequence[Usurped]) -> list[FireliftError]:
     """A table that was dropped since is nobody's."""
-    standing = standing_tables(connection, target_schema, [each.table for each in found])
+    existing = existing_tables(connection, target_schema, [each.table for each in found])
     return [
         TableOfAnother(collection=each.collection, table=f"{target_schema}.{each.table}", published_for=each.published_for)
         for each in found
-        if each.table in standing
+        if each.table in existing
     ]
 
 
 def _name_problems(connection: Connection, target_schema: str, names: Sequence[str]) -> list[FireliftError]:
     taken = in_the_way(connection, target_schema, names)
-    return [NamesTaken(schema=target_schema, taken=in_one_line(taken))] if taken else []
+    return [NamesTaken(schema=target_schema, taken=summary(taken))] if taken else []
 
 
 def server_problems(server: Server) -> list[FireliftError]:

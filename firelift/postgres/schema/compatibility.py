@@ -11,7 +11,7 @@ from firelift.planning.absent_fields import Lacking
 from firelift.planning.build import Foreseen
 from firelift.planning.model import DELETED_AT, UPDATED_AT, Frozen, PgType, TablePlan
 from firelift.postgres.schema.control import saved_plans
-from firelift.postgres.schema.trial import holders, refusing_null
+from firelift.postgres.schema.trial import refusing_null, type_dependents
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.ownership import refuse_foreign
 from firelift.postgres.session.queries import QUERY
@@ -20,19 +20,19 @@ SPELLED: dict[PgType, str] = {"timestamptz": "timestamp with time zone", "timest
 """PostgreSQL's own word for a type where the plan has a shorter one."""
 
 
-class CannotRefill(ConfigurationError):
+class CannotReplaceRows(ConfigurationError):
     """The target has a table of this name, and Firelift cannot replace its rows."""
 
     remedy = "Drop or rename it, change what is in the way, or choose another schema with --target-schema."
 
 
-class OtherPrimaryKey(ConfigurationError):
+class PrimaryKeyMismatch(ConfigurationError):
     """The target has a table of this name with another primary key than its documents have."""
 
     remedy = "Give it the primary key that is needed, rename it, or choose another schema with --target-schema."
 
 
-class OtherColumnType(ConfigurationError):
+class ColumnTypeMismatch(ConfigurationError):
     """A column of a table in the target has another type than its field needs."""
 
     remedy = "ALTER TABLE … ALTER COLUMN … TYPE to what is needed, rename the column, or choose another schema with --target-schema."
@@ -71,7 +71,7 @@ class ColumnTaken(ConfigurationError):
     remedy = "Rename your column, or give the field another name with --mapping."
 
 
-class ColumnHeld(ConfigurationError):
+class ColumnHasDependents(ConfigurationError):
     """A column must get another type, and something of yours that names it does not allow that."""
 
     remedy = (
@@ -95,7 +95,7 @@ class UnorderedKey(ConfigurationError):
     remedy = 'ALTER TABLE … ALTER COLUMN … TYPE text COLLATE "C".'
 
 
-class StandingColumn(Frozen):
+class ExistingColumn(Frozen):
     """A column of a table in the target."""
 
     name: str
@@ -108,17 +108,17 @@ class StandingColumn(Frozen):
     """It is NOT NULL."""
 
 
-class StandingTable(Frozen):
+class ExistingTable(Frozen):
     """A table in the target."""
 
     name: str
     obstacle: str | None
     """What keeps its rows from being replaced, whatever the plan."""
     primary_key: tuple[str, ...]
-    columns: dict[str, StandingColumn]
+    columns: dict[str, ExistingColumn]
 
 
-def standing_tables(connection: Connection, schema: str, names: Sequence[str]) -> dict[str, StandingTable]:
+def existing_tables(connection: Connection, schema: str, names: Sequence[str]) -> dict[str, ExistingTable]:
     """The tables of a schema with these names; other relations are left out.
 
     Raises BelongsToAnother where reading or writing them would run what belongs to a role that is neither ours nor trusted.
@@ -127,20 +127,20 @@ def standing_tables(connection: Connection, schema: str, names: Sequence[str]) -
     return described_tables(connection, schema, names)
 
 
-def described_tables(connection: Connection, schema: str, names: Sequence[str]) -> dict[str, StandingTable]:
-    """As `standing_tables`, for tables that it has told of before."""
+def described_tables(connection: Connection, schema: str, names: Sequence[str]) -> dict[str, ExistingTable]:
+    """As `existing_tables`, for tables that it has told of before."""
     wanted = {"schema": schema, "tables": list(names)}
-    columns: dict[str, dict[str, StandingColumn]] = {}
-    for table, *facts in connection.execute(QUERY["standing_columns"], wanted):
-        column = StandingColumn(**dict(zip(StandingColumn.model_fields, facts, strict=True)))
+    columns: dict[str, dict[str, ExistingColumn]] = {}
+    for table, *facts in connection.execute(QUERY["existing_columns"], wanted):
+        column = ExistingColumn(**dict(zip(ExistingColumn.model_fields, facts, strict=True)))
         columns.setdefault(table, {})[column.name] = column
     return {
-        name: StandingTable(name=name, obstacle=obstacle, primary_key=tuple(key), columns=columns.get(name, {}))
-        for name, obstacle, key in connection.execute(QUERY["standing_tables"], wanted)
+        name: ExistingTable(name=name, obstacle=obstacle, primary_key=tuple(key), columns=columns.get(name, {}))
+        for name, obstacle, key in connection.execute(QUERY["existing_tables"], wanted)
     }
 
 
-def misfits(
+def incompatibilities(
     connection: Connection,
     schema: str,
     plans: Sequence[TablePlan],
@@ -154,41 +154,41 @@ def misfits(
     published last, whatever the plan says: they are changed along with the rows. `lacking` says, by table, which columns some of the
     documents leave NULL.
     """
-    standing = standing_tables(connection, schema, [plan.table for plan in plans])
-    there = [plan for plan in plans if plan.table in standing]
+    existing = existing_tables(connection, schema, [plan.table for plan in plans])
+    there = [plan for plan in plans if plan.table in existing]
     published = saved_plans(connection, schema) if there else {}
     found: list[FireliftError] = []
     for plan in there:
         earlier = (before or {}).get(plan.table)
-        found += _misfits_of(connection, schema, standing[plan.table], plan, published.get(plan.collection), earlier)
-        found += _lacking(connection, schema, standing[plan.table], (lacking or {}).get(plan.table, {}))
+        found += _incompatibilities_of(connection, schema, existing[plan.table], plan, published.get(plan.collection), earlier)
+        found += _lacking(connection, schema, existing[plan.table], (lacking or {}).get(plan.table, {}))
     return found
 
 
-def _misfits_of(
+def _incompatibilities_of(
     connection: Connection,
     schema: str,
-    table: StandingTable,
+    table: ExistingTable,
     plan: TablePlan,
     published: TablePlan | None,
     before: TablePlan | None = None,
 ) -> list[FireliftError]:
     problems = list(_problems(schema, table, plan, before, _published_types(plan, published)))
-    return problems or _held(connection, schema, table, plan, emptied=before is None)
+    return problems or _type_dependents(connection, schema, table, plan, emptied=before is None)
 
 
 def unrecorded(
     connection: Connection, schema: str, plans: Sequence[TablePlan], before: Mapping[str, TablePlan]
 ) -> list[RowsOfUnknownOrigin]:
     """For an increment: tables all of whose rows it would replace, although they look as if Firelift had filled them."""
-    standing = standing_tables(connection, schema, [plan.table for plan in plans if plan.table not in before])
-    looking_ours = [name for name, table in standing.items() if UPDATED_AT in table.columns]
+    existing = existing_tables(connection, schema, [plan.table for plan in plans if plan.table not in before])
+    looking_ours = [name for name, table in existing.items() if UPDATED_AT in table.columns]
     recorded = {plan.table for plan in saved_plans(connection, schema).values()} if looking_ours else set()
     unknown = [f"{schema}.{name}" for name in looking_ours if name not in recorded]
     return [RowsOfUnknownOrigin(tables=", ".join(unknown))] if unknown else []
 
 
-def _lacking(connection: Connection, schema: str, table: StandingTable, lacking: Mapping[str, Lacking]) -> Iterator[FireliftError]:
+def _lacking(connection: Connection, schema: str, table: ExistingTable, lacking: Mapping[str, Lacking]) -> Iterator[FireliftError]:
     """The columns in which NULL is refused and some documents have nothing to show."""
     if table.obstacle:
         return
@@ -199,7 +199,7 @@ def _lacking(connection: Connection, schema: str, table: StandingTable, lacking:
         yield ValuesLacking(table=f"{schema}.{table.name}", column=column, condition=condition, documents_without_a_value=without)
 
 
-def _held(connection: Connection, schema: str, table: StandingTable, plan: TablePlan, *, emptied: bool) -> list[FireliftError]:
+def _type_dependents(connection: Connection, schema: str, table: ExistingTable, plan: TablePlan, *, emptied: bool) -> list[FireliftError]:
     """The columns that are to get another type and cannot. `emptied`: they are NULL for a moment, as all rows are replaced."""
     columns = retyped_columns(table, plan)
     if not columns:
@@ -207,18 +207,18 @@ def _held(connection: Connection, schema: str, table: StandingTable, plan: Table
     types = dict(plan.target_columns())
     by: dict[str, list[str]] = {}
     for column, holder in (
-        *connection.execute(QUERY["held_columns"], {"schema": schema, "table": table.name, "columns": list(columns)}),
-        *holders(connection, schema, table.name, {column: types[column] for column in columns}),
+        *connection.execute(QUERY["column_dependents"], {"schema": schema, "table": table.name, "columns": list(columns)}),
+        *type_dependents(connection, schema, table.name, {column: types[column] for column in columns}),
         *(_refusing_to_be_emptied(connection, schema, table, columns) if emptied else ()),
     ):
         by.setdefault(column, []).append(holder)
     return [
-        ColumnHeld(table=f"{schema}.{table.name}", column=column, needs=types[column], held_by="; ".join(dict.fromkeys(found)))
+        ColumnHasDependents(table=f"{schema}.{table.name}", column=column, needs=types[column], held_by="; ".join(dict.fromkeys(found)))
         for column, found in by.items()
     ]
 
 
-def _refusing_to_be_emptied(connection: Connection, schema: str, table: StandingTable, columns: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _refusing_to_be_emptied(connection: Connection, schema: str, table: ExistingTable, columns: Sequence[str]) -> Iterator[tuple[str, str]]:
     """CHECKs that refuse NULL in a column of a table that has rows."""
     checks = list(refusing_null(connection, schema, table.name, columns))
     rows = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(sql.Identifier(schema, table.name))
@@ -226,7 +226,7 @@ def _refusing_to_be_emptied(connection: Connection, schema: str, table: Standing
         yield from ((column, f"constraint {name} on table {schema}.{table.name}") for column, name in checks)
 
 
-def retyped_columns(table: StandingTable, plan: TablePlan) -> tuple[str, ...]:
+def retyped_columns(table: ExistingTable, plan: TablePlan) -> tuple[str, ...]:
     """Columns of the plan that stand with another type than it has for them."""
     types = {name: column.type for name, column in table.columns.items()}
     wanted = {name: SPELLED.get(pg_type, pg_type) for name, pg_type in plan.target_columns()}
@@ -237,7 +237,7 @@ def _published_types(plan: TablePlan, published: TablePlan | None) -> dict[str, 
     return dict(published.target_columns()) if published and published.table == plan.table else {}
 
 
-def taken_columns(schema: str, table: StandingTable, before: TablePlan, names: Iterable[str]) -> Iterator[FireliftError]:
+def taken_columns(schema: str, table: ExistingTable, before: TablePlan, names: Iterable[str]) -> Iterator[FireliftError]:
     """Names of columns that a table published by the plan `before` is to get, and that are another column's."""
     ours = {name for name, _ in before.target_columns()} | ({DELETED_AT} if before.marks_deleted else set())
     for name in names:
@@ -245,28 +245,28 @@ def taken_columns(schema: str, table: StandingTable, before: TablePlan, names: I
             yield ColumnTaken(table=f"{schema}.{table.name}", column=name)
 
 
-def misfits_foreseen(connection: Connection, schema: str, foreseen: Foreseen) -> list[FireliftError]:
-    """What `misfits` can say before there are plans: of the tables themselves, and of what became of those published before."""
+def foreseen_incompatibilities(connection: Connection, schema: str, foreseen: Foreseen) -> list[FireliftError]:
+    """What `incompatibilities` can say before there are plans: of the tables themselves, and of what became of those published before."""
     again = {plans[0].table: plans for plans in foreseen.published}
     # All at once: for each table by itself what was published would be read once more.
-    standing = standing_tables(connection, schema, [*foreseen.names, *again])
-    published = saved_plans(connection, schema) if again.keys() & standing.keys() else {}
+    existing = existing_tables(connection, schema, [*foreseen.names, *again])
+    published = saved_plans(connection, schema) if again.keys() & existing.keys() else {}
     found: list[FireliftError] = [
-        CannotRefill(table=f"{schema}.{name}", why=table.obstacle)
-        for name, table in standing.items()
+        CannotReplaceRows(table=f"{schema}.{name}", why=table.obstacle)
+        for name, table in existing.items()
         if table.obstacle and name not in again
     ]
-    for name in (one for one in again if one in standing):
-        problems = [_misfits_of(connection, schema, standing[name], plan, published.get(plan.collection)) for plan in again[name]]
+    for name in (one for one in again if one in existing):
+        problems = [_incompatibilities_of(connection, schema, existing[name], plan, published.get(plan.collection)) for plan in again[name]]
         found += problems[0] if all(problems) else []
     return found
 
 
 def _problems(
-    schema: str, table: StandingTable, plan: TablePlan, before: TablePlan | None, published: Mapping[str, PgType]
+    schema: str, table: ExistingTable, plan: TablePlan, before: TablePlan | None, published: Mapping[str, PgType]
 ) -> Iterator[FireliftError]:
     if table.obstacle:
-        yield CannotRefill(table=f"{schema}.{table.name}", why=table.obstacle)
+        yield CannotReplaceRows(table=f"{schema}.{table.name}", why=table.obstacle)
         return
     yield from _key_problems(schema, table, plan)
     yield from _column_problems(schema, table, before or plan, {} if before else published)
@@ -285,22 +285,22 @@ def _problems(
             yield ValuesLacking(table=f"{schema}.{table.name}", column=column.name, condition="NOT NULL", documents_without_a_value="all")
 
 
-def _key_problems(schema: str, table: StandingTable, plan: TablePlan) -> Iterator[FireliftError]:
+def _key_problems(schema: str, table: ExistingTable, plan: TablePlan) -> Iterator[FireliftError]:
     if table.primary_key != plan.keys:
         has = ", ".join(table.primary_key) or "none"
-        yield OtherPrimaryKey(table=f"{schema}.{table.name}", has=has, needs=", ".join(plan.keys))
+        yield PrimaryKeyMismatch(table=f"{schema}.{table.name}", has=has, needs=", ".join(plan.keys))
     for key in plan.keys:
         if key in table.columns and not table.columns[key].deterministic:
             yield UnorderedKey(table=f"{schema}.{table.name}", column=key)
 
 
-def _column_problems(schema: str, table: StandingTable, plan: TablePlan, published: Mapping[str, PgType]) -> Iterator[FireliftError]:
+def _column_problems(schema: str, table: ExistingTable, plan: TablePlan, published: Mapping[str, PgType]) -> Iterator[FireliftError]:
     for name, pg_type in plan.target_columns():
         column, needed = table.columns.get(name), SPELLED.get(pg_type, pg_type)
         if column is None:
             continue
         ours = published.get(name, pg_type)
         if column.type not in (needed, SPELLED.get(ours, ours)):
-            yield OtherColumnType(table=f"{schema}.{table.name}", column=name, has=column.type, needs=needed)
+            yield ColumnTypeMismatch(table=f"{schema}.{table.name}", column=name, has=column.type, needs=needed)
         if column.generated or column.always_identity:
             yield ComputedColumn(table=f"{schema}.{table.name}", column=name)

@@ -38,8 +38,8 @@ def _schema_of(prefix: str, migration_id: str) -> str:
     return f"{prefix}{suffix[: room - 9]}_{hashlib.sha256(migration_id.encode()).hexdigest()[:8]}"
 
 
-def beside(what: str, table: str) -> str:
-    """A name for a table that goes with another of ours: no collection id has a slash in it, so no table is called so."""
+def companion_name(what: str, table: str) -> str:
+    """A name for a table that goes with another of ours: it has a slash, which no collection id and so no other table has."""
     name = f"{what}/{table}"
     return name if len(name.encode()) <= LONGEST_NAME else f"{what}/{hashlib.sha256(table.encode()).hexdigest()[:40]}"
 
@@ -60,8 +60,8 @@ def add_columns(table: TablePlan, schema: str, names: Sequence[str]) -> sql.Comp
     return sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(schema, table.table), sql.SQL(", ").join(added))
 
 
-def add_mark(schema: str, table: str) -> sql.Composed:
-    """ALTER TABLE that gives a published table the column in which rows are marked whose documents are gone."""
+def add_soft_delete_column(schema: str, table: str) -> sql.Composed:
+    """ALTER TABLE that adds `firestore_deleted_at`, which says of a row when its document was deleted."""
     return sql.SQL("ALTER TABLE {} ADD COLUMN {} timestamptz").format(sql.Identifier(schema, table), sql.Identifier(DELETED_AT))
 
 

@@ -47,13 +47,13 @@ class ForeignKey(Frozen):
         return self.source, self.columns, self.references
 
 
-Image = Mapping[str, sql.Composable]
+FutureRows = Mapping[str, sql.Composable]
 """Tables of the target schema by name, each as the query that shows its rows as they will be."""
 
 
 def foreign_keys_of(connection: Connection, schema: str, tables: Sequence[str]) -> list[ForeignKey]:
     """Every foreign key from or to these tables."""
-    rows = connection.execute(QUERY["touching_foreign_keys"], {"schema": schema, "tables": list(tables)})
+    rows = connection.execute(QUERY["foreign_keys_of_tables"], {"schema": schema, "tables": list(tables)})
     return [ForeignKey(**dict(zip(ForeignKey.model_fields, row, strict=True))) for row in rows]
 
 
@@ -62,12 +62,12 @@ def is_ours(key: ForeignKey) -> bool:
     return key.comment == MADE_BY_US and not (key.acts or key.deferrable)
 
 
-def orphans(connection: Connection, key: ForeignKey, schema: str, after: Image) -> tuple[int, list[str]]:
+def orphans(connection: Connection, key: ForeignKey, schema: str, after: FutureRows) -> tuple[int, list[str]]:
     """How many rows will refer to nothing, with the first few references."""
     return _count(connection, key, schema, after, sql.SQL(""))
 
 
-def refuse_broken(connection: Connection, keys: Sequence[ForeignKey], schema: str, after: Image) -> None:
+def refuse_broken(connection: Connection, keys: Sequence[ForeignKey], schema: str, after: FutureRows) -> None:
     """Raises ForeignKeyBroken where a row that refers to something would refer to nothing.
 
     PostgreSQL would obey ON DELETE CASCADE or SET NULL and change rows of the user's that no backup holds; here they count as broken.
@@ -96,7 +96,7 @@ def add_foreign_key(
     source, target = sql.Identifier(schema, table), sql.Identifier(schema, references)
     connection.execute(add.format(source, columns_of(columns), target, columns_of(referenced)))
     (made,) = _names(connection, schema, table) - before
-    _mark(connection, source, made)
+    _comment_as_ours(connection, source, made)
     return made
 
 
@@ -111,7 +111,7 @@ def add_again(connection: Connection, key: ForeignKey) -> None:
     definition = sql.SQL(key.definition)
     table = sql.Identifier(key.source_schema, key.source)
     connection.execute(add.format(table, sql.Identifier(key.name), definition))
-    _mark(connection, table, key.name)
+    _comment_as_ours(connection, table, key.name)
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def _names(connection: Connection, schema: str, table: str) -> set[str]:
     return {key.name for key in foreign_keys_of(connection, schema, [table]) if (key.source_schema, key.source) == (schema, table)}
 
 
-def _mark(connection: Connection, table: sql.Identifier, name: str) -> None:
+def _comment_as_ours(connection: Connection, table: sql.Identifier, name: str) -> None:
     comment = sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}")
     connection.execute(comment.format(sql.Identifier(name), table, sql.Literal(MADE_BY_US)))
 
@@ -143,7 +143,7 @@ def _alter(connection: Connection, key: ForeignKey, manner: str) -> None:
     connection.execute(alter.format(sql.Identifier(key.source_schema, key.source), sql.Identifier(key.name), sql.SQL(manner)))
 
 
-def _count(connection: Connection, key: ForeignKey, schema: str, after: Image, further: sql.Composable) -> tuple[int, list[str]]:
+def _count(connection: Connection, key: ForeignKey, schema: str, after: FutureRows, further: sql.Composable) -> tuple[int, list[str]]:
     query = sql.SQL(
         "SELECT pg_catalog.count(*) OVER (), pg_catalog.concat_ws('/', {refers}) FROM {source} AS source "
         "WHERE {given} {further} AND NOT EXISTS (SELECT FROM {target} AS target WHERE {match}) ORDER BY {refers} LIMIT {limit}"
@@ -160,7 +160,7 @@ def _count(connection: Connection, key: ForeignKey, schema: str, after: Image, f
     return (rows[0][0] if rows else 0), [str(example) for _, example in rows]
 
 
-def _image(target_schema: str, schema: str, table: str, after: Image) -> sql.Composable:
+def _image(target_schema: str, schema: str, table: str, after: FutureRows) -> sql.Composable:
     return after[table] if schema == target_schema and table in after else sql.Identifier(schema, table)
 
 

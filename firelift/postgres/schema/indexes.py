@@ -117,7 +117,7 @@ def overfull(
     return tuple(too_small)
 
 
-def in_words(connection: Connection, schema: str, table: str, error: psycopg.errors.ProgramLimitExceeded) -> FireliftError | None:
+def too_long_for_index(connection: Connection, schema: str, table: str, error: psycopg.errors.ProgramLimitExceeded) -> FireliftError | None:
     """The error for a row that was refused while it was written; None where no index can be the reason."""
     said = str(error.diag.message_primary)
     named = error.diag.constraint_name or next(iter(re.findall(r'for index "(.+)"', said)), None)

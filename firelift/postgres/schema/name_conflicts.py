@@ -35,5 +35,5 @@ def in_the_way(connection: Connection, schema: str, names: Sequence[str]) -> lis
     return [taken for taken in taken_names(connection, schema, names) if taken.kind not in ("table", "partitioned table")]
 
 
-def in_one_line(taken: Sequence[TakenName]) -> str:
+def summary(taken: Sequence[TakenName]) -> str:
     return ", ".join(f"{name.name} is a{'n' if name.kind[0] in 'aeiou' else ''} {name.kind}" for name in taken)

@@ -48,7 +48,7 @@ def hanging_on(connection: Connection, schema: str, table: str, columns: Sequenc
     return [Hanging(described, made, tuple(named)) for described, made, named in connection.execute(QUERY["hanging_objects"], wanted)]
 
 
-def holders(connection: Connection, schema: str, table: str, types: Types) -> Iterator[tuple[str, str]]:
+def type_dependents(connection: Connection, schema: str, table: str, types: Types) -> Iterator[tuple[str, str]]:
     """Columns with what does not go along with their new type, found by trying; nothing of it stays.
 
     Nothing is tried for a table of another role, whose code would run as ours, nor where the transaction may only read.
@@ -59,7 +59,7 @@ def holders(connection: Connection, schema: str, table: str, types: Types) -> It
         for column in _not_taken(connection, schema, table, each, types):
             yield column, each.described
     for key in foreign_keys_of(connection, schema, [table]):
-        for column in _held_by(connection, schema, table, key, types):
+        for column in _foreign_key_dependents(connection, schema, table, key, types):
             yield column, f"constraint {key.name} on table {key.source_schema}.{key.source}"
 
 
@@ -87,14 +87,14 @@ def _taken(connection: Connection, column: str, wanted: PgType) -> bool:
     return _possible(connection, alter.format(sql.Identifier(column), type=sql.SQL(wanted)))
 
 
-def _held_by(connection: Connection, schema: str, table: str, key: ForeignKey, types: Types) -> tuple[str, ...]:
+def _foreign_key_dependents(connection: Connection, schema: str, table: str, key: ForeignKey, types: Types) -> tuple[str, ...]:
     """The columns at either end of a foreign key that cannot be its columns with their new types. Ours goes where it is in the way."""
     source = [*types] if (key.source_schema, key.source) == (schema, table) else []
     referenced = [*types] if (key.references_schema, key.references) == (schema, table) else []
-    touched = tuple(
+    affected = tuple(
         column for column in types if (column in source and column in key.columns) or (column in referenced and column in key.referenced)
     )
-    if not touched or is_ours(key):
+    if not affected or is_ours(key):
         return ()
     left = [_type(connection, key.source_schema, key.source, column, types if source else {}) for column in key.columns]
     right = [_type(connection, key.references_schema, key.references, column, types if referenced else {}) for column in key.referenced]
@@ -104,7 +104,7 @@ def _held_by(connection: Connection, schema: str, table: str, key: ForeignKey, t
     refers = sql.SQL("CREATE TEMPORARY TABLE firelift_from ({}, FOREIGN KEY ({}) REFERENCES pg_temp.firelift_to ({}))").format(
         _listed(key.columns, left), columns_of(key.columns), columns_of(key.referenced)
     )
-    return () if _possible(connection, made, refers) else touched
+    return () if _possible(connection, made, refers) else affected
 
 
 def _type(connection: Connection, schema: str, table: str, column: str, types: Types) -> str:

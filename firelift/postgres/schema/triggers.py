@@ -19,7 +19,7 @@ ENABLE = {"O": "ENABLE TRIGGER", "A": "ENABLE ALWAYS TRIGGER", "R": "ENABLE REPL
 
 
 @contextmanager
-def silenced(connection: Connection, schema: str, tables: Sequence[str]) -> Iterator[None]:
+def triggers_disabled(connection: Connection, schema: str, tables: Sequence[str]) -> Iterator[None]:
     """Inside, no trigger of the user's fires on these tables. After an error the transaction's end puts everything back."""
     enabled = connection.execute(QUERY["enabled_triggers"], {"schema": schema, "tables": list(tables)}).fetchall()
     for table, trigger, _ in enabled:

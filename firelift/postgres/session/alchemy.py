@@ -10,7 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.sql import quoted_name
 
 from firelift.errors import FireliftError
-from firelift.postgres.session.errors import in_our_words
+from firelift.postgres.session.errors import translate
 
 
 def to_the_letter(name: str) -> str:
@@ -23,7 +23,7 @@ def watch(engine: Any, before: Callable[[], None], refused: Callable[[FireliftEr
 
     def heard(context: Any) -> None:
         if isinstance(context.original_exception, psycopg.Error):
-            refused(in_our_words(context.original_exception, doing))
+            refused(translate(context.original_exception, doing))
 
     event.listen(engine, "handle_error", heard)
     event.listen(engine, "before_cursor_execute", lambda *_: before())

@@ -215,7 +215,7 @@ def refusal(error: psycopg.Error, **facts: object) -> FireliftError:
     return CannotConnect(**facts, said=" ".join(text.split()))
 
 
-def in_our_words(error: psycopg.Error, doing: str) -> FireliftError:
+def translate(error: psycopg.Error, doing: str) -> FireliftError:
     state = error.sqlstate
     if state is None or state.startswith("08"):
         lost = isinstance(error, psycopg.OperationalError)
@@ -232,4 +232,4 @@ def translated(doing: str) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise in_our_words(error, doing) from error
+        raise translate(error, doing) from error

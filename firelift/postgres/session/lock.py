@@ -50,7 +50,7 @@ def lock_key(target_schema: str) -> int:
     return int.from_bytes(hashlib.sha256(target_schema.encode()).digest()[:4], "big")
 
 
-def signature(migration_id: str) -> str:
+def application_name(migration_id: str) -> str:
     """The application_name of a run's connections, another one for every run."""
     name = SIGNED_WITH + migration_id
     if len(name) <= LONGEST_NAME:
@@ -61,7 +61,7 @@ def signature(migration_id: str) -> str:
 @contextmanager
 def target_lock(url: str, migration_id: str, target_schema: str) -> Iterator[TargetLock]:
     """Holds the lock of a target schema on a connection of its own; raises TargetLocked with the other run's migration id."""
-    with closing(connect(url, signature(migration_id))) as connection:
+    with closing(connect(url, application_name(migration_id))) as connection:
         with translated("taking the target's lock"):
             taken = _one(connection.execute(QUERY["take_lock"], _lock(target_schema)))
             if not taken:
@@ -77,7 +77,7 @@ def running_migration(connection: Connection, target_schema: str) -> str | None:
     name, unfinished = row[0], _unfinished(connection, target_schema)
     if isinstance(name, str) and name.startswith(SIGNED_WITH):
         # Of a long id the name has only the beginning.
-        return next((each for each in unfinished if signature(each) == name), name.removeprefix(SIGNED_WITH))
+        return next((each for each in unfinished if application_name(each) == name), name.removeprefix(SIGNED_WITH))
     return unfinished[0] if unfinished else None
 
 

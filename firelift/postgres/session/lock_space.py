@@ -1,4 +1,4 @@
-"""Room for locks: a transaction needs several for every table that it makes, refills or drops, and a server has only so many."""
+"""Room for locks: a transaction needs several for every table that it makes, replacements or drops, and a server has only so many."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import TooManyLocks
 from firelift.postgres.session.queries import QUERY
 
-# Seen in pg_locks: the table, its TOAST, indexes, types and constraints; in a refill the backup and the staged table too.
-MADE: Final = (9, 6)
+# Seen in pg_locks: the table, its TOAST, indexes, types and constraints; where rows are replaced, the backup and the staged table too.
+CREATED: Final = (9, 6)
 """For a table that a run makes and may have to drop again: by itself, and for each of its foreign keys."""
-REFILLED: Final = (15, 7)
+REPLACED: Final = (15, 7)
 MARGIN: Final = 1.25
 """For what others hold, and for indexes and triggers of the user's."""
 
@@ -70,5 +70,5 @@ def locks_told(connection: Connection, tables: int | Callable[[], int]) -> Itera
 
 def _needed(room: Room, tables: int) -> dict[str, object]:
     # The estimate may be too low for the tables of this database: it was found to be, where the setting is that high already.
-    enough = max(room.setting_for(locks_for(tables, tables, REFILLED)), 2 * room.setting)
+    enough = max(room.setting_for(locks_for(tables, tables, REPLACED)), 2 * room.setting)
     return {"tables": tables, "max_locks_per_transaction": room.setting, "raise_to": enough}

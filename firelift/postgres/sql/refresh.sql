@@ -1,6 +1,6 @@
 -- What must be known of tables that stand in the target before their rows are replaced, and while they are.
 
--- name: standing_tables
+-- name: existing_tables
 -- Ordinary tables and partitioned ones, with all that could keep their rows from being replaced.
 SELECT relname,
     CASE WHEN relkind = 'p' THEN 'it is partitioned'
@@ -20,7 +20,7 @@ SELECT relname,
 FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relname = ANY (%(tables)s) AND relkind IN ('r', 'p')
 
--- name: standing_columns
+-- name: existing_columns
 -- A column needs a value where NULL is refused and nothing else fills it.
 SELECT relname, attname, pg_catalog.format_type(atttypid, atttypmod),
     attgenerated <> '',
@@ -36,7 +36,7 @@ LEFT JOIN pg_catalog.pg_collation AS sorting ON sorting.oid = attcollation
 WHERE nspname = %(schema)s AND relname = ANY (%(tables)s) AND relkind IN ('r', 'p') AND attnum > 0 AND NOT attisdropped
 ORDER BY relname, attnum
 
--- name: held_columns
+-- name: column_dependents
 -- What PostgreSQL keeps a column's type for: views, rules, policies, triggers and generated columns that name it.
 SELECT att.attname, pg_catalog.pg_describe_object(dep.classid, dep.objid, dep.objsubid)
 FROM pg_catalog.pg_depend AS dep
@@ -160,7 +160,7 @@ JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relname = ANY (%(tables)s) AND NOT tgisinternal AND tgenabled <> 'D'
 ORDER BY relname, tgname
 
--- name: touching_foreign_keys
+-- name: foreign_keys_of_tables
 -- Foreign keys from or to some tables of a schema; those of partitions are covered by their parent's.
 SELECT con.conname, space.nspname, class.relname, array(
         SELECT attname::text FROM pg_catalog.unnest(con.conkey) WITH ORDINALITY AS key (number, place)
@@ -184,9 +184,9 @@ WHERE con.contype = 'f' AND con.conparentid = 0
         OR to_space.nspname = %(schema)s AND to_class.relname = ANY (%(tables)s))
 ORDER BY 2, 3, 1
 
--- name: columns_to_vacate
+-- name: unique_columns_to_free
 -- Columns in unique or exclusion constraints beside the primary key that can be NULL for a moment: two rows may be trading their values.
--- An index knows its columns by number, one on an expression by its dependencies. What a foreign key refers to is never vacated, for
+-- An index knows its columns by number, one on an expression by its dependencies. What a foreign key refers to is never set to NULL, for
 -- ON UPDATE CASCADE would carry the NULL into the user's rows and not carry the value back.
 SELECT DISTINCT attname
 FROM pg_catalog.pg_index

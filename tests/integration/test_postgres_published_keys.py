@@ -10,7 +10,7 @@ import pytest
 
 from firelift.paths import id_order, key_order
 from firelift.planning.model import DELETED_AT, TablePlan
-from firelift.postgres.inspect.published_keys import Between, count_live, standing_keys, written_at
+from firelift.postgres.inspect.published_keys import Between, count_live, published_keys, written_at
 from firelift.postgres.session.connect import Connection, connect
 from tests.integration.postgres_world import HOSTILE, plan
 from tests.integration.refresh_world import FIRST, migrate
@@ -35,7 +35,7 @@ def sub(table: TablePlan, ids: Sequence[str]) -> Sequence[str]:
 
 
 def read(url: str, table: TablePlan, between: Between | None = None) -> list[tuple[object, ...]]:
-    with standing_keys(url, "firelift-test", "public", 1, between or Between()) as rows_of:
+    with published_keys(url, "firelift-test", "public", 1, between or Between()) as rows_of:
         return list(rows_of(table).rows)
 
 
@@ -60,7 +60,7 @@ def test_many_tables_are_read_in_step_with_one_another_and_in_one_snapshot(datab
     ids = [f"{number:04}" for number in range(700)]
     with closing(connect(database_url, "firelift-test")) as connection:
         fill(connection, ids, tables)
-        with standing_keys(database_url, "firelift-test", "public", len(tables), Between()) as rows_of:
+        with published_keys(database_url, "firelift-test", "public", len(tables), Between()) as rows_of:
             opened = [rows_of(table).rows for table in tables]
             assert {next(rows) for rows in opened} == {("0000", WRITTEN)}
             connection.execute("DELETE FROM public.c39")

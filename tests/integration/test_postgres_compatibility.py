@@ -11,7 +11,7 @@ import pytest
 from firelift.errors import FireliftError
 from firelift.local.writer import Reference
 from firelift.paths import Selection
-from firelift.phases.planning import misfits
+from firelift.phases.planning import incompatibilities
 from firelift.planning.build import Foresight, Rules, foresee
 from firelift.planning.model import Column, Link, Plan, TablePlan
 from firelift.postgres.schema import compatibility as fit
@@ -49,12 +49,16 @@ def test_what_fits_is_no_problem(database_url: str, table: str) -> None:
 
 
 COLUMNS = [
-    ("name varchar(20)", fit.OtherColumnType, {"column": "name", "has": "character varying(20)", "needs": "text"}),
-    ("price real", fit.OtherColumnType, {"column": "price", "has": "real", "needs": "double precision"}),
-    ("seen timestamptz", fit.OtherColumnType, {"column": "seen", "has": "timestamp with time zone", "needs": "timestamp with time zone[]"}),
+    ("name varchar(20)", fit.ColumnTypeMismatch, {"column": "name", "has": "character varying(20)", "needs": "text"}),
+    ("price real", fit.ColumnTypeMismatch, {"column": "price", "has": "real", "needs": "double precision"}),
+    (
+        "seen timestamptz",
+        fit.ColumnTypeMismatch,
+        {"column": "seen", "has": "timestamp with time zone", "needs": "timestamp with time zone[]"},
+    ),
     (
         "firestore_created_at timestamptz(3)",
-        fit.OtherColumnType,
+        fit.ColumnTypeMismatch,
         {"column": "firestore_created_at", "has": "timestamp(3) with time zone", "needs": "timestamp with time zone"},
     ),
     ("name text GENERATED ALWAYS AS ('x') STORED", fit.ComputedColumn, {"column": "name"}),
@@ -108,7 +112,7 @@ def test_what_keeps_a_column_from_another_type_is_found_before_anything_is_writt
         assert check_tables(connection, "public", [other]) == []
         connection.execute(holder.encode())
         (problem,) = check_tables(connection, "public", [other])
-        assert isinstance(problem, fit.ColumnHeld)
+        assert isinstance(problem, fit.ColumnHasDependents)
         assert (problem.facts["column"], problem.facts["needs"], problem.facts["held_by"]) == ("name", "bigint", named)
         # A column that stays as it is may be named by whatever there is.
         assert check_tables(connection, "public", [users]) == []
@@ -161,11 +165,11 @@ def test_a_column_that_must_have_a_value_which_documents_lack_is_told_by_the_pro
         connection.execute("ALTER TABLE public.users ADD CHECK (name <> ''), ADD CHECK (name IS NOT NULL OR score > 0)")
         connection.execute(f"ALTER TABLE public.users {condition}".encode())
         plans = Plan(database=DATABASE, tables=(USERS,))
-        (problem,) = misfits(database_url, SECOND, plans, "public", None, profiled(documents))
+        (problem,) = incompatibilities(database_url, SECOND, plans, "public", None, profiled(documents))
         assert isinstance(problem, fit.ValuesLacking)
         assert problem.exit_code == 2
         assert problem.facts == {"table": "public.users", **facts}
-        assert misfits(database_url, SECOND, plans, "public", None, profiled(everywhere)) == []
+        assert incompatibilities(database_url, SECOND, plans, "public", None, profiled(everywhere)) == []
 
 
 def test_a_column_that_must_have_a_value_and_whose_field_is_gone_is_found(database_url: str) -> None:
@@ -191,16 +195,16 @@ def _numbered(column: Column) -> Column:
 def test_another_primary_key_is_shown_beside_the_one_needed(database_url: str, columns: str, has: str) -> None:
     with target(database_url) as connection:
         assert found(connection, f"TABLE {TABLE} ({columns})") == [
-            (fit.OtherPrimaryKey, {"table": TABLE, "has": has, "needs": "users_id, id"})
+            (fit.PrimaryKeyMismatch, {"table": TABLE, "has": has, "needs": "users_id, id"})
         ]
 
 
 def test_every_problem_is_listed(database_url: str) -> None:
     with target(database_url) as connection:
         assert [kind for kind, _ in found(connection, f"TABLE {TABLE} (users_id int, id text PRIMARY KEY, name int, x int NOT NULL)")] == [
-            fit.OtherPrimaryKey,
-            fit.OtherColumnType,
-            fit.OtherColumnType,
+            fit.PrimaryKeyMismatch,
+            fit.ColumnTypeMismatch,
+            fit.ColumnTypeMismatch,
             fit.ColumnNeedsValue,
         ]
 
@@ -219,9 +223,9 @@ TABLES_IN_THE_WAY = [
 @pytest.mark.parametrize(("table", "why"), TABLES_IN_THE_WAY, ids=[why for _, why in TABLES_IN_THE_WAY])
 def test_a_table_whose_rows_cannot_be_replaced_says_why_with_and_without_a_plan(database_url: str, table: str, why: str) -> None:
     with target(database_url) as connection:
-        assert found(connection, table) == [(fit.CannotRefill, {"table": TABLE, "why": why})]
+        assert found(connection, table) == [(fit.CannotReplaceRows, {"table": TABLE, "why": why})]
     (problem,) = check_target(database_url, FIRST, "public", named("users_orders"))
-    assert (type(problem), problem.facts["why"]) == (fit.CannotRefill, why)
+    assert (type(problem), problem.facts["why"]) == (fit.CannotReplaceRows, why)
 
 
 def test_a_view_has_taken_the_name(database_url: str) -> None:
