@@ -18,7 +18,7 @@ from flows.parameters import takes_settings
 from flows.steps import PrefectSteps
 from tasks.artifacts import completed
 from tasks.checkpoint import checkpoints_in
-from tasks.heartbeat import heartbeat
+from tasks.flow_run import heartbeat
 from tasks.runs import FlowRunSurroundings, named_run
 
 

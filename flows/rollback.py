@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from firelift.migration.undo_text import rollback_message
-from tasks.rollback import roll_back_target
+from tasks.published import roll_back_target
 
 
 def run_name() -> str:

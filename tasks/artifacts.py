@@ -22,7 +22,7 @@ from firelift.run.reports.increment import touched
 from firelift.run.reports.plan_text import plan_text
 from firelift.run.reports.state import headline
 from firelift.settings.settings import Settings
-from tasks.cancellation import current_flow_run
+from tasks.flow_run import current_flow_run
 from tasks.subflow import client_of
 
 MOST_ROWS: Final = 1000

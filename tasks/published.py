@@ -1,4 +1,4 @@
-"""The task that verifies a published target."""
+"""The tasks that work on a published target: verify it, and roll it back."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from prefect.logging import get_run_logger
 
 import expectations
 from firelift.home import refuse_wrong_home
+from firelift.migration.rollback import roll_back_run
 from firelift.migration.steps.verification import first_finding
+from firelift.migration.undo_text import rollback_text
 from firelift.migration.verify_published import verify_published
 from firelift.phases.verification import TargetDiffers
+from firelift.postgres.publish.rollback import RolledBack
 from firelift.receipts import Verified
+from firelift.run.reports import note_rollback
 from firelift.run.reports.verify_text import verified_message
-from firelift.settings.settings import Settings
+from firelift.settings.settings import RunLocation, Settings, Target
 from firelift.verification.proof import Against
 from tasks.checkpoint import ALWAYS, NOT_KEPT, PHASE
 from tasks.reasons import reasons_first
@@ -34,4 +38,20 @@ def verify_target(options: dict[str, Any], against: Against | None, seed: str | 
         logger.warning(warning)
     if not done.passed:
         raise TargetDiffers(**first_finding(done), results=done.results)
+    return done
+
+
+# What the target holds is the only truth about it: nothing is kept of a rollback, so that it can be done again.
+@task(**PHASE | NOT_KEPT | ALWAYS, name="rollback", task_run_name="rollback")
+def roll_back_target(migration_id: str | None, force: bool) -> RolledBack:
+    """Puts the target back as it was before a run, under the target's lock."""
+    reasons_first()
+    refuse_wrong_home()
+    target = Target.load(migration_id=migration_id)
+    place = RunLocation.load()
+    # A worker has no directory of its own unless it is told one.
+    started_in = place.working_dir if "working_dir" in place.model_fields_set else None
+    done = roll_back_run(target.url(), target.migration_id, force, target.target_schema, started_in)
+    note_rollback(place.working_dir, done.model_dump(mode="json"))
+    get_run_logger().info(rollback_text(done))
     return done

@@ -14,7 +14,7 @@ from prefect.settings import get_current_settings
 import expectations
 from firelift.firestore.source import source_label
 from firelift.home import refuse_wrong_home
-from firelift.migration.context import Migration, Run
+from firelift.migration.context import Run
 from firelift.migration.identity import resolve_run
 from firelift.migration.surroundings import Advance, Surroundings
 from firelift.run.log import Log
@@ -22,7 +22,7 @@ from firelift.run.watch import Look
 from firelift.run.workspace import Workspace, new_migration_id
 from firelift.settings.settings import Settings
 from tasks.artifacts import leave_artifacts, name_flow_run
-from tasks.cancellation import cancelled_in_prefect, current_flow_run
+from tasks.flow_run import cancelled_in_prefect, current_flow_run
 from tasks.progress import ProgressArtifact
 from tasks.reasons import LogInPrefect, reasons_first
 from tasks.server import standstill_warning
@@ -70,8 +70,8 @@ class FlowRunSurroundings(Surroundings):
     def log(self, workspace: Workspace, secrets: Sequence[str]) -> Log:
         return LogInPrefect(workspace, secrets)
 
-    def opened(self, migration: Migration) -> None:
-        name_flow_run(migration.migration_id, migration.settings, migration.source.project)
+    def opened(self, migration_id: str, settings: Settings, project: str) -> None:
+        name_flow_run(migration_id, settings, project)
 
     def ended(self, report: Mapping[str, Any]) -> None:
         leave_artifacts(report)

@@ -160,7 +160,7 @@ def _look_ahead(settings: Settings, workers: Workers) -> None:
 def _flow(settings: Settings, server_ready: Callable[[], None]) -> dict[str, Any]:
     # Prefect takes two seconds to import: not for --help.
     from flows.migration import migration
-    from tasks.heartbeat import own_heartbeat
+    from tasks.flow_run import own_heartbeat
 
     server_ready()
     with own_heartbeat():

@@ -68,7 +68,7 @@ def open_migration(run: Run, surroundings: Surroundings, settings: Settings | No
         stack.enter_context(locked(workspace))
         forget_stop(workspace, _seconds_since_begin(surroundings))
         migration = Migration(run, settings, workers, surroundings)
-        surroundings.opened(migration)
+        surroundings.opened(run.migration_id, settings, migration.source.project)
         stack.callback(migration.close)
         try:
             if migration.status.state_of("pre_validation") != "completed":

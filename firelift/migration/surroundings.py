@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from firelift.planning.model import Plan
 from firelift.receipts import Verified
 from firelift.run.log import Log
 from firelift.run.watch import Look
 from firelift.run.workspace import Workspace
+from firelift.settings.settings import Settings
 from firelift.verification.proof import Proof
-
-if TYPE_CHECKING:
-    from firelift.migration.context import Migration
 
 
 class Validate(Protocol):
@@ -64,7 +62,7 @@ class Surroundings:
     def log(self, workspace: Workspace, secrets: Sequence[str]) -> Log:
         return Log(workspace, secrets)
 
-    def opened(self, migration: Migration) -> None:
+    def opened(self, migration_id: str, settings: Settings, project: str) -> None:
         """The run is about to begin."""
 
     def ended(self, report: Mapping[str, Any]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
@@ -250,10 +251,16 @@ class Settings(BaseSettings):
     dry_run: bool = _setting(False, "Read and plan, write nothing to the target", own="DRY_RUN")
     verbose: bool = _VERBOSE
 
+    def __init__(self, **options: object) -> None:
+        """The settings, with these options (None: not given) above environment and `.env`; raises ConfigurationError."""
+        with _problems_named(type(self), options) as by_alias:
+            super().__init__(**by_alias)
+        _refuse_secrets_in_public(self, options)
+
     @classmethod
     def load(cls, **options: object) -> Self:
-        """The settings, with these options (None: not given) above environment and `.env`; raises ConfigurationError."""
-        return _loaded(cls, options)
+        """As `Settings(**options)`."""
+        return cls(**options)
 
     def public(self) -> dict[str, JSON]:
         """Everything but the secrets, as JSON: what a flow takes as parameters and a report may show."""
@@ -351,23 +358,30 @@ def _passwords(parts: SplitResult) -> Iterable[str]:
 
 
 def _loaded(model: type[Model], options: Mapping[str, object]) -> Model:
+    with _problems_named(model, options) as by_alias:
+        loaded = model(**by_alias)
+    _refuse_secrets_in_public(loaded, options)
+    return loaded
+
+
+@contextmanager
+def _problems_named(model: type[BaseSettings], options: Mapping[str, object]) -> Iterator[dict[str, Any]]:
+    """The options as pydantic takes them; what it finds wrong is said as a ConfigurationError."""
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
         if name not in model.model_fields:
             raise UnknownSetting(setting=_named(name))
-    by_alias: dict[str, Any] = {_first_name(model, name): value for name, value in given.items()}
     try:
-        loaded = model(**by_alias)
+        yield {_first_name(model, name): value for name, value in given.items()}
     except ValidationError as error:
         raise _invalid(error.errors(include_url=False)[0], given) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableEnvFile(reason=type(error).__name__) from None
-    _refuse_secrets_in_public(loaded, given)
-    return loaded
 
 
 def _refuse_secrets_in_public(loaded: BaseSettings, options: Mapping[str, object]) -> None:
     """Every setting but SECRETS is shown in reports and in Prefect: what looks like a secret there is in the wrong place."""
+    given = {name: value for name, value in options.items() if value is not None}
     for name in type(loaded).model_fields:
         # Values for the app are looked at when they are filled in: a publishable token is right there.
         if name in SECRETS or name == "app_config_values":
@@ -375,7 +389,7 @@ def _refuse_secrets_in_public(loaded: BaseSettings, options: Mapping[str, object
         value = getattr(loaded, name)
         for text in value if isinstance(value, tuple) else (value,):
             if isinstance(text, str | Path) and (look := secret_look(str(text))) is not None:
-                raise InvalidSetting(**_misplaced(name, options, "cannot be used", look))
+                raise InvalidSetting(**_misplaced(name, given, "cannot be used", look))
 
 
 def _first_name(model: type[BaseSettings], name: str) -> str:

@@ -23,6 +23,12 @@ def read_receipt(run: Path, chunk: str) -> ChunkTransformed:
     return ChunkTransformed.model_validate_json(read_sealed(receipt_path(run, chunk)))
 
 
+def read_receipts(run: Path) -> list[ChunkTransformed]:
+    """Those of all transformed chunks, by name; raises FileChanged."""
+    chunks = sorted(file.relative_to(run / "transformed").with_suffix("").as_posix() for file in (run / "transformed").rglob("*.json"))
+    return [read_receipt(run, chunk) for chunk in chunks]
+
+
 def read_rejects(run: Path, receipt: ChunkTransformed) -> frozenset[str]:
     """The paths of a chunk's rejected documents; raises FileChanged unless the file is the one that its receipt tells of."""
     if receipt.rejects is None:

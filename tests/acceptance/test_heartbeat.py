@@ -103,7 +103,7 @@ def test_a_run_of_the_command_beats_as_long_as_it_lives_and_its_end_waits_for_no
     from prefect import flow
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from tasks import heartbeat
+    from tasks import flow_run as heartbeat
 
     beats: list[int] = []
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -61,26 +62,107 @@ def without(paths: list[Path], *packages: str) -> list[Path]:
     return [path for path in paths if not beneath(module_of(path), *packages)]
 
 
-@pytest.mark.parametrize(
-    ("room", "never"),
-    [
-        ("firelift", ("tests", "benchmarks")),
-        ("expectations", ("flows", "tasks", "tests", "benchmarks")),
-        ("tasks", ("flows", "tests", "benchmarks")),
-        ("flows", ("tests", "benchmarks")),
-        ("expectations", ("prefect",)),
-    ],
+FLOORS: tuple[frozenset[str], ...] = tuple(
+    frozenset(rooms.split())
+    for rooms in (
+        "errors paths receipts formatting",
+        "files times workers settings home workflow_path",
+        "firestore",
+        "planning local",
+        "storage transform run postgres",
+        "verification app_config",
+        "modes expectations",
+        "phases",
+        "migration",
+        "tasks",
+        "flows",
+        "cli",
+        "deployed",
+    )
 )
-def test_imports_go_one_way(room: str, never: tuple[str, ...]) -> None:
-    assert offences(files(room), *never) == []
+"""Every room, from the ground up: a module imports only from its own room and from lower floors. docs/architecture.md draws it."""
+POSTGRES = ("session", "schema", "load", "inspect", "publish")
+ENGINE = ("flows", "tasks", "expectations", "firelift")
+
+
+def room_of(module: str) -> str:
+    """`firelift.planning.model` lies in the room `planning`, `flows.migration` in `flows`."""
+    names = module.split(".")
+    return names[1] if names[0] == "firelift" and len(names) > 1 else names[0]
+
+
+def floor_of(module: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if room_of(module) in rooms)
+
+
+def arrows() -> dict[str, set[str]]:
+    """By module, the modules of ours that it imports."""
+    modules = {module_of(path) for path in files(*ENGINE) if path.name != "__init__.py"}
+    return {module_of(path): {name for name in imports(path) if name in modules} - {module_of(path)} for path in files(*ENGINE)}
+
+
+def test_every_room_stands_on_a_floor_and_imports_only_from_lower_ones() -> None:
+    upward = [
+        f"{module} → {other}"
+        for module, others in arrows().items()
+        for other in others
+        if room_of(module) != "firelift" and room_of(module) != room_of(other) and floor_of(module) <= floor_of(other)
+    ]
+    assert upward == []
+
+
+def test_the_rooms_of_postgres_import_only_from_those_before_them() -> None:
+    def place(module: str) -> int:
+        return POSTGRES.index(module.split(".")[2])
+
+    inside = {module: others for module, others in arrows().items() if module.startswith("firelift.postgres.") and module.count(".") > 2}
+    upward = [
+        f"{module} → {other}" for module, others in inside.items() for other in others & inside.keys() if place(other) > place(module)
+    ]
+    assert upward == []
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    assert tuple(TopologicalSorter(arrows()).static_order())
+
+
+def test_the_house_is_small_enough_to_be_known() -> None:
+    rooms = {path.stem for path in (ROOT / "firelift").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()} - {"__init__"}
+    assert len(rooms) <= 24
+    assert {room for floor in FLOORS for room in floor} == rooms | {"flows", "tasks", "expectations"}
+    crowded = {str(folder.relative_to(ROOT)): len(modules) for folder, modules in _folders().items() if len(modules) > 15}
+    assert crowded == {}
+
+
+def _folders() -> dict[Path, list[Path]]:
+    """The modules of every folder of the engine, without `__init__.py`."""
+    found: dict[Path, list[Path]] = {}
+    for path in files(*ENGINE):
+        if path.name != "__init__.py":
+            found.setdefault(path.parent, []).append(path)
+    return found
+
+
+@pytest.mark.parametrize("room", ["firelift", "flows", "tasks", "expectations"])
+def test_nothing_that_is_delivered_imports_tests_or_benchmarks(room: str) -> None:
+    assert offences(files(room), "tests", "benchmarks") == []
+
+
+def test_expectations_do_not_know_prefect() -> None:
+    assert offences(files("expectations"), "prefect") == []
 
 
 def test_the_engine_knows_prefect_only_where_prefect_itself_imports_it() -> None:
     assert offences(without(files("firelift"), "firelift.local.prefect_server.steady"), "prefect") == []
 
 
-def test_only_the_command_and_deployments_start_what_stands_above_the_engine() -> None:
-    assert offences(without(files("firelift"), "firelift.cli.run", "firelift.deployed"), "flows", "tasks", "expectations") == []
+def test_only_the_command_deployments_and_the_python_api_start_what_stands_above_the_engine() -> None:
+    assert (
+        offences(
+            without(files("firelift"), "firelift.cli.run", "firelift.migration.api", "firelift.deployed"), "flows", "tasks", "expectations"
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("room", ["run", "postgres", "firestore"])

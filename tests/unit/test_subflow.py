@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
 
-from tasks.heartbeat import own_heartbeat
+from tasks.flow_run import own_heartbeat
 from tasks.subflow import _without_heartbeat
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from firelift.errors import ConfigurationError
 from firelift.planning.model import Frozen
+from firelift.postgres.session.connection import Connection
 from firelift.postgres.session.queries import QUERY
-
-if TYPE_CHECKING:
-    from firelift.postgres.session.connect import Connection
 
 MOST_NAMED = 5
 
