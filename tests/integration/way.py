@@ -178,7 +178,7 @@ def migrate(
         naming=rules.naming,
         mapping=str(mapping),
         verification_level="comprehensive",
-        **{"max_workers": 1, "range_documents": 25_000, **options},
+        **{"max_workers": 1, "range_documents": 25_000, "max_rejects": 1000, **options},
     )
     suites = SuitesSeen()
     run = Run(migration_id=str(settings.migration_id), settings=settings.public())
