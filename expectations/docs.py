@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from expectations.gx_context import SuiteResult
 from expectations.results import Entry
+from expectations.suites import TITLES
 from firelift.files import storage_errors
 from firelift.receipts import Verified
 from firelift.verification.proof import Proof
@@ -26,20 +27,6 @@ PAGES = Path(__file__).parent / "pages"
 STYLE = "style.css"
 # Some thousands of suites are still a page that a browser opens at once.
 MOST_FAILURES_SHOWN = 200
-
-TITLES = {
-    "tables": "All tables: rows, keys, documents that differ",
-    "merged": "All tables: rows with the increment",
-    "types": "All tables: column types",
-    "documents": "All tables: documents compared",
-    "differences": "All tables: differences",
-    "relations": "All tables: relations",
-    "foreign_keys": "All tables: foreign keys",
-    "columns": "All tables: how columns are filled",
-    "performance": "All tables: response times",
-    "nested": "All tables: values inside JSON",
-    "rereads": "All tables: documents read again from Firestore",
-}
 
 _TEMPLATES = Environment(loader=FileSystemLoader(PAGES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
 

@@ -1,17 +1,13 @@
-"""What an expectation says of itself beside what it checks: its level, a sentence for people, and how to look for oneself."""
+"""The notes of an expectation: its level, a sentence for people, and how to look for oneself."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from great_expectations.expectations import Expectation
-
-from firelift.verification.proof import Level
-
-Expectations = list[Expectation]
+from firelift.settings.types import LevelName
 
 
-def annotated(level: Level, sentence: str, recompute: str = "", column: str | None = None) -> dict[str, Any]:
+def annotated(level: LevelName, sentence: str, recompute: str = "", column: str | None = None) -> dict[str, Any]:
     """The keyword arguments that every expectation of Great Expectations takes for this. `recompute` is SQL, or where to look."""
     return {"notes": sentence, "meta": {"level": level, "sentence": sentence, "recompute": recompute, "column": column}}
 

@@ -11,7 +11,9 @@ from expectations.gx_context import MOST_PLACES, PLACE, SuiteResult
 from firelift.formatting import counted
 from firelift.receipts import FailedExpectation, Receipt, Verified
 from firelift.run.redact import redact
-from firelift.verification.proof import Level, Proof
+from firelift.settings.types import LevelName
+from firelift.verification.checks import CHECKS
+from firelift.verification.proof import Proof
 
 Severity = Literal["critical", "warning", "info"]
 SCHEMA_VERSION = 1
@@ -35,7 +37,7 @@ class Entry(Receipt):
     """One expectation, as it was asked and answered."""
 
     suite: str
-    level: Level
+    level: LevelName
     table: str | None
     """None: asked about all tables together."""
     column: str | None
@@ -96,7 +98,8 @@ def as_json(migration_id: str, proof: Proof, entries: Sequence[Entry], done: Ver
         "passed": done.passed,
         "counts": {"tables": len(proof.tables), **counts, "reread": done.reread}
         | {"expectations": len(entries), "failedExpectations": sum(not entry.success for entry in entries)},
-        **{name: _camel(getattr(proof, name)) for name in ("tables", "merged", "relations", "columns", "nested", "rereads", "performance")},
+        **{name: _camel(getattr(proof, name)) for name in ("tables", "merged")},
+        **{check.name: _camel(proof.found.get(check.name, ())) for check in CHECKS if check.find},
         # Of a sample, the keys that were compared; else the chunks.
         "pieces": _camel(proof.pieces[:MOST_PIECES]),
         "piecesTotal": len(proof.pieces),

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
-from expectations import basic, comprehensive, standard
+from expectations import suites
 from expectations.docs import write_docs
-from expectations.frames import frames_of
 from expectations.gx_context import GxContext, SuiteResult, open_context
-from expectations.notes import Expectations
 from expectations.results import Entry, as_json, entries_of, verified
 from firelift.errors import FireliftError
 from firelift.files import write_whole
-from firelift.planning.model import Plan, TablePlan
+from firelift.planning.model import Plan
 from firelift.postgres.schema.compatibility import ExistingTable, described_tables
 from firelift.postgres.session.connect import connect
 from firelift.postgres.session.errors import translated
 from firelift.receipts import Verified
-from firelift.verification.proof import Level, Proof
+from firelift.verification.check import Evidence
+from firelift.verification.proof import Proof
 
 RESULT, DOCS = "verification.json", "data-docs"
 
@@ -33,25 +31,11 @@ class ExpectationErrored(FireliftError):
     remedy = "Nothing is known to be wrong with the data. Run again with --resume; if it happens again, report it."
 
 
-class Suites(NamedTuple):
-    """A level: what is asked of each table, and of each frame."""
-
-    of_table: Callable[[TablePlan, Proof], Expectations]
-    of_frames: Callable[[], dict[str, Expectations]]
-
-
-SUITES: dict[Level, Suites] = {
-    "basic": Suites(basic.of_table, basic.of_frames),
-    "standard": Suites(standard.of_table, standard.of_frames),
-    "comprehensive": Suites(comprehensive.of_table, comprehensive.of_frames),
-}
-
-
 def validate(url: str, session: str, plan: Plan, proof: Proof, results: Path, migration_id: str, check: Callable[[], None]) -> Verified:
     """See `expectations.validate`."""
-    standing = _standing(url, session, proof.schema_name, plan)
+    evidence = Evidence(plan, proof, _existing(url, session, proof.schema_name, plan))
     with open_context(url, session, proof.schema_name, migration_id, check) as gx_context:
-        suite_results = [*_tables(gx_context, plan, proof, standing), *_frames(gx_context, plan, proof, standing)]
+        suite_results = [*_tables(gx_context, proof, evidence), *_frames(gx_context, proof, evidence)]
         entries = entries_of(suite_results)
         _refuse_errored(entries)
         done = verified(proof, entries, results.name)
@@ -60,22 +44,21 @@ def validate(url: str, session: str, plan: Plan, proof: Proof, results: Path, mi
     return done
 
 
-def _standing(url: str, session: str, schema: str, plan: Plan) -> dict[str, ExistingTable]:
+def _existing(url: str, session: str, schema: str, plan: Plan) -> dict[str, ExistingTable]:
     with closing(connect(url, session)) as connection, translated("looking at the tables"):
         return described_tables(connection, schema, [table.table for table in plan.tables])
 
 
-def _tables(gx_context: GxContext, plan: Plan, proof: Proof, standing: Mapping[str, ExistingTable]) -> list[SuiteResult]:
-    """A table that is missing has nothing to ask; the frames say that it is missing."""
-    suites = SUITES[proof.level]
-    return [gx_context.validate_table(table, suites.of_table(table, proof)) for table in plan.tables if table.table in standing]
+def _tables(gx_context: GxContext, proof: Proof, evidence: Evidence) -> list[SuiteResult]:
+    """A missing table can be asked nothing; the frames say that it is missing."""
+    existing = [table for table in evidence.plan.tables if table.table in evidence.existing]
+    return [gx_context.validate_table(table, suites.of_table(table, proof)) for table in existing]
 
 
-def _frames(gx_context: GxContext, plan: Plan, proof: Proof, standing: Mapping[str, ExistingTable]) -> list[SuiteResult]:
-    frames = frames_of(plan, proof, standing)
-    return [
-        gx_context.validate_frame(name, frames[name], asked) for name, asked in SUITES[proof.level].of_frames().items() if name in frames
-    ]
+def _frames(gx_context: GxContext, proof: Proof, evidence: Evidence) -> list[SuiteResult]:
+    frames = suites.frames_of(evidence)
+    asked = suites.of_frames(proof.level)
+    return [gx_context.validate_frame(name, frames[name], suite) for name, suite in asked.items() if name in frames]
 
 
 def _refuse_errored(entries: Sequence[Entry]) -> None:

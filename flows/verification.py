@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from firelift.run.reports.verify_text import verified_message
+from firelift.settings.types import LevelName
 from tasks.published import verify_target
 
 
@@ -21,7 +22,7 @@ def run_name() -> str:
 @flow(name="verify", flow_run_name=run_name)
 def verify(
     migration_id: str | None = None,
-    verification_level: Literal["basic", "standard", "comprehensive"] | None = None,
+    verification_level: LevelName | None = None,
     against: Literal["archive", "firestore"] | None = None,
     seed: str | None = None,
     target_schema: str | None = None,

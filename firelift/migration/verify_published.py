@@ -19,15 +19,17 @@ from firelift.formatting import counted
 from firelift.migration.published_runs import Documents, NoArchive, NothingToCompareWith, PublishedRun, archived, published_runs, read_again
 from firelift.migration.surroundings import Suites
 from firelift.phases.transformation import ArchiveIncomplete
-from firelift.phases.verification import Tables, prove
+from firelift.phases.verification import prove
 from firelift.postgres.session.lock import application_name
 from firelift.receipts import RunVerified, Verified
 from firelift.run.earlier_runs import earlier_verification
 from firelift.run.workspace import Workspace
 from firelift.settings.settings import Settings
 from firelift.storage.archive import ArchiveDamaged
+from firelift.verification.level import LEVELS
 from firelift.verification.proof import Against, Limits
 from firelift.verification.random_sample import new_seed
+from firelift.verification.subject import Known, Tables, Verification
 from firelift.workers import Workers
 
 Say = Callable[[str], None]
@@ -118,28 +120,30 @@ def _verified(
     """The tables of one run."""
     url, session = settings.target_url(), application_name(f"verify {published.migration_id}")
     workspace = Workspace(settings.working_dir.absolute(), published.migration_id)
-    counting = Counting(say)
+    counting, level = Counting(say), LEVELS[settings.verification_level]
     with _documents(settings, against, workers, workspace, published, counting) as documents:
         say(f"{published.migration_id}: {counted(len(published.tables), 'table')} as of {published.read_time}, against {against}")
         results = _directory(workspace)
-        source, unreachable = _reachable(settings, published) if settings.verification_level == "comprehensive" else (None, [])
-        proof = prove(
-            workers,
-            Tables(url, session, settings.target_schema, documents.plan, documents.run),
-            documents.roots,
-            settings.verification_level,
-            seed or new_seed(),
-            against=against,
-            completeness=documents.completeness,
-            source=source,
-            read_time=published.read_time,
+        source, unreachable = _reachable(settings, published) if level.rereads else (None, [])
+        known = Known(
             relations=documents.relations,
-            limits=Limits(settings.max_lookup_ms, settings.max_count_ms),
             earlier=earlier_verification(workspace, settings.target()),
-            results=results,
-            progress=counting.of("compared"),
+            completeness=documents.completeness,
             warnings=unreachable,
         )
+        verification = Verification(
+            Tables(url, session, settings.target_schema, documents.plan, documents.run),
+            roots=documents.roots,
+            level=level,
+            seed=seed or new_seed(),
+            read_time=published.read_time,
+            results=results,
+            limits=Limits(settings.max_lookup_ms, settings.max_count_ms),
+            against=against,
+            source=source,
+            known=known,
+        )
+        proof = prove(workers, verification, counting.of("compared"))
         say("judging by the expectations")
         verified = suites.validate(url, session, documents.plan, proof, results, published.migration_id)
     if not verified.passed and published not in published_runs(url, None, settings.target_schema):

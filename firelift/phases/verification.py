@@ -5,32 +5,29 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from firelift.errors import FireliftError
 from firelift.files import storage_errors
-from firelift.firestore.channel import Source
 from firelift.phases.transformation import ArchiveIncomplete
 from firelift.planning.model import Plan, TablePlan
 from firelift.postgres.inspect.reading import reading
 from firelift.postgres.inspect.rows import count_rows
 from firelift.postgres.schema.compatibility import existing_tables
 from firelift.postgres.session.errors import translated
-from firelift.receipts import ChunkTransformed, Difference, RelationChecked, TableCompared, TableCounts
-from firelift.storage.archive import StoredFile, file_name, ranges
+from firelift.receipts import ChunkTransformed, Difference, TableCompared, TableCounts
+from firelift.storage.archive import file_name, ranges
 from firelift.storage.transformed import read_receipt
-from firelift.verification.columns import prove_columns
+from firelift.verification.check import Found, Inputs
+from firelift.verification.checks import CHECKS
 from firelift.verification.compare import ChunkCompared, CompareInputs, TableTally, compare_chunk
 from firelift.verification.difference_file import DifferenceFile, join_files, write_differences
-from firelift.verification.missing_rows import Key, compare_keys, keys_at
-from firelift.verification.nested import prove_nested
-from firelift.verification.performance import measure, too_slow
-from firelift.verification.proof import SAMPLE, Against, ColumnProved, DigestUnit, Level, Limits, LiveRows, Proof, Reread
-from firelift.verification.random_sample import Chosen, draw
-from firelift.verification.relations import prove_relations
-from firelift.verification.reread import reread_tables
+from firelift.verification.missing_rows import compare_keys
+from firelift.verification.proof import DigestUnit, Proof
+from firelift.verification.random_sample import Chosen, draw_documents
+from firelift.verification.subject import StoredChunk, Tables, Verification
 from firelift.workers import Workers
 
 DIFFERENCES = "differences.csv"
@@ -60,27 +57,6 @@ class TooManyRejects(FireliftError):
     remedy = "The target is as it was before. See rejects/ in the run's directory for each document and reason, or raise --max-rejects."
 
 
-@dataclass(frozen=True)
-class Tables:
-    """Where the rows stand, and what they should be."""
-
-    url: str
-    session: str
-    """The name that connections go by, so that a stop finds what they are doing."""
-    schema: str
-    plan: Plan
-    run: Path
-    """The run's directory, with plan.json, archive/, transformed/ and rejects/."""
-
-
-class StoredChunk(NamedTuple):
-    """An archive chunk, and what became of its documents, by collection."""
-
-    name: str
-    archived: StoredFile
-    tables: Mapping[str, TableCounts]
-
-
 class Compared(NamedTuple):
     """What the comparison of all tables came to."""
 
@@ -92,97 +68,65 @@ class Compared(NamedTuple):
     """The tables without those that lack a column, or are gone."""
 
 
-def prove(
-    workers: Workers,
-    tables: Tables,
-    roots: Sequence[str],
-    level: Level,
-    seed: str,
-    *,
-    against: Against = "archive",
-    source: Source | None = None,
-    read_time: str,
-    relations: Sequence[RelationChecked] | None = None,
-    merged: tuple[LiveRows, ...] | None = None,
-    departed_chunks: tuple[str, ...] = (),
-    limits: Limits,
-    earlier: Path | None = None,
-    results: Path,
-    progress: Progress = lambda _: None,
-    warnings: Sequence[str] = (),
-    completeness: str = "",
-) -> Proof:
-    """Finds out everything that the level asks for about the tables; judges nothing.
+def prove(workers: Workers, verification: Verification, progress: Progress = lambda _: None) -> Proof:
+    """Finds out everything that the level asks about the tables; whether it suffices is for the expectations to say.
 
-    `completeness` says how it was shown that the archive lacks no document.
-    `relations` are those that import recorded, `earlier` is an older verification.json, `warnings` are the caller's, to stand with those
-    found here. With `merged` the tables are those of an increment: every row is compared at any level, while relations and response
-    times are not looked at, as most of what the rows refer to lies outside of them. With `source`, the comprehensive level reads some
-    documents again from Firestore, but none of archive chunks whose names begin like `departed_chunks`. Every difference is in
-    differences.csv in `results`, which is there also when there is none.
-    Raises ArchiveIncomplete.
+    Of an increment every row is compared at any level, but checks that need whole tables are not made. Every difference is in
+    differences.csv in the directory for results; without a difference the file has a header only. Raises ArchiveIncomplete.
     """
-    where = (tables.url, tables.session, tables.schema)
-    chunks = stored_chunks(tables.run, roots)
-    with parts_of(results) as parts:
-        compared = compare_tables(workers, tables, chunks, level if merged is None else "comprehensive", seed, parts, progress)
-        tables = compared.readable
-        present = [chunk for chunk in chunks if not chunk.name.startswith(departed_chunks)] if departed_chunks else chunks
-        rereads, read_again = (
-            _reread(tables, present, seed, source, read_time, parts) if level == "comprehensive" and source else ((), DifferenceFile())
+    known, level = verification.known, verification.level
+    chunks = stored_chunks(verification.tables.run, verification.roots)
+    wanted = level.documents if known.merged is None else None
+    with parts_of(verification.results) as parts:
+        compared = compare_tables(workers, verification.tables, chunks, wanted, verification.seed, parts, progress)
+        # An empty tuple of beginnings is the beginning of no name.
+        present = [chunk for chunk in chunks if not chunk.name.startswith(known.deleted_chunks)]
+        found = _found(Inputs(verification, compared.readable, present, parts))
+        differences = join_files(
+            [*compared.differences, *(result.differences for result in found.values())], verification.results / DIFFERENCES
         )
-        differences = join_files([*compared.differences, read_again], results / DIFFERENCES)
-    asked = level != "basic"
-    columns = prove_columns(*where, tables.plan, tables.run) if asked else ()
-    performance = measure(*where, tables.plan, level, limits, seed, earlier) if merged is None else ()
-    unread = (f"{reread.table} could not be read from Firestore again: {reread.unavailable}" for reread in rereads if reread.unavailable)
     return Proof(
-        level=level,
-        against=against,
-        schema_name=tables.schema,
-        read_time=read_time,
-        completeness=completeness,
-        seed=seed,
+        level=level.name,
+        against=verification.against,
+        schema_name=verification.tables.schema,
+        read_time=verification.read_time,
+        completeness=known.completeness,
+        seed=verification.seed,
         tables=compared.tables,
-        merged=merged or (),
+        merged=known.merged or (),
         pieces=compared.pieces,
-        relations=prove_relations(*where, tables.plan, relations) if asked and merged is None else (),
-        columns=columns,
-        nested=prove_nested(*where, tables.plan) if level == "comprehensive" else (),
-        rereads=rereads,
-        performance=performance,
+        found={name: tuple(result.results) for name, result in found.items()},
         differences_total=differences.total,
         differences=differences.first,
-        warnings=(*warnings, *unread, *(_unknown(tables.plan, columns) if asked else ()), *too_slow(performance)),
+        warnings=(*known.warnings, *(warning for result in found.values() for warning in result.warnings)),
     )
 
 
-def _unknown(plan: Plan, columns: Sequence[ColumnProved]) -> Iterator[str]:
-    """The tables of which nobody wrote down what was loaded, as earlier versions of Firelift did not."""
-    known = {column.table for column in columns}
-    for table in plan.tables:
-        if table.table not in known:
-            yield f"{table.table}: what its columns held when they were loaded is not known, so that was not compared."
+def _found(inputs: Inputs) -> dict[str, Found]:
+    """What the checks of the level find out, by their names."""
+    level, whole = inputs.verification.level, inputs.verification.known.merged is None
+    return {
+        check.name: check.find(inputs) for check in CHECKS if check.find and level.includes(check.level) and (whole or check.of_increments)
+    }
 
 
 def compare_tables(
     workers: Workers,
     tables: Tables,
     chunks: Sequence[StoredChunk],
-    level: Level,
+    wanted: int | None,
     seed: str,
     parts: Path,
     progress: Progress = lambda _: None,
 ) -> Compared:
-    """Rows decoded back into documents and compared with the archive's: a sample of each table, or all where the level is comprehensive.
+    """Decodes rows back into documents and compares them with the archive's: `wanted` documents of each table, or all (None).
 
     The differences are in files in `parts`. Raises ArchiveIncomplete.
     """
-    wanted = None if level == "comprehensive" else SAMPLE[level]
     inputs = CompareInputs(tables.url, tables.session, tables.schema, tables.run, parts, whole=wanted is None)
     lacking = _lacking(tables)
     readable = replace(tables, plan=tables.plan.model_copy(update={"tables": _without(tables.plan, lacking)}))
-    chosen = {table.collection: _drawn(table, chunks, wanted, seed) for table in readable.plan.tables}
+    chosen = {table.collection: draw_documents(table.collection, chunks, wanted, seed) for table in readable.plan.tables}
     done = list(_compared(workers, inputs, chunks, chosen, progress))
     rows = _rows(readable)
     results_of_tables = [_table_result(workers, inputs, chunks, done, table, wanted, rows[table.table]) for table in readable.plan.tables]
@@ -246,32 +190,6 @@ def _counts(chunks: Sequence[StoredChunk], table: TablePlan) -> TableCounts:
     return sum((chunk.tables[table.collection] for chunk in chunks if table.collection in chunk.tables), TableCounts())
 
 
-def _reread(
-    tables: Tables, chunks: Sequence[StoredChunk], seed: str, source: Source, read_time: str, parts: Path
-) -> tuple[tuple[Reread, ...], DifferenceFile]:
-    """Some documents of every table once more from Firestore."""
-    chosen = [(table, _keys(tables.run, chunks, table, seed)) for table in tables.plan.tables]
-    where = (source, read_time, tables.url, tables.session, tables.schema, tables.plan.database)
-    done = list(reread_tables(*where, chosen))
-    return tuple(reread for reread, _ in done), write_differences(
-        (_read_again(differs) for _, found in done for differs in found), parts / "reread.csv"
-    )
-
-
-def _read_again(differs: Difference) -> Difference:
-    """Told apart from what the archive says of the same document."""
-    return differs.model_copy(update={"what": f"{differs.what} (read again)"})
-
-
-def _keys(run: Path, chunks: Sequence[StoredChunk], table: TablePlan, seed: str) -> list[Key]:
-    drawn = _drawn(table, chunks, SAMPLE["comprehensive"], f"{seed}:reread")
-    return [
-        key
-        for number, places in drawn.items()
-        for key in keys_at(run, table.collection, chunks[number].name, chunks[number].archived, places)
-    ]
-
-
 def stored_chunks(run: Path, roots: Sequence[str]) -> list[StoredChunk]:
     """Every archive chunk with documents, in key order, as its receipt of the transformation tells of it; raises ArchiveIncomplete."""
     return [
@@ -301,11 +219,6 @@ def parts_of(results: Path) -> Iterator[Path]:
         yield parts
     finally:
         shutil.rmtree(parts, ignore_errors=True)
-
-
-def _drawn(table: TablePlan, chunks: Sequence[StoredChunk], wanted: int | None, seed: str) -> Chosen:
-    stored = [chunk.tables[table.collection].rows if table.collection in chunk.tables else 0 for chunk in chunks]
-    return draw(table.collection, stored, wanted, seed)
 
 
 def _compared(

@@ -26,6 +26,7 @@ from firelift.settings.types import (
     ExistingFile,
     Globs,
     HttpUrl,
+    LevelName,
     MaxDeletes,
     Moment,
     Names,
@@ -235,7 +236,7 @@ class Settings(BaseSettings):
     skip_phases: Phases = _setting((), "Leave these phases out, using what an earlier attempt of this run has of them", own="SKIP_PHASES")
     auto_rollback: bool = _setting(True, "Take out of the target what a failed import or verification made", own="AUTO_ROLLBACK")
     auto_verification: bool = _setting(True, "Verify before the tables become visible", own="AUTO_VERIFICATION")
-    verification_level: Literal["basic", "standard", "comprehensive"] = _setting(
+    verification_level: LevelName = _setting(
         "standard", "How much is compared: 10 or 100 documents a table, or all", own="VERIFICATION_LEVEL"
     )
     max_lookup_ms: float = _setting(

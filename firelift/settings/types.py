@@ -15,6 +15,9 @@ from pydantic_settings import NoDecode
 
 from firelift.settings.secret_shapes import secret_look
 
+LevelName = Literal["basic", "standard", "comprehensive"]
+"""The verification levels, each of which includes those before it."""
+
 _ESCAPE = "cannot be taken apart: write special characters of the password as %XX (@ is %40, / is %2F, : is %3A, # is %23, ? is %3F)"
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, TypeVar
+
+from pydantic import Field, SerializeAsAny
 
 from firelift.receipts import Difference, Receipt, TableCompared
+from firelift.settings.types import LevelName
 
-Level = Literal["basic", "standard", "comprehensive"]
+Result = TypeVar("Result", bound=Receipt)
 Against = Literal["archive", "firestore"]
 Presence = Literal["both", "source", "target"]
-
-SAMPLE: dict[Level, int] = {"basic": 10, "standard": 100, "comprehensive": 200}
-"""Documents a table that are compared (comprehensive: all are, and as many are read again from Firestore)."""
 
 
 class Limits(NamedTuple):
@@ -117,7 +118,7 @@ class Measured(Receipt):
 class Proof(Receipt):
     """Everything the engine found out about the tables of one schema."""
 
-    level: Level
+    level: LevelName
     against: Against
     schema_name: str
     read_time: str
@@ -128,12 +129,33 @@ class Proof(Receipt):
     merged: tuple[LiveRows, ...] = ()
     """Of an increment; `tables` are its staged rows then, all of them compared."""
     pieces: tuple[DigestUnit, ...] = ()
-    relations: tuple[RelationProved, ...] = ()
-    columns: tuple[ColumnProved, ...] = ()
-    nested: tuple[NestedProved, ...] = ()
-    rereads: tuple[Reread, ...] = ()
-    performance: tuple[Measured, ...] = ()
+    found: Mapping[str, tuple[SerializeAsAny[Receipt], ...]] = Field(default_factory=dict)
+    """What the checks found out, by their names."""
     differences_total: int = 0
     differences: tuple[Difference, ...] = ()
     """The first hundred; all of them are in differences.csv."""
     warnings: tuple[str, ...] = ()
+
+    def of(self, check: str, kind: type[Result]) -> tuple[Result, ...]:
+        """What a check found out; nothing where it was not asked."""
+        return tuple(result for result in self.found.get(check, ()) if isinstance(result, kind))
+
+    @property
+    def relations(self) -> tuple[RelationProved, ...]:
+        return self.of("relations", RelationProved)
+
+    @property
+    def columns(self) -> tuple[ColumnProved, ...]:
+        return self.of("columns", ColumnProved)
+
+    @property
+    def nested(self) -> tuple[NestedProved, ...]:
+        return self.of("nested", NestedProved)
+
+    @property
+    def rereads(self) -> tuple[Reread, ...]:
+        return self.of("rereads", Reread)
+
+    @property
+    def performance(self) -> tuple[Measured, ...]:
+        return self.of("performance", Measured)

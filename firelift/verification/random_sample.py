@@ -8,6 +8,8 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
+from firelift.verification.subject import StoredChunk
+
 Chosen = Mapping[int, Sequence[int] | None]
 """By the number of the chunk: places among the collection's stored documents in it; None: all of them."""
 
@@ -33,3 +35,9 @@ def draw(collection: str, stored: Sequence[int], wanted: int | None, seed: str) 
         chunk = bisect_right(ends, place)
         chosen.setdefault(chunk, []).append(place - (ends[chunk] - stored[chunk]))
     return chosen
+
+
+def draw_documents(collection: str, chunks: Sequence[StoredChunk], wanted: int | None, seed: str) -> Chosen:
+    """`draw` among the documents of a collection that these archive chunks store."""
+    stored = [chunk.tables[collection].rows if collection in chunk.tables else 0 for chunk in chunks]
+    return draw(collection, stored, wanted, seed)

@@ -22,7 +22,9 @@ from firelift.migration.verify_published import verify_published
 from firelift.receipts import Verified
 from firelift.run.reports.verify_text import verified_text
 from firelift.settings.settings import Settings
-from firelift.verification.proof import SAMPLE, Against, Level
+from firelift.settings.types import LevelName
+from firelift.verification.level import LEVELS
+from firelift.verification.proof import Against
 from tests.acceptance.operator import CANARY, ONE_WORKER, Operator, Said, holds_nothing
 from tests.acceptance.prefect_world import database, tables_of, text_below, text_of
 from tests.integration.way import Things, new_source, write
@@ -60,13 +62,13 @@ def results_of(operator: Operator) -> Path:
     return operator.workspace / "verification-results"
 
 
-def assert_passed(directory: Path, url: str, level: Level) -> None:
+def assert_passed(directory: Path, url: str, level: LevelName) -> None:
     """Everything was compared that the level asks for, and there is all that a person wants to see of it."""
     found = result(directory)
     assert (found["level"], found["passed"], found["differencesTotal"]) == (level, True, 0)
     assert tables_of(url) == {"cities": 60, "cities_streets": 30, "people": 30}
-    compared = {table["table"]: table["compared"] for table in found["tables"]}
-    assert compared == {table: min(SAMPLE[level], rows) for table, rows in tables_of(url).items()}
+    compared, documents = {table["table"]: table["compared"] for table in found["tables"]}, LEVELS[level].documents
+    assert compared == {table: min(documents or rows, rows) for table, rows in tables_of(url).items()}
     assert found["expectations"]
     assert all(expectation["success"] for expectation in found["expectations"])
     assert bool(found["performance"]) == (level != "basic")
@@ -184,7 +186,7 @@ def migrated(
         yield operator, url
 
 
-def verify(operator: Operator, level: Level = "standard", against: Against | None = "archive", seed: str | None = None) -> Verified:
+def verify(operator: Operator, level: LevelName = "standard", against: Against | None = "archive", seed: str | None = None) -> Verified:
     """As the command does, without the seconds it takes to start."""
     options = {
         "database_url": operator.variables["SUPABASE_DB_URL"],
@@ -200,8 +202,8 @@ def test_standard_is_the_default(migrated: tuple[Operator, str]) -> None:
 
 
 @pytest.mark.parametrize("against", ["archive", "firestore"])
-@pytest.mark.parametrize("level", list(SAMPLE))
-def test_a_published_target_is_verified_again(migrated: tuple[Operator, str], level: Level, against: Against) -> None:
+@pytest.mark.parametrize("level", list(LEVELS))
+def test_a_published_target_is_verified_again(migrated: tuple[Operator, str], level: LevelName, against: Against) -> None:
     operator, url = migrated
     before = text_of(url)
     done = verify(operator, level, against)

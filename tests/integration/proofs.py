@@ -6,12 +6,14 @@ from typing import Any
 
 from firelift.planning.model import Plan, TablePlan
 from firelift.receipts import TableCompared
-from firelift.verification.proof import ColumnProved, DigestUnit, Level, Measured, NestedProved, Proof, RelationProved, Reread
+from firelift.settings.types import LevelName
+from firelift.verification.proof import ColumnProved, DigestUnit, Measured, NestedProved, Proof, RelationProved, Reread
 
+FOUND = ("relations", "columns", "nested", "rereads", "performance")
 DIGEST, OTHER = "a" * 64, "b" * 64
 
 
-def proof_of(plan: Plan, rows: dict[str, int], level: Level = "comprehensive", schema: str = "public", **changed: Any) -> Proof:
+def proof_of(plan: Plan, rows: dict[str, int], level: LevelName = "comprehensive", schema: str = "public", **changed: Any) -> Proof:
     """Of tables that hold this many rows and lack nothing; `changed` replaces parts of it."""
     found: dict[str, Any] = {
         "level": level,
@@ -32,7 +34,9 @@ def proof_of(plan: Plan, rows: dict[str, int], level: Level = "comprehensive", s
             "nested": tuple(nested(table.table) for table in plan.tables),
             "rereads": tuple(Reread(table=table.table, asked=1, differing=0) for table in plan.tables),
         }
-    return Proof(**found | changed)
+    found |= changed
+    checks = {name: found.pop(name) for name in FOUND if name in found}
+    return Proof(**found, found=checks)
 
 
 def same() -> dict[str, Any]:

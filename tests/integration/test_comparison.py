@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ import pytest
 
 from firelift.local.postgres import PostgresServer
 from firelift.phases.transformation import ArchiveIncomplete
-from firelift.phases.verification import DIFFERENCES, Tables, prove
+from firelift.phases.verification import DIFFERENCES, prove
 from firelift.postgres.session.connect import Connection, kept_open
 from firelift.receipts import Difference, TableCompared
+from firelift.settings.types import LevelName
 from firelift.storage.archive import ArchiveDamaged, ChunkDamaged
 from firelift.storage.transformed import receipt_path
-from firelift.verification.proof import SAMPLE, Level, Limits, Proof
+from firelift.verification.level import LEVELS
+from firelift.verification.proof import Limits, Proof
+from firelift.verification.subject import Known, Tables, Verification
 from firelift.workers import Workers
 from tests.integration.way import Arrival, Things, migrate, new_database, new_source, write
 
@@ -58,11 +61,21 @@ def target(arrival: Arrival) -> Iterator[Connection]:
         connection.execute("DELETE FROM public.people; INSERT INTO public.people SELECT * FROM kept.people")
 
 
-def proved(workers: Workers, arrival: Arrival, results: Path, level: Level, seed: str = "seed", **how: Any) -> Proof:
-    tables = how.pop("tables", None) or Tables(arrival.url, "firelift-test", "public", arrival.plan, arrival.run)
-    roots = [root.collection for root in arrival.validated.roots]
-    given: dict[str, Any] = {"read_time": arrival.validated.read_time, "limits": Limits(1000, 1000), "results": results} | how
-    return prove(workers, tables, roots, level, seed, **given)
+def proved(
+    workers: Workers,
+    arrival: Arrival,
+    results: Path,
+    level: LevelName,
+    seed: str = "seed",
+    *,
+    tables: Tables | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+    **options: Any,
+) -> Proof:
+    tables = tables or Tables(arrival.url, "firelift-test", "public", arrival.plan, arrival.run)
+    roots, read_time = [root.collection for root in arrival.validated.roots], arrival.validated.read_time
+    verification = Verification(tables, roots, LEVELS[level], seed, read_time, results, Limits(1000, 1000), **options)
+    return prove(workers, verification, progress)
 
 
 def compared(proof: Proof, table: str) -> TableCompared:
@@ -76,7 +89,7 @@ def listed(results: Path) -> list[Difference]:
 
 @pytest.mark.parametrize(("level", "people", "pets"), [("basic", 10, 10), ("standard", 100, PETS), ("comprehensive", PEOPLE, PETS)])
 def test_a_level_compares_as_many_documents_as_it_says(
-    workers: Workers, arrival: Arrival, tmp_path: Path, level: Level, people: int, pets: int
+    workers: Workers, arrival: Arrival, tmp_path: Path, level: LevelName, people: int, pets: int
 ) -> None:
     heard: list[int] = []
     proof = proved(workers, arrival, tmp_path, level, progress=heard.append)
@@ -109,7 +122,7 @@ def test_a_rejected_document_is_counted_and_has_no_row_to_compare(workers: Worke
 
 @pytest.mark.parametrize("level", ["basic", "comprehensive"])
 def test_a_row_that_is_gone_is_named_whether_it_was_drawn_or_not(
-    workers: Workers, arrival: Arrival, target: Connection, tmp_path: Path, level: Level
+    workers: Workers, arrival: Arrival, target: Connection, tmp_path: Path, level: LevelName
 ) -> None:
     for number in (0, 7, 229):
         target.execute("DELETE FROM public.people WHERE n = %s", [number])
@@ -122,7 +135,7 @@ def test_a_row_that_is_gone_is_named_whether_it_was_drawn_or_not(
 
 
 @pytest.mark.parametrize("level", ["basic", "comprehensive"])
-def test_a_row_that_nobody_knows_is_named(workers: Workers, arrival: Arrival, target: Connection, tmp_path: Path, level: Level) -> None:
+def test_a_row_that_nobody_knows_is_named(workers: Workers, arrival: Arrival, target: Connection, tmp_path: Path, level: LevelName) -> None:
     target.execute("INSERT INTO public.people (id, n) VALUES ('p000 ', 0)")
     proof = proved(workers, arrival, tmp_path, level)
     assert [(difference.key, difference.what) for difference in listed(tmp_path)] == [("*", "number of rows"), ("p000 ", "unexpected row")]
@@ -157,8 +170,8 @@ def test_a_later_verification_forgets_the_differences_of_an_earlier_one(
 
 
 def test_each_level_asks_what_the_one_below_asks_and_more(workers: Workers, arrival: Arrival, tmp_path: Path) -> None:
-    known: dict[str, Any] = {"relations": arrival.imported.relations, "source": arrival.source}
-    basic, standard, comprehensive = (proved(workers, arrival, tmp_path, level, **known) for level in SAMPLE)
+    known: dict[str, Any] = {"known": Known(relations=arrival.imported.relations), "source": arrival.source}
+    basic, standard, comprehensive = (proved(workers, arrival, tmp_path, level, **known) for level in LEVELS)
     assert (basic.relations, basic.columns, basic.rereads, basic.performance) == ((), (), (), ())
     assert (
         {measured.what for measured in standard.performance}
@@ -169,7 +182,7 @@ def test_each_level_asks_what_the_one_below_asks_and_more(workers: Workers, arri
     assert standard.columns
     assert standard.rereads == ()
     assert [(reread.table, reread.asked, reread.differing) for reread in comprehensive.rereads] == [
-        ("people", SAMPLE["comprehensive"], 0),
+        ("people", LEVELS["comprehensive"].rereads, 0),
         ("people_pets", PETS, 0),
     ]
 
@@ -179,8 +192,8 @@ def test_what_differs_from_firestore_is_among_the_differences(
 ) -> None:
     target.execute("UPDATE public.people SET name = 'nobody'")
     proof = proved(workers, arrival, tmp_path, "comprehensive", source=arrival.source)
-    assert [reread.differing for reread in proof.rereads] == [SAMPLE["comprehensive"], 0]
-    assert proof.differences_total == len(listed(tmp_path)) == PEOPLE + SAMPLE["comprehensive"]
+    assert [reread.differing for reread in proof.rereads] == [LEVELS["comprehensive"].rereads, 0]
+    assert proof.differences_total == len(listed(tmp_path)) == PEOPLE + LEVELS["comprehensive"].rereads
 
 
 def test_a_lost_archive_is_no_empty_table(workers: Workers, arrival: Arrival, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from firelift.planning.model import Plan
 from firelift.postgres.schema.ddl import create_table
 from firelift.postgres.session.errors import ConnectionLost, PermissionDenied, PostgresUnreachable, StatementCancelled
 from firelift.receipts import Difference, FailedExpectation, Verified
-from firelift.verification.proof import DigestUnit, Level, Proof, Reread
+from firelift.settings.types import LevelName
+from firelift.verification.proof import DigestUnit, Proof, Reread
 from tests.integration.postgres_world import HOSTILE, as_role, plan
 from tests.integration.proofs import DIGEST, OTHER, column, compared, measured, nested, proof_of, relation, same
 from tests.integration.way import Arrival, Things, arrived
@@ -31,7 +32,7 @@ from tests.integration.way import Arrival, Things, arrived
 RUN = "migration-2026-11-22T10-30-00-123Z-abc123"
 SESSION = f"firelift {RUN}"
 SCHEMA = Path(__file__).parents[2] / "docs" / "verification.schema.json"
-LEVELS: tuple[Level, ...] = ("basic", "standard", "comprehensive")
+LEVELS: tuple[LevelName, ...] = ("basic", "standard", "comprehensive")
 
 DOCUMENTS: Things = {
     "users/ann": {"name": "Ann", "age": 31, "address": {"city": "Zürich"}},
@@ -80,7 +81,7 @@ def found(done: Verified) -> list[tuple[str, str, str | None, str]]:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_tables_that_are_as_they_should_be_pass(level: Level, migrated: Arrival, tmp_path: Path) -> None:
+def test_tables_that_are_as_they_should_be_pass(level: LevelName, migrated: Arrival, tmp_path: Path) -> None:
     related = () if level == "basic" else (relation(0, 0, expected_foreign_key=True),)
     done = validate(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, level, relations=related), tmp_path)
 
@@ -393,7 +394,9 @@ def test_an_expectation_that_cannot_be_looked_at_is_said_to_be_so(
 
 
 def test_a_second_validation_replaces_the_first(migrated: Arrival, tmp_path: Path) -> None:
-    ask: Callable[[Level], Verified] = lambda level: validate(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, level), tmp_path)  # noqa: E731
+    def ask(level: LevelName) -> Verified:
+        return validate(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, level), tmp_path)
+
     ask("comprehensive")
     ask("basic")
     assert read(tmp_path)["level"] == "basic"

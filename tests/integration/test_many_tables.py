@@ -14,7 +14,7 @@ import pytest
 import expectations
 from firelift.local.postgres import PostgresServer
 from firelift.paths import Selection
-from firelift.phases.verification import Tables, prove
+from firelift.phases.verification import prove
 from firelift.planning.build import Foreseen, Rules, foresee
 from firelift.planning.model import Link, Plan, TablePlan
 from firelift.postgres.load.constraints import constrain
@@ -22,8 +22,11 @@ from firelift.postgres.schema.checks import check_target
 from firelift.postgres.schema.compatibility import incompatibilities
 from firelift.postgres.schema.ddl import create_table
 from firelift.postgres.session.connect import connect
-from firelift.verification.performance import measure
-from firelift.verification.proof import Level, Limits
+from firelift.settings.types import LevelName
+from firelift.verification.checks.performance import measure
+from firelift.verification.level import LEVELS
+from firelift.verification.proof import Limits
+from firelift.verification.subject import Known, Tables, Verification
 from firelift.workers import Workers
 from tests.integration.counting import calls, statements
 from tests.integration.postgres_world import plan
@@ -71,7 +74,7 @@ def standing(postgres: PostgresServer) -> Iterator[str]:
         yield url
 
 
-def validated(server: PostgresServer, url: str, number: int, level: Level, results: Path) -> Cost:
+def validated(server: PostgresServer, url: str, number: int, level: LevelName, results: Path) -> Cost:
     proof = proof_of(planned(number), dict.fromkeys((table.table for table in tables(number)), 0), level)
     with statements(server, url) as sent, calls() as made:
         done = expectations.validate(url, "firelift-test", planned(number), proof, results, FIRST)
@@ -81,7 +84,7 @@ def validated(server: PostgresServer, url: str, number: int, level: Level, resul
 
 @pytest.mark.parametrize("level", ["standard", "comprehensive"])
 def test_judging_costs_so_much_a_table_and_writes_nothing_into_stores_that_nobody_asks(
-    postgres: PostgresServer, standing: str, tmp_path: Path, level: Level
+    postgres: PostgresServer, standing: str, tmp_path: Path, level: LevelName
 ) -> None:
     # The first time of all loads libraries, and fills what they keep.
     _, *costs = (validated(postgres, standing, number, level, tmp_path / "results") for number in (1, *NUMBERS))
@@ -93,11 +96,11 @@ def test_judging_costs_so_much_a_table_and_writes_nothing_into_stores_that_nobod
 
 
 @pytest.mark.parametrize(("level", "most"), [("standard", 4), ("comprehensive", 10)])
-def test_measuring_costs_so_much_a_table(postgres: PostgresServer, standing: str, level: Level, most: int) -> None:
+def test_measuring_costs_so_much_a_table(postgres: PostgresServer, standing: str, level: LevelName, most: int) -> None:
     costs: list[Cost] = []
     for number in NUMBERS:
         with statements(postgres, standing) as sent, calls() as made:
-            measure(standing, "firelift-test", "public", planned(number), level, LIMITS, "seed")
+            measure(standing, "firelift-test", "public", planned(number), LEVELS[level], LIMITS, "seed")
         costs.append(Cost(sent, made))
     assert max(growth([len(cost.statements) for cost in costs])) <= most * FEW
     # All relations are worked out once; a table's from among those of all would be so many times as many.
@@ -130,31 +133,31 @@ def checked(server: PostgresServer, number: int) -> tuple[int, int]:
     return len(foreseeing), len(planning)
 
 
-def proved(server: PostgresServer, here: Arrival, level: Level, results: Path) -> list[str]:
+def proved(server: PostgresServer, here: Arrival, level: LevelName, results: Path) -> list[str]:
     roots = [root.collection for root in here.validated.roots]
     with Workers(1) as workers, statements(server, here.url) as sent:
-        prove(
-            workers,
+        verification = Verification(
             Tables(here.url, "firelift-test", "public", here.plan, here.run),
             roots,
-            level,
+            LEVELS[level],
             "seed",
+            here.validated.read_time,
+            results,
+            LIMITS,
             source=here.source,
-            read_time=here.validated.read_time,
-            relations=here.imported.relations,
-            limits=LIMITS,
-            results=results,
+            known=Known(relations=here.imported.relations),
         )
+        prove(workers, verification)
     return sent
 
 
-MOST: dict[Level, int] = {"standard": 18, "comprehensive": 31}
+MOST: dict[LevelName, int] = {"standard": 18, "comprehensive": 31}
 
 
 def test_many_small_collections_are_compared_in_so_many_statements_a_table_over_so_many_connections(
     emulator_host: str, postgres: PostgresServer, tmp_path: Path
 ) -> None:
-    found: dict[Level, list[list[str]]] = {level: [] for level in MOST}
+    found: dict[LevelName, list[list[str]]] = {level: [] for level in MOST}
     for number in NUMBERS[:2]:
         documents = {f"c{table:03}/{n}": {"name": f"name {n}", "score": n * 1.5} for table in range(number) for n in range(3)}
         with arrived(emulator_host, postgres, tmp_path / str(number), documents) as here:

@@ -13,8 +13,10 @@ from firelift.postgres.inspect.performance import drawn
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.connect import Connection
-from firelift.verification.performance import measure, too_slow
-from firelift.verification.proof import Level, Limits, Measured
+from firelift.settings.types import LevelName
+from firelift.verification.checks.performance import measure, too_slow
+from firelift.verification.level import LEVELS
+from firelift.verification.proof import Limits, Measured
 from tests.integration.postgres_world import HOSTILE, RUN, load, plan, row, started
 
 STAGING = staging_schema(RUN)
@@ -36,8 +38,8 @@ def connection(database_url: str) -> Iterator[Connection]:
         yield connection
 
 
-def measured(url: str, level: Level, limits: Limits = LIMITS, earlier: Path | None = None) -> dict[tuple[str, str], Measured]:
-    return {(one.table, one.what): one for one in measure(url, "firelift-test", STAGING, PLAN, level, limits, "seed", earlier)}
+def measured(url: str, level: LevelName, limits: Limits = LIMITS, earlier: Path | None = None) -> dict[tuple[str, str], Measured]:
+    return {(one.table, one.what): one for one in measure(url, "firelift-test", STAGING, PLAN, LEVELS[level], limits, "seed", earlier)}
 
 
 def test_basic_measures_nothing(database_url: str) -> None:

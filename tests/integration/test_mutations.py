@@ -13,12 +13,14 @@ import pytest
 from psycopg import sql
 
 from firelift.local.postgres import PostgresServer
-from firelift.phases.verification import DIFFERENCES, Compared, Tables, compare_tables, parts_of, stored_chunks
+from firelift.phases.verification import DIFFERENCES, Compared, compare_tables, parts_of, stored_chunks
 from firelift.planning.model import TYPE_OF
 from firelift.postgres.session.connect import Connection
 from firelift.receipts import Difference
+from firelift.settings.types import LevelName
 from firelift.verification.difference_file import DifferenceFile, join_files
-from firelift.verification.proof import Level
+from firelift.verification.level import LEVELS
+from firelift.verification.subject import Tables
 from firelift.workers import Workers
 from tests.integration.corruption import CORRUPTIONS, KEYS, STRUCTURAL, Corruption, Planted, corrupt, rich_documents
 from tests.integration.way import Arrival, migrate, new_database, new_source, write
@@ -35,13 +37,13 @@ class Verified:
     connection: Connection
     results: Path
 
-    def compare(self, level: Level = "comprehensive", seed: str = "seed") -> tuple[Compared, DifferenceFile]:
+    def compare(self, level: LevelName = "comprehensive", seed: str = "seed") -> tuple[Compared, DifferenceFile]:
         """What was found out of all tables, and the differences as they are in differences.csv."""
         arrival = self.arrival
         tables = Tables(arrival.url, "firelift-test", "public", arrival.plan, arrival.run)
         chunks = stored_chunks(arrival.run, [root.collection for root in arrival.validated.roots])
         with parts_of(self.results) as parts:
-            compared = compare_tables(self.workers, tables, chunks, level, seed, parts)
+            compared = compare_tables(self.workers, tables, chunks, LEVELS[level].documents, seed, parts)
             return compared, join_files(compared.differences, self.results / DIFFERENCES)
 
     def keep(self) -> None:
@@ -130,7 +132,7 @@ def test_there_is_a_corruption_of_every_column_and_type(verified: Verified) -> N
 
 
 @pytest.mark.parametrize("level", ["basic", "standard", "comprehensive"])
-def test_an_untouched_target_has_no_difference_whatever_the_seed(verified: Verified, level: Level) -> None:
+def test_an_untouched_target_has_no_difference_whatever_the_seed(verified: Verified, level: LevelName) -> None:
     for seed in range(10):
         compared, differences = verified.compare(level, str(seed))
         assert differences.total == 0

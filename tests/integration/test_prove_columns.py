@@ -20,7 +20,7 @@ from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.connect import Connection
 from firelift.storage.archive import write_parquet
 from firelift.storage.column_stats import LONGEST, rows_directory, with_facts
-from firelift.verification.columns import COLUMNS, loaded_columns, prove_columns
+from firelift.verification.checks.columns import COLUMNS, loaded_columns, prove_columns
 from firelift.verification.proof import ColumnProved
 from tests.integration.postgres_world import HOSTILE, RUN, as_arrow, load, plan, row, started
 

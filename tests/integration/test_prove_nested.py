@@ -14,7 +14,7 @@ from firelift.local.writer import GeoPoint, Reference, Vector
 from firelift.planning.model import Column, Shape, TablePlan
 from firelift.postgres.inspect.nested import Every
 from firelift.postgres.session.connect import Connection
-from firelift.verification.nested import MOST_PLACES, prove_nested, typed_places
+from firelift.verification.checks.nested import MOST_PLACES, prove_nested, typed_places
 from firelift.verification.proof import NestedProved
 from tests.integration.way import Arrival, arrived
 

@@ -12,8 +12,8 @@ from firelift.postgres.load.constraints import constrain
 from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.connect import Connection
 from firelift.receipts import RelationChecked
+from firelift.verification.checks.relations import prove_relations
 from firelift.verification.proof import RelationProved
-from firelift.verification.relations import prove_relations
 from tests.integration.postgres_world import HOSTILE, RUN, load, plan, row, started
 
 STAGING = staging_schema(RUN)

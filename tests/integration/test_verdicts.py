@@ -17,21 +17,23 @@ from firelift.errors import Stopped
 from firelift.local.postgres import PostgresServer
 from firelift.migration.published_runs import PublishedRun, read_again
 from firelift.phases import verification
-from firelift.phases.verification import Tables, prove
+from firelift.phases.verification import prove
 from firelift.planning.model import Plan
 from firelift.postgres.inspect import reading
 from firelift.postgres.session import connect as connecting
 from firelift.postgres.session.errors import ConnectionLost
 from firelift.receipts import RootFound, Verified
 from firelift.run.workspace import Workspace
-from firelift.verification import performance
-from firelift.verification.proof import Level, Limits
+from firelift.settings.types import LevelName
+from firelift.verification.checks import performance
+from firelift.verification.level import LEVELS
+from firelift.verification.proof import Limits
+from firelift.verification.subject import Known, Tables, Verification
 from firelift.workers import Workers
 from tests.integration.corruption import rich_documents
 from tests.integration.proofs import nested, proof_of
 from tests.integration.way import Arrival, arrived, migrate, new_database, new_source, write
 
-LEVELS: tuple[Level, ...] = ("basic", "standard", "comprehensive")
 SESSION = "firelift-test"
 
 
@@ -49,24 +51,24 @@ def workers() -> Iterator[Workers]:
         yield workers
 
 
-def verdict(workers: Workers, arrival: Arrival, results: Path, level: Level) -> Verified:
-    proof = prove(
-        workers,
+def verdict(workers: Workers, arrival: Arrival, results: Path, level: LevelName) -> Verified:
+    verification = Verification(
         Tables(arrival.url, SESSION, "public", arrival.plan, arrival.run),
         [root.collection for root in arrival.validated.roots],
-        level,
+        LEVELS[level],
         "seed",
+        arrival.validated.read_time,
+        results,
+        Limits(10_000, 10_000),
         source=arrival.source,
-        read_time=arrival.validated.read_time,
-        relations=arrival.imported.relations,
-        limits=Limits(10_000, 10_000),
-        results=results,
+        known=Known(relations=arrival.imported.relations),
     )
+    proof = prove(workers, verification)
     return expectations.validate(arrival.url, SESSION, arrival.plan, proof, results, "a-run")
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_an_untouched_target_passes(workers: Workers, rich: Arrival, tmp_path: Path, level: Level) -> None:
+def test_an_untouched_target_passes(workers: Workers, rich: Arrival, tmp_path: Path, level: LevelName) -> None:
     done = verdict(workers, rich, tmp_path, level)
     assert done.failed == ()
     assert done.passed
@@ -145,7 +147,7 @@ def test_a_session_that_the_server_ends_is_a_lost_connection_wherever_it_happens
         (
             performance,
             "described_tables",
-            lambda: performance.measure(database_url, SESSION, "public", plan, "standard", Limits(1, 1), "seed"),
+            lambda: performance.measure(database_url, SESSION, "public", plan, LEVELS["standard"], Limits(1, 1), "seed"),
         ),
     ):
         with monkeypatch.context() as patched:

@@ -20,8 +20,8 @@ from firelift.postgres.session.connect import Connection, connect
 from firelift.storage.archive import write_parquet
 from firelift.storage.column_stats import rows_directory, with_facts
 from firelift.transform import compile_encoder
-from firelift.verification.columns import prove_columns
-from firelift.verification.nested import prove_nested
+from firelift.verification.checks.columns import prove_columns
+from firelift.verification.checks.nested import prove_nested
 from tests.property.test_transform_postgres import SCHEMA, arrow_table
 from tests.strategies import DATABASE, planned_documents
 

@@ -10,7 +10,7 @@ import pytest
 
 from firelift.run.earlier_runs import earlier_full_run, earlier_verification
 from firelift.run.workspace import REPORT, Workspace
-from firelift.verification.performance import earlier_figures
+from firelift.verification.checks.performance import earlier_figures
 
 FIGURES = [{"table": "users", "what": "count", "p50": 1.0}]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from firelift.verification.performance import earlier_figures, percentile, too_slow
+from firelift.verification.checks.performance import earlier_figures, percentile, too_slow
 from firelift.verification.proof import Measured
 
 FIGURE = {"table": "users", "what": "count", "samples": 3, "p50": 1.5, "p95": 2, "p99": 2}

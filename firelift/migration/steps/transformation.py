@@ -9,7 +9,7 @@ from firelift.migration.steps.planning import warn_of_mended
 from firelift.migration.steps.receipts import with_receipt
 from firelift.phases.transformation import archived_documents, refuse_incomplete, transform_collection
 from firelift.receipts import Extracted, RootFound, Transformed, TransformedAll, summed, tallied
-from firelift.verification.columns import loaded_columns
+from firelift.verification.checks.columns import loaded_columns
 
 
 @with_receipt("transformation", Transformed)

@@ -8,13 +8,15 @@ from firelift.migration.context import Migration
 from firelift.migration.execution import asks_the_target
 from firelift.modes.incremental.baseline import expected_rows
 from firelift.phases.import_ import foreseen_rows
-from firelift.phases.verification import Tables, TooManyRejects, VerificationFailed, prove
+from firelift.phases.verification import TooManyRejects, VerificationFailed, prove
 from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.lock import application_name
 from firelift.receipts import Completeness, Imported, RootFound, TransformedAll, Validated, Verified
 from firelift.run.earlier_runs import earlier_verification
+from firelift.verification.level import LEVELS
 from firelift.verification.proof import Limits, LiveRows, Proof
 from firelift.verification.random_sample import new_seed
+from firelift.verification.subject import Known, Tables, Verification
 
 
 def nothing_to_verify(migration: Migration) -> bool:
@@ -77,30 +79,32 @@ def collect_proof(
     """What the engine finds out about the staging tables, with the status told how far it is."""
     settings = migration.settings
     migration.status.restart("verification")
-    return prove(
-        migration.workers,
-        Tables(
-            migration.database_url,
-            application_name(migration.migration_id),
-            staging_schema(migration.migration_id),
-            migration.plan(),
-            migration.directory,
-        ),
-        [root.collection for root in roots],
-        settings.verification_level,
-        new_seed(),
-        against="archive",
-        source=migration.source,
-        read_time=read_time,
+    tables = Tables(
+        migration.database_url,
+        application_name(migration.migration_id),
+        staging_schema(migration.migration_id),
+        migration.plan(),
+        migration.directory,
+    )
+    known = Known(
         relations=imported.relations,
         merged=live_rows(migration, transformed),
-        departed_chunks=increment.departed_chunks() if (increment := migration.increment()) else (),
-        limits=Limits(settings.max_lookup_ms, settings.max_count_ms),
+        deleted_chunks=increment.departed_chunks() if (increment := migration.increment()) else (),
         earlier=earlier_verification(migration.workspace, settings.target()),
-        results=migration.workspace.verification_results,
         completeness=Completeness.noted(migration.status.data()["statistics"]).said,
-        progress=lambda documents: migration.status.advance("verification", documents=documents),
     )
+    verification = Verification(
+        tables,
+        roots=[root.collection for root in roots],
+        level=LEVELS[settings.verification_level],
+        seed=new_seed(),
+        read_time=read_time,
+        results=migration.workspace.verification_results,
+        limits=Limits(settings.max_lookup_ms, settings.max_count_ms),
+        source=migration.source,
+        known=known,
+    )
+    return prove(migration.workers, verification, lambda documents: migration.status.advance("verification", documents=documents))
 
 
 def first_finding(done: Verified) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NotRequired, TypedDict
 
@@ -14,9 +15,11 @@ from firelift.postgres.inspect.column_stats import ColumnHolds, columns_hold
 from firelift.postgres.inspect.reading import reading
 from firelift.storage.column_stats import LONGEST, Bound, Fact, facts_in, merged, rows_directory
 from firelift.times import MomentOutOfRange, from_microseconds, rfc3339
+from firelift.verification.check import Check, Evidence, Found, Inputs, Row, columns_equal
 from firelift.verification.proof import ColumnProved
 
 COLUMNS: Final = "columns.json"
+NONE, NOT_COMPARED = "none", "not compared"
 _INFINITE: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
 _ENDLESS: Final = {2**63 - 1: "infinity", -(2**63): "-infinity"}
 
@@ -126,3 +129,45 @@ def _moment(stamp: int) -> str:
         return rfc3339(seconds, nanos)
     except MomentOutOfRange:
         return f"{stamp} µs after 1970"
+
+
+def find(inputs: Inputs) -> Found:
+    tables = inputs.tables
+    columns = prove_columns(tables.url, tables.session, tables.schema, tables.plan, tables.run)
+    return Found(columns, warnings=tuple(_not_known(tables.plan, columns)))
+
+
+def _not_known(plan: Plan, columns: Sequence[ColumnProved]) -> Iterator[str]:
+    """A warning for each table whose loaded columns nobody recorded."""
+    known = {column.table for column in columns}
+    for table in plan.tables:
+        if table.table not in known:
+            yield f"{table.table}: what its columns held when they were loaded is not known, so that was not compared."
+
+
+def frame(evidence: Evidence) -> Iterator[Row]:
+    for column in evidence.proof.columns:
+        counts = {"table": column.table, "column": column.column, "expected_present": column.expected_present, "present": column.present}
+        low = _bound("low", column.expected_low, column.low)
+        yield counts | low | _bound("high", column.expected_high, column.high) | {"recompute": column.query}
+
+
+def _bound(end: str, expected: str | None, found: str | None) -> Row:
+    """A bound that was not known beforehand says nothing about the one that was found."""
+    if expected is None:
+        return {f"expected_{end}": NOT_COMPARED, end: NOT_COMPARED}
+    return {f"expected_{end}": expected, end: NONE if found is None else found}
+
+
+CHECK = Check(
+    "columns",
+    "All tables: how columns are filled",
+    "standard",
+    frame,
+    find=find,
+    expectations=(
+        columns_equal("expected_present", "present", "Each column is filled in as many rows as were loaded with it."),
+        columns_equal("expected_low", "low", "Each column's lowest value is the lowest that was loaded."),
+        columns_equal("expected_high", "high", "Each column's highest value is the highest that was loaded."),
+    ),
+)

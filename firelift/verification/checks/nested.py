@@ -9,6 +9,7 @@ from typing import Final
 from firelift.planning.model import EXTRA, Column, Plan, Shape, TablePlan
 from firelift.postgres.inspect.nested import Every, Spot, Step, Unreadable, unreadable
 from firelift.postgres.inspect.reading import reading
+from firelift.verification.check import Check, Evidence, Found, Inputs, Row, always
 from firelift.verification.fields import path_of
 from firelift.verification.proof import NestedProved
 
@@ -81,3 +82,22 @@ def _read_as(table: TablePlan, spot: Spot) -> str:
     if spot.reads_as in ("element", "moment"):
         return dict(table.target_columns())[spot.column].removesuffix("[]")
     return spot.reads_as
+
+
+def find(inputs: Inputs) -> Found:
+    tables = inputs.tables
+    return Found(prove_nested(tables.url, tables.session, tables.schema, tables.plan))
+
+
+def frame(evidence: Evidence) -> Iterator[Row]:
+    return (nested.model_dump(exclude={"query"}) | {"recompute": nested.query} for nested in evidence.proof.nested)
+
+
+CHECK = Check(
+    "nested",
+    "All tables: values inside JSON",
+    "comprehensive",
+    frame,
+    find=find,
+    expectations=(always("unreadable", 0, "Every value inside JSON reads as the type that the plan gives it."),),
+)

@@ -26,11 +26,10 @@ from firelift.postgres.inspect.reading import reading
 from firelift.postgres.schema.compatibility import ExistingTable, described_tables
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
-from firelift.verification.proof import Level, Limits, Measured
+from firelift.verification.check import Check, Evidence, Expectation, Found, Inputs, Row
+from firelift.verification.level import Level
+from firelift.verification.proof import Limits, Measured
 
-LOOKUPS: Final[dict[Level, int]] = {"basic": 0, "standard": 20, "comprehensive": 200}
-COUNTS: Final[dict[Level, int]] = {"basic": 0, "standard": 1, "comprehensive": 3}
-SCANS: Final = 20
 SETTINGS: Final[dict[str, str]] = {"key lookup": "MIGRATION_MAX_LOOKUP_MS", "count": "MIGRATION_MAX_COUNT_MS"}
 
 Earlier = Mapping[tuple[str, str], float]
@@ -40,18 +39,18 @@ Earlier = Mapping[tuple[str, str], float]
 def measure(
     url: str, session: str, schema: str, plan: Plan, level: Level, limits: Limits, seed: str, earlier: Path | None = None
 ) -> tuple[Measured, ...]:
-    """Nothing for basic; standard looks up keys and counts; comprehensive also follows references, scans and joins.
+    """Looks up keys and counts rows as often as the level says; a level with scans also follows references, scans ranges and joins.
 
     `earlier` is an older verification.json: one that is not there, or not whole, or of something else, has nothing to compare with.
     """
-    if level == "basic":
+    if not level.lookups:
         return ()
     before = earlier_figures(earlier)
     with reading(url, session) as connection:
         with translated("looking at the tables"):
             standing = described_tables(connection, schema, [table.table for table in plan.tables])
         there = [table for table in plan.tables if table.table in standing and _is_whole(table, standing[table.table])]
-        relations = relations_by_table(there) if level == "comprehensive" else {}
+        relations = relations_by_table(there) if level.scans else {}
         return tuple(
             _measured(table, answers, limits, before)
             for table in there
@@ -102,18 +101,18 @@ def _answers(
     connection: Connection, schema: str, table: TablePlan, relations: Sequence[Relation], level: Level, seed: str
 ) -> Iterator[Answers]:
     number = int.from_bytes(hashlib.sha256(f"{seed}:{table.collection}".encode()).digest()[:4], "big") >> 1
-    keys = drawn(connection, schema, table, table.keys, LOOKUPS[level], number)
+    keys = drawn(connection, schema, table, table.keys, level.lookups, number)
     yield key_lookups(connection, schema, table, keys)
-    yield counts(connection, schema, table, COUNTS[level])
-    if level != "comprehensive":
+    yield counts(connection, schema, table, level.counts)
+    if not level.scans:
         return
-    yield range_scans(connection, schema, table, keys[:SCANS])
+    yield range_scans(connection, schema, table, keys[: level.scans])
     for relation in relations:
         if relation.kind == "parent":
-            yield joins_to_parent(connection, schema, table, relation, keys[:SCANS])
+            yield joins_to_parent(connection, schema, table, relation, keys[: level.scans])
     indexed = (one for one in relations if one.kind == "link" and is_indexed(connection, schema, table.table, one.columns))
     if link := next(indexed, None):
-        values = drawn(connection, schema, table, link.columns, LOOKUPS[level], number)
+        values = drawn(connection, schema, table, link.columns, level.lookups, number)
         yield reference_lookups(connection, schema, table, link, values)
 
 
@@ -137,3 +136,43 @@ def _measured(table: TablePlan, answers: Answers, limits: Limits, before: Earlie
 def percentile(times: Sequence[float], percent: int) -> float:
     """The smallest of them that so many percent do not exceed, to the microsecond."""
     return round(sorted(times)[math.ceil(len(times) * percent / 100) - 1], 3)
+
+
+def find(inputs: Inputs) -> Found:
+    verification, tables = inputs.verification, inputs.tables
+    measured = measure(
+        tables.url,
+        tables.session,
+        tables.schema,
+        tables.plan,
+        verification.level,
+        verification.limits,
+        verification.seed,
+        verification.known.earlier,
+    )
+    return Found(measured, warnings=too_slow(measured))
+
+
+def frame(evidence: Evidence) -> Iterator[Row]:
+    for measured in evidence.proof.performance:
+        if measured.limit is not None:
+            place = {"table": measured.table, "what": measured.what}
+            yield place | {"p95": measured.p95, "limit": measured.limit, "recompute": measured.query}
+
+
+CHECK = Check(
+    "performance",
+    "All tables: response times",
+    "standard",
+    frame,
+    find=find,
+    of_increments=False,
+    expectations=(
+        Expectation(
+            "ExpectColumnPairValuesAToBeGreaterThanB",
+            {"column_A": "limit", "column_B": "p95", "or_equal": True},
+            "95 of 100 answers come within the limit of the settings (ms).",
+            severity="warning",
+        ),
+    ),
+)
