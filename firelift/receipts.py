@@ -12,7 +12,7 @@ class Receipt(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class Together(Receipt):
+class RootGroup(Receipt):
     """A root collection, or several side by side that are worked on together because each has few documents."""
 
     collection: str
@@ -31,7 +31,7 @@ class Together(Receipt):
         return f"{self.collection} … {self.beside[-1]} ({len(self.collections)} collections)"
 
 
-class RootFound(Together):
+class RootCollection(RootGroup):
     """The key range that holds root collections and all beneath them, and its COUNT at the read time."""
 
     start: str | None
@@ -53,7 +53,7 @@ class Validated(Receipt):
 
     connectionsValid: bool = True  # noqa: N815 - the original orchestrator's checkpoint calls it so
     read_time: str
-    roots: tuple[RootFound, ...]
+    roots: tuple[RootCollection, ...]
     documents: int | None
     """None where Firestore does not count those of every root collection."""
     postgres_version: str | None = None
@@ -65,7 +65,7 @@ class RangeExtracted(Receipt):
 
     number: int
     documents: int
-    passed: int
+    skipped: int
     bytes: int
     chunks: int
     reads: int
@@ -84,16 +84,16 @@ class TableChanges(Receipt):
     """At the read time; those that were met, where it was not `scanned`."""
     new: int
     changed: int
-    gone: int
+    deleted: int
     scanned: bool = True
     """All keys were compared. Else only documents were looked for that a field says have changed, and none that are gone."""
 
 
-class Extracted(Together):
+class Extracted(RootGroup):
     """Root collections, with everything beneath them, in the archive, proven to be complete."""
 
     documents: int
-    passed: int
+    skipped: int
     bytes: int
     chunks: int
     ranges: int
@@ -137,7 +137,7 @@ class Completeness(Receipt):
         return cls(
             counted=sum(part.counted or 0 for part in read),
             scanned=sum(part.scanned or 0 for part in read),
-            unproven=sum(part.documents + part.passed for part in read if part.counted is None and part.scanned is None),
+            unproven=sum(part.documents + part.skipped for part in read if part.counted is None and part.scanned is None),
         )
 
     @classmethod
@@ -160,11 +160,11 @@ class Rewritten(Receipt):
     documents: int
     bytes: int
     chunks: int
-    departed: int
+    deleted_documents: int
     """Those of the documents that are in Firestore no more; their rows stay, marked or not."""
-    departed_chunks: str
+    deleted_chunks: str
     """What the names of the chunks with those begin with. No other document is in them."""
-    left_out: int
+    skipped: int
     """Rows of documents that are archived as new or changed, and of those that are gone where their rows go too."""
 
 
@@ -217,7 +217,7 @@ class ChunkTransformed(Receipt):
     """Not kept: files that were not as they had been written, and were made of the archive again."""
 
 
-class Transformed(Together):
+class Transformed(RootGroup):
     """Root collections, with everything beneath them, as rows."""
 
     documents: int
@@ -372,7 +372,7 @@ class AppConfigUpdated(Receipt):
     """The names whose values are other ones now."""
 
 
-class Freed(Receipt):
+class Dropped(Receipt):
     """What was dropped from the run's directory."""
 
     what: str
@@ -387,12 +387,12 @@ class Finished(Receipt):
     tables: tuple[str, ...]
     published: bool
     app_config: AppConfigUpdated | None = None
-    freed: tuple[Freed, ...] = ()
+    freed: tuple[Dropped, ...] = ()
     scratch_schema: str | None = None
     """Of a test run that keeps its tables: where they are."""
 
 
-class Loaded(Together):
+class Loaded(RootGroup):
     """Root collections in the staging tables: rows by table."""
 
     chunks: int

@@ -11,7 +11,7 @@ from prefect.futures import wait
 from firelift.migration.context import Migration, Run
 from firelift.migration.execution import largest_first
 from firelift.migration.steps import extraction, import_, planning, post_migration, pre_validation, transformation, verification
-from firelift.receipts import RootFound
+from firelift.receipts import RootCollection
 from flows import collection
 from tasks import extraction as of_extraction
 from tasks import import_ as of_import
@@ -52,7 +52,7 @@ class PrefectSteps:
     def once(self, step: Callable[Concatenate[Migration, P], R], *arguments: P.args, **options: P.kwargs) -> R:
         return cast(R, TASKS[step](self._run, *arguments, **options))
 
-    def each(self, step: Callable[..., R], roots: Sequence[RootFound], *lists: Sequence[Any], **shared: Any) -> list[R]:
+    def each(self, step: Callable[..., R], roots: Sequence[RootCollection], *lists: Sequence[Any], **shared: Any) -> list[R]:
         order = largest_first(roots)
         ordered = ([items[place] for place in order] for items in (roots, *lists))
         alike: Any = {name: unmapped(value) for name, value in shared.items()}

@@ -8,12 +8,12 @@ from firelift.migration.context import Run
 from firelift.migration.lifecycle import migration_of
 from firelift.migration.steps import extraction as steps
 from firelift.modes.test.sample import Sampled
-from firelift.receipts import Extracted, PhaseReceipt, RootFound, Validated
+from firelift.receipts import Extracted, PhaseReceipt, RootCollection, Validated
 from tasks.checkpoint import INNER, PHASE
 
 
 @task(**INNER, name="extract", task_run_name="extract {root.label}")
-def extract(run: Run, root: RootFound, read_time: str) -> Extracted:
+def extract(run: Run, root: RootCollection, read_time: str) -> Extracted:
     """Root collections, with everything beneath them, into the archive."""
     return steps.extract(migration_of(run), root, read_time)
 

@@ -8,7 +8,7 @@ from firelift.migration.context import Run
 from firelift.migration.lifecycle import migration_of
 from firelift.migration.steps import import_ as steps
 from firelift.migration.steps.import_ import Staged
-from firelift.receipts import Imported, Loaded, Published, RootFound, Transformed, TransformedAll, Validated
+from firelift.receipts import Imported, Loaded, Published, RootCollection, Transformed, TransformedAll, Validated
 from tasks.checkpoint import INNER, NOT_KEPT, PHASE
 
 
@@ -19,7 +19,7 @@ def staging(run: Run, validated: Validated, transformed: TransformedAll) -> Stag
 
 
 @task(**INNER, name="load", task_run_name="load {root.label}")
-def load(run: Run, root: RootFound, transformed: Transformed, staged: Staged) -> Loaded:
+def load(run: Run, root: RootCollection, transformed: Transformed, staged: Staged) -> Loaded:
     """Root collections, with everything beneath them, into staging."""
     return steps.load(migration_of(run), root, transformed, staged)
 

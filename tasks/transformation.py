@@ -8,7 +8,7 @@ from firelift.migration.context import Run
 from firelift.migration.lifecycle import migration_of
 from firelift.migration.steps import planning as planning_steps
 from firelift.migration.steps import transformation as steps
-from firelift.receipts import Extracted, Planned, RootFound, Transformed, TransformedAll
+from firelift.receipts import Extracted, Planned, RootCollection, Transformed, TransformedAll
 from tasks.checkpoint import INNER, PHASE
 
 
@@ -19,7 +19,7 @@ def planning(run: Run, extracted: list[Extracted]) -> Planned:
 
 
 @task(**INNER, name="transform", task_run_name="transform {root.label}")
-def transform(run: Run, root: RootFound) -> Transformed:
+def transform(run: Run, root: RootCollection) -> Transformed:
     """Root collections, with everything beneath them, as typed rows."""
     return steps.transform(migration_of(run), root)
 

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from firelift.firestore.values import Document, Kind, Value, kind_of, set_array, set_geopoint, set_moment, set_vector
-from firelift.planning.model import TYPE_OF, Column, Holds, Link, Shape, TablePlan
+from firelift.planning.model import TYPE_OF, Column, ColumnKind, ReferenceTarget, Shape, TablePlan
 
 DATABASE = "projects/lab/databases/(default)"
 BELOW = f"{DATABASE}/documents"
@@ -274,14 +274,14 @@ def fitting_shape(value: Value) -> Shape:
     return _FITTING.get(kind, Shape)()
 
 
-_ARRAYS: dict[Kind, Holds] = {
+_ARRAYS: dict[Kind, ColumnKind] = {
     "string": "strings",
     "integer": "integers",
     "double": "doubles",
     "boolean": "booleans",
     "timestamp": "timestamps",
 }
-_SCALARS: dict[Kind, Holds] = {
+_SCALARS: dict[Kind, ColumnKind] = {
     "string": "string",
     "integer": "integer",
     "double": "double",
@@ -293,7 +293,7 @@ _SCALARS: dict[Kind, Holds] = {
 }
 
 
-def fitting_holds(value: Value) -> Holds:
+def fitting_kind(value: Value) -> ColumnKind:
     kind = kind_of(value)
     if kind == "array":
         kinds = {kind_of(element) for element in value.array_value.values}
@@ -302,13 +302,13 @@ def fitting_holds(value: Value) -> Holds:
 
 
 def fitting_column(number: int, field: str, value: Value) -> Column:
-    holds = fitting_holds(value)
+    kind = fitting_kind(value)
     return Column(
         name=f"c{number}",
         field=field,
-        holds=holds,
+        kind=kind,
         null_means="null" if kind_of(value) == "null" else "missing",
-        shape=fitting_shape(value) if holds == "json" else None,
+        shape=fitting_shape(value) if kind == "json" else None,
     )
 
 
@@ -317,27 +317,27 @@ def columns(draw: st.DrawFn, number: int, field: str, value: Value | None) -> Co
     """A column for the field: two times of three one that suits the value."""
     held = draw(st.sampled_from(tuple(TYPE_OF)))
     suited = fitting_column(number, field, value) if value is not None and draw(MOSTLY) else None
-    holds = suited.holds if suited else held
-    if holds == "integer" and draw(st.booleans()):
-        holds = "double"
-    if holds == "reference" and draw(st.booleans()):
-        holds = "link"
+    kind = suited.kind if suited else held
+    if kind == "integer" and draw(st.booleans()):
+        kind = "double"
+    if kind == "reference" and draw(st.booleans()):
+        kind = "link"
     return Column(
         name=f"c{number}",
         field=field,
-        holds=holds,
+        kind=kind,
         null_means=draw(st.sampled_from(("missing", "null"))),
-        shape=(suited.shape if suited and draw(MOSTLY) else draw(st.none() | shapes())) if holds == "json" else None,
-        link=draw(links(number)) if holds == "link" else None,
+        shape=(suited.shape if suited and draw(MOSTLY) else draw(st.none() | shapes())) if kind == "json" else None,
+        reference=draw(reference_targets(number)) if kind == "link" else None,
     )
 
 
-def links(number: int) -> st.SearchStrategy[Link]:
+def reference_targets(number: int) -> st.SearchStrategy[ReferenceTarget]:
     return st.sampled_from(
         (
-            Link(collection="users"),
-            Link(collection="users/*/orders", ancestors=(f"c{number}_users_id",)),
-            Link(collection="a/*/c/*/e", ancestors=(f"c{number}_a_id", f"c{number}_c_id")),
+            ReferenceTarget(collection="users"),
+            ReferenceTarget(collection="users/*/orders", ancestors=(f"c{number}_users_id",)),
+            ReferenceTarget(collection="a/*/c/*/e", ancestors=(f"c{number}_a_id", f"c{number}_c_id")),
         )
     )
 

@@ -285,8 +285,8 @@ def _stop(session: Session, options: dict[str, Any], as_json: bool) -> None:
 
     place, target = RunLocation.load(**_of(RunLocation, options)), session.load_target(_of(Target, options))
     url, of_schema = target.url() if target.database_url else None, "target_schema" in target.model_fields_set
-    asked = stop_run(place.working_dir, place.migration_id, url, target.target_schema, of_schema=of_schema)
-    _show(asked.model_dump(mode="json"), as_json, stop_text(asked))
+    request = stop_run(place.working_dir, place.migration_id, url, target.target_schema, of_schema=of_schema)
+    _show(request.model_dump(mode="json"), as_json, stop_text(request))
 
 
 def _roll_back(session: Session, options: dict[str, Any], force: bool, as_json: bool) -> None:

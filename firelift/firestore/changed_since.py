@@ -18,7 +18,7 @@ from firelift.firestore.query import count_of, timestamp_of
 from firelift.firestore.stream import Broken, document_in, name_of, resumed
 from firelift.firestore.values import Document, Value
 
-Place = tuple[bytes, str]
+Position = tuple[bytes, str]
 """Where a query stands: the field's value, serialized, and the document's path."""
 
 _SIMPLE = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*")
@@ -91,8 +91,8 @@ def _quoted(field: str) -> str:
     return "`" + field.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
-def _behind(root: str, query: dict[str, Any], place: Place) -> dict[str, Any]:
-    value, path = place
+def _behind(root: str, query: dict[str, Any], position: Position) -> dict[str, Any]:
+    value, path = position
     values = [types.Value.deserialize(value), {"reference_value": f"{root}/{path}"}]
     return query | {"start_at": {"values": values, "before": False}}
 
@@ -102,7 +102,7 @@ def _request(root: str, query: dict[str, Any], read_time: str) -> bytes:
     return bytes(types.RunQueryRequest.serialize(request))
 
 
-def _placed(response: bytes, prefix: int, field: str) -> tuple[Place, bytes] | None:
+def _placed(response: bytes, prefix: int, field: str) -> tuple[Position, bytes] | None:
     document = document_in(response)
     if document is None:
         return None

@@ -105,19 +105,19 @@ class Firestore:
         return answer
 
     def _attempt(self, act: Callable[[], T]) -> T:
-        patience = Patience(4)
+        backoff = Backoff(4)
         while True:
             try:
                 return act()
             except grpc.RpcError as error:
-                if not (errors.is_passing(error) and patience.wait()):
+                if not (errors.is_passing(error) and backoff.wait()):
                     raise errors.translate(error, self.source.name, self.source.emulator_host) from error
 
     def close(self) -> None:
         self._channel.close()
 
 
-class Patience:
+class Backoff:
     """Waits longer and longer between attempts, with jitter, and gives up after `attempts` in a row."""
 
     def __init__(self, attempts: int = 8, first: float = 0.25, longest: float = 30.0) -> None:

@@ -19,7 +19,7 @@ FEW: Final = 8
 
 
 @dataclass(frozen=True)
-class Root:
+class DiscoveredRoot:
     """A root collection, or several side by side, with everything beneath, and how many documents Firestore counts; None where it does not.
 
     `keys` reaches to the start of the next root collection, so that the ranges of all roots tile the database:
@@ -66,7 +66,7 @@ class _Span:
         return _Span(self.first, other.end, documents, each=self.each + other.each if self.each and other.each else ())
 
 
-def roots(firestore: Firestore, ids: Sequence[str], read_time: str, together: int, takes: Callable[[str], bool]) -> list[Root]:
+def roots(firestore: Firestore, ids: Sequence[str], read_time: str, together: int, takes: Callable[[str], bool]) -> list[DiscoveredRoot]:
     """The root collections that `takes` chooses among `ids`, which are all there are in key order; those side by side as one Root.
 
     One Root of several has at most `together` documents. Where all are chosen the counts add up to COUNT over the whole database by
@@ -79,10 +79,10 @@ def roots(firestore: Firestore, ids: Sequence[str], read_time: str, together: in
         each = (found.documents,) if span.single and found.documents is not None else ()
         return replace(span, documents=found.documents, why_not=found.why_not, each=each)
 
-    def root(span: _Span) -> Root:
+    def root(span: _Span) -> DiscoveredRoot:
         first, *beside = ids[span.first : span.end]
         keys = KeyRange(edges[span.first], edges[span.end])
-        return Root(first, keys, span.documents, span.why_not, tuple(beside), span.each)
+        return DiscoveredRoot(first, keys, span.documents, span.why_not, tuple(beside), span.each)
 
     return [root(span) for span in _joined(_counted(_chosen(ids, takes), ask, together), together)]
 
@@ -116,7 +116,7 @@ def _joined(spans: Sequence[_Span], together: int) -> list[_Span]:
     return joined
 
 
-def key_ranges(firestore: Firestore, root: Root, parts: int, read_time: str) -> list[KeyRange]:
+def key_ranges(firestore: Firestore, root: DiscoveredRoot, parts: int, read_time: str) -> list[KeyRange]:
     """The root collection cut into at most `parts` key ranges without gap or overlap; several are few documents and stay one."""
     if parts <= 1 or root.beside or (root.documents is not None and root.documents < 2):
         return [root.keys]
@@ -127,7 +127,7 @@ def key_ranges(firestore: Firestore, root: Root, parts: int, read_time: str) -> 
     return [KeyRange(start, end) for start, end in itertools.pairwise(edges)]
 
 
-def server_cuts(firestore: Firestore, root: Root, parts: int, read_time: str) -> list[str] | None:
+def server_cuts(firestore: Firestore, root: DiscoveredRoot, parts: int, read_time: str) -> list[str] | None:
     """Cuts by PartitionQuery; None where the server has none (the emulator), or does not answer."""
     try:
         cursors = partition_cursors(firestore, root.collection_id, parts, read_time)
@@ -145,7 +145,7 @@ def ascending(keys: KeyRange, cuts: Iterable[str]) -> list[str]:
     return [path for place, path in placed if (low is None or low < place) and (high is None or place < high)]
 
 
-def _counted_cuts(firestore: Firestore, root: Root, documents: int, parts: int, read_time: str) -> list[str]:
+def _counted_cuts(firestore: Firestore, root: DiscoveredRoot, documents: int, parts: int, read_time: str) -> list[str]:
     """Cuts found by COUNT: each halves the ids it may lie between until it is near enough to its share."""
     cuts: list[str] = []
     for part in range(1, parts):
@@ -159,7 +159,7 @@ def _counted_cuts(firestore: Firestore, root: Root, documents: int, parts: int, 
 _ALPHABET = [chr(code) for code in range(0x21, 0x7F) if chr(code) != "/"]
 
 
-def _counted_cut(firestore: Firestore, root: Root, wanted: int, tolerance: int, read_time: str) -> str | None:
+def _counted_cut(firestore: Firestore, root: DiscoveredRoot, wanted: int, tolerance: int, read_time: str) -> str | None:
     low, high = 0, len(_ALPHABET) ** 2
     while high - low > 1:
         middle = (low + high) // 2

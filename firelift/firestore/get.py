@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from firelift.firestore import errors
-from firelift.firestore.channel import Firestore, Patience
+from firelift.firestore.channel import Backoff, Firestore
 from firelift.firestore.messages import types
 from firelift.firestore.query import timestamp_of
 from firelift.firestore.stream import document_in, name_of
@@ -47,7 +47,7 @@ def get_serialized(
 
 
 def _answered(firestore: Firestore, names: Sequence[str], read_time: str, broken: Broken) -> Iterator[tuple[str, bytes | None]]:
-    waiting, patience = dict.fromkeys(names), Patience()
+    waiting, backoff = dict.fromkeys(names), Backoff()
     while waiting:
         asked = len(waiting)
         try:
@@ -57,8 +57,8 @@ def _answered(firestore: Firestore, names: Sequence[str], read_time: str, broken
                     del waiting[name]
                     yield name, document
         except grpc.RpcError as error:
-            patience = patience if len(waiting) == asked else Patience()
-            if not errors.is_passing(error) or not patience.wait():
+            backoff = backoff if len(waiting) == asked else Backoff()
+            if not errors.is_passing(error) or not backoff.wait():
                 raise errors.translate(error, firestore.source.name, firestore.source.emulator_host) from error
             broken(f"{error.code().name}: {error.details()}")
             continue

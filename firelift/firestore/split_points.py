@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from firelift.firestore.channel import Firestore
-from firelift.firestore.discovery import Root, ascending, server_cuts
+from firelift.firestore.discovery import DiscoveredRoot, ascending, server_cuts
 from firelift.firestore.first import first_documents
 from firelift.firestore.query import KeyRange
 
@@ -18,7 +18,7 @@ DIGITS = 6
 SIGNS = "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
 
 
-def places(firestore: Firestore, root: Root, parts: int, read_time: str) -> list[KeyRange]:
+def places(firestore: Firestore, root: DiscoveredRoot, parts: int, read_time: str) -> list[KeyRange]:
     """The root collection in at most `parts` key ranges without gap or overlap.
 
     Cut by Firestore itself; where it does not (the emulator, whose reads are free) as the ids look. COUNT, by which extraction cuts
@@ -60,13 +60,13 @@ def _word(number: int, signs: list[str]) -> str:
     return "".join(signs[number // len(signs) ** place % len(signs)] for place in reversed(range(DIGITS)))
 
 
-def _least(firestore: Firestore, root: Root, read_time: str) -> list[str]:
+def _least(firestore: Firestore, root: DiscoveredRoot, read_time: str) -> list[str]:
     """The first ids of the root collection's own documents."""
     found = first_documents(firestore, KeyRange(), read_time, FIRST, root.collection_id)
     return [path.rsplit("/", 1)[1] for path, _ in found]
 
 
-def _greatest(firestore: Firestore, root: Root, read_time: str, least: str) -> str:
+def _greatest(firestore: Firestore, root: DiscoveredRoot, read_time: str, least: str) -> str:
     """How the greatest id begins, up to where it has parted from the least: the emulator does not read keys downwards."""
 
     def reaches(name: str) -> bool:

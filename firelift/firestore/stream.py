@@ -8,12 +8,12 @@ from typing import TypeVar
 import grpc
 
 from firelift.firestore import errors
-from firelift.firestore.channel import Firestore, Patience
+from firelift.firestore.channel import Backoff, Firestore
 from firelift.firestore.query import KeyRange, documents_request
 
 Broken = Callable[[str], None]
-Place = TypeVar("Place")
-Thing = TypeVar("Thing")
+Position = TypeVar("Position")
+Item = TypeVar("Item")
 
 
 def read_documents(
@@ -37,19 +37,19 @@ def read_documents(
 
 def resumed(
     firestore: Firestore,
-    request: Callable[[Place | None], bytes],
-    read: Callable[[bytes], tuple[Place, Thing] | None],
-    after: Place | None,
+    request: Callable[[Position | None], bytes],
+    read: Callable[[bytes], tuple[Position, Item] | None],
+    after: Position | None,
     expected: int | None,
     broken: Broken,
-) -> Iterator[tuple[Place, Thing]]:
+) -> Iterator[tuple[Position, Item]]:
     """What `read` finds in the responses of a RunQuery that `request` makes for what comes behind a place, each once.
 
     A stream that just ends before the `expected` number is continued from the last place, and what is still missing then is the
     caller's to judge; so is every stream where that number is not known. `broken` hears the reason of every new attempt, and of
     every end that was none.
     """
-    patience, last, seen = Patience(), after, 0
+    backoff, last, seen = Backoff(), after, 0
     nowhere: object = object()
     broke_behind = ended_behind = nowhere
     while True:
@@ -62,9 +62,9 @@ def resumed(
                 seen += 1
                 yield found
         except grpc.RpcError as error:
-            patience = patience if last == broke_behind else Patience()
+            backoff = backoff if last == broke_behind else Backoff()
             broke_behind = last
-            if not errors.is_passing(error) or not patience.wait():
+            if not errors.is_passing(error) or not backoff.wait():
                 raise errors.translate(error, firestore.source.name, firestore.source.emulator_host) from error
             broken(f"{error.code().name}: {error.details()}")
             continue

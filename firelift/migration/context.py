@@ -18,7 +18,7 @@ from firelift.migration.surroundings import Surroundings
 from firelift.modes.incremental.baseline import BASE, Base, base_of, hold_to
 from firelift.paths import Selection
 from firelift.phases.post_migration import app_config_of
-from firelift.planning.build import Rules
+from firelift.planning.build import PlanOptions
 from firelift.planning.increment import Increment, read_increment
 from firelift.planning.mapping import read_mapping
 from firelift.planning.model import Plan, read_plan
@@ -116,8 +116,8 @@ class Migration:
         """Where the run publishes."""
         return scratch_schema(self.run.migration_id) if self.is_test else self.settings.target_schema
 
-    def rules(self) -> Rules:
-        return Rules(naming=self.settings.naming, mapping=read_mapping(self.settings.mapping))
+    def plan_options(self) -> PlanOptions:
+        return PlanOptions(naming=self.settings.naming, mapping=read_mapping(self.settings.mapping))
 
     def plan(self) -> Plan:
         return read_plan(self.directory)

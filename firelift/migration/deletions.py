@@ -32,8 +32,8 @@ def losses_of(
 
 def _of_difference(connection: Connection, schema: str, table: TableIncrement) -> Loss:
     assert table.before is not None, "a difference is one from a table that was published"
-    rows = table.keys - table.new + table.gone if table.scanned else count_live(connection, schema, table.before)
-    return Loss(table.table, rows, 0 if table.gone_stay else table.gone)
+    rows = table.keys - table.new + table.deleted if table.scanned else count_live(connection, schema, table.before)
+    return Loss(table.table, rows, 0 if table.keeps_deleted else table.deleted)
 
 
 def _of_refilled(connection: Connection, schema: str, tables: list[TablePlan], documents: Mapping[str, int]) -> Iterator[Loss]:

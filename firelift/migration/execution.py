@@ -13,7 +13,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, get_ty
 from firelift.errors import FireliftError
 from firelift.files import read_sealed, write_sealed
 from firelift.migration.context import Migration
-from firelift.receipts import Receipt, RootFound
+from firelift.receipts import Receipt, RootCollection
 from firelift.run.damage import times_damaged
 
 P = ParamSpec("P")
@@ -30,7 +30,7 @@ class Steps(Protocol):
         """What `step(migration, …)` returns, or returned when it was done."""
         ...
 
-    def each(self, step: Callable[..., R], roots: Sequence[RootFound], *lists: Sequence[Any], **shared: Any) -> list[R]:
+    def each(self, step: Callable[..., R], roots: Sequence[RootCollection], *lists: Sequence[Any], **shared: Any) -> list[R]:
         """What `step(migration, root, …)` returns for each root, in their order, with its own item of each list.
 
         All come to their end before any error is raised: a root collection that failed does not cut the others short.
@@ -47,7 +47,7 @@ class InlineSteps:
     def once(self, step: Callable[Concatenate[Migration, P], R], *arguments: P.args, **options: P.kwargs) -> R:
         return self._kept(step, "all", *arguments, **options)
 
-    def each(self, step: Callable[..., R], roots: Sequence[RootFound], *lists: Sequence[Any], **shared: Any) -> list[R]:
+    def each(self, step: Callable[..., R], roots: Sequence[RootCollection], *lists: Sequence[Any], **shared: Any) -> list[R]:
         order = largest_first(roots)
         with ThreadPoolExecutor(self._threads) as threads:
             futures = {
@@ -107,12 +107,12 @@ def readable(text: str) -> str:
     return f"{shown}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def largest_first(roots: Sequence[RootFound]) -> list[int]:
+def largest_first(roots: Sequence[RootCollection]) -> list[int]:
     """The places of the roots in the order in which to begin them: what takes longest ends last."""
     return sorted(range(len(roots)), key=lambda place: -_weight(roots[place]))
 
 
-def _weight(root: RootFound) -> float:
+def _weight(root: RootCollection) -> float:
     """A root collection that Firestore does not count may be the largest."""
     return math.inf if root.documents is None else root.documents
 

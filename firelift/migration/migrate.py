@@ -9,7 +9,7 @@ from firelift.migration.context import Migration
 from firelift.migration.execution import Steps
 from firelift.migration.steps import extraction, import_, planning, post_migration, pre_validation, transformation, verification
 from firelift.migration.steps.preload import preload
-from firelift.receipts import Extracted, Loaded, Published, RootFound, Transformed, TransformedAll, Validated
+from firelift.receipts import Extracted, Loaded, Published, RootCollection, Transformed, TransformedAll, Validated
 
 
 def migrate(migration: Migration, steps: Steps) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def load_verify_publish(
     migration: Migration,
     steps: Steps,
     validated: Validated,
-    roots: Sequence[RootFound],
+    roots: Sequence[RootCollection],
     parts: Sequence[Transformed],
     transformed: TransformedAll,
 ) -> Published:

@@ -25,7 +25,7 @@ class NoRunningMigration(ConfigurationError):
     )
 
 
-class Asked(Receipt):
+class StopRequest(Receipt):
     """A run that was asked to stop, and where the request lies: in its directory, in its target, or in both."""
 
     migration_id: str
@@ -35,7 +35,7 @@ class Asked(Receipt):
     """Why it could not be left in the target."""
 
 
-def stop_run(working_dir: Path, migration_id: str | None, url: str | None, target_schema: str, *, of_schema: bool = False) -> Asked:
+def stop_run(working_dir: Path, migration_id: str | None, url: str | None, target_schema: str, *, of_schema: bool = False) -> StopRequest:
     """Asks a run to stop wherever it can be found: the one named, that of the working directory, or the one that writes the target schema.
 
     `of_schema`: also of the working directory only one that writes this schema. Raises NoRunningMigration.
@@ -51,12 +51,12 @@ def stop_run(working_dir: Path, migration_id: str | None, url: str | None, targe
         if here is None:
             raise
         there, unreached = None, str(error)
-    asked = wanted if here else there
-    if asked is None:
+    run_id = wanted if here else there
+    if run_id is None:
         elsewhere = {"at_work_in_other_schemas": ", ".join(others)} if others else {}
         named = {"migration_id": migration_id} if migration_id else {}
         raise NoRunningMigration(**named, working_dir=str(working_dir), **({"target_schema": target_schema} if url else {}), **elsewhere)
-    return Asked(migration_id=asked, in_directory=here is not None, in_target=there is not None, unreached=unreached)
+    return StopRequest(migration_id=run_id, in_directory=here is not None, in_target=there is not None, unreached=unreached)
 
 
 def _running(working_dir: Path, migration_id: str | None, target_schema: str | None) -> Workspace | None:

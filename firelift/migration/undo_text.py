@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from firelift.formatting import counted
 
 if TYPE_CHECKING:
-    from firelift.migration.stop import Asked
+    from firelift.migration.stop import StopRequest
     from firelift.postgres.publish.cleanup import ExpiredBackup
     from firelift.postgres.publish.rollback import Restored, RolledBack
 
 
-def stop_text(asked: Asked) -> str:
-    lines = [f"{asked.migration_id} was asked to stop; `firelift status --watch` shows when it has."]
-    lines += [f"The request could not be left in the target: {asked.unreached}"] if asked.unreached else []
+def stop_text(request: StopRequest) -> str:
+    lines = [f"{request.migration_id} was asked to stop; `firelift status --watch` shows when it has."]
+    lines += [f"The request could not be left in the target: {request.unreached}"] if request.unreached else []
     return "\n".join([*lines, "It goes on with `firelift migrate --resume`.", ""])
 
 

@@ -14,7 +14,7 @@ from firelift.firestore.stream import read_documents
 from firelift.firestore.values import Document
 from firelift.paths import Selection, collection_of
 from firelift.planning.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
-from firelift.receipts import Extracted, RangeExtracted, RootFound, shared
+from firelift.receipts import Extracted, RangeExtracted, RootCollection, shared
 from firelift.storage.archive import RangeArchive, begin_again, file_name, ranges, write_digest
 from firelift.storage.chunk_writer import ChunkWriter, Progress, tell
 from firelift.storage.key_ranges import cut
@@ -26,7 +26,7 @@ from firelift.workers import Workers
 def extract_collection(
     workers: Workers,
     source: Source,
-    root: RootFound,
+    root: RootCollection,
     archive: Path,
     read_time: str,
     selection: Selection,
@@ -45,13 +45,13 @@ def extract_collection(
     if root.documents is None:
         scans = prove_archive(workers, source, directory, [keys for keys, _ in cuts], read_time, selection)
     else:
-        prove_count(root, sum(part.documents + part.passed for part in done), read_time)
+        prove_count(root, sum(part.documents + part.skipped for part in done), read_time)
     return Extracted(
         digest=write_digest(directory),
         collection=root.collection,
         beside=root.beside,
         documents=sum(part.documents for part in done),
-        passed=sum(part.passed for part in done),
+        skipped=sum(part.skipped for part in done),
         bytes=sum(part.bytes for part in done),
         chunks=sum(part.chunks for part in done),
         ranges=len(done),
@@ -86,7 +86,7 @@ def extract_range(
         for path, _, parsed in documents:
             profiler.see(collection_of(path), parsed)
         tell(chunk, report)
-    archived = sum(chunk.documents + chunk.passed for chunk in standing)
+    archived = sum(chunk.documents + chunk.skipped for chunk in standing)
     after = standing[-1].last_key if standing else None
     writer = ChunkWriter(target, len(standing), batch_size, report)
     if expected is None or archived < expected or not standing:
@@ -102,7 +102,7 @@ def extract_range(
                 profiler.see(collection, parsed)
                 writer.add(path, document, parsed)
             else:
-                writer.passed += 1
+                writer.skipped += 1
                 writer.last_key = path
         firestore.close()
     writer.close()
@@ -111,7 +111,7 @@ def extract_range(
     return RangeExtracted(
         number=number,
         documents=sum(chunk.documents for chunk in chunks),
-        passed=sum(chunk.passed for chunk in chunks),
+        skipped=sum(chunk.skipped for chunk in chunks),
         bytes=sum(chunk.bytes for chunk in chunks),
         chunks=len(chunks),
         reads=writer.read,

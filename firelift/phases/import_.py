@@ -38,9 +38,9 @@ from firelift.postgres.schema.control import (
 from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.connect import Connection, connect, connect_to_read, kept_open
 from firelift.postgres.session.lock import application_name
-from firelift.receipts import ChunkTransformed, Imported, Loaded, Published, RelationChecked, Together, by_root, tallied
+from firelift.receipts import ChunkTransformed, Imported, Loaded, Published, RelationChecked, RootGroup, by_root, tallied
 from firelift.storage.archive import ArchiveDamaged, ChunkDamaged, StoredFile, file_name, ranges, read_parquet
-from firelift.storage.deleted_keys import gone_directory
+from firelift.storage.deleted_keys import deleted_keys_directory
 from firelift.workers import Workers
 
 Progress = Callable[[Mapping[str, int]], None]
@@ -119,7 +119,7 @@ class RowsMissing(FireliftError):
     remedy = "Start a new run."
 
 
-def load_collection(workers: Workers, url: str, migration_id: str, run: Path, root: Together, expected: int, progress: Progress) -> Loaded:
+def load_collection(workers: Workers, url: str, migration_id: str, run: Path, root: RootGroup, expected: int, progress: Progress) -> Loaded:
     """Every transformed chunk of root collections into staging, each exactly once; raises RowsMissing unless all rows are there."""
     parts = ranges(run / "archive" / file_name(root.collection))
     calls = [(url, migration_id, run, chunk.name, part.file(chunk)) for part in parts for chunk in part.chunks() if chunk.documents]
@@ -181,11 +181,13 @@ def load_deleted_keys(url: str, migration_id: str, plan: Plan, run: Path, increm
     with closing(connect(url, application_name(migration_id))) as connection:
         for table in plan.tables:
             found = increment.of(table.table)
-            if found is not None and found.gone and increment.deletes != "ignore":
+            if found is not None and found.deleted and increment.deletes != "ignore":
                 create_deleted_keys(connection, migration_id, table)
                 staged = sum(load_gone_keys(connection, migration_id, table, name, keys) for name, keys in gone_keys(run, table))
-                if staged != found.gone:
-                    raise ArchiveDamaged(directory=str(gone_directory(run, table.collection)), keys_kept=staged, documents_gone=found.gone)
+                if staged != found.deleted:
+                    raise ArchiveDamaged(
+                        directory=str(deleted_keys_directory(run, table.collection)), keys_kept=staged, documents_gone=found.deleted
+                    )
 
 
 def finish(url: str, migration_id: str, plan: Plan, foreign_keys: ForeignKeys | None, loaded: Sequence[Loaded]) -> Imported:

@@ -14,7 +14,7 @@ from firelift.files import FileChanged, read_sealed, was_written, write_whole
 from firelift.paths import Selection
 from firelift.phases.transformation import is_begun
 from firelift.planning.absent_fields import lacking_of
-from firelift.planning.build import Foresight, Rules, foresee
+from firelift.planning.build import ForecastTables, PlanOptions, forecast_tables
 from firelift.planning.increment import Increment
 from firelift.planning.model import PLAN, Plan, TablePlan, keep_plan, read_plan, written
 from firelift.planning.profile import Profile
@@ -62,12 +62,12 @@ def published_plans(url: str, migration_id: str, target_schema: str) -> dict[str
 
 
 def write_plan(
-    run: Path, plan: Plan, profile: Profile, rules: Rules, earlier: Mapping[str, TablePlan], increment: Increment | None = None
+    run: Path, plan: Plan, profile: Profile, options: PlanOptions, earlier: Mapping[str, TablePlan], increment: Increment | None = None
 ) -> None:
     """Keeps the plan for the workers, and the reasons for it for the reports; of an increment for new tables, which it saw whole."""
     standing = increment.before() if increment else {}
     explained = plan.model_copy(update={"tables": tuple(table for table in plan.tables if table.table not in standing)})
-    write_whole(run / REASONS, json.dumps(reasons(profile, explained, rules, earlier), indent=1))
+    write_whole(run / REASONS, json.dumps(reasons(profile, explained, options, earlier), indent=1))
     keep_plan(run, plan)
 
 
@@ -99,9 +99,9 @@ def vanished(earlier: Mapping[str, TablePlan], plan: Plan, selection: Selection)
     return [table for collection, table in earlier.items() if collection not in found and selection.takes(collection)]
 
 
-def foresight_of(roots: Sequence[str], selection: Selection, rules: Rules, runs: Path) -> Foresight:
+def forecaster(roots: Sequence[str], selection: Selection, options: PlanOptions, runs: Path) -> ForecastTables:
     """What can be said of the tables of these root collections before any document is read; `runs` holds earlier runs' plans."""
-    return lambda earlier: foresee(roots, selection, rules, earlier, last_plans(runs))
+    return lambda earlier: forecast_tables(roots, selection, options, earlier, last_plans(runs))
 
 
 def last_plans(runs: Path) -> Mapping[str, TablePlan]:

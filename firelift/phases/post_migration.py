@@ -11,7 +11,7 @@ from firelift.app_config.update import AppConfig
 from firelift.errors import FireliftError
 from firelift.files import read_sealed, write_sealed
 from firelift.firestore.source import source_of
-from firelift.receipts import Freed
+from firelift.receipts import Dropped
 from firelift.settings.settings import Settings
 
 # What is read only together with it: the counts of every archived chunk, with which a check against the archive begins.
@@ -44,7 +44,7 @@ def app_config_of(settings: Settings, migration_id: str, read_time: str | None =
     return AppConfig(settings.app_config, settings.app_config_values, places, settings.secrets())
 
 
-def drop(run: Path, what: str) -> Freed:
+def drop(run: Path, what: str) -> Dropped:
     """Removes the run's `archive` or `tables`, and what is read only together with it; returns what they held.
 
     May be called again after a crash: the directory loses its name before its first file goes, so that half of one is never taken for
@@ -60,7 +60,7 @@ def drop(run: Path, what: str) -> Freed:
                 shutil.rmtree(directory)
     except OSError as error:
         raise NotDropped(directory=str(run / what), reason=error.strerror or type(error).__name__) from error
-    return Freed.model_validate(json.loads(read_sealed(note, sealed_only=False)))
+    return Dropped.model_validate(json.loads(read_sealed(note, sealed_only=False)))
 
 
 def _set_aside(directory: Path) -> Path:
@@ -74,6 +74,6 @@ def _set_aside(directory: Path) -> Path:
     return going
 
 
-def _measured(what: str, directories: list[Path]) -> Freed:
+def _measured(what: str, directories: list[Path]) -> Dropped:
     sizes = [path.stat().st_size for directory in directories for path in directory.rglob("*") if path.is_file()]
-    return Freed(what=what, files=len(sizes), bytes=sum(sizes))
+    return Dropped(what=what, files=len(sizes), bytes=sum(sizes))

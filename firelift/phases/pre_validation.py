@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.firestore.channel import Source, open_firestore
-from firelift.firestore.discovery import Root, roots
+from firelift.firestore.discovery import DiscoveredRoot, roots
 from firelift.firestore.errors import NothingMatches
 from firelift.firestore.query import root_collection_ids, server_time
 from firelift.modes.test.costs import total
 from firelift.paths import Selection
-from firelift.phases.planning import foresight_of
-from firelift.planning.build import Foresight, Rules
+from firelift.phases.planning import forecaster
+from firelift.planning.build import ForecastTables, PlanOptions
 from firelift.planning.mapping import Mapping
 from firelift.planning.naming import Naming
-from firelift.receipts import RootFound, Validated
+from firelift.receipts import RootCollection, Validated
 from firelift.verification.completeness import UNCOUNTED
 
 # Firestore does not say how large a database is. Archive and tables together took 0.2 KB a document of 570 bytes;
@@ -32,7 +32,7 @@ class Snapshot(NamedTuple):
     """A moment, and the chosen root collections with their counts at it."""
 
     read_time: str
-    roots: list[Root]
+    roots: list[DiscoveredRoot]
     names: tuple[str, ...] = ()
     """All root collections, those that were not chosen too."""
 
@@ -59,7 +59,7 @@ class NotASnapshot(ConfigurationError):
 class Target:
     """The target as the checks see it: problems are listed, given what can be foreseen of the tables to come."""
 
-    problems: Callable[[Foresight], list[FireliftError]]
+    problems: Callable[[ForecastTables], list[FireliftError]]
 
 
 def validate(
@@ -80,8 +80,8 @@ def validate(
     taken = [root_found(root) for root in snapshot.roots]
     # Of a collection that has tables only the difference is archived.
     whole = sum(root.documents or 0 for root in taken if not known.issuperset(root.collections))
-    foresight = foresight_of([name for root in taken for name in root.collections], selection, Rules(naming, mapping), run.parent)
-    refuse([*_disk_problems(run, whole), *(target.problems(foresight) if target else [])])
+    forecast_tables = forecaster([name for root in taken for name in root.collections], selection, PlanOptions(naming, mapping), run.parent)
+    refuse([*_disk_problems(run, whole), *(target.problems(forecast_tables) if target else [])])
     return Validated(
         read_time=snapshot.read_time,
         roots=tuple(taken),
@@ -99,8 +99,8 @@ def _warnings(snapshot: Snapshot) -> Iterator[str]:
         )
 
 
-def root_found(root: Root) -> RootFound:
-    return RootFound(
+def root_found(root: DiscoveredRoot) -> RootCollection:
+    return RootCollection(
         collection=root.collection_id,
         beside=root.beside,
         start=root.keys.start,

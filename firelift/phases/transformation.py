@@ -20,9 +20,9 @@ from firelift.paths import collection_of
 from firelift.planning.arrow_schema import arrow_schema
 from firelift.planning.build import why_no_table
 from firelift.planning.model import Plan, TablePlan, read_plan
-from firelift.receipts import ChunkTransformed, Extracted, TableCounts, Together, Transformed, by_root, shared, summed, tallied
+from firelift.receipts import ChunkTransformed, Extracted, RootGroup, TableCounts, Transformed, by_root, shared, summed, tallied
 from firelift.storage.archive import ArchiveDamaged, StoredFile, file_name, ranges, read_chunk, read_digest, write_parquet
-from firelift.storage.column_stats import rows_directory, with_facts
+from firelift.storage.column_stats import rows_directory, with_column_stats
 from firelift.storage.transformed import read_receipt, read_rejects, receipt_path, rejects_path
 from firelift.transform import Rejected, compile_encoder
 from firelift.transform.causes import residue_causes
@@ -39,7 +39,7 @@ class ArchiveIncomplete(FireliftError):
     remedy = "Part of the run's directory is gone or was left behind when it was copied: start a new run."
 
 
-def transform_collection(workers: Workers, run: Path, root: Together, progress: Progress) -> Transformed:
+def transform_collection(workers: Workers, run: Path, root: RootGroup, progress: Progress) -> Transformed:
     """Rows for every archived document of root collections and of everything beneath them."""
     calls = [
         (run, chunk.name, part.file(chunk))
@@ -63,7 +63,7 @@ def transform_collection(workers: Workers, run: Path, root: Together, progress: 
     )
 
 
-def archived_documents(run: Path, root: Together) -> dict[str, int]:
+def archived_documents(run: Path, root: RootGroup) -> dict[str, int]:
     """By root collection how many documents of it, and of everything beneath it, are to be transformed."""
     chunks = (chunk for part in ranges(run / "archive" / file_name(root.collection)) for chunk in part.chunks())
     found = shared(chunk.shares for chunk in chunks)
@@ -164,7 +164,7 @@ def _write_rows(run: Path, table: TablePlan, name: str, rows: list[Row]) -> str:
     columns = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), schema, strict=True)]
     path = table_path(run, table, name)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return write_parquet(with_facts(pa.table(columns, schema=schema), table), path)
+    return write_parquet(with_column_stats(pa.table(columns, schema=schema), table), path)
 
 
 def _reject(collection: str, path: str, document: bytes, rejected: Rejected) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from firelift.firestore.values import KIND_OF
 from firelift.planning.build import ELEMENTS, SCALARS, ancestors_of
-from firelift.planning.model import Column, Holds, Plan, TablePlan
+from firelift.planning.model import Column, ColumnKind, Plan, TablePlan
 from firelift.planning.profile import CollectionProfile, Profile
 
-SHOWN: dict[Holds, frozenset[str]] = {
+SHOWN: dict[ColumnKind, frozenset[str]] = {
     "link": frozenset({"reference"}),
     "json": frozenset({*KIND_OF.values(), "vector"} - {"null"}),
-    **{holds: kinds for kinds, holds in SCALARS.items()},
+    **{kind: kinds for kinds, kind in SCALARS.items()},
     **dict.fromkeys(ELEMENTS.values(), frozenset({"array"})),
 }
 """The kinds of value that a column can show. That it cannot show some of them, such as an array of other elements, is passed over."""
@@ -40,9 +40,9 @@ def _lacking(table: TablePlan, seen: CollectionProfile) -> dict[str, Lacking]:
 
 
 def _shown(column: Column, seen: CollectionProfile) -> int:
-    place = seen.fields.get(column.field)
-    if place is None:
+    values = seen.fields.get(column.field)
+    if values is None:
         # Where names were not followed any more, nothing is known of this one.
         return seen.documents if seen.overflowed else 0
-    kinds: Mapping[str, int] = place.kinds()
-    return sum(count for kind, count in kinds.items() if kind in SHOWN[column.holds])
+    kinds: Mapping[str, int] = values.kinds()
+    return sum(count for kind, count in kinds.items() if kind in SHOWN[column.kind])

@@ -8,9 +8,9 @@ from typing import Any
 
 from firelift.paths import Selection, parent_of
 from firelift.planning.mapping import Mapping as NameMapping
-from firelift.planning.model import TYPE_OF, Column, Holds, Link, Plan, Shape, TablePlan
+from firelift.planning.model import TYPE_OF, Column, ColumnKind, Plan, ReferenceTarget, Shape, TablePlan
 from firelift.planning.naming import CONVERSIONS, Names, Naming, key_names, shortened
-from firelift.planning.profile import CollectionProfile, Place, Profile
+from firelift.planning.profile import CollectionProfile, Profile, ValueProfile
 
 MOST_COLUMNS = 400
 
@@ -22,7 +22,7 @@ MOST_KEYS = 32
 ROW_BYTES, FIXED_BYTES, VARYING_BYTES = 7800, 8, 28
 FIXED = {"bigint", "double precision", "boolean", "timestamptz"}
 
-SCALARS: dict[frozenset[str], Holds] = {
+SCALARS: dict[frozenset[str], ColumnKind] = {
     frozenset({"string"}): "string",
     frozenset({"integer"}): "integer",
     frozenset({"double"}): "double",
@@ -33,7 +33,7 @@ SCALARS: dict[frozenset[str], Holds] = {
     frozenset({"reference"}): "reference",
     frozenset({"vector"}): "vector",
 }
-ELEMENTS: dict[frozenset[str], Holds] = {
+ELEMENTS: dict[frozenset[str], ColumnKind] = {
     frozenset({"string"}): "strings",
     frozenset({"integer"}): "integers",
     frozenset({"double"}): "doubles",
@@ -43,7 +43,7 @@ ELEMENTS: dict[frozenset[str], Holds] = {
 
 
 @dataclass(frozen=True)
-class Rules:
+class PlanOptions:
     """What a user decides about the plan."""
 
     naming: Naming = "snake_case"
@@ -51,7 +51,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Usurped:
+class TableConflict:
     """A table that one collection is to have, and in which another one is published."""
 
     table: str
@@ -60,58 +60,62 @@ class Usurped:
 
 
 @dataclass(frozen=True)
-class Foreseen:
+class TableForecast:
     """What a run will make or refill, as far as it is known before any document is read."""
 
     names: tuple[str, ...] = ()
     """The tables of its root collections."""
     published: tuple[tuple[TablePlan, ...], ...] = ()
     """For each table that was published before the plans it may have now, the likeliest first."""
-    usurped: tuple[Usurped, ...] = ()
+    table_conflicts: tuple[TableConflict, ...] = ()
     """What the mapping gives to other collections than those that it was published for."""
 
 
-Foresight = Callable[[Mapping[str, TablePlan]], Foreseen]
+ForecastTables = Callable[[Mapping[str, TablePlan]], TableForecast]
 """Tells what a run will make, given the plans of the tables published before, by collection."""
 
 
-def foresee(
-    roots: Iterable[str], selection: Selection, rules: Rules, earlier: Mapping[str, TablePlan], last: Mapping[str, TablePlan] | None = None
-) -> Foreseen:
+def forecast_tables(
+    roots: Iterable[str],
+    selection: Selection,
+    options: PlanOptions,
+    earlier: Mapping[str, TablePlan],
+    last: Mapping[str, TablePlan] | None = None,
+) -> TableForecast:
     """`earlier`: the plans of published tables; `last`: those of the last run that planned, perhaps refused by what was standing then."""
     found = {*roots}
     again = [name for name in earlier if name.split("/")[0] in found and selection.takes(name)]
-    names = _table_names(in_byte_order({*again, *filter(selection.takes, found)}), rules, earlier)
+    names = _table_names(in_byte_order({*again, *filter(selection.takes, found)}), options, earlier)
     plans = {name: [plan for plan in (earlier[name], (last or {}).get(name)) if plan] for name in again}
-    return Foreseen(
+    return TableForecast(
         names=tuple(names[name] for name in names if "/" not in name),
-        published=tuple(tuple(_foreseen(plan, names[name], rules) for plan in plans[name]) for name in again),
-        usurped=usurped(_mapped(found, selection, rules), earlier),
+        published=tuple(tuple(_foreseen(plan, names[name], options) for plan in plans[name]) for name in again),
+        table_conflicts=table_conflicts(_mapped(found, selection, options), earlier),
     )
 
 
-def usurped(tables: Mapping[str, str], earlier: Mapping[str, TablePlan]) -> tuple[Usurped, ...]:
+def table_conflicts(tables: Mapping[str, str], earlier: Mapping[str, TablePlan]) -> tuple[TableConflict, ...]:
     """Which of these tables, by collection, another collection has by its `earlier` plan, whether this run takes that or not."""
     owners = {plan.table: collection for collection, plan in earlier.items()}
     found = [(table, collection, owners.get(table, collection)) for collection, table in tables.items()]
     own = {collection for collection, plan in earlier.items() if tables.get(collection) == plan.table}
-    return tuple(Usurped(*each) for each in found if each[1] != each[2] and each[1] not in own)
+    return tuple(TableConflict(*each) for each in found if each[1] != each[2] and each[1] not in own)
 
 
-def _mapped(roots: set[str], selection: Selection, rules: Rules) -> dict[str, str]:
+def _mapped(roots: set[str], selection: Selection, options: PlanOptions) -> dict[str, str]:
     """The tables that the mapping names for collections which may have documents."""
-    chosen = [name for name in rules.mapping.collections if name.split("/")[0] in roots and selection.takes(name)]
-    return {name: table for name in chosen if (table := rules.mapping.table(name))}
+    chosen = [name for name in options.mapping.collections if name.split("/")[0] in roots and selection.takes(name)]
+    return {name: table for name in chosen if (table := options.mapping.table(name))}
 
 
-def _foreseen(plan: TablePlan, table: str, rules: Rules) -> TablePlan:
+def _foreseen(plan: TablePlan, table: str, options: PlanOptions) -> TablePlan:
     """The plan under the table's name of now, without the columns that a mapping puts elsewhere."""
-    stay = [column for column in plan.columns if rules.mapping.column(plan.collection, column.field) in (None, column.name)]
+    stay = [column for column in plan.columns if options.mapping.column(plan.collection, column.field) in (None, column.name)]
     return plan.model_copy(update={"table": table, "columns": tuple(stay)})
 
 
 def make_plan(
-    database: str, profile: Profile, rules: Rules, earlier: Mapping[str, TablePlan] | None = None, standing: Collection[str] = ()
+    database: str, profile: Profile, options: PlanOptions, earlier: Mapping[str, TablePlan] | None = None, standing: Collection[str] = ()
 ) -> Plan:
     """The plan for every collection of the profile that a table can hold. Names that `earlier` plans gave are given again.
 
@@ -119,10 +123,10 @@ def make_plan(
     """
     earlier = earlier or {}
     collections = [collection for collection in in_byte_order(profile) if why_no_table(collection) is None]
-    names = _table_names(collections, rules, earlier)
+    names = _table_names(collections, options, earlier)
     migrated = frozenset({*collections, *standing})
     tables = [
-        _table(collection, names[collection], profile[collection], migrated, rules, earlier.get(collection)) for collection in collections
+        _table(collection, names[collection], profile[collection], migrated, options, earlier.get(collection)) for collection in collections
     ]
     return Plan(database=database, tables=tuple(tables))
 
@@ -140,14 +144,14 @@ def in_byte_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: name.encode())
 
 
-def _table_names(collections: list[str], rules: Rules, earlier: Mapping[str, TablePlan]) -> dict[str, str]:
-    mapped = {collection: table for collection in collections if (table := rules.mapping.table(collection))}
+def _table_names(collections: list[str], options: PlanOptions, earlier: Mapping[str, TablePlan]) -> dict[str, str]:
+    mapped = {collection: table for collection in collections if (table := options.mapping.table(collection))}
     before = {collection: earlier[collection].table for collection in collections if collection in earlier}
     given = _without(mapped.values(), before) | mapped
     # A table whose collection is not there any more, or not chosen, is nobody else's.
     others = {plan.table for collection, plan in earlier.items() if collection not in given}
-    names = Names(rules.naming, taken={*given.values(), *others})
-    return given | {collection: _table_name(collection, rules.naming, names) for collection in collections if collection not in given}
+    names = Names(options.naming, taken={*given.values(), *others})
+    return given | {collection: _table_name(collection, options.naming, names) for collection in collections if collection not in given}
 
 
 def _without(taken: Collection[str], names: Mapping[str, str]) -> dict[str, str]:
@@ -161,13 +165,13 @@ def _table_name(collection: str, naming: Naming, names: Names) -> str:
 
 
 def _table(
-    collection: str, table: str, seen: CollectionProfile, migrated: frozenset[str], rules: Rules, earlier: TablePlan | None
+    collection: str, table: str, seen: CollectionProfile, migrated: frozenset[str], options: PlanOptions, earlier: TablePlan | None
 ) -> TablePlan:
-    keys = list(earlier.keys) if earlier else key_names(collection, rules.naming)
+    keys = list(earlier.keys) if earlier else key_names(collection, options.naming)
     fields = _fields_with_columns(seen, migrated, len(keys))
     spare = len(fields) < len(seen.fields) or seen.overflowed
-    columns = _named(collection, fields, seen, migrated, rules, keys, earlier)
-    extra = shape_of_fields({name: place for name, place in seen.fields.items() if name not in set(fields)}) if spare else None
+    columns = _named(collection, fields, seen, migrated, options, keys, earlier)
+    extra = shape_of_fields({name: values for name, values in seen.fields.items() if name not in set(fields)}) if spare else None
     parent = parent_of(collection)
     return TablePlan(
         collection=collection,
@@ -184,9 +188,9 @@ def _fields_with_columns(seen: CollectionProfile, migrated: frozenset[str], keys
     frequent = sorted(seen.fields, key=lambda name: (-sum(seen.fields[name].kinds().values()), name.encode()))
     room, columns, chosen = room_beside(keys), MOST_COLUMNS, []
     for name in frequent:
-        holds, link = holding(seen.fields[name], migrated)
-        ancestors = link.count("/*/") if link else 0
-        room -= width_of(holds, ancestors)
+        kind, reference = holding(seen.fields[name], migrated)
+        ancestors = reference.count("/*/") if reference else 0
+        room -= width_of(kind, ancestors)
         columns -= 1 + ancestors
         if room < 0 or columns < 0:
             break
@@ -199,9 +203,9 @@ def room_beside(keys: int) -> int:
     return ROW_BYTES - (keys + 2) * VARYING_BYTES - 2 * FIXED_BYTES
 
 
-def width_of(holds: Holds, ancestors: int) -> int:
+def width_of(kind: ColumnKind, ancestors: int) -> int:
     """The bytes of a row that a field may take, with the columns beside a reference."""
-    return (FIXED_BYTES if TYPE_OF[holds] in FIXED else VARYING_BYTES) + ancestors * VARYING_BYTES
+    return (FIXED_BYTES if TYPE_OF[kind] in FIXED else VARYING_BYTES) + ancestors * VARYING_BYTES
 
 
 def _named(
@@ -209,37 +213,39 @@ def _named(
     fields: list[str],
     seen: CollectionProfile,
     migrated: frozenset[str],
-    rules: Rules,
+    options: PlanOptions,
     keys: list[str],
     earlier: TablePlan | None,
 ) -> list[Column]:
-    mapped = {name: column for name in fields if (column := rules.mapping.column(collection, name))}
+    mapped = {name: column for name in fields if (column := options.mapping.column(collection, name))}
     before = {column.field: column for column in earlier.columns} if earlier else {}
     given = _without(mapped.values(), {name: column.name for name, column in before.items() if name in seen.fields}) | mapped
     # Columns of fields that have vanished stay, and so do those beside a reference.
     others = {name for column in before.values() for name in (column.name, *ancestors_of(column))}
-    names = Names(rules.naming, taken={*given.values(), *keys, *others}, reserved=keys)
+    names = Names(options.naming, taken={*given.values(), *keys, *others}, reserved=keys)
     for name in fields:
         if name not in given:
             given[name] = names.give(name)
-    return [column_of(name, given[name], seen, migrated, names, rules.naming, before.get(name)) for name in fields]
+    return [column_of(name, given[name], seen, migrated, names, options.naming, before.get(name)) for name in fields]
 
 
 def column_of(
     name: str, column: str, seen: CollectionProfile, migrated: frozenset[str], names: Names, naming: Naming, before: Column | None
 ) -> Column:
     """The column of a new field under the name that was found for it. `before`: its column in an earlier plan."""
-    place = seen.fields[name]
-    holds, target = holding(place, migrated)
-    nulls = place.counts["null_value"]
-    missing = seen.documents - sum(place.kinds().values())
+    values = seen.fields[name]
+    kind, target = holding(values, migrated)
+    nulls = values.counts["null_value"]
+    missing = seen.documents - sum(values.kinds().values())
     return Column(
         name=column,
         field=name,
-        holds=holds,
+        kind=kind,
         null_means="null" if nulls > missing else "missing",
-        shape=shape_of(place) if holds == "json" else None,
-        link=Link(collection=target, ancestors=_ancestors_again(before, column, target) or _ancestors(column, target, names, naming))
+        shape=shape_of(values) if kind == "json" else None,
+        reference=ReferenceTarget(
+            collection=target, ancestors=_ancestors_again(before, column, target) or _ancestors(column, target, names, naming)
+        )
         if target
         else None,
     )
@@ -247,13 +253,13 @@ def column_of(
 
 def _ancestors_again(before: Column | None, column: str, target: str) -> tuple[str, ...]:
     """The columns that stood beside this reference before, if it has its name and its collection still."""
-    same = before is not None and before.link is not None and (before.name, before.link.collection) == (column, target)
+    same = before is not None and before.reference is not None and (before.name, before.reference.collection) == (column, target)
     return ancestors_of(before) if before and same else ()
 
 
 def ancestors_of(column: Column) -> tuple[str, ...]:
     """The columns beside a reference."""
-    return column.link.ancestors if column.link else ()
+    return column.reference.ancestors if column.reference else ()
 
 
 def _ancestors(column: str, target: str, names: Names, naming: Naming) -> tuple[str, ...]:
@@ -261,14 +267,14 @@ def _ancestors(column: str, target: str, names: Names, naming: Naming) -> tuple[
     return tuple(names.take_free(shortened(name, name)) for name in wanted)
 
 
-def holding(place: Place, migrated: frozenset[str]) -> tuple[Holds, str | None]:
+def holding(values: ValueProfile, migrated: frozenset[str]) -> tuple[ColumnKind, str | None]:
     """What the column of a field holds, by all values of the field, and the one collection its references lead to."""
-    kinds = frozenset(place.kinds()) - {"null"}
+    kinds = frozenset(values.kinds()) - {"null"}
     if kinds == {"reference"}:
-        target = next(iter(place.targets or {""}))
-        return ("link", target) if len(place.targets or {}) == 1 and target in migrated else ("reference", None)
+        target = next(iter(values.targets or {""}))
+        return ("link", target) if len(values.targets or {}) == 1 and target in migrated else ("reference", None)
     if kinds == {"array"}:
-        return ELEMENTS.get(frozenset(place.every.kinds() if place.every else ()), "json"), None
+        return ELEMENTS.get(frozenset(values.every.kinds() if values.every else ()), "json"), None
     return SCALARS.get(kinds, "json"), None
 
 
@@ -277,20 +283,20 @@ def holding(place: Place, migrated: frozenset[str]) -> tuple[Holds, str | None]:
 PLAIN = Shape()
 
 
-def shape_of(place: Place) -> Shape | None:
+def shape_of(values: ValueProfile) -> Shape | None:
     """The shape by which most values at this place need no residue; None where plain JSON says everything."""
-    shape = _shape(place)
+    shape = _shape(values)
     return None if shape == PLAIN else shape
 
 
-def shape_of_fields(fields: Mapping[str, Place]) -> Shape:
+def shape_of_fields(fields: Mapping[str, ValueProfile]) -> Shape:
     """The shape of an object with these fields."""
     return Shape(keys=_shaped(fields))
 
 
-def _shape(place: Place) -> Shape:
-    kinds = place.kinds() | {"nonfinite": place.counts["nonfinite"]}
-    keys, every = _within(place)
+def _shape(values: ValueProfile) -> Shape:
+    kinds = values.kinds() | {"nonfinite": values.counts["nonfinite"]}
+    keys, every = _within(values)
     return Shape(
         string=_most(
             kinds, {"string": "string", "timestamp": "timestamp", "bytes": "bytes", "reference": "reference", "double": "nonfinite"}
@@ -307,17 +313,17 @@ def _most(kinds: Mapping[str, int], named: Mapping[str, str]) -> Any:
     return max(named, key=lambda name: kinds.get(named[name], 0))
 
 
-def _within(place: Place) -> tuple[Mapping[str, Place], Place | None]:
+def _within(values: ValueProfile) -> tuple[Mapping[str, ValueProfile], ValueProfile | None]:
     """Profiles of the map keys and of everything else inside a place."""
-    keys, every = place.keys or {}, place.every
+    keys, every = values.keys or {}, values.every
     if not keys or every is None:
         return keys, every
     # Beside keys, `every` is the profile of the keys that were too many to follow: then all share one shape.
-    whole = Place()
+    whole = ValueProfile()
     for inner in (*keys.values(), every):
         whole.add(inner)
     return {}, whole
 
 
-def _shaped(places: Mapping[str, Place]) -> dict[str, Shape]:
+def _shaped(places: Mapping[str, ValueProfile]) -> dict[str, Shape]:
     return {key: shape for key in in_byte_order(places) if (shape := shape_of(places[key])) is not None}

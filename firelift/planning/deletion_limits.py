@@ -33,45 +33,45 @@ class Loss:
 
     table: str
     rows: int
-    gone: int
+    deleted: int
 
     def __str__(self) -> str:
         return f"{self.table} {self.in_words}"
 
     @property
     def in_words(self) -> str:
-        return f"{count(self.gone)} of {counted(self.rows, 'row')}"
+        return f"{count(self.deleted)} of {counted(self.rows, 'row')}"
 
     @property
     def share(self) -> float:
         """In per cent."""
-        return 100 * self.gone / self.rows if self.rows else 0.0
+        return 100 * self.deleted / self.rows if self.rows else 0.0
 
 
 def too_many(losses: Iterable[Loss], limit: str | None) -> TooManyDeletions | None:
     """What is to be said where the losses, one a table, exceed the setting `max_deletes`."""
-    found = sorted((loss for loss in losses if loss.rows), key=lambda loss: (-loss.gone, loss.table))
-    total = Loss("of all", sum(loss.rows for loss in found), sum(loss.gone for loss in found))
+    found = sorted((loss for loss in losses if loss.rows), key=lambda loss: (-loss.deleted, loss.table))
+    total = Loss("of all", sum(loss.rows for loss in found), sum(loss.deleted for loss in found))
     if not _exceed([*found, total], total, limit):
         return None
-    lost = [loss for loss in found if loss.gone]
+    lost = [loss for loss in found if loss.deleted]
     more = [f"and {counted(len(lost) - SHOWN, 'table')} more"] if len(lost) > SHOWN else []
     return TooManyDeletions(
         tables="; ".join([*map(str, lost[:SHOWN]), *more]),
         in_all=total.in_words,
         allowed=_words(limit),
-        to_allow_these=f"--max-deletes {total.gone}",
+        to_allow_these=f"--max-deletes {total.deleted}",
     )
 
 
 def _exceed(each: Sequence[Loss], total: Loss, limit: str | None) -> bool:
     if limit is None:
         # Of few rows nobody misses a fifth; all of them are another matter.
-        everything = 0 < total.gone == total.rows
-        return everything or any(loss.gone > USUAL_ROWS and loss.share > USUAL_SHARE for loss in each)
+        everything = 0 < total.deleted == total.rows
+        return everything or any(loss.deleted > USUAL_ROWS and loss.share > USUAL_SHARE for loss in each)
     if limit.endswith("%"):
         return any(loss.share > float(limit[:-1]) for loss in each)
-    return total.gone > int(limit)
+    return total.deleted > int(limit)
 
 
 def _words(limit: str | None) -> str:

@@ -13,7 +13,7 @@ from firelift.paths import parent_of
 from firelift.planning.build import (
     MOST_COLUMNS,
     VARYING_BYTES,
-    Rules,
+    PlanOptions,
     ancestors_of,
     column_of,
     holding,
@@ -23,11 +23,11 @@ from firelift.planning.build import (
     width_of,
 )
 from firelift.planning.increment import SchemaChanges, SchemaStep
-from firelift.planning.model import Column, Holds, PgType, Shape, TablePlan
+from firelift.planning.model import Column, ColumnKind, PgType, Shape, TablePlan
 from firelift.planning.naming import Names
-from firelift.planning.profile import CollectionProfile, Place, Profile
+from firelift.planning.profile import CollectionProfile, Profile, ValueProfile
 
-WIDENED: Final[dict[tuple[Holds, Holds], Holds]] = {
+WIDENED: Final[dict[tuple[ColumnKind, ColumnKind], ColumnKind]] = {
     ("integer", "double"): "double",
     ("double", "integer"): "double",
     ("link", "reference"): "reference",
@@ -36,7 +36,7 @@ WIDENED: Final[dict[tuple[Holds, Holds], Holds]] = {
 """What a column becomes that holds the first and meets the second; docs/types.md shows it. Whatever else differs becomes "json"."""
 
 
-def widened(before: Holds, met: Holds) -> Holds:
+def widened(before: ColumnKind, met: ColumnKind) -> ColumnKind:
     """What a column holds that can say both, and nothing wider than needed."""
     return before if before == met else WIDENED.get((before, met), "json")
 
@@ -78,7 +78,7 @@ def evolve(
     before: TablePlan,
     seen: CollectionProfile,
     migrated: frozenset[str],
-    rules: Rules,
+    options: PlanOptions,
     policy: SchemaChanges,
     others: Collection[str] = (),
 ) -> Evolved:
@@ -88,7 +88,7 @@ def evolve(
     Under either plan a row says exactly what its document says: what a column cannot say is in the residue. Raises SchemaChanged with the
     policy "fail", RenamedByMapping and NameTaken.
     """
-    evolved = _evolved(before, seen, migrated, rules, others)
+    evolved = _evolved(before, seen, migrated, options, others)
     if policy == "fail":
         refuse(evolved.steps)
     if policy == "freeze":
@@ -100,14 +100,14 @@ def evolve_all(
     before: Mapping[str, TablePlan],
     profile: Profile,
     migrated: frozenset[str],
-    rules: Rules,
+    options: PlanOptions,
     policy: SchemaChanges,
     others: Mapping[str, Collection[str]],
 ) -> dict[str, Evolved]:
     """`evolve` for each of these collections, with one SchemaChanged for all of them. `others`: by table."""
     how: SchemaChanges = "freeze" if policy == "freeze" else "evolve"
     evolved = {
-        collection: evolve(plan, profile.get(collection, CollectionProfile()), migrated, rules, how, others.get(plan.table, ()))
+        collection: evolve(plan, profile.get(collection, CollectionProfile()), migrated, options, how, others.get(plan.table, ()))
         for collection, plan in before.items()
     }
     if policy == "fail":
@@ -121,15 +121,17 @@ def refuse(steps: Sequence[SchemaStep]) -> None:
         raise SchemaChanged(changes="; ".join(map(str, steps)))
 
 
-def _evolved(before: TablePlan, seen: CollectionProfile, migrated: frozenset[str], rules: Rules, others: Collection[str]) -> Evolved:
-    _refuse_renames(before, rules)
+def _evolved(
+    before: TablePlan, seen: CollectionProfile, migrated: frozenset[str], options: PlanOptions, others: Collection[str]
+) -> Evolved:
+    _refuse_renames(before, options)
     room = _Room(before, others)
     columns, cramped = _standing_columns(before, seen, migrated, room)
     steps = [_step(before, column, old.type) for column, old in zip(columns, before.columns, strict=True) if column != old]
     new = [name for name in seen.fields if name not in {column.field for column in columns}]
     # A table has firestore_extra because a row had no room for more columns.
     chosen = room.chosen(new, seen, migrated) if before.extra is None else []
-    added = _new_columns(before, chosen, seen, migrated, rules, others)
+    added = _new_columns(before, chosen, seen, migrated, options, others)
     changes = {"columns": (*columns, *added), "parent": before.parent or _parent(before, migrated)}
     return Evolved(
         plan=_unmarked(before).model_copy(update=changes),
@@ -160,12 +162,12 @@ def _step(plan: TablePlan, column: Column, before: PgType | None) -> SchemaStep:
     )
 
 
-def _refuse_renames(plan: TablePlan, rules: Rules) -> None:
-    table = rules.mapping.table(plan.collection)
+def _refuse_renames(plan: TablePlan, options: PlanOptions) -> None:
+    table = options.mapping.table(plan.collection)
     if table not in (None, plan.table):
         raise RenamedByMapping(collection=plan.collection, stands_as=plan.table, mapped_to=table)
     for column in plan.columns:
-        name = rules.mapping.column(plan.collection, column.field)
+        name = options.mapping.column(plan.collection, column.field)
         if name not in (None, column.name):
             raise RenamedByMapping(collection=plan.collection, field=column.field, stands_as=column.name, mapped_to=name)
 
@@ -193,14 +195,14 @@ class _Room:
         return in_byte_order(fitting)
 
 
-def _need(place: Place, migrated: frozenset[str]) -> tuple[int, int]:
-    holds, target = holding(place, migrated)
+def _need(values: ValueProfile, migrated: frozenset[str]) -> tuple[int, int]:
+    kind, target = holding(values, migrated)
     ancestors = target.count("/*/") if target else 0
-    return width_of(holds, ancestors), 1 + ancestors
+    return width_of(kind, ancestors), 1 + ancestors
 
 
 def _width(column: Column) -> int:
-    return width_of(column.holds, len(ancestors_of(column)))
+    return width_of(column.kind, len(ancestors_of(column)))
 
 
 # ── columns that stand ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -210,8 +212,8 @@ def _standing_columns(before: TablePlan, seen: CollectionProfile, migrated: froz
     """The columns of before, wide enough for what was seen, and the names of those that would be too wide for the row so."""
     columns, cramped = [], []
     for column in before.columns:
-        place = seen.fields.get(column.field)
-        wider = _wide_enough(column, place, migrated) if place else column
+        values = seen.fields.get(column.field)
+        wider = _wide_enough(column, values, migrated) if values else column
         if room.take(_width(wider) - _width(column), 0):
             columns.append(wider)
         else:
@@ -220,28 +222,28 @@ def _standing_columns(before: TablePlan, seen: CollectionProfile, migrated: froz
     return columns, cramped
 
 
-def _wide_enough(column: Column, place: Place, migrated: frozenset[str]) -> Column:
-    holds = widened(column.holds, _met(column, place, migrated))
-    if holds == column.holds:
+def _wide_enough(column: Column, values: ValueProfile, migrated: frozenset[str]) -> Column:
+    kind = widened(column.kind, _met(column, values, migrated))
+    if kind == column.kind:
         return column
-    return column.model_copy(update={"holds": holds, "link": None, "shape": _shape(column.holds, place) if holds == "json" else None})
+    return column.model_copy(update={"kind": kind, "reference": None, "shape": _shape(column.kind, values) if kind == "json" else None})
 
 
-def _met(column: Column, place: Place, migrated: frozenset[str]) -> Holds:
+def _met(column: Column, values: ValueProfile, migrated: frozenset[str]) -> ColumnKind:
     """What a column for the values alone would hold; what this one holds, where they say nothing about it."""
-    kinds = frozenset(place.kinds()) - {"null"}
+    kinds = frozenset(values.kinds()) - {"null"}
     if not kinds:
-        return column.holds
-    if kinds == {"array"} and column.holds in ELEMENT_OF and not (place.every and place.every.kinds()):
-        return column.holds
-    holds, target = holding(place, migrated)
-    if column.link and kinds == {"reference"}:
+        return column.kind
+    if kinds == {"array"} and column.kind in ELEMENT_OF and not (values.every and values.every.kinds()):
+        return column.kind
+    kind, target = holding(values, migrated)
+    if column.reference and kinds == {"reference"}:
         # The collection may have no table any more, or not in this run.
-        return "link" if {*(place.targets or ())} == {column.link.collection} else "reference"
-    return "reference" if target else holds
+        return "link" if {*(values.targets or ())} == {column.reference.collection} else "reference"
+    return "reference" if target else kind
 
 
-ONE_VALUE: Final[dict[Holds, str]] = {
+ONE_VALUE: Final[dict[ColumnKind, str]] = {
     "string": "string_value",
     "integer": "integer_value",
     "double": "double_value",
@@ -252,7 +254,7 @@ ONE_VALUE: Final[dict[Holds, str]] = {
     "link": "reference_value",
     "vector": "vector",
 }
-ELEMENT_OF: Final[dict[Holds, Holds]] = {
+ELEMENT_OF: Final[dict[ColumnKind, ColumnKind]] = {
     "strings": "string",
     "integers": "integer",
     "doubles": "double",
@@ -263,42 +265,47 @@ OFTEN: Final = 2**62
 """More than any profile counts: what the rows hold already decides, as there is no profile of them any more."""
 
 
-def _shape(holds: Holds, place: Place) -> Shape | None:
+def _shape(kind: ColumnKind, values: ValueProfile) -> Shape | None:
     """The shape by which rows of a column that held this need no residue in JSON, and most of the new values neither."""
-    both = _held(holds)
-    both.add(place)
+    both = _held(kind)
+    both.add(values)
     return shape_of(both)
 
 
-def _held(holds: Holds) -> Place:
+def _held(kind: ColumnKind) -> ValueProfile:
     """A profile of a column that holds this."""
-    place = Place()
-    if holds in ELEMENT_OF:
-        place.counts["array_value"] = OFTEN
-        place.every = _held(ELEMENT_OF[holds])
-        return place
-    place.counts[ONE_VALUE[holds]] = OFTEN
-    if holds == "double":
-        place.counts["nonfinite"] = 1  # there may be such; they are rare beside any strings
-    return place
+    values = ValueProfile()
+    if kind in ELEMENT_OF:
+        values.counts["array_value"] = OFTEN
+        values.every = _held(ELEMENT_OF[kind])
+        return values
+    values.counts[ONE_VALUE[kind]] = OFTEN
+    if kind == "double":
+        values.counts["nonfinite"] = 1  # there may be such; they are rare beside any strings
+    return values
 
 
 # ── new columns ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _new_columns(
-    before: TablePlan, fields: Sequence[str], seen: CollectionProfile, migrated: frozenset[str], rules: Rules, others: Collection[str]
+    before: TablePlan,
+    fields: Sequence[str],
+    seen: CollectionProfile,
+    migrated: frozenset[str],
+    options: PlanOptions,
+    others: Collection[str],
 ) -> list[Column]:
     standing = {*others, *(name for name, _ in before.target_columns())}
-    given = {name: column for name in fields if (column := rules.mapping.column(before.collection, name))}
+    given = {name: column for name in fields if (column := options.mapping.column(before.collection, name))}
     for name, column in given.items():
         if column in standing:
             raise NameTaken(collection=before.collection, field=name, mapped_to=column)
-    names = Names(rules.naming, taken={*standing, *given.values()}, reserved=before.keys)
+    names = Names(options.naming, taken={*standing, *given.values()}, reserved=before.keys)
     given |= {name: names.give(name) for name in fields if name not in given}
     # Rows that stand say nothing of the field, and their documents had none.
     missing = {"null_means": "missing"}
-    return [column_of(name, given[name], seen, migrated, names, rules.naming, None).model_copy(update=missing) for name in fields]
+    return [column_of(name, given[name], seen, migrated, names, options.naming, None).model_copy(update=missing) for name in fields]
 
 
 def _warnings(plan: TablePlan, cramped: Sequence[str], without: int, overflowed: bool) -> Iterator[str]:

@@ -53,19 +53,19 @@ class TableIncrement(Frozen):
     """All keys were compared; else `keys` says nothing and nothing is known of documents that are gone."""
     new: int = 0
     changed: int = 0
-    gone: int = 0
-    gone_stay: bool = False
+    deleted: int = 0
+    keeps_deleted: bool = False
     """Rows whose documents are gone are left as they are; they are counted in every run."""
     rewritten: int = 0
     """Rows whose documents have not changed and which are written anew because a column of theirs holds something else now."""
 
-    departed_chunks: str | None = None
+    deleted_chunks: str | None = None
     """What the names of those archive chunks begin with in which rewritten rows stand for documents that Firestore has no more."""
 
     @property
     def touched(self) -> bool:
         """Whether anything but the watermark changes."""
-        goes = 0 if self.gone_stay else self.gone
+        goes = 0 if self.keeps_deleted else self.deleted
         return self.before is None or bool(self.new or self.changed or goes or self.rewritten or self.steps)
 
 
@@ -80,9 +80,9 @@ class Increment(Frozen):
         """Whether anything but watermarks changes."""
         return any(table.touched for table in self.tables)
 
-    def departed_chunks(self) -> tuple[str, ...]:
+    def deleted_chunks(self) -> tuple[str, ...]:
         """Beginnings of the names of archive chunks with documents that Firestore has no more."""
-        return tuple(table.departed_chunks for table in self.tables if table.departed_chunks)
+        return tuple(table.deleted_chunks for table in self.tables if table.deleted_chunks)
 
     def rewritten(self) -> dict[str, int]:
         """Rows that are written anew, by root collection."""

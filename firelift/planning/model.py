@@ -32,7 +32,7 @@ PgType = Literal[
 
 # What a column says in its own words. "reference" is a path as text, "link" the id of a document of one collection,
 # "json" readable JSON; the rest hold one Firestore type each ("double" also integers, the residue tells which).
-Holds = Literal[
+ColumnKind = Literal[
     "string",
     "integer",
     "double",
@@ -50,7 +50,7 @@ Holds = Literal[
     "json",
 ]
 
-TYPE_OF: dict[Holds, PgType] = {
+TYPE_OF: dict[ColumnKind, PgType] = {
     "string": "text",
     "integer": "bigint",
     "double": "double precision",
@@ -95,7 +95,7 @@ class Shape(Frozen):
     """The shape of array elements, and of map values whose key is not in `keys`; None: the plain shape."""
 
 
-class Link(Frozen):
+class ReferenceTarget(Frozen):
     """A field whose references all lead to one migrated collection."""
 
     collection: str
@@ -108,15 +108,15 @@ class Column(Frozen):
 
     name: str
     field: str
-    holds: Holds
+    kind: ColumnKind
     null_means: Literal["missing", "null"] = "missing"
     """What SQL NULL in this column says of a document whose residue is silent about the field."""
     shape: Shape | None = None
-    link: Link | None = None
+    reference: ReferenceTarget | None = None
 
     @property
     def type(self) -> PgType:
-        return TYPE_OF[self.holds]
+        return TYPE_OF[self.kind]
 
 
 class TablePlan(Frozen):
@@ -135,16 +135,16 @@ class TablePlan(Frozen):
     """Set in `firelift.tables` when the published table has the column `firestore_deleted_at`: a row with a time there is of a document
     that is gone, and stands for nothing in Firestore any more. Never set in a run's own plan, as staging tables have no such column."""
 
-    def link_columns(self) -> set[str]:
+    def reference_columns(self) -> set[str]:
         """The columns that hold ids of referenced documents and of their ancestors."""
-        return {name for column in self.columns if column.link for name in (column.name, *column.link.ancestors)}
+        return {name for column in self.columns if column.reference for name in (column.name, *column.reference.ancestors)}
 
     def target_columns(self) -> list[tuple[str, PgType]]:
         """Every column of the table with its type, in the order of the table, the Parquet files and COPY."""
         listed: list[tuple[str, PgType]] = [(key, "text") for key in self.keys]
         for column in self.columns:
             listed.append((column.name, column.type))
-            listed.extend((ancestor, "text") for ancestor in (column.link.ancestors if column.link else ()))
+            listed.extend((ancestor, "text") for ancestor in (column.reference.ancestors if column.reference else ()))
         if self.extra is not None:
             listed.append((EXTRA, "jsonb"))
         return [*listed, (CREATED_AT, "timestamptz"), (UPDATED_AT, "timestamptz"), (RESIDUE, "jsonb")]

@@ -15,10 +15,10 @@ from firelift.paths import collection_of
 
 # A field name beyond the first 10 000 of a collection never gets a column, so its types need not be known; a map with
 # more than 100 keys is taken for a dictionary, whose values share one profile; 50 000 places in all bound the rest.
-MOST_FIELDS, MOST_KEYS, MOST_PLACES = 10_000, 100, 50_000
+MOST_FIELDS, MOST_KEYS, MOST_VALUE_PROFILES = 10_000, 100, 50_000
 
 
-class Place:
+class ValueProfile:
     """A field, a map key or the elements of an array: how often which kind of value stood there."""
 
     __slots__ = ("counts", "every", "keys", "targets")
@@ -27,31 +27,31 @@ class Place:
         # By protobuf name, because that is what a value says of itself; `vector` and `nonfinite` (also counted as
         # double) are ours.
         self.counts: dict[str | None, int] = defaultdict(int)
-        self.keys: dict[str, Place] | None = None
-        self.every: Place | None = None
+        self.keys: dict[str, ValueProfile] | None = None
+        self.every: ValueProfile | None = None
         self.targets: dict[str, int] | None = None
 
     def kinds(self) -> dict[str, int]:
         """Counts by kind of value, without the notes `nonfinite`."""
         return {KIND_OF.get(name, str(name)): count for name, count in self.counts.items() if count and name != "nonfinite"}
 
-    def add(self, other: Place) -> None:
+    def add(self, other: ValueProfile) -> None:
         for name, count in other.counts.items():
             self.counts[name] += count
         for target, count in (other.targets or {}).items():
             self.targets = self.targets or defaultdict(int)
             self.targets[target] += count
-        for key, place in (other.keys or {}).items():
+        for key, values in (other.keys or {}).items():
             self.keys = self.keys or {}
-            self.keys.setdefault(key, Place()).add(place)
+            self.keys.setdefault(key, ValueProfile()).add(values)
         if other.every is not None:
-            self.every = self.every or Place()
+            self.every = self.every or ValueProfile()
             self.every.add(other.every)
 
     def to_json(self) -> dict[str, Any]:
         written: dict[str, Any] = {"counts": {str(name): count for name, count in self.counts.items()}}
         if self.keys:
-            written["keys"] = {key: place.to_json() for key, place in self.keys.items()}
+            written["keys"] = {key: values.to_json() for key, values in self.keys.items()}
         if self.every is not None:
             written["every"] = self.every.to_json()
         if self.targets:
@@ -59,16 +59,16 @@ class Place:
         return written
 
     @classmethod
-    def from_json(cls, written: dict[str, Any]) -> Place:
-        place = cls()
-        place.counts.update(written["counts"])
+    def from_json(cls, written: dict[str, Any]) -> ValueProfile:
+        values = cls()
+        values.counts.update(written["counts"])
         if "keys" in written:
-            place.keys = {key: cls.from_json(inner) for key, inner in written["keys"].items()}
+            values.keys = {key: cls.from_json(inner) for key, inner in written["keys"].items()}
         if "every" in written:
-            place.every = cls.from_json(written["every"])
+            values.every = cls.from_json(written["every"])
         if "targets" in written:
-            place.targets = defaultdict(int, written["targets"])
-        return place
+            values.targets = defaultdict(int, written["targets"])
+        return values
 
 
 class CollectionProfile:
@@ -76,7 +76,7 @@ class CollectionProfile:
 
     def __init__(self) -> None:
         self.documents = 0
-        self.fields: dict[str, Place] = {}
+        self.fields: dict[str, ValueProfile] = {}
         self.overflowed = False
 
     def add(self, other: CollectionProfile) -> None:
@@ -86,25 +86,25 @@ class CollectionProfile:
             self._forget(self, other)
             self._forget(other, self)
         self.documents += other.documents
-        for field, place in other.fields.items():
-            self.fields.setdefault(field, Place()).add(place)
+        for field, values in other.fields.items():
+            self.fields.setdefault(field, ValueProfile()).add(values)
         self.overflowed |= other.overflowed
 
     @staticmethod
     def _forget(overflowed: CollectionProfile, other: CollectionProfile) -> None:
         if overflowed.overflowed:
-            other.fields = {field: place for field, place in other.fields.items() if field in overflowed.fields}
+            other.fields = {field: values for field, values in other.fields.items() if field in overflowed.fields}
             other.overflowed = True
 
     def to_json(self) -> dict[str, Any]:
-        fields = {field: place.to_json() for field, place in self.fields.items()}
+        fields = {field: values.to_json() for field, values in self.fields.items()}
         return {"documents": self.documents, "overflowed": self.overflowed, "fields": fields}
 
     @classmethod
     def from_json(cls, written: dict[str, Any]) -> CollectionProfile:
         profile = cls()
         profile.documents, profile.overflowed = written["documents"], written["overflowed"]
-        profile.fields = {field: Place.from_json(place) for field, place in written["fields"].items()}
+        profile.fields = {field: ValueProfile.from_json(values) for field, values in written["fields"].items()}
         return profile
 
 
@@ -134,11 +134,11 @@ class Profiler:
     def __init__(self, database: str) -> None:
         self.profile: Profile = {}
         self._prefix = f"{database}/documents/"
-        self._places = 0
+        self._made = 0
         self._targets: dict[str, str] = {}
         self._document: Document | None = None
         self._field = ""
-        self._deeper: dict[str, Callable[[Place, Value], None]] = {
+        self._deeper: dict[str, Callable[[ValueProfile, Value], None]] = {
             "map_value": self._map,
             "array_value": self._array,
             "reference_value": self._reference,
@@ -154,78 +154,78 @@ class Profiler:
         fields, known, deeper = document.fields, seen.fields, self._deeper
         for name in fields:
             value = fields[name]
-            place = known.get(name)
-            if place is None:
-                if len(known) >= MOST_FIELDS or self._places >= MOST_PLACES:
+            values = known.get(name)
+            if values is None:
+                if len(known) >= MOST_FIELDS or self._made >= MOST_VALUE_PROFILES:
                     seen.overflowed = True
                     continue
-                place = known[name] = self._new()
+                values = known[name] = self._new()
             kind = value.WhichOneof("value_type")
             if kind in deeper:
                 self._document, self._field = document, name
-                deeper[kind](place, value)
+                deeper[kind](values, value)
             elif kind in KIND_OF:
-                place.counts[kind] += 1
+                values.counts[kind] += 1
             else:
                 raise UnknownValueType(path=document.name, field=name)
 
-    def _new(self) -> Place:
-        self._places += 1
-        return Place()
+    def _new(self) -> ValueProfile:
+        self._made += 1
+        return ValueProfile()
 
-    def _note(self, place: Place, value: Value) -> None:
+    def _note(self, values: ValueProfile, value: Value) -> None:
         kind = value.WhichOneof("value_type")
         further = self._deeper.get(kind or "")
         if further is not None:
-            further(place, value)
+            further(values, value)
         elif kind in KIND_OF:
-            place.counts[kind] += 1
+            values.counts[kind] += 1
         else:
             raise UnknownValueType(path=self._document.name if self._document else "", field=self._field)
 
-    def _map(self, place: Place, value: Value) -> None:
+    def _map(self, values: ValueProfile, value: Value) -> None:
         if is_vector(value):
-            place.counts["vector"] += 1
+            values.counts["vector"] += 1
             return
-        place.counts["map_value"] += 1
-        if place.keys is None:
-            place.keys = {}
-        keys, fields = place.keys, value.map_value.fields
+        values.counts["map_value"] += 1
+        if values.keys is None:
+            values.keys = {}
+        keys, fields = values.keys, value.map_value.fields
         for key in fields:
             inner = keys.get(key)
             if inner is None:
-                if len(keys) < MOST_KEYS and self._places < MOST_PLACES:
+                if len(keys) < MOST_KEYS and self._made < MOST_VALUE_PROFILES:
                     inner = keys[key] = self._new()
                 else:
-                    inner = place.every = place.every or self._new()
+                    inner = values.every = values.every or self._new()
             self._note(inner, fields[key])
 
-    def _array(self, place: Place, value: Value) -> None:
-        place.counts["array_value"] += 1
-        if place.every is None:
-            place.every = self._new()
-        every = place.every
+    def _array(self, values: ValueProfile, value: Value) -> None:
+        values.counts["array_value"] += 1
+        if values.every is None:
+            values.every = self._new()
+        every = values.every
         for element in value.array_value.values:
             self._note(every, element)
 
-    def _double(self, place: Place, value: Value) -> None:
-        place.counts["double_value"] += 1
+    def _double(self, values: ValueProfile, value: Value) -> None:
+        values.counts["double_value"] += 1
         number = value.double_value
         if number - number != 0.0:
-            place.counts["nonfinite"] += 1
+            values.counts["nonfinite"] += 1
 
-    def _reference(self, place: Place, value: Value) -> None:
-        place.counts["reference_value"] += 1
-        if place.targets is None:
-            place.targets = defaultdict(int)
+    def _reference(self, values: ValueProfile, value: Value) -> None:
+        values.counts["reference_value"] += 1
+        if values.targets is None:
+            values.targets = defaultdict(int)
         reference: str = value.reference_value
         parent = reference[: reference.rfind("/")]
         target = self._targets.get(parent)
         if target is None:
             target = self._target(reference)
-            if len(self._targets) < MOST_PLACES:
+            if len(self._targets) < MOST_VALUE_PROFILES:
                 self._targets[parent] = target
-        place.targets[target if target in place.targets or len(place.targets) < MOST_KEYS else ""] += 1
+        values.targets[target if target in values.targets or len(values.targets) < MOST_KEYS else ""] += 1
 
     def _target(self, reference: str) -> str:
         """The collection a reference leads to; empty for another database or project."""

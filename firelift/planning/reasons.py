@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from firelift.formatting import counted
-from firelift.planning.build import MOST_COLUMNS, Rules
+from firelift.planning.build import MOST_COLUMNS, PlanOptions
 from firelift.planning.model import EXTRA, Column, Plan, TablePlan
 from firelift.planning.naming import CONVERSIONS, IMPOSSIBLE, MOST_BYTES, OURS
-from firelift.planning.profile import CollectionProfile, Place, Profile
+from firelift.planning.profile import CollectionProfile, Profile, ValueProfile
 
 MOST_EXTRA: Final = 100
 """Fields of `firestore_extra` that are named one by one; there may be thousands."""
@@ -30,21 +30,21 @@ _WORDS: Final = {
 }
 
 
-def reasons(profile: Profile, plan: Plan, rules: Rules, earlier: Mapping[str, TablePlan]) -> list[dict[str, Any]]:
+def reasons(profile: Profile, plan: Plan, options: PlanOptions, earlier: Mapping[str, TablePlan]) -> list[dict[str, Any]]:
     """For every table its name and columns, each with the reason for its name and type. `earlier`: the plans of published tables."""
-    return [_table(table, profile[table.collection], rules, earlier.get(table.collection)) for table in plan.tables]
+    return [_table(table, profile[table.collection], options, earlier.get(table.collection)) for table in plan.tables]
 
 
-def _table(table: TablePlan, seen: CollectionProfile, rules: Rules, earlier: TablePlan | None) -> dict[str, Any]:
+def _table(table: TablePlan, seen: CollectionProfile, options: PlanOptions, earlier: TablePlan | None) -> dict[str, Any]:
     before = {column.field: column.name for column in earlier.columns} if earlier else {}
     columns = [
         {
             "field": column.field,
             "column": column.name,
             "type": column.type,
-            "holds": column.holds,
+            "holds": column.kind,
             "why": "; ".join(
-                [_type(column, seen), *_name(column, rules, table, before.get(column.field)), *_null(column), *_ancestors(column)]
+                [_type(column, seen), *_name(column, options, table, before.get(column.field)), *_null(column), *_ancestors(column)]
             ),
         }
         for column in table.columns
@@ -52,60 +52,60 @@ def _table(table: TablePlan, seen: CollectionProfile, rules: Rules, earlier: Tab
     return {
         "collection": table.collection,
         "table": table.table,
-        "why": _table_name(table, rules, earlier),
+        "why": _table_name(table, options, earlier),
         "keys": list(table.keys),
         "columns": columns,
         "extra": _extra(table, seen),
     }
 
 
-def _table_name(table: TablePlan, rules: Rules, earlier: TablePlan | None) -> str:
-    if rules.mapping.table(table.collection):
+def _table_name(table: TablePlan, options: PlanOptions, earlier: TablePlan | None) -> str:
+    if options.mapping.table(table.collection):
         return "named by your mapping file"
     if earlier is not None and earlier.table == table.table:
         return "the table that an earlier migration made for this collection"
-    plain = "_".join(CONVERSIONS[rules.naming](segment) for segment in table.collection.split("/")[::2])
+    plain = "_".join(CONVERSIONS[options.naming](segment) for segment in table.collection.split("/")[::2])
     if table.table == table.collection:
         return "named as the collection"
     if table.table == plain:
-        return f"named after the collection path, {rules.naming}"
+        return f"named after the collection path, {options.naming}"
     return _changed(plain, table.table, "table")
 
 
 def _type(column: Column, seen: CollectionProfile) -> str:
-    place = seen.fields.get(column.field)
-    if place is None:
+    values = seen.fields.get(column.field)
+    if values is None:
         return "no document has this field now; the column stays for those that had it"
-    kinds = {kind: count for kind, count in place.kinds().items() if kind != "null"}
+    kinds = {kind: count for kind, count in values.kinds().items() if kind != "null"}
     if not kinds:
         return "every value is null"
     if kinds.keys() == {"reference"}:
-        return _references(column, place)
+        return _references(column, values)
     if kinds.keys() == {"array"}:
-        return _arrays(place) + _or_null(place)
+        return _arrays(values) + _or_null(values)
     if len(kinds) == 1:
         [kind] = kinds
-        return f"every value is {_WORDS[kind][0]}{_or_null(place)}"
+        return f"every value is {_WORDS[kind][0]}{_or_null(values)}"
     if kinds.keys() == {"integer", "double"}:
         return f"integers and doubles ({_shares(kinds)}): double precision holds both, the residue tells which"
     return f"mixed types ({_shares(kinds)}): only jsonb holds them all"
 
 
-def _or_null(place: Place) -> str:
-    return " or null" if place.counts["null_value"] else ""
+def _or_null(values: ValueProfile) -> str:
+    return " or null" if values.counts["null_value"] else ""
 
 
-def _references(column: Column, place: Place) -> str:
-    if column.link is not None:
-        return f"every value is a reference to {column.link.collection}: its id, so that it can be joined"
-    targets = [target for target in place.targets or {} if target]
-    if len(place.targets or {}) > 1:
-        return f"references to {counted(len(place.targets or {}), 'collection')}: the path"
+def _references(column: Column, values: ValueProfile) -> str:
+    if column.reference is not None:
+        return f"every value is a reference to {column.reference.collection}: its id, so that it can be joined"
+    targets = [target for target in values.targets or {} if target]
+    if len(values.targets or {}) > 1:
+        return f"references to {counted(len(values.targets or {}), 'collection')}: the path"
     return f"references to {targets[0]}, which is not migrated: the path" if targets else "references to another database: the whole name"
 
 
-def _arrays(place: Place) -> str:
-    elements = place.every.kinds() if place.every is not None else {}
+def _arrays(values: ValueProfile) -> str:
+    elements = values.every.kinds() if values.every is not None else {}
     if not elements:
         return "every value is an empty array: jsonb takes whatever will be in it"
     if len(elements) > 1:
@@ -127,13 +127,13 @@ def _percent(part: int, whole: int) -> str:
     return "under 1 %" if share < 1 else "over 99 %" if 99 < share < 100 else f"{share:.0f} %"
 
 
-def _name(column: Column, rules: Rules, table: TablePlan, before: str | None) -> list[str]:
+def _name(column: Column, options: PlanOptions, table: TablePlan, before: str | None) -> list[str]:
     """Why the column has another name than its field; nothing where it has not."""
-    if rules.mapping.column(table.collection, column.field) == column.name:
+    if options.mapping.column(table.collection, column.field) == column.name:
         return ["named by your mapping file"]
     if column.name == column.field:
         return []
-    converted = CONVERSIONS[rules.naming](column.field)
+    converted = CONVERSIONS[options.naming](column.field)
     if before == column.name != converted:
         return ["named as in the table of an earlier migration"]
     if not converted:
@@ -142,7 +142,7 @@ def _name(column: Column, rules: Rules, table: TablePlan, before: str | None) ->
         owner = "Postgres" if converted in IMPOSSIBLE else "Firelift"
         return [f"renamed because {owner} has {converted} for itself"]
     if converted == column.name:
-        return [f"renamed by {rules.naming}"]
+        return [f"renamed by {options.naming}"]
     return [_changed(converted, column.name, "column")]
 
 
@@ -157,7 +157,7 @@ def _null(column: Column) -> list[str]:
 
 
 def _ancestors(column: Column) -> list[str]:
-    names = ", ".join(column.link.ancestors) if column.link else ""
+    names = ", ".join(column.reference.ancestors) if column.reference else ""
     return [f"the ids above it are in {names}"] if names else []
 
 
@@ -166,7 +166,7 @@ def _extra(table: TablePlan, seen: CollectionProfile) -> dict[str, Any] | None:
     if table.extra is None:
         return None
     shown = {column.field for column in table.columns}
-    rest = {field: sum(place.kinds().values()) for field, place in seen.fields.items() if field not in shown}
+    rest = {field: sum(values.kinds().values()) for field, values in seen.fields.items() if field not in shown}
     commonest = sorted(rest, key=lambda field: (-rest[field], field.encode()))[:MOST_EXTRA]
     why = f"rarest fields, kept in {EXTRA}: a row has room for {len(table.columns)} of them (at most {MOST_COLUMNS} columns)"
     return {

@@ -30,8 +30,8 @@ def relations_of(tables: Sequence[TablePlan]) -> Iterator[Relation]:
         if table.parent in by_collection:
             yield _relation("parent", table, table.keys[:-1], by_collection[table.parent])
         for column in table.columns:
-            if column.link and column.link.collection in by_collection:
-                yield _relation("link", table, (*column.link.ancestors, column.name), by_collection[column.link.collection])
+            if column.reference and column.reference.collection in by_collection:
+                yield _relation("link", table, (*column.reference.ancestors, column.name), by_collection[column.reference.collection])
 
 
 def _relation(kind: Literal["parent", "link"], table: TablePlan, columns: tuple[str, ...], to: TablePlan) -> Relation:

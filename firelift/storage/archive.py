@@ -73,7 +73,7 @@ class Chunk:
     documents: int
     bytes: int
     last_key: str
-    passed: int
+    skipped: int
     """Documents that were read since the previous chunk and left out by the collection patterns."""
     sha256: str
     """Of the file's bytes."""
@@ -120,13 +120,13 @@ class RangeArchive:
         return StoredFile(self.path(chunk), chunk.sha256)
 
     def write(
-        self, number: int, paths: list[str], created: list[int], updated: list[int], documents: list[bytes], last_key: str, passed: int
+        self, number: int, paths: list[str], created: list[int], updated: list[int], documents: list[bytes], last_key: str, skipped: int
     ) -> Chunk:
         """Adds a chunk; it counts from the moment its line stands in the list. When this returns, both survive a power cut."""
         name = f"{self.directory.name}/{self.number:04}-{number:06}"
         with storage_errors(self.listing), open(self.listing, "a", encoding="utf-8", opener=_private) as listing:
             sha256 = write_parquet(_table(paths, created, updated, documents), self._path(name), durable=True)
-            chunk = Chunk(name, len(paths), sum(map(len, documents)), last_key, passed, sha256, _shares(paths, documents))
+            chunk = Chunk(name, len(paths), sum(map(len, documents)), last_key, skipped, sha256, _shares(paths, documents))
             _sync(self.directory)  # the names of both files
             # Only now, as a line must not outlive its chunk. All three took 1 ms for a chunk of 5000 documents, on an SSD.
             listing.write(_line(chunk))

@@ -27,7 +27,7 @@ class ChunkWriter:
         self._clear()
 
     def _clear(self) -> None:
-        self.passed, self.size = 0, 0
+        self.skipped, self.size = 0, 0
         self.paths: list[str] = []
         self.created: list[int] = []
         self.updated: list[int] = []
@@ -44,14 +44,14 @@ class ChunkWriter:
             self._write()
 
     def _write(self) -> None:
-        chunk = self.target.write(self.number, self.paths, self.created, self.updated, self.documents, self.last_key, self.passed)
+        chunk = self.target.write(self.number, self.paths, self.created, self.updated, self.documents, self.last_key, self.skipped)
         self.number += 1
-        self.read += chunk.documents + chunk.passed
+        self.read += chunk.documents + chunk.skipped
         tell(chunk, self.report)
         self._clear()
 
     def close(self) -> None:
-        if self.paths or self.passed:
+        if self.paths or self.skipped:
             self._write()
 
 

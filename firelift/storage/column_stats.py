@@ -1,7 +1,7 @@
-"""What each column of a Parquet file of rows holds: how many values, the lowest and the highest. Kept in the file itself.
+"""Statistics of each column in a Parquet file of rows: the number of values, the lowest and the highest. The file's metadata keeps them.
 
-Parquet's own statistics would do for some types only: they do not tell an array that is NULL from an empty one, they order as text
-what is jsonb, and a single text of over 4 KiB costs the column its range.
+Parquet's own statistics are enough for some types only: they do not tell a NULL array from an empty one, they order jsonb as text,
+and a single text longer than 4 KiB costs the column its range.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _KEY: Final = b"firelift.columns"
 Bound = str | int | float | bool
 
 
-class Fact(TypedDict):
-    """One column. Timestamps are microseconds since 1970; NaN is no number here, and -0.0 is 0.0."""
+class ColumnStats(TypedDict):
+    """One column. Timestamps are microseconds since 1970; NaN is left out of the range, and -0.0 counts as 0.0."""
 
     present: int
-    """Values that are not NULL."""
+    """How many values are not NULL."""
     low: NotRequired[Bound | None]
-    """Not there where no value has an order; None where it is a text too long to keep."""
+    """Missing where no value has an order; None where it is a text too long to keep."""
     high: NotRequired[Bound | None]
 
 
-Facts = dict[str, Fact]
+TableStats = dict[str, ColumnStats]
 """By column."""
 
 
@@ -45,46 +45,47 @@ def rows_directory(run: Path, table: TablePlan) -> Path:
     return run / "tables" / file_name(table.table)
 
 
-def with_facts(rows: pa.Table, table: TablePlan) -> pa.Table:
-    """The rows, with the facts of their columns for the file they will be."""
-    facts = {name: _fact(rows.column(name), pg_type) for name, pg_type in table.target_columns()}
-    return rows.replace_schema_metadata({_KEY: json.dumps(facts, ensure_ascii=False)})
+def with_column_stats(rows: pa.Table, table: TablePlan) -> pa.Table:
+    """The rows, with the statistics of their columns in the metadata that the Parquet file will have."""
+    stats = {name: _stats(rows.column(name), pg_type) for name, pg_type in table.target_columns()}
+    return rows.replace_schema_metadata({_KEY: json.dumps(stats, ensure_ascii=False)})
 
 
-def facts_in(file: Path) -> Facts | None:
-    """The facts of a file's columns; None for a file that was written without them."""
-    kept = (pq.read_metadata(file).metadata or {}).get(_KEY)
-    return None if kept is None else json.loads(kept)
+def read_column_stats(file: Path) -> TableStats | None:
+    """The statistics of a file's columns; None for a file that was written without them."""
+    written = (pq.read_metadata(file).metadata or {}).get(_KEY)
+    return None if written is None else json.loads(written)
 
 
-def merged(table: TablePlan, parts: Sequence[Facts]) -> Facts:
-    """The facts of a whole table, of those of its files."""
+def merged(table: TablePlan, parts: Sequence[TableStats]) -> TableStats:
+    """The statistics of a whole table, from those of its files."""
     return {name: _merged([part[name] for part in parts if name in part]) for name, _ in table.target_columns()}
 
 
-def _merged(parts: Sequence[Fact]) -> Fact:
-    fact = Fact(present=sum(part["present"] for part in parts))
+def _merged(parts: Sequence[ColumnStats]) -> ColumnStats:
+    stats = ColumnStats(present=sum(part["present"] for part in parts))
     lows, highs = [part["low"] for part in parts if "low" in part], [part["high"] for part in parts if "high" in part]
     if lows:
-        fact["low"] = None if None in lows else min(lows)  # type: ignore[type-var]
+        stats["low"] = None if None in lows else min(lows)  # type: ignore[type-var]
     if highs:
-        fact["high"] = None if None in highs else max(highs)  # type: ignore[type-var]
-    return fact
+        stats["high"] = None if None in highs else max(highs)  # type: ignore[type-var]
+    return stats
 
 
-def _fact(column: pa.ChunkedArray, pg_type: PgType) -> Fact:
-    fact = Fact(present=len(column) - column.null_count)
-    if pg_type not in _RANGED or not fact["present"]:
-        return fact
+def _stats(column: pa.ChunkedArray, pg_type: PgType) -> ColumnStats:
+    stats = ColumnStats(present=len(column) - column.null_count)
+    if pg_type not in _RANGED or not stats["present"]:
+        return stats
     bounds = pc.min_max(column.cast(pa.int64()) if pg_type == "timestamptz" else column)
     low, high = bounds["min"].as_py(), bounds["max"].as_py()
     if low == low:  # only NaN has no order
-        fact["low"], fact["high"] = _kept(low), _kept(high)
-    return fact
+        stats["low"], stats["high"] = _bound(low), _bound(high)
+    return stats
 
 
-def _kept(bound: Any) -> Bound | None:
+def _bound(bound: Any) -> Bound | None:
     if isinstance(bound, str) and len(bound) > LONGEST:
         return None
+    # Adding 0.0 makes -0.0 the 0.0 that it equals.
     kept: Bound = bound + 0.0 if isinstance(bound, float) else bound
     return kept

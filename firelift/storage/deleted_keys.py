@@ -9,18 +9,18 @@ import pyarrow as pa
 from firelift.storage.archive import StoredFile, file_name, write_parquet
 
 
-def gone_directory(run: Path, collection: str) -> Path:
+def deleted_keys_directory(run: Path, collection: str) -> Path:
     """Holds Parquet files with the keys (columns named as the table's keys) of rows whose documents are gone."""
     return run / "gone" / file_name(collection)
 
 
-def write_gone(run: Path, collection: str, name: str, keys: pa.Table) -> None:
+def write_deleted_keys(run: Path, collection: str, name: str, keys: pa.Table) -> None:
     """Keys of documents that are gone; the file's name ends with the digest of what is in it."""
-    file = gone_directory(run, collection) / f"{name}.parquet"
+    file = deleted_keys_directory(run, collection) / f"{name}.parquet"
     sha256 = write_parquet(keys, file, durable=True)
     file.rename(file.with_name(f"{name}-{sha256}.parquet"))
 
 
-def gone_files(run: Path, collection: str) -> list[StoredFile]:
+def deleted_key_files(run: Path, collection: str) -> list[StoredFile]:
     """The files with the keys of documents that are gone, for reading."""
-    return [StoredFile(file, file.stem.rpartition("-")[2]) for file in sorted(gone_directory(run, collection).glob("*.parquet"))]
+    return [StoredFile(file, file.stem.rpartition("-")[2]) for file in sorted(deleted_keys_directory(run, collection).glob("*.parquet"))]

@@ -11,14 +11,14 @@ from typing import Any
 from firelift.files import FileChanged, read_sealed, write_sealed
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.counting import counted
-from firelift.firestore.discovery import Root, key_ranges
+from firelift.firestore.discovery import DiscoveredRoot, key_ranges
 from firelift.firestore.query import KeyRange
-from firelift.receipts import RootFound
+from firelift.receipts import RootCollection
 from firelift.storage.archive import ArchiveDamaged
 
 
 def cut(
-    source: Source, root: RootFound, directory: Path, read_time: str, range_documents: int, most: int, report: Callable[[Any], None]
+    source: Source, root: RootCollection, directory: Path, read_time: str, range_documents: int, most: int, report: Callable[[Any], None]
 ) -> list[tuple[KeyRange, int | None]]:
     """The key ranges of a root with their counts, None where Firestore does not count.
 
@@ -27,7 +27,7 @@ def cut(
     kept = directory / "ranges.json"
     if kept.exists():
         return _kept_ranges(kept, read_time)
-    whole = Root(root.collection, KeyRange(root.start, root.end), root.documents, beside=root.beside)
+    whole = DiscoveredRoot(root.collection, KeyRange(root.start, root.end), root.documents, beside=root.beside)
     # Firestore itself makes fewer cuts where there are few documents.
     parts = 4 * most if root.documents is None else min(-(-root.documents // range_documents), 4 * most)
     firestore = open_firestore(source)

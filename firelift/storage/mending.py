@@ -46,7 +46,7 @@ def _read_again(
     selection: Selection,
     broken: Heard,
 ) -> Taken:
-    wanted = chunk.documents + chunk.passed
+    wanted = chunk.documents + chunk.skipped
     with closing(open_firestore(source)) as firestore:
         found = list(islice(read_documents(firestore, keys, read_time, behind, wanted, broken), wanted))
     taken = [(path, document, Document.FromString(document)) for path, document in found if selection.takes(collection_of(path))]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from firelift.planning.model import Column, Holds, Shape, TablePlan
+from firelift.planning.model import Column, ColumnKind, Shape, TablePlan
 from firelift.transform.readable import PLAIN
 
 EXPLICIT_NULL: Final = "explicit null where a missing field is usual"
@@ -25,7 +25,7 @@ CROWDED: Final = "many of these in one field: kept as one value"
 
 _UNSAYABLE: Final = {"-0.0", "NaN", "Infinity", "-Infinity"}
 _MISSING_TAG: Final = {"missing": True}
-_USUAL: Final[dict[Holds, dict[str, str]]] = {
+_USUAL: Final[dict[ColumnKind, dict[str, str]]] = {
     "string": {"stringBase64": NUL},
     "double": {"integerValue": INTEGER, "doubleBits": ODD_NAN},
     "timestamp": {"timestampValue": FINE_TIME},
@@ -58,8 +58,8 @@ def _cause(columns: dict[str, Column], extra: Shape | None, at: list[Any], tag: 
         return MISSING
     if column is not None and len(at) == 1 and "nullValue" in tag:
         return EXPLICIT_NULL
-    if column is not None and column.holds != "json":
-        return _USUAL.get(column.holds, {}).get(next(iter(tag)), RARER)
+    if column is not None and column.kind != "json":
+        return _USUAL.get(column.kind, {}).get(next(iter(tag)), RARER)
     if column is None and (extra is None or not isinstance(at[0], str)):
         return NO_COLUMN
     shape = column.shape if column is not None else extra and extra.keys.get(field, extra.every or PLAIN)

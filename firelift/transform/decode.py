@@ -10,14 +10,14 @@ import orjson
 
 from firelift.errors import FireliftError
 from firelift.firestore.values import Document, Timestamp, Value, set_array, set_moment, set_vector
-from firelift.planning.model import Column, Holds, TablePlan
+from firelift.planning.model import Column, ColumnKind, TablePlan
 from firelift.times import from_microseconds
 from firelift.transform.names import Ids, Names
 from firelift.transform.readable import PLAIN, ReadableReader
 from firelift.transform.residue import apply_residue
 
 Row = Sequence[Any]
-Put = Callable[[Row, Value], None]
+ColumnReader = Callable[[Row, Value], None]
 """Sets an empty value to what its column, which is not NULL, says."""
 
 
@@ -40,10 +40,10 @@ class _Decoder:
         columns = [name for name, _ in table.target_columns()]
         reader = ReadableReader(names)
         self._table, self._ids, self._keys = table.table, Ids(names, table.collection), len(table.keys)
-        self._puts: list[tuple[int, str, Put, bool]] = []
+        self._puts: list[tuple[int, str, ColumnReader, bool]] = []
         for column in table.columns:
             position = columns.index(column.name)
-            put = _PUTS[column.holds](Spot(column, position, names, reader))
+            put = _COLUMN_READERS[column.kind](Cell(column, position, names, reader))
             self._puts.append((position, column.field, put, column.null_means == "null"))
         self._extra, self._reader = table.extra, reader
 
@@ -82,7 +82,7 @@ def _read_moment(stamp: int | None, timestamp: Timestamp) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class Cell:
     """Where a value is read from: a column and its position in the row."""
 
     column: Column
@@ -91,21 +91,21 @@ class Spot:
     reader: ReadableReader
 
 
-def _exact(attribute: str) -> Callable[[Spot], Put]:
-    def reader(spot: Spot) -> Put:
-        position = spot.position
+def _exact(attribute: str) -> Callable[[Cell], ColumnReader]:
+    def reader(cell: Cell) -> ColumnReader:
+        position = cell.position
         return lambda row, value: setattr(value, attribute, row[position])
 
     return reader
 
 
-def _timestamp(spot: Spot) -> Put:
-    position = spot.position
+def _timestamp(cell: Cell) -> ColumnReader:
+    position = cell.position
     return lambda row, value: set_moment(value.timestamp_value, from_microseconds(row[position]))
 
 
-def _reference(spot: Spot) -> Put:
-    position, name = spot.position, spot.names.name
+def _reference(cell: Cell) -> ColumnReader:
+    position, name = cell.position, cell.names.name
 
     def put(row: Row, value: Value) -> None:
         value.reference_value = name(row[position])
@@ -113,11 +113,11 @@ def _reference(spot: Spot) -> Put:
     return put
 
 
-def _link(spot: Spot) -> Put:
-    link = spot.column.link
-    assert link is not None, f"{spot.column.name} holds a link to nowhere"
-    name, own, ancestors = Ids(spot.names, link.collection).name, spot.position, spot.position + 1
-    end = ancestors + len(link.ancestors)
+def _link(cell: Cell) -> ColumnReader:
+    reference = cell.column.reference
+    assert reference is not None, f"{cell.column.name} holds a link to nowhere"
+    name, own, ancestors = Ids(cell.names, reference.collection).name, cell.position, cell.position + 1
+    end = ancestors + len(reference.ancestors)
 
     def put(row: Row, value: Value) -> None:
         value.reference_value = name([*row[ancestors:end], row[own]])
@@ -125,16 +125,16 @@ def _link(spot: Spot) -> Put:
     return put
 
 
-def _array(attribute: str) -> Callable[[Spot], Put]:
-    def reader(spot: Spot) -> Put:
-        position = spot.position
+def _array(attribute: str) -> Callable[[Cell], ColumnReader]:
+    def reader(cell: Cell) -> ColumnReader:
+        position = cell.position
         return lambda row, value: set_array(value, attribute, row[position])
 
     return reader
 
 
-def _timestamps(spot: Spot) -> Put:
-    position = spot.position
+def _timestamps(cell: Cell) -> ColumnReader:
+    position = cell.position
 
     def put(row: Row, value: Value) -> None:
         value.array_value.SetInParent()
@@ -144,17 +144,17 @@ def _timestamps(spot: Spot) -> Put:
     return put
 
 
-def _vector(spot: Spot) -> Put:
-    position = spot.position
+def _vector(cell: Cell) -> ColumnReader:
+    position = cell.position
     return lambda row, value: set_vector(value, row[position])
 
 
-def _json(spot: Spot) -> Put:
-    position, shape, read = spot.position, spot.column.shape or PLAIN, spot.reader.read
+def _json(cell: Cell) -> ColumnReader:
+    position, shape, read = cell.position, cell.column.shape or PLAIN, cell.reader.read
     return lambda row, value: read(orjson.loads(row[position]), shape, value)
 
 
-_PUTS: Final[dict[Holds, Callable[[Spot], Put]]] = {
+_COLUMN_READERS: Final[dict[ColumnKind, Callable[[Cell], ColumnReader]]] = {
     "string": _exact("string_value"),
     "integer": _exact("integer_value"),
     "double": _exact("double_value"),

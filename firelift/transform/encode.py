@@ -8,14 +8,14 @@ from typing import Any, Final, Literal
 
 from firelift.errors import FireliftError
 from firelift.firestore.values import KIND_OF, ONEOF, Document, Timestamp, UnknownValueType, Value, is_vector, odd_nan, vector_elements
-from firelift.planning.model import Column, Holds, TablePlan
+from firelift.planning.model import Column, ColumnKind, TablePlan
 from firelift.times import MomentOutOfRange, microseconds
 from firelift.transform.names import Ids, Names
 from firelift.transform.readable import PLAIN, Exceptions, ReadableWriter, dumps, without_nul
 from firelift.transform.residue import residue_of
 
 Row = list[Any]
-Write = Callable[[Value, str | None, Row, Exceptions], bool]
+ColumnWriter = Callable[[Value, str | None, Row, Exceptions], bool]
 """(value, its oneof, row, exceptions) → False where the column cannot show such a value at all."""
 
 LONGEST_KEY: Final = 2704
@@ -53,10 +53,10 @@ class _Encoder:
         self._blank: Row = [None] * len(columns)
         self._ids, self._keys = Ids(names, table.collection), len(table.keys)
         self._collection = table.collection
-        self._writers: dict[str, Write] = {}
+        self._writers: dict[str, ColumnWriter] = {}
         for column in table.columns:
-            spot = Spot(column, (column.field,), columns.index(column.name), names, readable)
-            self._writers[column.field] = _WRITERS[column.holds](spot)
+            cell = Cell(column, (column.field,), columns.index(column.name), names, readable)
+            self._writers[column.field] = _COLUMN_WRITERS[column.kind](cell)
         self._null_fields = frozenset(column.field for column in table.columns if column.null_means == "null")
         self._extra, self._readable = table.extra, readable
 
@@ -131,7 +131,7 @@ def _moment(document: Document, name: Literal["create_time", "update_time"]) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class Cell:
     """Where a writer writes: a column, the path of its field, its position in the row."""
 
     column: Column
@@ -141,11 +141,11 @@ class Spot:
     readable: ReadableWriter
 
 
-def _exact(oneof: str) -> Callable[[Spot], Write]:
+def _exact(oneof: str) -> Callable[[Cell], ColumnWriter]:
     """Writers of a type that Postgres holds as it is."""
 
-    def writer(spot: Spot) -> Write:
-        position = spot.position
+    def writer(cell: Cell) -> ColumnWriter:
+        position = cell.position
 
         def write(value: Value, found: str | None, row: Row, exceptions: Exceptions) -> bool:
             if found != oneof:
@@ -158,8 +158,8 @@ def _exact(oneof: str) -> Callable[[Spot], Write]:
     return writer
 
 
-def _string(spot: Spot) -> Write:
-    path, position = spot.path, spot.position
+def _string(cell: Cell) -> ColumnWriter:
+    path, position = cell.path, cell.position
 
     def write(value: Value, oneof: str | None, row: Row, exceptions: Exceptions) -> bool:
         if oneof != "string_value":
@@ -174,8 +174,8 @@ def _string(spot: Spot) -> Write:
     return write
 
 
-def _double(spot: Spot) -> Write:
-    path, position = spot.path, spot.position
+def _double(cell: Cell) -> ColumnWriter:
+    path, position = cell.path, cell.position
 
     def write(value: Value, oneof: str | None, row: Row, exceptions: Exceptions) -> bool:
         if oneof == "double_value":
@@ -192,8 +192,8 @@ def _double(spot: Spot) -> Write:
     return write
 
 
-def _timestamp(spot: Spot) -> Write:
-    path, position = spot.path, spot.position
+def _timestamp(cell: Cell) -> ColumnWriter:
+    path, position = cell.path, cell.position
 
     def write(value: Value, oneof: str | None, row: Row, exceptions: Exceptions) -> bool:
         if oneof != "timestamp_value":
@@ -208,8 +208,8 @@ def _timestamp(spot: Spot) -> Write:
     return write
 
 
-def _reference(spot: Spot) -> Write:
-    path, position, names = spot.path, spot.position, spot.names
+def _reference(cell: Cell) -> ColumnWriter:
+    path, position, names = cell.path, cell.position, cell.names
 
     def write(value: Value, oneof: str | None, row: Row, exceptions: Exceptions) -> bool:
         if oneof != "reference_value":
@@ -223,11 +223,11 @@ def _reference(spot: Spot) -> Write:
     return write
 
 
-def _link(spot: Spot) -> Write:
-    link = spot.column.link
-    assert link is not None, f"{spot.column.name} holds a link to nowhere"
-    ids_in, own, ancestors = Ids(spot.names, link.collection), spot.position, spot.position + 1
-    end = ancestors + len(link.ancestors)
+def _link(cell: Cell) -> ColumnWriter:
+    reference = cell.column.reference
+    assert reference is not None, f"{cell.column.name} holds a link to nowhere"
+    ids_in, own, ancestors = Ids(cell.names, reference.collection), cell.position, cell.position + 1
+    end = ancestors + len(reference.ancestors)
 
     def write(value: Value, oneof: str | None, row: Row, exceptions: Exceptions) -> bool:
         if oneof != "reference_value":
@@ -243,11 +243,11 @@ def _link(spot: Spot) -> Write:
     return write
 
 
-def _array(oneof: str, show: Callable[[list[Any], Spot, Value, Exceptions], list[Any]]) -> Callable[[Spot], Write]:
+def _array(oneof: str, show: Callable[[list[Any], Cell, Value, Exceptions], list[Any]]) -> Callable[[Cell], ColumnWriter]:
     """Writers of arrays of one type; `show` makes the cell of the elements, and notes what it does not say."""
 
-    def writer(spot: Spot) -> Write:
-        position = spot.position
+    def writer(cell: Cell) -> ColumnWriter:
+        position = cell.position
 
         def write(value: Value, found: str | None, row: Row, exceptions: Exceptions) -> bool:
             if found != "array_value":
@@ -256,7 +256,7 @@ def _array(oneof: str, show: Callable[[list[Any], Spot, Value, Exceptions], list
             elements = [getattr(element, oneof) for element in values if element.WhichOneof(ONEOF) == oneof]
             if len(elements) != len(values):
                 return False
-            row[position] = show(elements, spot, value, exceptions)
+            row[position] = show(elements, cell, value, exceptions)
             return True
 
         return write
@@ -264,35 +264,35 @@ def _array(oneof: str, show: Callable[[list[Any], Spot, Value, Exceptions], list
     return writer
 
 
-def _as_they_are(elements: list[Any], spot: Spot, value: Value, exceptions: Exceptions) -> list[Any]:
+def _as_they_are(elements: list[Any], cell: Cell, value: Value, exceptions: Exceptions) -> list[Any]:
     return elements
 
 
-def _texts(elements: list[str], spot: Spot, value: Value, exceptions: Exceptions) -> list[str]:
+def _texts(elements: list[str], cell: Cell, value: Value, exceptions: Exceptions) -> list[str]:
     if "\0" not in "".join(elements):
         return elements
-    _note_elements(spot, value, exceptions, ["\0" in text for text in elements])
+    _note_elements(cell, value, exceptions, ["\0" in text for text in elements])
     return [without_nul(text) for text in elements]
 
 
-def _numbers(elements: list[float], spot: Spot, value: Value, exceptions: Exceptions) -> list[float]:
-    _note_elements(spot, value, exceptions, [odd_nan(number) for number in elements])
+def _numbers(elements: list[float], cell: Cell, value: Value, exceptions: Exceptions) -> list[float]:
+    _note_elements(cell, value, exceptions, [odd_nan(number) for number in elements])
     return elements
 
 
-def _moments(elements: list[Timestamp], spot: Spot, value: Value, exceptions: Exceptions) -> list[int]:
-    _note_elements(spot, value, exceptions, [moment.nanos % 1000 != 0 for moment in elements])
+def _moments(elements: list[Timestamp], cell: Cell, value: Value, exceptions: Exceptions) -> list[int]:
+    _note_elements(cell, value, exceptions, [moment.nanos % 1000 != 0 for moment in elements])
     return [microseconds(moment.seconds, moment.nanos) for moment in elements]
 
 
-def _note_elements(spot: Spot, value: Value, exceptions: Exceptions, inexact: list[bool]) -> None:
+def _note_elements(cell: Cell, value: Value, exceptions: Exceptions, inexact: list[bool]) -> None:
     if True in inexact:
         values = value.array_value.values
-        exceptions.extend(((*spot.path, index), values[index]) for index, odd in enumerate(inexact) if odd)
+        exceptions.extend(((*cell.path, index), values[index]) for index, odd in enumerate(inexact) if odd)
 
 
-def _vector(spot: Spot) -> Write:
-    path, position = spot.path, spot.position
+def _vector(cell: Cell) -> ColumnWriter:
+    path, position = cell.path, cell.position
 
     def write(value: Value, oneof: str | None, row: Row, exceptions: Exceptions) -> bool:
         if oneof != "map_value" or not is_vector(value):
@@ -305,8 +305,8 @@ def _vector(spot: Spot) -> Write:
     return write
 
 
-def _json(spot: Spot) -> Write:
-    path, position, shape, readable = spot.path, spot.position, spot.column.shape or PLAIN, spot.readable
+def _json(cell: Cell) -> ColumnWriter:
+    path, position, shape, readable = cell.path, cell.position, cell.column.shape or PLAIN, cell.readable
 
     def write(value: Value, oneof: str | None, row: Row, exceptions: Exceptions) -> bool:
         if oneof == "null_value":
@@ -317,7 +317,7 @@ def _json(spot: Spot) -> Write:
     return write
 
 
-_WRITERS: dict[Holds, Callable[[Spot], Write]] = {
+_COLUMN_WRITERS: dict[ColumnKind, Callable[[Cell], ColumnWriter]] = {
     "string": _string,
     "integer": _exact("integer_value"),
     "double": _double,

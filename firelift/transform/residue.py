@@ -28,7 +28,7 @@ from firelift.firestore.values import (
 from firelift.times import read_rfc3339, rfc3339
 from firelift.transform.readable import Exceptions, dumps
 
-MOST_PLACES: Final = 64
+MOST_EXCEPTIONS: Final = 64
 """A field with more exceptions than this is kept as one value."""
 _MISSING: Final = {"missing": True}
 
@@ -57,10 +57,10 @@ def apply_residue(residue: str, document: Document) -> None:
 
 
 def _gathered(document: Document, exceptions: Exceptions) -> Exceptions:
-    if len(exceptions) <= MOST_PLACES:
+    if len(exceptions) <= MOST_EXCEPTIONS:
         return exceptions
     places = Counter(path[0] for path, _ in exceptions)
-    crowded = {str(field) for field, count in places.items() if count > MOST_PLACES}
+    crowded = {str(field) for field, count in places.items() if count > MOST_EXCEPTIONS}
     kept = [(path, value) for path, value in exceptions if path[0] not in crowded]
     return [*kept, *(((field,), document.fields[field]) for field in crowded)]
 

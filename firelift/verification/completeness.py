@@ -15,7 +15,7 @@ from firelift.firestore.errors import CountMismatch, ScansDiffer
 from firelift.firestore.keys import read_keys
 from firelift.firestore.query import KeyRange
 from firelift.paths import Selection, collection_of
-from firelift.receipts import RootFound
+from firelift.receipts import RootCollection
 from firelift.storage.archive import RangeArchive, read_chunk_keys
 from firelift.workers import Workers
 
@@ -62,7 +62,7 @@ class Digest:
         return self._hash.hexdigest()
 
 
-def prove_count(root: RootFound, read: int, read_time: str) -> None:
+def prove_count(root: RootCollection, read: int, read_time: str) -> None:
     """Raises CountMismatch unless as many documents were read as Firestore counts."""
     if read != root.documents:
         raise CountMismatch(collection=root.label, read=read, counted=root.documents, read_time=read_time)
@@ -86,11 +86,11 @@ def scan_archived(
 ) -> Scan:
     """One range: what differs from the archive is named, and the range will be read anew."""
     archive = RangeArchive(directory, number)
-    chunks, passed, breaks = archive.chunks(), 0, list[str]()
+    chunks, skipped, breaks = archive.chunks(), 0, list[str]()
     archived = (key for chunk in chunks for key in read_chunk_keys(archive.file(chunk)))
 
     def taken(found: Iterator[Key]) -> Iterator[Key]:
-        nonlocal passed
+        nonlocal skipped
         takes: dict[str, bool] = {}
         for key in found:
             collection = collection_of(key[0])
@@ -98,7 +98,7 @@ def scan_archived(
                 takes[collection] = selection.takes(collection)
             if takes[collection]:
                 yield key
-            passed += not takes[collection]
+            skipped += not takes[collection]
 
     with closing(open_firestore(source)) as firestore:
         scanned = 0
@@ -107,10 +107,10 @@ def scan_archived(
                 archive.discard()
                 raise ScansDiffer(read_time=read_time, read=_path_or_none(other), found_again=_path_or_none(key))
             scanned += 1
-    if (before := sum(chunk.passed for chunk in chunks)) != passed:
+    if (before := sum(chunk.skipped for chunk in chunks)) != skipped:
         archive.discard()
-        raise ScansDiffer(read_time=read_time, documents_passed_over=before, found_again=passed)
-    return Scan(scanned + passed, tuple(breaks))
+        raise ScansDiffer(read_time=read_time, documents_passed_over=before, found_again=skipped)
+    return Scan(scanned + skipped, tuple(breaks))
 
 
 def scan_seen(source: Source, seen: Seen, read_time: str, report: Callable[[Any], None]) -> Scan:

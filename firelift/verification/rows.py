@@ -64,7 +64,7 @@ def _image(cells: Any) -> bytes:
 
 
 def _columns_of(column: Any) -> tuple[str, ...]:
-    return (column.name, *column.link.ancestors) if column.link else (column.name,)
+    return (column.name, *column.reference.ancestors) if column.reference else (column.name,)
 
 
 def same_json(one: str, other: str) -> bool:

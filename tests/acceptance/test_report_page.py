@@ -83,7 +83,9 @@ def test_any_number_of_tables_can_be_shown(browser: Browser, tmp_path: Path, nam
 
 def test_the_figures_of_an_increment_are_those_of_the_report(browser: Browser, tmp_path: Path) -> None:
     written = tables_of([EVIL, "users"])
-    found = Increment(tables=(difference(EVIL, new=12, changed=3, gone=1, steps=(wider(EVIL),)), difference("rooms"), whole("users", 40)))
+    found = Increment(
+        tables=(difference(EVIL, new=12, changed=3, deleted=1, steps=(wider(EVIL),)), difference("rooms"), whole("users", 40))
+    )
     report = report_of(tmp_path, tables=written, proof=verified(written), increment=found)
     seen = opened(browser, report, tmp_path)
     totals = report["increment"]["totals"]

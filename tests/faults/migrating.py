@@ -310,7 +310,7 @@ def archived(directory: Path) -> Archived:
             path = listing.parent / f"{chunk['name'].rsplit('/', 1)[1]}.parquet"
             there = path.stat()
             files[str(path.relative_to(directory))] = there.st_ino, there.st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest()
-            documents += chunk["documents"] + chunk["passed"]
+            documents += chunk["documents"] + chunk["skipped"]
     every = [path for path in directory.rglob("*") if path.name.endswith((".parquet", ".new"))]
     return Archived(files, documents, len(every) - len(files))
 

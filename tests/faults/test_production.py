@@ -19,7 +19,7 @@ from firelift.modes.test.sample import sample_database
 from firelift.paths import Selection, path_order
 from firelift.phases.extraction import extract_collection
 from firelift.phases.pre_validation import survey
-from firelift.receipts import Completeness, Extracted, RootFound
+from firelift.receipts import Completeness, Extracted, RootCollection
 from firelift.storage.archive import file_name, ranges, read_chunk
 from firelift.workers import Workers
 from tests.faults.gateway import Answer, gateway
@@ -54,7 +54,7 @@ def extract(
     """What was said of the root collection's extraction, and the paths in its archive."""
     snapshot = survey(source, read_time, Selection(), 0, print)
     found = next(each for each in snapshot.roots if each.collection_id == root)
-    told = RootFound(collection=root, start=found.keys.start, end=found.keys.end, documents=found.documents)
+    told = RootCollection(collection=root, start=found.keys.start, end=found.keys.end, documents=found.documents)
     with Workers(2) as pool:
         done = extract_collection(pool, source, told, archive, snapshot.read_time, selection or Selection(), 200, 300, lambda *_: None)
     parts = ranges(archive / file_name(root))
@@ -128,8 +128,8 @@ def test_where_firestore_does_not_count_a_second_scan_of_keys_shows_that_nothing
     with production(source, RunAggregationQuery=refusing(grpc.StatusCode.INVALID_ARGUMENT)) as through:
         done, paths = extract(through, "users", tmp_path, selection=Selection(exclude=["users/*/orders"]))
     assert len(paths) == USERS == done.documents
-    assert (done.counted, done.scanned) == (None, USERS + done.passed)
-    assert done.passed > 0
+    assert (done.counted, done.scanned) == (None, USERS + done.skipped)
+    assert done.skipped > 0
     assert done.ranges > 4
     assert done.breaks == ()
     assert Completeness.of([done]).said == f"a second scan of keys ({done.scanned:,} of {done.scanned:,} documents)"
@@ -159,7 +159,7 @@ def test_a_sample_of_what_firestore_does_not_count_makes_up_no_number(source: So
     (tmp_path / "archive").mkdir()
     with production(source, RunAggregationQuery=refusing(grpc.StatusCode.INVALID_ARGUMENT)) as through, Workers(1) as pool:
         snapshot = survey(through, "now", Selection(), 0, print)
-        roots = [RootFound(collection=r.collection_id, start=r.keys.start, end=r.keys.end, documents=None) for r in snapshot.roots]
+        roots = [RootCollection(collection=r.collection_id, start=r.keys.start, end=r.keys.end, documents=None) for r in snapshot.roots]
         sampled = sample_database(pool, through, roots, tmp_path, snapshot.read_time, Selection(), 5, "s", 100)
     told = {each.collection: (each.documents, each.exact) for each in sampled.collections}
     unknown = (None, False)

@@ -147,7 +147,7 @@ def test_a_plan_and_receipts_that_were_edited_meanwhile_are_found_and_made_again
         place = copied.with_(**VERIFIED)
         plan, receipt = place.run / "plan.json", min((place.run / "transformed" / "users").glob("*.json"))
         checkpoint = min((place.run / "checkpoints").rglob("transformation/*"))
-        edited(plan, '"holds": "string"', '"holds": "json"')
+        edited(plan, '"kind": "string"', '"kind": "json"')
         edited(receipt, '"documents":', '"documents":1')
         edited(checkpoint, "transformedRecords", "transformedrecords")
         said = place.migrate("--resume")

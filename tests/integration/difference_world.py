@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from firelift.firestore.changed_since import Since
 from firelift.firestore.channel import Source
-from firelift.firestore.discovery import Root
+from firelift.firestore.discovery import DiscoveredRoot
 from firelift.firestore.query import root_range
 from firelift.firestore.values import Document
 from firelift.modes.incremental.compare import Standing, extract_difference
@@ -25,7 +25,7 @@ from firelift.postgres.schema.control import saved_plans
 from firelift.postgres.session.connect import Connection, connect
 from firelift.receipts import Extracted, TableChanges
 from firelift.storage.archive import file_name, ranges, read_chunk
-from firelift.storage.deleted_keys import gone_directory
+from firelift.storage.deleted_keys import deleted_keys_directory
 from firelift.times import microseconds
 from firelift.workers import Workers
 from tests.integration.postgres_world import plan
@@ -75,7 +75,7 @@ class Found:
 
     def counts(self) -> dict[str, tuple[int, int, int, int]]:
         """Keys, new, changed and gone by collection."""
-        return {change.collection: (change.documents, change.new, change.changed, change.gone) for change in self.extracted.changes}
+        return {change.collection: (change.documents, change.new, change.changed, change.deleted) for change in self.extracted.changes}
 
     def change(self, collection: str) -> TableChanges:
         return next(change for change in self.extracted.changes if change.collection == collection)
@@ -100,7 +100,7 @@ def find(
     """`meanwhile` is called once the snapshot is chosen and nothing is read yet; without `counts` Firestore did not count the documents."""
     selection = selection or Selection()
     snapshot = survey(there.source, "now", Selection(), together, print)
-    vanished = Root(root, root_range(root), 0)
+    vanished = DiscoveredRoot(root, root_range(root), 0)
     counted = root_found(next((one for one in snapshot.roots if one.collection_id == root), vanished))
     if not counts:
         counted = counted.model_copy(update={"documents": None, "each": ()})
@@ -138,7 +138,7 @@ def find(
 
 def _gone(run: Path, plan: TablePlan) -> list[tuple[str, ...]]:
     keys: list[tuple[str, ...]] = []
-    for file in sorted(gone_directory(run, plan.collection).glob("*.parquet")):
+    for file in sorted(deleted_keys_directory(run, plan.collection).glob("*.parquet")):
         table = pq.read_table(file)
         assert table.column_names == list(plan.keys)
         keys += zip(*(column.to_pylist() for column in table.columns), strict=True)

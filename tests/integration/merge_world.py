@@ -50,7 +50,7 @@ def planned(
                 table=table.table,
                 before=saved.get(table.collection),
                 changed=len(rows.get(table.table, [])),
-                gone=len((gone or {}).get(table.table, [])),
+                deleted=len((gone or {}).get(table.table, [])),
                 scanned=scanned,
                 steps=tuple((steps or {}).get(table.table, ())),
             )

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from firelift.planning.arrow_schema import arrow_schema
-from firelift.planning.build import Foreseen, Foresight
-from firelift.planning.model import Column, Holds, Link, TablePlan
+from firelift.planning.build import ForecastTables, TableForecast
+from firelift.planning.model import Column, ColumnKind, ReferenceTarget, TablePlan
 from firelift.postgres.load.copy import load_chunk
 from firelift.postgres.load.staging import create_staging
 from firelift.postgres.schema.control import create_control, record_start
@@ -47,22 +47,22 @@ ODD = {
 HOSTILE = """a"; DROP TABLE x; -- %s %(x)s $1 \\ ' 🔥"""
 
 
-def plan(collection: str, /, *, parent: str | None = None, table: str | None = None, **columns: Holds | Link) -> TablePlan:
+def plan(collection: str, /, *, parent: str | None = None, table: str | None = None, **columns: ColumnKind | ReferenceTarget) -> TablePlan:
     """A plan with the contract's names and keys."""
     parts = collection.split("/*/")
     return TablePlan(
         collection=collection,
         table=table or "_".join(parts),
         keys=(*(f"{part}_id" for part in parts[:-1]), "id"),
-        columns=tuple(_column(name, holds) for name, holds in columns.items()),
+        columns=tuple(_column(name, kind) for name, kind in columns.items()),
         parent=parent,
     )
 
 
-def _column(name: str, holds: Holds | Link) -> Column:
-    if isinstance(holds, Link):
-        return Column(name=name, field=name, holds="link", link=holds)
-    return Column(name=name, field=name, holds=holds)
+def _column(name: str, kind: ColumnKind | ReferenceTarget) -> Column:
+    if isinstance(kind, ReferenceTarget):
+        return Column(name=name, field=name, kind="link", reference=kind)
+    return Column(name=name, field=name, kind=kind)
 
 
 def row(table: TablePlan, *values: Any) -> list[Any]:
@@ -102,9 +102,9 @@ def values(connection: Connection, query: str) -> list[Any]:
     return [first for first, *_ in connection.execute(query.encode())]
 
 
-def named(*tables: str) -> Foresight:
+def named(*tables: str) -> ForecastTables:
     """Root collections' tables of these names are to come."""
-    return lambda _: Foreseen(names=tables)
+    return lambda _: TableForecast(names=tables)
 
 
 def as_role(url: str, role: str, password: str) -> str:

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from firelift.planning.model import Link, TablePlan
+from firelift.planning.model import ReferenceTarget, TablePlan
 from firelift.postgres.inspect.digest import Digest, digest
 from firelift.postgres.load.constraints import ForeignKeys, constrain
 from firelift.postgres.load.copy import load_chunk
@@ -20,8 +20,8 @@ from tests.integration.postgres_world import as_arrow, plan, row
 FIRST, SECOND, THIRD = (f"migration-2026-11-2{day}T10-30-00-123Z-abc123" for day in (2, 3, 4))
 READ_TIME = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
 
-USERS = plan("users", name="string", score="double", boss=Link(collection="users"))
-ORDERS = plan("users/*/orders", parent="users", gift_for=Link(collection="users"))
+USERS = plan("users", name="string", score="double", boss=ReferenceTarget(collection="users"))
+ORDERS = plan("users/*/orders", parent="users", gift_for=ReferenceTarget(collection="users"))
 TABLES = (USERS, ORDERS)
 Rows = dict[str, list[list[Any]]]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from firelift.local.postgres import PostgresServer
-from firelift.planning.build import Rules
+from firelift.planning.build import PlanOptions
 from firelift.planning.naming import IMPOSSIBLE, Naming
 from tests.integration.way import Arrival, Things, arrived, migrate, new_database, new_source, write
 
@@ -142,7 +142,9 @@ def naming(request: pytest.FixtureRequest) -> Naming:
 def arrival(emulator_host: str, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory, naming: Naming) -> Iterator[Arrival]:
     # In one of them every root collection has a directory of its own, in the other they are archived together.
     together = 0 if naming == "preserve" else 10_000
-    with arrived(emulator_host, postgres, tmp_path_factory.mktemp("names"), DOCUMENTS, rules=Rules(naming), together=together) as arrival:
+    with arrived(
+        emulator_host, postgres, tmp_path_factory.mktemp("names"), DOCUMENTS, plan_options=PlanOptions(naming), together=together
+    ) as arrival:
         yield arrival
 
 

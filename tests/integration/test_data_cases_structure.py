@@ -14,7 +14,7 @@ from firelift.local.emulator import clear
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import Reference, delete_documents
 from firelift.paths import Selection
-from firelift.planning.build import Rules
+from firelift.planning.build import PlanOptions
 from firelift.planning.mapping import CollectionMapping, Mapping
 from tests.integration.way import Arrival, Things, arrived, migrate, new_source, write
 
@@ -235,7 +235,7 @@ def test_a_mapping_file_names_tables_and_columns(emulator_host: str, project: st
     source = Source(project, emulator_host=emulator_host)
     write(source, {"users/a": {"createdAt": 1, "joined": 2}, "people/b": {}})
     mapping = Mapping(collections={"users": CollectionMapping(table="people", columns={"createdAt": "joined"})})
-    arrival = migrate(source, database_url, tmp_path, rules=Rules(mapping=mapping))
+    arrival = migrate(source, database_url, tmp_path, plan_options=PlanOptions(mapping=mapping))
     arrival.check()
     assert {table.collection: table.table for table in arrival.plan.tables} == {"people": "people_2", "users": "people"}
     assert (arrival.value("users/a", "joined"), arrival.value("users/a", "joined_2")) == (1, 2)

@@ -22,7 +22,7 @@ from firelift.modes.incremental.merge_keys import KeysOutOfOrder
 from firelift.paths import Selection, collection_of, ids_of
 from firelift.phases.pre_validation import survey
 from firelift.planning.model import DELETED_AT
-from firelift.receipts import Completeness, RootFound
+from firelift.receipts import Completeness, RootCollection
 from firelift.verification.completeness import Seen, prove_digests
 from firelift.workers import Workers
 from tests.faults.breaking import breaking
@@ -181,7 +181,7 @@ def test_a_row_that_is_marked_as_deleted_is_no_row(there: There, run: Path) -> N
 def test_documents_that_the_migration_does_not_take_are_counted_and_left(there: There, run: Path) -> None:
     live_on(there)
     found = find(there, run, selection=Selection(exclude=[ORDERS]))
-    assert found.extracted.passed == COUNTS[ORDERS][0] + COUNTS[ITEMS][0]
+    assert found.extracted.skipped == COUNTS[ORDERS][0] + COUNTS[ITEMS][0]
     assert set(found.counts()) == {USERS, "users/*/gifts"}
     assert {collection_of(path) for path in found.documents} == {USERS, "users/*/gifts"}
 
@@ -222,7 +222,7 @@ def test_a_root_is_cut_at_its_own_documents_only(
     edges = ["users/a", *cuts, None]
     made = [(KeyRange(start, end), 1) for start, end in pairwise(edges)]
     monkeypatch.setattr("firelift.modes.incremental.compare.cut", lambda *_: made)
-    root = RootFound(collection="users", start="users/a", end=None, documents=3)
+    root = RootCollection(collection="users", start="users/a", end=None, documents=3)
     done = cut_at_documents(None, root, None, "", 1, 1, print)  # type: ignore[arg-type]
     assert [(between.low, between.high, documents) for _, between, documents in done] == ranges
     ends = [keys.end for keys, _, _ in done]

@@ -15,8 +15,8 @@ import expectations
 from firelift.local.postgres import PostgresServer
 from firelift.paths import Selection
 from firelift.phases.verification import prove
-from firelift.planning.build import Foreseen, Rules, foresee
-from firelift.planning.model import Link, Plan, TablePlan
+from firelift.planning.build import PlanOptions, TableForecast, forecast_tables
+from firelift.planning.model import Plan, ReferenceTarget, TablePlan
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.schema.checks import check_target
 from firelift.postgres.schema.compatibility import incompatibilities
@@ -60,7 +60,7 @@ def planned(number: int) -> Plan:
 
 
 def tables(number: int) -> tuple[TablePlan, ...]:
-    return tuple(plan(f"c{n:03}", name="string", score="double", next=Link(collection=f"c{n:03}")) for n in range(number))
+    return tuple(plan(f"c{n:03}", name="string", score="double", next=ReferenceTarget(collection=f"c{n:03}")) for n in range(number))
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +119,9 @@ def test_a_target_of_many_published_tables_is_asked_as_many_questions_as_one_of_
 def checked(server: PostgresServer, number: int) -> tuple[int, int]:
     """How many statements it takes to foresee what a full run would find in a target of so many tables, and to say so once it has plans."""
 
-    def everything(earlier: Mapping[str, TablePlan]) -> Foreseen:
+    def everything(earlier: Mapping[str, TablePlan]) -> TableForecast:
         assert len(earlier) == number
-        return foresee(earlier, Selection(), Rules(), earlier)
+        return forecast_tables(earlier, Selection(), PlanOptions(), earlier)
 
     with new_database(server) as url:
         with target(url) as connection:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from firelift.planning.model import Link, Plan
+from firelift.planning.model import Plan, ReferenceTarget
 from firelift.postgres.inspect.performance import drawn
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.schema.ddl import staging_schema
@@ -20,8 +20,8 @@ from firelift.verification.proof import Limits, Measured
 from tests.integration.postgres_world import HOSTILE, RUN, load, plan, row, started
 
 STAGING = staging_schema(RUN)
-USERS = plan("users", boss=Link(collection="users"))
-ORDERS = plan("users/*/orders", parent="users", table=HOSTILE, gift_for=Link(collection="users"))
+USERS = plan("users", boss=ReferenceTarget(collection="users"))
+ORDERS = plan("users/*/orders", parent="users", table=HOSTILE, gift_for=ReferenceTarget(collection="users"))
 EMPTY = plan("empty", name="string")
 PLAN = Plan(database="projects/lab/databases/(default)", tables=(USERS, ORDERS, EMPTY))
 LIMITS = Limits(lookup_ms=60_000, count_ms=60_000)

@@ -126,7 +126,7 @@ def test_rows_that_are_not_as_they_were_are_found_and_named(target: Verified, na
 def test_there_is_a_corruption_of_every_column_and_type(verified: Verified) -> None:
     planned = verified.arrival.table("rich")
     assert {column.name for column in planned.columns} - {corruption.column for corruption in CORRUPTIONS} <= {"note"}
-    assert {column.holds for column in planned.columns} == set(TYPE_OF)
+    assert {column.kind for column in planned.columns} == set(TYPE_OF)
     assert {column.null_means for column in planned.columns} == {"missing", "null"}
     assert len({corruption.name for corruption in CORRUPTIONS} | set(STRUCTURAL)) >= 30
 

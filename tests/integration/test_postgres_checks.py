@@ -14,7 +14,7 @@ from psycopg import sql
 from firelift.errors import FireliftError
 from firelift.local.postgres import PostgresServer
 from firelift.paths import Selection
-from firelift.planning.build import Rules, foresee
+from firelift.planning.build import PlanOptions, forecast_tables
 from firelift.planning.mapping import Mapping as NameMapping
 from firelift.postgres.schema import checks
 from firelift.postgres.schema.checks import Server, check_tables, check_target, server_problems
@@ -65,19 +65,22 @@ MAPPED = NameMapping.model_validate({"collections": {"orgs": {"table": "users_or
 def test_a_table_that_another_collection_is_published_in_is_not_given_away(database_url: str) -> None:
     orgs = ORDERS.model_copy(update={"collection": "orgs", "parent": None})
     # Whether this run takes the other collection or not.
-    selected = partial(foresee, ["orgs", "users"], Selection(["orgs"]), Rules(mapping=MAPPED))
+    selected = partial(forecast_tables, ["orgs", "users"], Selection(["orgs"]), PlanOptions(mapping=MAPPED))
     with target(database_url) as connection:
         migrate(connection, FIRST, OLD)
-        (foreseen,) = check_target(database_url, RUN, "public", selected)
+        (forecast,) = check_target(database_url, RUN, "public", selected)
         (planned,) = check_tables(connection, "public", [USERS, orgs])
-        for found in (foreseen, planned):
+        for found in (forecast, planned):
             assert isinstance(found, checks.TableOfAnother)
             assert found.facts == {"collection": "orgs", "table": "public.users_orders", "published_for": "users/*/orders"}
             assert found.exit_code == 2
         assert check_target(database_url, RUN, "apart", selected) == []
         # What is not there, or not to be migrated, takes nothing from anybody.
         for roots, include in ((["users"], []), (["orgs", "users"], ["users"])):
-            assert check_target(database_url, RUN, "public", partial(foresee, roots, Selection(include), Rules(mapping=MAPPED))) == []
+            assert (
+                check_target(database_url, RUN, "public", partial(forecast_tables, roots, Selection(include), PlanOptions(mapping=MAPPED)))
+                == []
+            )
         connection.execute("DROP TABLE public.users_orders")
         assert check_target(database_url, RUN, "public", selected) == []
         migrate(connection, SECOND, {}, [orgs])

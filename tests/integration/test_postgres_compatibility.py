@@ -12,8 +12,8 @@ from firelift.errors import FireliftError
 from firelift.local.writer import Reference
 from firelift.paths import Selection
 from firelift.phases.planning import incompatibilities
-from firelift.planning.build import Foresight, Rules, foresee
-from firelift.planning.model import Column, Link, Plan, TablePlan
+from firelift.planning.build import ForecastTables, PlanOptions, forecast_tables
+from firelift.planning.model import Column, Plan, ReferenceTarget, TablePlan
 from firelift.postgres.schema import compatibility as fit
 from firelift.postgres.schema.checks import check_tables, check_target
 from firelift.postgres.schema.name_conflicts import NamesTaken
@@ -181,7 +181,7 @@ def test_a_column_that_must_have_a_value_and_whose_field_is_gone_is_found(databa
 
 
 def _numbered(column: Column) -> Column:
-    return column.model_copy(update={"holds": "integer"}) if column.name == "name" else column
+    return column.model_copy(update={"kind": "integer"}) if column.name == "name" else column
 
 
 @pytest.mark.parametrize(
@@ -260,10 +260,10 @@ def test_a_table_of_another_role_and_one_that_forces_row_security_are_refused(da
             admin.execute("DROP OWNED BY plain CASCADE; DROP ROLE plain")
 
 
-def again(roots: Sequence[str] = ("users",), *, selection: Selection | None = None, last: Sequence[TablePlan] = ()) -> Foresight:
+def again(roots: Sequence[str] = ("users",), *, selection: Selection | None = None, last: Sequence[TablePlan] = ()) -> ForecastTables:
     """These root collections are to be migrated again; `last` was planned and refused."""
     refused = {each.collection: each for each in last}
-    return lambda earlier: foresee(roots, selection or Selection(), Rules(), earlier, refused)
+    return lambda earlier: forecast_tables(roots, selection or Selection(), PlanOptions(), earlier, refused)
 
 
 def test_pre_validation_sees_that_a_published_table_was_changed_before_there_is_a_plan(database_url: str) -> None:
@@ -294,7 +294,7 @@ def test_a_column_changed_as_the_last_plan_needs_it_is_no_problem(database_url: 
     with target(database_url) as connection:
         migrate(connection, FIRST, OLD)
         connection.execute("ALTER TABLE public.users ALTER COLUMN score TYPE text")
-        needed = plan("users", name="string", score="string", boss=Link(collection="users"))
+        needed = plan("users", name="string", score="string", boss=ReferenceTarget(collection="users"))
         assert check_target(database_url, SECOND, "public", again(last=[needed])) == []
         (problem,) = check_target(database_url, SECOND, "public", again(last=[plan("users", score="integer")]))
         assert problem.facts["needs"] == "double precision"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from firelift.planning.model import Link
+from firelift.planning.model import ReferenceTarget
 from firelift.postgres.load.constraints import CheckedRelation, ForeignKeys, Orphan, OrphanedRows, constrain
 from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.connect import Connection
@@ -14,9 +14,11 @@ from firelift.postgres.session.errors import DuplicateKeys, PostgresLimit
 from tests.integration.postgres_world import HOSTILE, RUN, load, plan, row, started, values
 
 STAGING = staging_schema(RUN)
-USERS = plan("users", boss=Link(collection="users"))
-ORDERS = plan("users/*/orders", parent="users", gift_for=Link(collection="users"))
-ITEMS = plan("users/*/orders/*/items", parent="users/*/orders", first=Link(collection="users/*/orders", ancestors=("first_users_id",)))
+USERS = plan("users", boss=ReferenceTarget(collection="users"))
+ORDERS = plan("users/*/orders", parent="users", gift_for=ReferenceTarget(collection="users"))
+ITEMS = plan(
+    "users/*/orders/*/items", parent="users/*/orders", first=ReferenceTarget(collection="users/*/orders", ancestors=("first_users_id",))
+)
 TABLES = (USERS, ORDERS, ITEMS)
 
 WHOLE: list[tuple[Any, list[list[Any]]]] = [
@@ -117,7 +119,7 @@ def test_a_parent_outside_the_plan_is_no_relation(database_url: str) -> None:
 
 def test_hostile_names_get_their_keys(database_url: str) -> None:
     users = plan("users", table=HOSTILE)
-    links: dict[str, Link] = {HOSTILE + "!": Link(collection="users")}
+    links: dict[str, ReferenceTarget] = {HOSTILE + "!": ReferenceTarget(collection="users")}
     orders = plan("orders", parent=None, table=None, **links)
     with started(database_url, users, orders) as connection:
         load(connection, STAGING, [(users, [row(users, "a")]), (orders, [row(orders, HOSTILE, "b"), row(orders, "x", "a")])])

@@ -10,7 +10,7 @@ import pytest
 
 from firelift.errors import FireliftError
 from firelift.planning.arrow_schema import arrow_schema
-from firelift.planning.model import Holds, PgType, TablePlan
+from firelift.planning.model import ColumnKind, PgType, TablePlan
 from firelift.postgres.inspect.rows import count_rows, read_rows
 from firelift.postgres.load.copy import load_chunk
 from firelift.postgres.load.staging import finish_types
@@ -91,7 +91,7 @@ def test_a_table_of_nothing_but_keys_is_loaded(database_url: str) -> None:
 
 
 def test_hostile_names_are_only_names(database_url: str) -> None:
-    columns: dict[str, Holds] = {HOSTILE + "1": "string", '"': "integer", "%": "timestamps", "select": "json"}
+    columns: dict[str, ColumnKind] = {HOSTILE + "1": "string", '"': "integer", "%": "timestamps", "select": "json"}
     table = plan("x", parent=None, table=HOSTILE, **columns)
     rows = [row(table, HOSTILE, HOSTILE, 1, [5], '{"%s": "\\""}')]
     with started(database_url, table) as connection:

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from firelift.local.postgres import PostgresServer
-from firelift.planning.model import Link
+from firelift.planning.model import ReferenceTarget
 from firelift.postgres.inspect.published_keys import Between, published_keys
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.load.staging import create_staging
@@ -26,7 +26,7 @@ from tests.integration.postgres_world import RUN, plan, values
 
 READ_TIME = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
 FIRST = plan("c0", tags="strings")
-TABLES = (FIRST, *(plan(f"c{number}", name="string", friend=Link(collection="c0")) for number in range(1, 200)))
+TABLES = (FIRST, *(plan(f"c{number}", name="string", friend=ReferenceTarget(collection="c0")) for number in range(1, 200)))
 FEW, SLICE = 10, 10
 # Whatever else the server has room for would be room for locks too.
 SMALL = {"max_connections": "8", "max_wal_senders": "0", "max_worker_processes": "0", "autovacuum": "off"}

@@ -32,7 +32,7 @@ from tests.integration.refresh_world import (
 )
 from tests.integration.test_postgres_merge import CHANGED, GONE, JSON_ROWS, JSON_SCORES, step, with_column
 
-WIDER = with_column(USERS, Column(name="email", field="email", holds="string"))
+WIDER = with_column(USERS, Column(name="email", field="email", kind="string"))
 
 
 def state(connection: Connection) -> tuple[Any, ...]:
@@ -109,7 +109,7 @@ def test_another_type_is_taken_back_with_the_old_values(database_url: str) -> No
 
 
 def test_a_link_that_became_json_is_a_link_again_with_its_foreign_key(database_url: str) -> None:
-    other = with_column(USERS, Column(name="boss", field="boss", holds="json"))
+    other = with_column(USERS, Column(name="boss", field="boss", kind="json"))
     rows: Rows = {"users": [row(other, key, key, 1.0, "7") for key in ("ann", "bob", "cat")]}
     with target(database_url) as connection:
         migrate(connection, FIRST, OLD)
@@ -142,7 +142,7 @@ def test_a_view_on_the_other_type_keeps_it_from_being_taken_back(database_url: s
 
 
 def test_foreign_keys_that_an_increment_made_and_dropped_are_gone_and_back(database_url: str) -> None:
-    teams = plan("teams", lead=with_column(USERS).columns[2].link or "string")
+    teams = plan("teams", lead=with_column(USERS).columns[2].reference or "string")
     with target(database_url) as connection:
         migrate(connection, FIRST, {"users": [user("ann", "Ann", 1.5, "nobody"), user("bob")], "users_orders": OLD["users_orders"][:2]})
         before = state(connection)
@@ -158,7 +158,7 @@ def test_foreign_keys_that_an_increment_made_and_dropped_are_gone_and_back(datab
 
 
 def test_a_foreign_key_to_a_new_table_from_one_that_is_not_touched_is_taken_back(database_url: str) -> None:
-    things = plan("things", maker=USERS.columns[2].link or "string")
+    things = plan("things", maker=USERS.columns[2].reference or "string")
     with target(database_url) as connection:
         migrate(connection, FIRST, {"things": [row(things, "t", "ann")]}, [things])
         before = state(connection)

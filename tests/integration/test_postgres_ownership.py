@@ -307,7 +307,7 @@ def test_what_a_trusted_owners_table_would_refuse_is_asked_in_the_owners_name_or
     as_app(admin, OF_APP)
     as_app(admin, "DELETE FROM public.users; ALTER TABLE public.users ALTER COLUMN name SET DEFAULT app.seize('x')::text")
     as_app(admin, "ALTER TABLE public.users ADD CONSTRAINT c CHECK (10 / name::int > 0)")
-    numbered = USERS.model_copy(update={"columns": (USERS.columns[0].model_copy(update={"holds": "integer"}),)})
+    numbered = USERS.model_copy(update={"columns": (USERS.columns[0].model_copy(update={"kind": "integer"}),)})
     with started(with_trusted(database_url, ["app"]), USERS) as connection:
         save_table(connection, RUN, "public", USERS, AT)
         lacking = {"users": {"name": Lacking(1, 2)}}

@@ -10,7 +10,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from firelift.planning.model import Link, TablePlan
+from firelift.planning.model import ReferenceTarget, TablePlan
 from firelift.postgres.inspect.rows import read_rows
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.load.staging import create_staging, drop_staging
@@ -25,7 +25,7 @@ from tests.integration.postgres_world import HOSTILE, RUN, load, plan, row, star
 STAGING = staging_schema(RUN)
 READ_TIME = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
 USERS = plan("users", tags="strings")
-ORDERS = plan("users/*/orders", parent="users", gift_for=Link(collection="users"))
+ORDERS = plan("users/*/orders", parent="users", gift_for=ReferenceTarget(collection="users"))
 TABLES = (USERS, ORDERS)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from firelift.planning.model import Holds, Link, TablePlan
+from firelift.planning.model import ColumnKind, ReferenceTarget, TablePlan
 from firelift.postgres.inspect.digest import digest
 from firelift.postgres.inspect.rows import read_rows
 from firelift.postgres.publish.publish import TableChangedMeanwhile, publish
@@ -198,7 +198,9 @@ def test_an_old_table_gets_a_foreign_key_to_a_new_one_with_an_index(database_url
 
 
 def test_new_columns_of_the_plan_are_added_and_lost_ones_become_null(database_url: str) -> None:
-    later = plan("users", name="string", boss=Link(collection="users"), seen="timestamps", friend=Link(collection="users"))
+    later = plan(
+        "users", name="string", boss=ReferenceTarget(collection="users"), seen="timestamps", friend=ReferenceTarget(collection="users")
+    )
     with target(database_url) as connection:
         migrate(connection, FIRST, OLD)
         migrate(
@@ -365,7 +367,7 @@ def test_a_value_that_a_column_must_have_is_missed_with_its_new_type_too(databas
 
 
 def test_hostile_names_are_refreshed(database_url: str) -> None:
-    columns: dict[str, Holds] = {HOSTILE + "!": "string"}
+    columns: dict[str, ColumnKind] = {HOSTILE + "!": "string"}
     table = plan("x", parent=None, table=HOSTILE, **columns)
     with target(database_url) as connection:
         migrate(connection, FIRST, {HOSTILE: [row(table, HOSTILE, "x"), row(table, "b", "x")]}, [table])

@@ -10,7 +10,7 @@ import pytest
 
 from firelift.migration.rollback import NothingToRollBack, roll_back_run
 from firelift.migration.undo_text import rollback_text
-from firelift.planning.model import Link
+from firelift.planning.model import ReferenceTarget
 from firelift.postgres.publish import rollback as rolling
 from firelift.postgres.publish.publish import publish
 from firelift.postgres.publish.rollback import RolledBack, UnknownMigration, rollback
@@ -173,7 +173,7 @@ def test_two_runs_are_taken_back_in_turn_and_the_earlier_not_first(database_url:
 
 
 def test_added_columns_foreign_keys_and_indexes_go_and_dropped_foreign_keys_come_back(database_url: str) -> None:
-    later = plan("users", name="string", boss=Link(collection="users"), friend=Link(collection="users"), n="integer")
+    later = plan("users", name="string", boss=ReferenceTarget(collection="users"), friend=ReferenceTarget(collection="users"), n="integer")
     with target(database_url) as connection:
         migrate(connection, FIRST, OLD)
         before = state(connection)

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from firelift.files import read_sealed
-from firelift.planning.model import Holds, Link, Plan, TablePlan
+from firelift.planning.model import ColumnKind, Plan, ReferenceTarget, TablePlan
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.connect import Connection
 from firelift.storage.archive import write_parquet
-from firelift.storage.column_stats import LONGEST, rows_directory, with_facts
+from firelift.storage.column_stats import LONGEST, rows_directory, with_column_stats
 from firelift.verification.checks.columns import COLUMNS, loaded_columns, prove_columns
 from firelift.verification.proof import ColumnProved
 from tests.integration.postgres_world import HOSTILE, RUN, as_arrow, load, plan, row, started
@@ -39,7 +39,7 @@ KINDS = plan(
     texts="strings",
     moments="timestamps",
     more="json",
-    friend=Link(collection="friends", ancestors=("friend_of",)),
+    friend=ReferenceTarget(collection="friends", ancestors=("friend_of",)),
 )
 ROWS = [
     row(KINDS, "a", "", -(2**63), math.nan, False, YEAR_1, b"\0", "a/b", [], [], "{}", "f", "g"),
@@ -49,7 +49,7 @@ ROWS = [
     row(KINDS, "\U0001f98a", "\U0001f98a", None, math.nan, None, 0, None, None, None, None, None, None, None),
 ]
 EMPTY = plan("empty", text="string", real="double")
-NAMES: dict[str, Holds] = {HOSTILE: "string", "%s": "double"}
+NAMES: dict[str, ColumnKind] = {HOSTILE: "string", "%s": "double"}
 WRITTEN = plan("written", **NAMES)
 LONG = plan("long", text="string", real="double")
 
@@ -95,7 +95,7 @@ def here(database_url: str, tmp_path: Path) -> Iterator[Loaded]:
                 part = as_arrow(table, rows[start : start + 2])
                 directory = rows_directory(tmp_path, table)
                 directory.mkdir(parents=True, exist_ok=True)
-                write_parquet(with_facts(part, table), directory / f"{start}.parquet")
+                write_parquet(with_column_stats(part, table), directory / f"{start}.parquet")
             load(connection, STAGING, [(table, rows)], table.table)
         constrain(connection, STAGING, plans, "report")
         (tmp_path / "tables").mkdir(exist_ok=True)
@@ -198,12 +198,12 @@ def test_of_rows_that_an_earlier_version_wrote_nothing_is_known(here: Loaded) ->
 
 
 def test_more_columns_than_one_answer_takes_are_asked_in_parts(database_url: str, tmp_path: Path) -> None:
-    integers: dict[str, Holds] = {f"c{number}": "integer" for number in range(600)}
+    integers: dict[str, ColumnKind] = {f"c{number}": "integer" for number in range(600)}
     wide = plan("wide", **integers)
     rows = [row(wide, "a", *range(600))]
     with started(database_url, wide) as connection:
         load(connection, STAGING, [(wide, rows)])
-        write_parquet(with_facts(as_arrow(wide, rows), wide), _made(rows_directory(tmp_path, wide)) / "0.parquet")
+        write_parquet(with_column_stats(as_arrow(wide, rows), wide), _made(rows_directory(tmp_path, wide)) / "0.parquet")
         here = Loaded(database_url, tmp_path, connection, Plan(database="x", tables=(wide,)))
         assert here.changed() == {}
         assert here.proved()["wide", "c599"].high == "599"
@@ -215,5 +215,5 @@ def _made(directory: Path) -> Path:
 
 
 def test_facts_do_not_hinder_loading() -> None:
-    rows = with_facts(as_arrow(KINDS, ROWS), KINDS)
+    rows = with_column_stats(as_arrow(KINDS, ROWS), KINDS)
     assert rows.schema.equals(as_arrow(KINDS, ROWS).schema)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from firelift.planning.model import Link, Plan
+from firelift.planning.model import Plan, ReferenceTarget
 from firelift.postgres.inspect.reading import reading
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.schema.ddl import staging_schema
@@ -17,9 +17,11 @@ from firelift.verification.proof import RelationProved
 from tests.integration.postgres_world import HOSTILE, RUN, load, plan, row, started
 
 STAGING = staging_schema(RUN)
-USERS = plan("users", boss=Link(collection="users"))
-ORDERS = plan("users/*/orders", parent="users", table=HOSTILE, gift_for=Link(collection="users"))
-ITEMS = plan("users/*/orders/*/items", parent="users/*/orders", first=Link(collection="users/*/orders", ancestors=("first_users_id",)))
+USERS = plan("users", boss=ReferenceTarget(collection="users"))
+ORDERS = plan("users/*/orders", parent="users", table=HOSTILE, gift_for=ReferenceTarget(collection="users"))
+ITEMS = plan(
+    "users/*/orders/*/items", parent="users/*/orders", first=ReferenceTarget(collection="users/*/orders", ancestors=("first_users_id",))
+)
 PLAN = Plan(database="projects/lab/databases/(default)", tables=(USERS, ORDERS, ITEMS))
 
 

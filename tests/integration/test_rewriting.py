@@ -19,13 +19,13 @@ from firelift.modes.incremental.rewrite import rewrite
 from firelift.paths import collection_of, ids_of
 from firelift.phases.extraction import read_profile
 from firelift.phases.transformation import table_path, transform_collection
-from firelift.planning.build import Rules
+from firelift.planning.build import PlanOptions
 from firelift.planning.evolve import evolve
 from firelift.planning.model import Plan, TablePlan, keep_plan
 from firelift.planning.profile import Profiler, profile_to_json
-from firelift.receipts import Rewritten, Together
+from firelift.receipts import Rewritten, RootGroup
 from firelift.storage.archive import RangeArchive, ranges, read_chunk, write_digest
-from firelift.storage.deleted_keys import gone_directory, write_gone
+from firelift.storage.deleted_keys import deleted_keys_directory, write_deleted_keys
 from firelift.transform import UnreadableRow
 from firelift.workers import Workers
 from tests.integration.way import Arrival, arrived
@@ -63,9 +63,9 @@ def workers() -> Iterator[Workers]:
 def run(arrival: Arrival, tmp_path: Path) -> Path:
     """The directory of an incremental run that found some documents new or changed, and two of them gone."""
     archive(tmp_path, arrival.plan.database, {**{path: {"n": "another", "total": 1.5} for path in CHANGED}, "users/new": {"n": 1}})
-    gone = gone_directory(tmp_path, "users")
+    gone = deleted_keys_directory(tmp_path, "users")
     gone.mkdir(parents=True)
-    write_gone(tmp_path, "users", "0", pa.table({"id": [ids_of(path)[-1] for path in GONE]}))
+    write_deleted_keys(tmp_path, "users", "0", pa.table({"id": [ids_of(path)[-1] for path in GONE]}))
     return tmp_path
 
 
@@ -131,14 +131,14 @@ def execute(arrival: Arrival, statement: str) -> None:
 def test_every_other_row_becomes_its_document_again(arrival: Arrival, workers: Workers, run: Path) -> None:
     done = rewritten(arrival, workers, run)
     check(arrival, found(run), *GONE)
-    assert (done.documents, done.left_out, done.departed, done.chunks) == (56, 4, 0, 3)
+    assert (done.documents, done.skipped, done.deleted_documents, done.chunks) == (56, 4, 0, 3)
 
 
 def test_rows_of_gone_documents_that_stay_are_rewritten_in_chunks_of_their_own(arrival: Arrival, workers: Workers, run: Path) -> None:
     done = rewritten(arrival, workers, run, leave_out_gone=False)
     check(arrival, found(run))
-    assert (done.documents, done.left_out, done.departed) == (58, 2, 2)
-    assert set(found(run, done.departed_chunks)) == {*GONE}
+    assert (done.documents, done.skipped, done.deleted_documents) == (58, 2, 2)
+    assert set(found(run, done.deleted_chunks)) == {*GONE}
 
 
 def test_marked_rows_are_rewritten_unless_their_document_is_there_again(arrival: Arrival, workers: Workers, run: Path) -> None:
@@ -149,7 +149,7 @@ def test_marked_rows_are_rewritten_unless_their_document_is_there_again(arrival:
     finally:
         execute(arrival, "ALTER TABLE public.users DROP firestore_deleted_at")
     check(arrival, found(run), *GONE)
-    assert set(found(run, done.departed_chunks)) == {"users/33", "users/34"}
+    assert set(found(run, done.deleted_chunks)) == {"users/33", "users/34"}
 
 
 def test_nested_tables_are_rewritten_below_their_root_and_beside_each_other(arrival: Arrival, workers: Workers, run: Path) -> None:
@@ -189,13 +189,13 @@ def test_what_a_finished_attempt_made_stays(arrival: Arrival, workers: Workers, 
 
 def test_rewritten_documents_take_the_way_of_all_others_into_a_wider_column(arrival: Arrival, workers: Workers, run: Path) -> None:
     before, seen = arrival.table("users"), read_profile(run / "archive", ["users"])
-    evolved = evolve(before, seen["users"], frozenset({"users"}), Rules(), "evolve")
+    evolved = evolve(before, seen["users"], frozenset({"users"}), PlanOptions(), "evolve")
     assert evolved.rewrites
     done = rewritten(arrival, workers, run)
     assert read_profile(run / "archive", ["users"])["users"].documents == done.documents + 3
     plan = Plan(database=arrival.plan.database, tables=(evolved.plan, arrival.table("users/*/orders")))
     keep_plan(run, plan)
-    transformed = transform_collection(workers, run, Together(collection="users"), lambda _: None)
+    transformed = transform_collection(workers, run, RootGroup(collection="users"), lambda _: None)
     assert transformed.documents == done.documents + 4
     assert transformed.tables["users"].rows == done.documents + 3
     assert table_path(run, evolved.plan, f"users/{5000:04}-{0:06}").is_file()

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from firelift.firestore.channel import Firestore, Source, open_firestore
-from firelift.firestore.discovery import FEW, Root, roots
+from firelift.firestore.discovery import FEW, DiscoveredRoot, roots
 from firelift.firestore.query import KeyRange, count, root_collection_ids, server_time
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import delete_documents
 from firelift.paths import Selection
 from firelift.phases.extraction import extract_collection
 from firelift.phases.pre_validation import root_found, survey
-from firelift.receipts import RootFound
+from firelift.receipts import RootCollection
 from firelift.storage.archive import file_name, listed_ranges, ranges
 from firelift.workers import Workers
 from tests.integration.difference_world import find, published
@@ -37,7 +37,7 @@ def source(emulator_host: str) -> Iterator[Source]:
         yield source
 
 
-def discovered(source: Source, together: int, selection: Selection | None = None) -> tuple[list[Root], int, int]:
+def discovered(source: Source, together: int, selection: Selection | None = None) -> tuple[list[DiscoveredRoot], int, int]:
     """The roots, how many COUNTs they took, and how many documents there are."""
     with closing(open_firestore(source)) as firestore:
         moment, asked = server_time(firestore), []
@@ -103,7 +103,7 @@ def test_together_they_arrive_as_each_by_itself_would(source: Source, postgres: 
         assert {name: counts.rows for name, counts in arrival.counts.items()} == {**SIZES, "c07/*/below": 6}
 
 
-def extracted(pool: Workers, source: Source, root: RootFound, archive: Path, read_time: str, most: int = 1000) -> dict[str, int]:
+def extracted(pool: Workers, source: Source, root: RootCollection, archive: Path, read_time: str, most: int = 1000) -> dict[str, int]:
     """The documents by root collection that progress was heard of, which breaks off behind the first `most`."""
     heard: dict[str, int] = {}
 

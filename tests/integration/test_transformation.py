@@ -61,7 +61,7 @@ def archived(here: Migration, collection: str, documents: int, name: str = "one"
     write_sealed(archive.profile, json.dumps(profile_to_json(profiler.profile)))
     digest = write_digest(archive.directory)
     return Extracted(
-        collection=collection, documents=len(paths), passed=0, bytes=1, chunks=len(paths), ranges=1, reads=len(paths), digest=digest
+        collection=collection, documents=len(paths), skipped=0, bytes=1, chunks=len(paths), ranges=1, reads=len(paths), digest=digest
     )
 
 
@@ -172,8 +172,8 @@ def test_a_plan_by_which_nothing_was_transformed_is_made_anew(here: Migration, d
 
 def retyped(plan: Path) -> None:
     content = plan.read_text()
-    assert '"holds": "string"' in content
-    plan.write_text(content.replace('"holds": "string"', '"holds": "json"', 1))
+    assert '"kind": "string"' in content
+    plan.write_text(content.replace('"kind": "string"', '"kind": "json"', 1))
 
 
 def warnings(here: Migration) -> list[str]:

@@ -22,7 +22,7 @@ from firelift.planning.model import Plan
 from firelift.postgres.inspect import reading
 from firelift.postgres.session import connect as connecting
 from firelift.postgres.session.errors import ConnectionLost
-from firelift.receipts import RootFound, Verified
+from firelift.receipts import RootCollection, Verified
 from firelift.run.workspace import Workspace
 from firelift.settings.types import LevelName
 from firelift.verification.checks import performance
@@ -115,7 +115,7 @@ def test_what_lies_beneath_a_replaced_table_is_read_again(workers: Workers, rich
     scratch = tmp_path / "documents"
     found = read_again(workers, rich.source, Workspace(tmp_path, "a-run"), run, scratch, lambda _: None)
     [root] = found.roots
-    validated = rich.validated.model_copy(update={"roots": (RootFound(collection=root, start=None, end=None, documents=None),)})
+    validated = rich.validated.model_copy(update={"roots": (RootCollection(collection=root, start=None, end=None, documents=None),)})
     arrival = replace(rich, plan=found.plan, run=found.run, validated=validated)
     done = verdict(workers, arrival, tmp_path / "results", "comprehensive")
     assert (done.passed, done.failed) == (True, ())

@@ -31,7 +31,7 @@ from firelift.migration.lifecycle import open_migration
 from firelift.migration.migrate import migrate as carry_out
 from firelift.migration.surroundings import Surroundings
 from firelift.paths import Selection, collection_of
-from firelift.planning.build import Rules
+from firelift.planning.build import PlanOptions
 from firelift.planning.model import Plan, TablePlan
 from firelift.postgres.inspect.rows import read_rows
 from firelift.postgres.session.connect import Connection, connect
@@ -157,16 +157,16 @@ def migrate(
     url: str,
     directory: Path,
     *,
-    rules: Rules | None = None,
+    plan_options: PlanOptions | None = None,
     selection: Selection | None = None,
     together: int | None = None,
     meanwhile: Callable[[], object] = lambda: None,
     **options: Any,
 ) -> Arrival:
     """A full migration without Prefect. `meanwhile` is called once the snapshot is chosen and nothing is read yet."""
-    rules, selection = rules or Rules(), selection or Selection()
+    plan_options, selection = plan_options or PlanOptions(), selection or Selection()
     mapping = directory.with_name(f"{directory.name}-mapping.json")
-    mapping.write_text(rules.mapping.model_dump_json())
+    mapping.write_text(plan_options.mapping.model_dump_json())
     settings = Settings.load(
         project_id=source.project,
         firestore_emulator_host=source.emulator_host,
@@ -175,7 +175,7 @@ def migrate(
         migration_id=new_migration_id(),
         collections=list(selection.include),
         exclude_collections=list(selection.exclude),
-        naming=rules.naming,
+        naming=plan_options.naming,
         mapping=str(mapping),
         verification_level="comprehensive",
         **{"max_workers": 1, "range_documents": 25_000, "max_rejects": 1000, **options},

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from firelift.firestore.values import Document, same_document
 from firelift.paths import collection_of
-from firelift.planning.build import Rules, make_plan
+from firelift.planning.build import PlanOptions, make_plan
 from firelift.planning.evolve import Evolved, evolve
 from firelift.planning.increment import SchemaChanges
 from firelift.planning.model import TablePlan
@@ -40,7 +40,7 @@ def profile(found: Sequence[Document]) -> CollectionProfile:
 
 
 def planned(found: Sequence[Document]) -> TablePlan:
-    return make_plan(DATABASE, {"users": profile(found), "users/*/orders": CollectionProfile()}, Rules()).table_of("users")
+    return make_plan(DATABASE, {"users": profile(found), "users/*/orders": CollectionProfile()}, PlanOptions()).table_of("users")
 
 
 def encoded(plan: TablePlan, original: Document) -> Row:
@@ -71,22 +71,22 @@ def check(before: TablePlan, evolved: Evolved, old: Sequence[Document], new: Seq
 @given(old=documents(), new=documents())
 def test_old_and_new_documents_come_back_under_the_evolved_plan(policy: SchemaChanges, old: list[Document], new: list[Document]) -> None:
     before = planned(old)
-    check(before, evolve(before, profile(new), MIGRATED, Rules(), policy), old, new)
+    check(before, evolve(before, profile(new), MIGRATED, PlanOptions(), policy), old, new)
 
 
 @BOUNDED
 @given(old=planned_documents(), new=documents())
 def test_documents_come_back_whatever_the_plan_before_was(old: tuple[TablePlan, list[Document]], new: list[Document]) -> None:
     before, originals = old
-    evolved = evolve(before, profile(new), MIGRATED, Rules(), "evolve", {"c1", "users"})
+    evolved = evolve(before, profile(new), MIGRATED, PlanOptions(), "evolve", {"c1", "users"})
     check(before, evolved, originals, new if before.collection == "users" else [])
 
 
 @BOUNDED
 @given(old=documents(), new=documents())
 def test_evolving_again_for_the_same_documents_has_no_steps(old: list[Document], new: list[Document]) -> None:
-    once = evolve(planned(old), profile(new), MIGRATED, Rules(), "evolve")
-    again = evolve(once.plan, profile(new), MIGRATED, Rules(), "evolve")
+    once = evolve(planned(old), profile(new), MIGRATED, PlanOptions(), "evolve")
+    again = evolve(once.plan, profile(new), MIGRATED, PlanOptions(), "evolve")
     assert (again.plan, again.steps, again.rewrites) == (once.plan, (), False)
 
 
@@ -94,7 +94,7 @@ def test_evolving_again_for_the_same_documents_has_no_steps(old: list[Document],
 @given(old=documents(), new=documents())
 def test_columns_that_stand_keep_their_place_and_name(old: list[Document], new: list[Document]) -> None:
     before = planned(old)
-    after = evolve(before, profile(new), MIGRATED, Rules(), "evolve").plan
+    after = evolve(before, profile(new), MIGRATED, PlanOptions(), "evolve").plan
     kept = after.columns[: len(before.columns)]
     assert [(each.name, each.field, each.null_means) for each in kept] == [
         (each.name, each.field, each.null_means) for each in before.columns

@@ -18,7 +18,7 @@ from firelift.postgres.load.staging import finish_types
 from firelift.postgres.schema.ddl import create_table
 from firelift.postgres.session.connect import Connection, connect
 from firelift.storage.archive import write_parquet
-from firelift.storage.column_stats import rows_directory, with_facts
+from firelift.storage.column_stats import rows_directory, with_column_stats
 from firelift.transform import compile_encoder
 from firelift.verification.checks.columns import prove_columns
 from firelift.verification.checks.nested import prove_nested
@@ -57,7 +57,7 @@ def test_untouched_tables_hold_what_was_loaded_and_every_value_is_readable(
     with tempfile.TemporaryDirectory() as run:
         rows_directory(Path(run), table).mkdir(parents=True)
         for start in range(0, rows.num_rows, 2):
-            write_parquet(with_facts(rows.slice(start, 2), table), rows_directory(Path(run), table) / f"{start}.parquet")
+            write_parquet(with_column_stats(rows.slice(start, 2), table), rows_directory(Path(run), table) / f"{start}.parquet")
         columns = prove_columns(database_url, "test", SCHEMA, plan, Path(run))
     assert len(columns) == len(table.target_columns())
     for column in columns:

@@ -13,7 +13,7 @@ BASE = "migration-0"
 def standing(collection: str, marks_deleted: bool = False) -> TablePlan:
     """The plan by which a table was published."""
     name = collection.replace("/*/", "_")
-    columns = (Column(name="age", field="age", holds="integer"),)
+    columns = (Column(name="age", field="age", kind="integer"),)
     return TablePlan(collection=collection, table=name, keys=("id",), columns=columns, marks_deleted=marks_deleted)
 
 
@@ -47,9 +47,9 @@ def some(deletes: Deletes = "propagate") -> Increment:
     return Increment(
         deletes=deletes,
         tables=(
-            difference("users", keys=1000, new=12, changed=3, gone=1, rewritten=985, steps=(added("users", "nick"), wider("users"))),
+            difference("users", keys=1000, new=12, changed=3, deleted=1, rewritten=985, steps=(added("users", "nick"), wider("users"))),
             difference("users/*/orders", keys=4000, changed=2),
-            difference("rooms", keys=0, gone=7),
+            difference("rooms", keys=0, deleted=7),
             difference("products", keys=500),
             difference("events", keys=20_000),
             whole("reviews", 40),

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from firelift.firestore.channel import Firestore, Patience, Source
+from firelift.firestore.channel import Backoff, Firestore, Source
 from firelift.firestore.errors import FirestoreDenied, SnapshotExpired
 from firelift.firestore.get import A_REQUEST, AnswerIncomplete, get_documents
 from firelift.firestore.messages import types
@@ -54,7 +54,7 @@ class Answering(Firestore):
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Patience, "wait", lambda _: True)
+    monkeypatch.setattr(Backoff, "wait", lambda _: True)
 
 
 def read(firestore: Firestore, broken: list[str] | None = None) -> dict[str, bool]:

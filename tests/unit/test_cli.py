@@ -18,7 +18,7 @@ from firelift.cli import options as cli_options
 from firelift.cli import run as cli_run
 from firelift.cli.main import call
 from firelift.errors import ConfigurationError, FireliftError
-from firelift.planning.model import Column, Link, Plan, Shape, TablePlan
+from firelift.planning.model import Column, Plan, ReferenceTarget, Shape, TablePlan
 from firelift.run.reports import final_report
 from firelift.run.reports.plan_text import plan_text
 from firelift.run.status import Status
@@ -102,9 +102,9 @@ PLAN = Plan(
             table="users",
             keys=("id",),
             columns=(
-                Column(name="full_name", field="fullName", holds="string"),
-                Column(name="org", field="org", holds="link", null_means="null", link=Link(collection="orgs")),
-                Column(name="evil", field="ev\x1bil", holds="json", shape=Shape()),
+                Column(name="full_name", field="fullName", kind="string"),
+                Column(name="org", field="org", kind="link", null_means="null", reference=ReferenceTarget(collection="orgs")),
+                Column(name="evil", field="ev\x1bil", kind="json", shape=Shape()),
             ),
         ),
         TablePlan(collection="users/*/orders", table="users_orders", keys=("users_id", "id"), columns=(), extra=Shape(), parent="users"),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from firelift.planning.model import Column, Link, Shape, TablePlan
+from firelift.planning.model import Column, ReferenceTarget, Shape, TablePlan
 from firelift.postgres.schema.ddl import backup_schema, ddl_of, staging_schema
 
 ORDERS = TablePlan(
@@ -15,9 +15,11 @@ ORDERS = TablePlan(
     table="users_orders",
     keys=("users_id", "id"),
     columns=(
-        Column(name="total", field="total", holds="double"),
-        Column(name="placed", field="placed", holds="timestamps"),
-        Column(name="seller", field="seller", holds="link", link=Link(collection="orgs/*/people", ancestors=("seller_orgs_id",))),
+        Column(name="total", field="total", kind="double"),
+        Column(name="placed", field="placed", kind="timestamps"),
+        Column(
+            name="seller", field="seller", kind="link", reference=ReferenceTarget(collection="orgs/*/people", ancestors=("seller_orgs_id",))
+        ),
     ),
     extra=Shape(),
     parent="users",

@@ -11,7 +11,7 @@ import pytest
 from firelift.files import write_whole
 from firelift.phases import post_migration
 from firelift.phases.post_migration import NotDropped, drop
-from firelift.receipts import Freed
+from firelift.receipts import Dropped
 
 HELD = {
     "archive/users/0000.parquet": 1000,
@@ -33,14 +33,14 @@ def left(run: Path) -> set[str]:
 
 
 ARCHIVE = {name for name in HELD if not name.startswith("tables")}
-FREED = Freed(what="archive", files=3, bytes=1011)
+FREED = Dropped(what="archive", files=3, bytes=1011)
 
 
 def test_what_is_dropped_goes_with_what_is_read_only_with_it(run: Path) -> None:
     before = left(run)
     assert drop(run, "archive") == FREED
     assert left(run) == before - ARCHIVE | {"receipts/freed-archive.json"}
-    assert drop(run, "tables") == Freed(what="tables", files=1, bytes=7)
+    assert drop(run, "tables") == Dropped(what="tables", files=1, bytes=7)
     assert left(run) == before - HELD.keys() | {"receipts/freed-archive.json", "receipts/freed-tables.json"}
 
 

@@ -12,12 +12,12 @@ from typing import Any, get_args
 import pytest
 
 from firelift.local.writer import Reference, Vector
-from firelift.planning.build import MOST_COLUMNS, Rules, make_plan
+from firelift.planning.build import MOST_COLUMNS, PlanOptions, make_plan
 from firelift.planning.evolve import WIDENED, Evolved, NameTaken, RenamedByMapping, SchemaChanged, evolve, evolve_all, widened
 from firelift.planning.increment import SchemaChanges
 from firelift.planning.mapping import CollectionMapping
 from firelift.planning.mapping import Mapping as NameMapping
-from firelift.planning.model import TYPE_OF, Column, Holds, Link, PgType, Shape, TablePlan
+from firelift.planning.model import TYPE_OF, Column, ColumnKind, PgType, ReferenceTarget, Shape, TablePlan
 from firelift.planning.profile import CollectionProfile
 from tests.unit.test_profile import BELOW, DATABASE, profiled
 
@@ -36,13 +36,13 @@ def fields(things: Iterable[object]) -> Documents:
 
 def planned(documents: Documents) -> TablePlan:
     others: Documents = {"users/u": {}, "teams/t": {}, "users/u/orders/o": {}}
-    return make_plan(DATABASE, profiled({**others, **documents}), Rules()).table_of("c")
+    return make_plan(DATABASE, profiled({**others, **documents}), PlanOptions()).table_of("c")
 
 
 def evolved(before: Documents | TablePlan, documents: Documents, policy: SchemaChanges = "evolve", **how: Any) -> Evolved:
     plan = before if isinstance(before, TablePlan) else planned(before)
     seen = profiled(documents).get("c", CollectionProfile())
-    return evolve(plan, seen, MIGRATED, Rules(mapping=how.get("mapping", NameMapping())), policy, how.get("others", ()))
+    return evolve(plan, seen, MIGRATED, PlanOptions(mapping=how.get("mapping", NameMapping())), policy, how.get("others", ()))
 
 
 def column(before: Iterable[object], after: Iterable[object]) -> Column:
@@ -50,7 +50,7 @@ def column(before: Iterable[object], after: Iterable[object]) -> Column:
     return found
 
 
-WIDER: list[tuple[str, list[object], list[object], Holds, PgType]] = [
+WIDER: list[tuple[str, list[object], list[object], ColumnKind, PgType]] = [
     ("integer, then double", [1], [1.5], "double", "double precision"),
     ("integer, then both", [1], [1, 1.5], "double", "double precision"),
     ("link, then another collection", [to("users/a")], [to("teams/a")], "reference", "text"),
@@ -67,12 +67,14 @@ WIDER: list[tuple[str, list[object], list[object], Holds, PgType]] = [
 ]
 
 
-@pytest.mark.parametrize(("before", "after", "holds", "pg_type"), [case[1:] for case in WIDER], ids=[case[0] for case in WIDER])
-def test_a_column_widens_by_what_the_new_values_ask_for(before: list[object], after: list[object], holds: Holds, pg_type: PgType) -> None:
+@pytest.mark.parametrize(("before", "after", "kind", "pg_type"), [case[1:] for case in WIDER], ids=[case[0] for case in WIDER])
+def test_a_column_widens_by_what_the_new_values_ask_for(
+    before: list[object], after: list[object], kind: ColumnKind, pg_type: PgType
+) -> None:
     old = planned(fields(before))
     found = evolved(old, fields(after))
     [wider] = found.plan.columns
-    assert (wider.holds, wider.type, wider.name, wider.null_means) == (holds, pg_type, "f", old.columns[0].null_means)
+    assert (wider.kind, wider.type, wider.name, wider.null_means) == (kind, pg_type, "f", old.columns[0].null_means)
     assert found.rewrites
     [step] = found.steps
     assert (step.kind, step.column, step.field, step.before, step.after) == ("wider column", "f", "f", old.columns[0].type, pg_type)
@@ -100,7 +102,7 @@ def test_a_column_that_can_say_the_new_values_stays_as_it_is(before: list[object
 def test_a_link_to_a_collection_that_this_run_does_not_take_stays_a_link() -> None:
     old = planned(fields([to("users/a")]))
     seen = profiled(fields([to("users/b")]))["c"]
-    assert evolve(old, seen, frozenset({"c"}), Rules(), "evolve").plan == old
+    assert evolve(old, seen, frozenset({"c"}), PlanOptions(), "evolve").plan == old
 
 
 def test_ancestors_of_a_link_leave_the_plan_with_it() -> None:
@@ -135,7 +137,7 @@ def test_a_column_that_becomes_jsonb_has_the_shape_of_what_it_held(before: list[
 
 
 def test_widening_is_total_and_never_narrows() -> None:
-    for before, met in product(get_args(Holds), repeat=2):
+    for before, met in product(get_args(ColumnKind), repeat=2):
         wider = widened(before, met)
         assert wider in TYPE_OF
         assert widened(wider, before) == widened(wider, met) == wider
@@ -152,7 +154,7 @@ def test_the_page_on_types_shows_the_table_of_widening() -> None:
 
 def test_a_new_field_gets_a_column_behind_the_others_whose_null_means_missing() -> None:
     found = evolved({"c/1": {"m": 1}}, {"c/2": {"m": 2, "zed": "a", "aBc": None, "at": NOW}, "c/3": {"zed": None}, "c/4": {"zed": None}})
-    assert [(each.name, each.holds, each.null_means) for each in found.plan.columns] == [
+    assert [(each.name, each.kind, each.null_means) for each in found.plan.columns] == [
         ("m", "integer", "missing"),
         ("a_bc", "json", "missing"),
         ("at", "timestamp", "missing"),
@@ -178,7 +180,7 @@ def test_a_new_column_never_has_the_name_of_one_that_stands_there() -> None:
 
 def test_a_new_link_has_columns_for_its_ancestors() -> None:
     found = evolved({"c/1": {}}, fields([to("users/a/orders/1")])).plan
-    assert found.columns[0].link == Link(collection="users/*/orders", ancestors=("f_users_id",))
+    assert found.columns[0].reference == ReferenceTarget(collection="users/*/orders", ancestors=("f_users_id",))
 
 
 def mapping(**columns: str) -> NameMapping:
@@ -223,7 +225,7 @@ def test_new_fields_of_a_table_with_firestore_extra_go_there() -> None:
 def test_a_column_that_would_make_the_row_too_wide_stays_and_is_named() -> None:
     old = planned({"c/1": many(MOST_COLUMNS)})
     found = evolved(old, {"c/2": many(MOST_COLUMNS, "a")})
-    wider = [each for each in found.plan.columns if each.holds == "json"]
+    wider = [each for each in found.plan.columns if each.kind == "json"]
     assert 0 < len(wider) == len(found.steps) < MOST_COLUMNS
     assert f"{MOST_COLUMNS - len(wider)} columns" in found.warnings[0]
 
@@ -255,11 +257,11 @@ def test_what_must_not_change_fails_with_every_step() -> None:
 
 
 def test_several_tables_fail_together() -> None:
-    before = {plan.collection: plan for plan in make_plan(DATABASE, profiled({"c/1": {}, "users/u": {}}), Rules()).tables}
+    before = {plan.collection: plan for plan in make_plan(DATABASE, profiled({"c/1": {}, "users/u": {}}), PlanOptions()).tables}
     profile = profiled({"c/2": {"f": 1}, "users/v": {"g": 1}})
     with pytest.raises(SchemaChanged, match=r"c\.f: new column.*users\.g: new column"):
-        evolve_all(before, profile, MIGRATED, Rules(), "fail", {})
-    found = evolve_all(before, profile, MIGRATED, Rules(), "evolve", {"users": {"g"}})
+        evolve_all(before, profile, MIGRATED, PlanOptions(), "fail", {})
+    found = evolve_all(before, profile, MIGRATED, PlanOptions(), "evolve", {"users": {"g"}})
     assert [each.name for plan in found.values() for each in plan.plan.columns] == ["f", "g_2"]
 
 
@@ -275,7 +277,7 @@ def test_a_plan_of_a_run_never_marks() -> None:
 
 
 def test_a_parent_that_has_a_table_now_is_known() -> None:
-    old = make_plan(DATABASE, profiled({"p/a/c/1": {}}), Rules()).tables[0]
+    old = make_plan(DATABASE, profiled({"p/a/c/1": {}}), PlanOptions()).tables[0]
     assert old.parent is None
-    found = evolve(old, CollectionProfile(), frozenset({"p", "p/*/c"}), Rules(), "evolve")
+    found = evolve(old, CollectionProfile(), frozenset({"p", "p/*/c"}), PlanOptions(), "evolve")
     assert (found.plan.parent, found.steps) == ("p", ())

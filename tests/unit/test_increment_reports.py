@@ -100,8 +100,8 @@ def test_where_not_all_keys_were_compared_nobody_knows_what_is_unchanged(tmp_pat
 
 
 def test_a_table_that_marks_deleted_rows_for_the_first_time_gets_a_column() -> None:
-    first = increment_report(Increment(deletes="mark", tables=(difference("users", gone=1),)), 'my"schema')
-    again = increment_report(Increment(deletes="mark", tables=(difference("users", gone=1, marks_deleted=True),)), "public")
+    first = increment_report(Increment(deletes="mark", tables=(difference("users", deleted=1),)), 'my"schema')
+    again = increment_report(Increment(deletes="mark", tables=(difference("users", deleted=1, marks_deleted=True),)), "public")
     assert first is not None
     assert again is not None
     assert first["tables"][0]["ddl"] == ['ALTER TABLE "my""schema"."users" ADD COLUMN IF NOT EXISTS firestore_deleted_at timestamptz']

@@ -10,7 +10,7 @@ import pytest
 
 from firelift.local.writer import GeoPoint, Reference, Vector
 from firelift.paths import Selection
-from firelift.planning.build import MOST_COLUMNS, Rules, foresee, make_plan
+from firelift.planning.build import MOST_COLUMNS, PlanOptions, forecast_tables, make_plan
 from firelift.planning.mapping import CollectionMapping
 from firelift.planning.mapping import Mapping as NameMapping
 from firelift.planning.model import Column, PgType, Plan, Shape, TablePlan
@@ -27,7 +27,7 @@ def to(path: str) -> Reference:
 
 def planned(documents: Mapping[str, Mapping[str, object]], naming: Naming = "snake_case", **how: Any) -> Plan:
     earlier = {table.collection: table for table in how["earlier"].tables} if "earlier" in how else None
-    return make_plan(DATABASE, profiled(documents), Rules(naming, how.get("mapping", NameMapping())), earlier)
+    return make_plan(DATABASE, profiled(documents), PlanOptions(naming, how.get("mapping", NameMapping())), earlier)
 
 
 def column(*things: object, **others: Mapping[str, object]) -> Column:
@@ -102,7 +102,7 @@ def test_null_means_what_is_more_frequent_and_missing_when_equal(nulls: int, abs
 
 def test_a_column_of_nothing_but_null_says_null() -> None:
     only = column(None)
-    assert (only.holds, only.null_means, only.shape) == ("json", "null", None)
+    assert (only.kind, only.null_means, only.shape) == ("json", "null", None)
 
 
 SHAPES: list[tuple[str, list[object], Shape | None]] = [
@@ -131,15 +131,15 @@ def test_many_dynamic_keys_share_one_shape() -> None:
 
 def test_references_to_one_migrated_collection_are_a_link() -> None:
     found = column(to("users/a"), to("users/gone"), None, users__a={})
-    assert (found.holds, found.type, found.name) == ("link", "text", "f")
-    assert found.link is not None
-    assert (found.link.collection, found.link.ancestors) == ("users", ())
+    assert (found.kind, found.type, found.name) == ("link", "text", "f")
+    assert found.reference is not None
+    assert (found.reference.collection, found.reference.ancestors) == ("users", ())
 
 
 def test_a_link_to_a_nested_collection_has_a_column_an_ancestor() -> None:
     found = column(to("users/a/orders/1/items/2"), users__a__orders__1__items__2={})
-    assert found.link is not None
-    assert found.link.ancestors == ("f_users_id", "f_orders_id")
+    assert found.reference is not None
+    assert found.reference.ancestors == ("f_users_id", "f_orders_id")
 
 
 def test_columns_of_ancestors_give_way_to_fields() -> None:
@@ -159,12 +159,12 @@ REFERENCES: list[tuple[str, list[object]]] = [
 
 @pytest.mark.parametrize("things", [case[1] for case in REFERENCES], ids=[case[0] for case in REFERENCES])
 def test_any_other_reference_is_a_path(things: list[object]) -> None:
-    assert column(*things, users__a={}, teams__t={}).holds == "reference"
+    assert column(*things, users__a={}, teams__t={}).kind == "reference"
 
 
 def test_links_to_itself_and_in_a_circle_are_links() -> None:
     plan = planned({"a/1": {"self": to("a/1"), "b": to("b/1")}, "b/1": {"a": to("a/1")}})
-    assert [each.holds for table in plan.tables for each in table.columns] == ["link"] * 3
+    assert [each.kind for table in plan.tables for each in table.columns] == ["link"] * 3
 
 
 def test_tables_are_named_and_keyed_by_the_path() -> None:
@@ -230,18 +230,18 @@ def test_columns_beside_a_reference_keep_their_names_too() -> None:
     first = planned({"c/1": {"gift": to("users/a/orders/1")}, **orders})
     second = planned({"c/1": {"gift": to("users/a/orders/1"), "gift_users_id": 1}, **orders}, earlier=first)
     assert names_of(second.table_of("c")) == {"gift": "gift", "gift_users_id": "gift_users_id_2"}
-    assert [column.link.ancestors for column in second.table_of("c").columns if column.link] == [("gift_users_id",)]
+    assert [column.reference.ancestors for column in second.table_of("c").columns if column.reference] == [("gift_users_id",)]
     assert second.table_of("c").columns[0] == first.table_of("c").columns[0]
 
 
 def test_what_a_run_will_refill_is_foreseen_under_the_names_it_has() -> None:
     first = planned({"Users/a": {}, "users/a": {"joined": 1}, "users/a/orders/1": {}, "teams/a": {}})
     earlier = {table.collection: table for table in first.tables}
-    seen = foresee(["users", "posts"], Selection((), ["users/*/orders"]), Rules(), earlier)
+    seen = forecast_tables(["users", "posts"], Selection((), ["users/*/orders"]), PlanOptions(), earlier)
     assert set(seen.names) == {"posts", "users_2"}
     assert [[plan.table for plan in plans] for plans in seen.published] == [["users_2"]]
     mapping = NameMapping(collections={"users": CollectionMapping(table="people", columns={"joined": "since"})})
-    ((people,),) = foresee(["users"], Selection(("users",), ["users/*/orders"]), Rules(mapping=mapping), earlier).published
+    ((people,),) = forecast_tables(["users"], Selection(("users",), ["users/*/orders"]), PlanOptions(mapping=mapping), earlier).published
     assert (people.table, people.columns) == ("people", ())
 
 
@@ -264,8 +264,8 @@ def test_beyond_400_columns_the_rarest_fields_are_extra() -> None:
 
 
 def test_ancestors_of_links_count_among_the_columns() -> None:
-    links: dict[str, object] = {f"f{field:03}": to("a/1/b/1/c/1") for field in range(200)}
-    table = planned({"c/1": links, "a/1/b/1/c/1": {}}).table_of("c")
+    reference_targets: dict[str, object] = {f"f{field:03}": to("a/1/b/1/c/1") for field in range(200)}
+    table = planned({"c/1": reference_targets, "a/1/b/1/c/1": {}}).table_of("c")
     assert len(table.target_columns()) <= MOST_COLUMNS + 5
     assert table.extra is not None
 
@@ -284,7 +284,7 @@ def test_extra_fields_keep_their_shape() -> None:
 def test_a_profile_that_overflowed_makes_room_for_what_it_did_not_follow() -> None:
     profile = profiled({"c/1": {"a": 1}})
     profile["c"].overflowed = True
-    table = make_plan(DATABASE, profile, Rules()).table_of("c")
+    table = make_plan(DATABASE, profile, PlanOptions()).table_of("c")
     assert ([each.field for each in table.columns], table.extra) == (["a"], Shape())
 
 
@@ -292,7 +292,7 @@ def test_a_profile_that_overflowed_makes_room_for_what_it_did_not_follow() -> No
 def test_a_collection_whose_documents_cannot_be_rows_has_no_table_and_no_links(path: str) -> None:
     plan = planned({path: {}, "users/a": {"ref": to(path)}, f"{path}/below/1": {}})
     assert [table.collection for table in plan.tables] == ["users"]
-    assert plan.table_of("users").columns[0].holds == "reference"
+    assert plan.table_of("users").columns[0].kind == "reference"
 
 
 def test_a_key_of_32_columns_has_a_table() -> None:

@@ -12,7 +12,7 @@ from firelift.firestore.values import Document, UnknownValueType
 from firelift.local.writer import GeoPoint, Reference, Vector, values
 from firelift.paths import collection_of
 from firelift.planning import profile as profiles
-from firelift.planning.profile import Place, Profile, Profiler, merged, profile_from_json, profile_to_json
+from firelift.planning.profile import Profile, Profiler, ValueProfile, merged, profile_from_json, profile_to_json
 
 DATABASE = "projects/p/databases/(default)"
 BELOW = f"{DATABASE}/documents"
@@ -31,7 +31,7 @@ def profiled(documents: Mapping[str, Mapping[str, object]]) -> Profile:
     return profiler.profile
 
 
-def field(fields: Iterable[object], name: str = "f") -> Place:
+def field(fields: Iterable[object], name: str = "f") -> ValueProfile:
     """The profile of a field that has these values, a document each."""
     seen = profiled({f"c/{number}": {name: thing} for number, thing in enumerate(fields)})
     return seen["c"].fields[name]
@@ -84,17 +84,17 @@ def test_a_field_that_appears_in_the_last_of_many_documents_is_seen() -> None:
 
 
 def test_map_keys_and_elements_have_profiles_of_their_own() -> None:
-    place = field([{"a": [1, "x"], "b": {"c": True}}])
-    assert place.keys is not None
-    assert place.keys["a"].every is not None
-    assert place.keys["a"].every.kinds() == {"integer": 1, "string": 1}
-    assert place.keys["b"].keys is not None
-    assert place.keys["b"].keys["c"].kinds() == {"boolean": 1}
+    values = field([{"a": [1, "x"], "b": {"c": True}}])
+    assert values.keys is not None
+    assert values.keys["a"].every is not None
+    assert values.keys["a"].every.kinds() == {"integer": 1, "string": 1}
+    assert values.keys["b"].keys is not None
+    assert values.keys["b"].keys["c"].kinds() == {"boolean": 1}
 
 
 def test_numbers_that_are_no_numbers_in_json_are_counted_beside_their_kind() -> None:
-    place = field([1.5, float("nan"), float("-inf")])
-    assert (place.kinds(), place.counts["nonfinite"]) == ({"double": 3}, 2)
+    values = field([1.5, float("nan"), float("-inf")])
+    assert (values.kinds(), values.counts["nonfinite"]) == ({"double": 3}, 2)
 
 
 TARGETS = {
@@ -114,11 +114,11 @@ def test_references_are_counted_by_the_collection_they_lead_to(what: str) -> Non
 
 
 def test_a_map_with_more_keys_than_can_be_followed_has_one_profile_for_the_rest() -> None:
-    place = field([{f"k{key:03}": key for key in range(profiles.MOST_KEYS + 7)}])
-    assert place.keys is not None
-    assert len(place.keys) == profiles.MOST_KEYS
-    assert place.every is not None
-    assert place.every.kinds() == {"integer": 7}
+    values = field([{f"k{key:03}": key for key in range(profiles.MOST_KEYS + 7)}])
+    assert values.keys is not None
+    assert len(values.keys) == profiles.MOST_KEYS
+    assert values.every is not None
+    assert values.every.kinds() == {"integer": 7}
 
 
 def test_a_collection_with_more_fields_than_can_be_followed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def test_a_field_that_one_range_did_not_follow_is_not_known(monkeypatch: pytest.
 
 
 def test_the_number_of_places_is_bounded_over_all_collections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiles, "MOST_PLACES", 10)
+    monkeypatch.setattr(profiles, "MOST_VALUE_PROFILES", 10)
     seen = profiled({f"c{number}/1": {f"f{field}": {"k": 1} for field in range(4)} for number in range(10)})
     assert sum(len(collection.fields) for collection in seen.values()) <= 10
     assert seen["c9"].overflowed

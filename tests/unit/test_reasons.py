@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from firelift.local.writer import GeoPoint, Reference
-from firelift.planning.build import Rules, make_plan
+from firelift.planning.build import PlanOptions, make_plan
 from firelift.planning.mapping import CollectionMapping
 from firelift.planning.mapping import Mapping as NameMapping
 from firelift.planning.model import TablePlan
@@ -16,12 +16,14 @@ from firelift.planning.reasons import reasons
 from tests.unit.test_profile import BELOW, DATABASE, profiled
 
 
-def explained(documents: Mapping[str, Mapping[str, object]], rules: Rules | None = None, earlier: Any = None) -> dict[str, dict[str, Any]]:
+def explained(
+    documents: Mapping[str, Mapping[str, object]], options: PlanOptions | None = None, earlier: Any = None
+) -> dict[str, dict[str, Any]]:
     """The reasons by collection."""
-    rules, profile = rules or Rules(), profiled(documents)
+    options, profile = options or PlanOptions(), profiled(documents)
     given: dict[str, TablePlan] = earlier or {}
-    plan = make_plan(DATABASE, profile, rules, given)
-    return {table["collection"]: table for table in reasons(profile, plan, rules, given)}
+    plan = make_plan(DATABASE, profile, options, given)
+    return {table["collection"]: table for table in reasons(profile, plan, options, given)}
 
 
 def why(*things: object, field: str = "f", **more: Mapping[str, object]) -> str:
@@ -76,11 +78,11 @@ def test_two_fields_of_one_name() -> None:
 
 
 def test_names_of_the_user_and_of_the_target() -> None:
-    rules = Rules(mapping=NameMapping(collections={"c": CollectionMapping(table="things", columns={"f": "g"})}))
-    table = explained({"c/1": {"f": 1}}, rules)["c"]
+    options = PlanOptions(mapping=NameMapping(collections={"c": CollectionMapping(table="things", columns={"f": "g"})}))
+    table = explained({"c/1": {"f": 1}}, options)["c"]
     assert table["why"] == "named by your mapping file"
     assert table["columns"][0]["why"].endswith("named by your mapping file")
-    before = make_plan(DATABASE, profiled({"c/1": {"f": 1}}), rules).tables[0]
+    before = make_plan(DATABASE, profiled({"c/1": {"f": 1}}), options).tables[0]
     again = explained({"c/1": {"f": 1}}, earlier={"c": before})["c"]
     assert again["why"] == "the table that an earlier migration made for this collection"
     assert again["columns"][0]["why"].endswith("named as in the table of an earlier migration")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from firelift.firestore.discovery import Root
+from firelift.firestore.discovery import DiscoveredRoot
 from firelift.firestore.query import root_range
 from firelift.paths import Selection
 from firelift.phases.pre_validation import InsufficientDiskSpace, Snapshot, validate
 from firelift.planning.mapping import Mapping
 
-HUGE = Snapshot("2026-11-23T03:00:00Z", [Root("users", root_range("users"), 10**15)])
+HUGE = Snapshot("2026-11-23T03:00:00Z", [DiscoveredRoot("users", root_range("users"), 10**15)])
 
 
 def test_what_is_migrated_whole_must_have_room(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pytest
 
 from firelift.firestore.values import Document, UnknownValueType, Value, same_document
-from firelift.planning.model import Column, Holds, Link, Shape, TablePlan
+from firelift.planning.model import Column, ColumnKind, ReferenceTarget, Shape, TablePlan
 from firelift.transform import Rejected, UnreadableRow, compile_decoder, compile_encoder
 from firelift.transform.encode import LONGEST_KEY, NotOfThisTable, key_size
 from tests.strategies import BELOW, DATABASE, array, document, double, geopoint, integer, mapping, null, text, timestamp, value_of, vector
@@ -53,7 +53,7 @@ def bits(cell: Any) -> Any:
     return [bits(element) for element in cell] if isinstance(cell, list) else repr(cell)
 
 
-COLUMNS: list[tuple[str, Holds, Value, Any, list[Any]]] = [
+COLUMNS: list[tuple[str, ColumnKind, Value, Any, list[Any]]] = [
     # Numbers
     ("int64 min", "integer", integer(-(2**63)), -(2**63), NOTHING),
     ("int64 max", "integer", integer(2**63 - 1), 2**63 - 1, NOTHING),
@@ -172,9 +172,9 @@ COLUMNS: list[tuple[str, Holds, Value, Any, list[Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("holds", "value", "cell", "left"), [case[1:] for case in COLUMNS], ids=[case[0] for case in COLUMNS])
-def test_a_column_shows_the_value_and_the_residue_says_the_rest(holds: Holds, value: Value, cell: Any, left: list[Any]) -> None:
-    row = encoded(table_of(Column(name="c", field="f", holds=holds)), {"f": value})
+@pytest.mark.parametrize(("kind", "value", "cell", "left"), [case[1:] for case in COLUMNS], ids=[case[0] for case in COLUMNS])
+def test_a_column_shows_the_value_and_the_residue_says_the_rest(kind: ColumnKind, value: Value, cell: Any, left: list[Any]) -> None:
+    row = encoded(table_of(Column(name="c", field="f", kind=kind)), {"f": value})
     assert bits(row["c"]) == bits(cell)
     assert residue(row) == left
 
@@ -246,7 +246,7 @@ SHAPED: list[tuple[str, Shape | None, Value, Any, list[Any]]] = [
 def test_readable_json_shows_the_value_and_the_residue_says_the_rest(
     shape: Shape | None, value: Value, shown: Any, left: list[Any]
 ) -> None:
-    row = encoded(table_of(Column(name="c", field="f", holds="json", shape=shape)), {"f": value})
+    row = encoded(table_of(Column(name="c", field="f", kind="json", shape=shape)), {"f": value})
     assert bits(json.loads(row["c"] or "null")) == bits(json.loads(json.dumps(shown, sort_keys=True)))
     assert residue(row) == left
 
@@ -255,34 +255,32 @@ def test_maps_nested_20_deep_are_kept() -> None:
     value = text("\0")
     for _ in range(20):
         value = mapping({"in": value})
-    row = encoded(
-        table_of(Column(name="c", field="f", holds="json"), Column(name="s", field="g", holds="string")), {"f": value, "g": value}
-    )
+    row = encoded(table_of(Column(name="c", field="f", kind="json"), Column(name="s", field="g", kind="string")), {"f": value, "g": value})
     assert [len(at) for at, _ in residue(row)] == [21, 1]
 
 
 @pytest.mark.parametrize("number", [1e16, -1e16, 1e22, 2.0**63, 2.0**64, 1.797e308])
 def test_a_great_double_in_json_has_a_point(number: float) -> None:
-    row = encoded(table_of(Column(name="c", field="f", holds="json")), {"f": array([double(number)])})
+    row = encoded(table_of(Column(name="c", field="f", kind="json")), {"f": array([double(number)])})
     assert "e" not in row["c"]
     assert row["c"].endswith(".0]")
 
 
-@pytest.mark.parametrize("holds", get_args(Holds))
+@pytest.mark.parametrize("kind", get_args(ColumnKind))
 @pytest.mark.parametrize(("null_means", "fields", "left"), [
     ("missing", {}, NOTHING),
     ("missing", {"f": null()}, [(["f"], {"nullValue": None})]),
     ("null", {}, [(["f"], {"missing": True})]),
     ("null", {"f": null()}, NOTHING),
 ])  # fmt: skip
-def test_null_and_missing_stay_apart(holds: Holds, null_means: Any, fields: dict[str, Value], left: list[Any]) -> None:
-    link = Link(collection="users") if holds == "link" else None
-    row = encoded(table_of(Column(name="c", field="f", holds=holds, null_means=null_means, link=link)), fields)
+def test_null_and_missing_stay_apart(kind: ColumnKind, null_means: Any, fields: dict[str, Value], left: list[Any]) -> None:
+    reference = ReferenceTarget(collection="users") if kind == "link" else None
+    row = encoded(table_of(Column(name="c", field="f", kind=kind, null_means=null_means, reference=reference)), fields)
     assert row["c"] is None
     assert residue(row) == left
 
 
-LINKED = Column(name="c", field="f", holds="link", link=Link(collection="users/*/orders", ancestors=("c_users_id",)))
+LINKED = Column(name="c", field="f", kind="link", reference=ReferenceTarget(collection="users/*/orders", ancestors=("c_users_id",)))
 
 
 def test_a_link_shows_the_ids_of_the_document_and_of_its_ancestors() -> None:
@@ -315,19 +313,19 @@ def test_fields_without_a_column_go_to_the_extra_column() -> None:
 
 
 def test_fields_that_no_plan_knew_are_kept_in_the_residue() -> None:
-    row = encoded(table_of(Column(name="c", field="f", holds="string")), {"f": text("x"), "new": integer(1), "nothing": null()})
+    row = encoded(table_of(Column(name="c", field="f", kind="string")), {"f": text("x"), "new": integer(1), "nothing": null()})
     assert residue(row) == [(["new"], {"integerValue": "1"}), (["nothing"], {"nullValue": None})]
 
 
 def test_an_empty_document_is_a_row() -> None:
-    row = encoded(table_of(Column(name="c", field="f", holds="string"), extra=Shape()), {})
+    row = encoded(table_of(Column(name="c", field="f", kind="string"), extra=Shape()), {})
     assert list(row.values()) == ["1", None, None, 1_000_000, 2_000_000, None]
 
 
 @pytest.mark.parametrize(("count", "places"), [(64, 64), (65, 1)])
 def test_a_field_with_many_exceptions_is_kept_whole(count: int, places: int) -> None:
     fields = {"f": array([text("\0")] * count), "g": array([text("\0")])}
-    row = encoded(table_of(*(Column(name=name, field=name, holds="json") for name in fields)), fields)
+    row = encoded(table_of(*(Column(name=name, field=name, kind="json") for name in fields)), fields)
     assert len(residue(row)) == places + 1
 
 
@@ -346,7 +344,7 @@ def test_a_document_without_times_has_none() -> None:
 
 
 def test_json_may_come_back_in_other_words() -> None:
-    table = table_of(Column(name="c", field="f", holds="json"))
+    table = table_of(Column(name="c", field="f", kind="json"))
     original = document(f"{BELOW}/users/1", {"f": mapping({"b": double(1e22), "a": integer(1), "c": double(1e-7)})})
     row = compile_encoder(table, DATABASE)(original.SerializeToString())
     row[1] = '{"a": 1, "c": 0.0000001, "b": 10000000000000000000000.0}'
@@ -390,10 +388,10 @@ UNKNOWN = Value.FromString(b"\xfa\x07\x01x")
 
 
 @pytest.mark.parametrize("value", [UNKNOWN, array([UNKNOWN]), mapping({"k": UNKNOWN}), value_of("field_reference_value", "f")])
-@pytest.mark.parametrize("holds", ["string", "strings", "json", "nowhere", "extra"])
-def test_a_value_of_an_unknown_type_is_never_skipped(value: Value, holds: Any) -> None:
-    columns = () if holds in ("nowhere", "extra") else (Column(name="c", field="f", holds=holds),)
-    table = table_of(*columns, extra=Shape() if holds == "extra" else None)
+@pytest.mark.parametrize("kind", ["string", "strings", "json", "nowhere", "extra"])
+def test_a_value_of_an_unknown_type_is_never_skipped(value: Value, kind: Any) -> None:
+    columns = () if kind in ("nowhere", "extra") else (Column(name="c", field="f", kind=kind),)
+    table = table_of(*columns, extra=Shape() if kind == "extra" else None)
     with pytest.raises(UnknownValueType) as unknown:
         compile_encoder(table, DATABASE)(document(f"{BELOW}/users/1", {"f": value}).SerializeToString())
     assert unknown.value.facts["path"] == f"{BELOW}/users/1"
@@ -405,7 +403,7 @@ def test_a_value_of_an_unknown_type_is_never_skipped(value: Value, holds: Any) -
 )
 def test_a_row_that_no_document_made_is_an_error(row: list[Any]) -> None:
     with pytest.raises(UnreadableRow):
-        compile_decoder(table_of(Column(name="c", field="f", holds="json")), DATABASE)(row)
+        compile_decoder(table_of(Column(name="c", field="f", kind="json")), DATABASE)(row)
 
 
 def test_of_keys_that_come_to_the_same_always_the_same_one_is_shown() -> None:

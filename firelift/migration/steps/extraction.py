@@ -15,7 +15,7 @@ from firelift.modes.test.estimate import warnings_of
 from firelift.modes.test.sample import Sampled, sample_database
 from firelift.phases.extraction import extract_collection, read_profile
 from firelift.postgres.session.lock import application_name
-from firelift.receipts import Completeness, Extracted, PhaseReceipt, RootFound, Validated
+from firelift.receipts import Completeness, Extracted, PhaseReceipt, RootCollection, Validated
 from firelift.run.receipt_files import receipt_file
 from firelift.run.status import Status
 from firelift.storage.chunk_writer import Progress
@@ -23,7 +23,7 @@ from firelift.verification.random_sample import new_seed
 
 
 @with_receipt("extraction", Extracted)
-def extract(migration: Migration, root: RootFound, read_time: str) -> Extracted:
+def extract(migration: Migration, root: RootCollection, read_time: str) -> Extracted:
     """Root collections, with everything beneath them, into the archive."""
     status = migration.start_phase("extraction")
     expected = root.expected()
@@ -54,7 +54,7 @@ def set_expected(status: Status, extracted: Extracted) -> None:
     status.expect_of_all("extraction", extracted.label, 0)
 
 
-def _extract(migration: Migration, root: RootFound, read_time: str, progress: Progress) -> Extracted:
+def _extract(migration: Migration, root: RootCollection, read_time: str, progress: Progress) -> Extracted:
     """Everything; of an increment only what differs from the tables that stand for it."""
     settings = migration.settings
     how = (settings.batch_size, settings.range_documents, progress)
@@ -110,15 +110,15 @@ def extraction(migration: Migration, extracted: list[Extracted]) -> PhaseReceipt
     _refuse_idle_patterns(migration, extracted)
     collections = sum(len(part.collections) for part in extracted)
     done = PhaseReceipt(totalRecords=sum(part.documents for part in extracted), collections=collections)
-    status.add_statistics(reads=sum(part.reads for part in extracted), documentsPassedOver=sum(part.passed for part in extracted))
+    status.add_statistics(reads=sum(part.reads for part in extracted), documentsPassedOver=sum(part.skipped for part in extracted))
     if not migration.is_test:
         complete = Completeness.of(extracted)
         status.add_statistics(completeness=complete.model_dump() | {"said": complete.said})
     if migration.is_increment:
         status.add_statistics(keysCompared=sum(change.documents for part in extracted for change in part.changes if change.scanned))
-        if migration.settings.schema_changes == "freeze" and (passed := sum(part.passed for part in extracted)):
+        if migration.settings.schema_changes == "freeze" and (skipped := sum(part.skipped for part in extracted)):
             told = "documents of collections without a table, or not chosen, were left out"
-            status.warn(f"{told}: {passed} (--schema-changes freeze)", "extraction")
+            status.warn(f"{told}: {skipped} (--schema-changes freeze)", "extraction")
     migration.finish_phase("extraction", done)
     return done
 
@@ -129,7 +129,7 @@ def _refuse_idle_patterns(migration: Migration, extracted: list[Extracted]) -> N
         *(change.collection for part in extracted for change in part.changes),
     }
     idle = [pattern for pattern in migration.selection.idle(found) if pattern in migration.selection.include]
-    if idle and (found or any(part.passed for part in extracted)):
+    if idle and (found or any(part.skipped for part in extracted)):
         if not migration.is_test:
             raise NothingMatches(patterns=", ".join(idle))
         migration.status.warn(f"Nothing in the sample matches {', '.join(idle)}, which need not mean that nothing does.", "extraction")

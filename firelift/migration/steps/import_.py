@@ -20,7 +20,7 @@ from firelift.phases.import_ import (
     refuse_overtaken,
     standing_staging,
 )
-from firelift.receipts import Imported, Loaded, Published, Receipt, RelationChecked, RootFound, Transformed, TransformedAll, Validated
+from firelift.receipts import Imported, Loaded, Published, Receipt, RelationChecked, RootCollection, Transformed, TransformedAll, Validated
 from firelift.run.receipt_files import receipt_file
 from firelift.run.status import Phase
 
@@ -50,7 +50,7 @@ def staging(migration: Migration, validated: Validated, transformed: Transformed
 
 
 @with_receipt("import", Loaded)
-def load(migration: Migration, root: RootFound, transformed: Transformed, staged: Staged) -> Loaded:
+def load(migration: Migration, root: RootCollection, transformed: Transformed, staged: Staged) -> Loaded:
     """Root collections, with everything beneath them, into staging."""
     status = migration.start_phase("import")
     expected = transformed.rows()

@@ -21,7 +21,7 @@ from firelift.planning.increment import Increment
 from firelift.planning.model import PLAN, Plan, TablePlan
 from firelift.planning.profile import Profile
 from firelift.postgres.session.lock import application_name
-from firelift.receipts import Extracted, Planned, Rewritten, RootFound, Validated
+from firelift.receipts import Extracted, Planned, Rewritten, RootCollection, Validated
 
 
 @with_receipt("transformation", Planned)
@@ -34,7 +34,7 @@ def planning(migration: Migration, extracted: list[Extracted]) -> Planned:
         if migration.is_increment
         else {collection: seen.fields for collection, seen in profile.items()}
     )
-    for unknown in migration.rules().mapping.idle(fields):
+    for unknown in migration.plan_options().mapping.idle(fields):
         place = "sample, which need not mean the database" if migration.is_test else "database"
         status.warn(f"--mapping names what is not in the {place}: {unknown}", "transformation")
     target = (migration.database_url, migration.migration_id) if migration.settings.database_url is not None else None
@@ -42,13 +42,13 @@ def planning(migration: Migration, extracted: list[Extracted]) -> Planned:
     if migration.is_increment:
         plan = standing_plan(migration.directory) or planned_increment(migration, extracted, profile)
     else:
-        made = partial(make_plan, migration.source.name, profile, migration.rules(), earlier)
+        made = partial(make_plan, migration.source.name, profile, migration.plan_options(), earlier)
         plan = standing_plan(migration.directory, made, partial(warn_of_mended, migration)) or made()
         for gone in () if migration.is_test else vanished(earlier, plan, migration.selection):
             told = "there is no document of it any more; its table keeps the rows of the last migration"
             status.warn(f"{gone.collection} → {gone.table}: {told}", "transformation")
     increment = migration.increment()
-    write_plan(migration.directory, plan, profile, migration.rules(), earlier, increment)
+    write_plan(migration.directory, plan, profile, migration.plan_options(), earlier, increment)
     # Only now tables and columns are known; still nothing has been written to the target.
     before = increment.before() if increment else None
     refuse(incompatibilities(*target, plan, migration.target_schema, before, profile) if target else [])
@@ -81,16 +81,18 @@ def planned_increment(migration: Migration, extracted: Sequence[Extracted], prof
     rewriting = partial(_rewrite, migration, extracted)
     changes = [change for part in extracted for change in part.changes]
     planned = plan_increment(
-        database, migration.baseline(), profile, changes, migration.rules(), settings.schema_changes, settings.deletes, rewriting
+        database, migration.baseline(), profile, changes, migration.plan_options(), settings.schema_changes, settings.deletes, rewriting
     )
     write_increment(migration.directory, planned.increment)
-    changes_by_kind = {name: sum(getattr(table, name) for table in planned.increment.tables) for name in ("new", "changed", "gone")}
-    migration.status.add_statistics(**changes_by_kind)
+    tables = planned.increment.tables
+    migration.status.add_statistics(
+        new=sum(table.new for table in tables), changed=sum(table.changed for table in tables), gone=sum(table.deleted for table in tables)
+    )
     for table in planned.increment.tables:
-        if table.scanned and table.gone and not table.keys:
+        if table.scanned and table.deleted and not table.keys:
             what = {"propagate": "to be deleted", "mark": "to be marked as deleted", "ignore": "left as before"}[settings.deletes]
             migration.status.warn(
-                f"{table.collection}: Firestore has no document of it any more; {counted(table.gone, 'row')} {what}", "transformation"
+                f"{table.collection}: Firestore has no document of it any more; {counted(table.deleted, 'row')} {what}", "transformation"
             )
     for step in (step for table in planned.increment.tables for step in table.steps):
         migration.status.warn(f"the schema changes: {step}", "transformation")
@@ -119,7 +121,7 @@ def _rewrite(migration: Migration, extracted: Sequence[Extracted], before: Table
     )
 
 
-def roots_with_changes(migration: Migration, validated: Validated, extracted: Sequence[Extracted]) -> tuple[RootFound, ...]:
+def roots_with_changes(migration: Migration, validated: Validated, extracted: Sequence[Extracted]) -> tuple[RootCollection, ...]:
     """The root collections of which documents go on from migration: all, or of an increment those in which it found something."""
     increment = migration.increment()
     if increment is None:

@@ -11,7 +11,7 @@ from firelift.modes.test.scratch import throw_away, weights
 from firelift.phases.import_ import record_end
 from firelift.phases.post_migration import drop
 from firelift.postgres.schema.supabase import check_api
-from firelift.receipts import AppConfigUpdated, Finished, Freed, Published
+from firelift.receipts import AppConfigUpdated, Dropped, Finished, Published
 from firelift.run.receipt_files import receipt_file
 from firelift.run.workspace import ESTIMATE
 
@@ -75,7 +75,7 @@ def record_completion(migration: Migration, updated: AppConfigUpdated | None) ->
     record_end(migration.database_url, migration.migration_id, "completed", migration.status.data()["statistics"] | told)
 
 
-def drop_intermediate_files(migration: Migration) -> tuple[Freed, ...]:
+def drop_intermediate_files(migration: Migration) -> tuple[Dropped, ...]:
     """Drops what the settings do not keep. The archive, the only proof of what Firestore held, stays where nothing was verified."""
     unwanted = [] if migration.settings.keep_tables else ["tables"]
     if not migration.settings.keep_archive:

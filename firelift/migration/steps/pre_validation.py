@@ -11,7 +11,7 @@ from firelift.migration.steps.receipts import with_receipt
 from firelift.modes.incremental.baseline import refuse_behind, vanished_roots, with_vanished
 from firelift.phases.import_ import record_begin
 from firelift.phases.pre_validation import Target, survey, validate
-from firelift.planning.build import Foresight
+from firelift.planning.build import ForecastTables
 from firelift.postgres.schema.checks import check_target, reach
 from firelift.postgres.schema.supabase import check_api
 from firelift.receipts import Validated
@@ -34,14 +34,14 @@ def pre_validation(migration: Migration) -> Validated:
 
 def take_snapshot(migration: Migration) -> Validated:
     """A new snapshot, with everything about it found to be in order."""
-    rules, target = migration.rules(), target_of(migration)
+    options, target = migration.plan_options(), target_of(migration)
     # While Firestore is still counting.
     published = migration.baseline(anew=True).tables if migration.is_increment else {}
     reached = reach(migration.database_url, migration.migration_id) if target else None
     snapshot = migration.workers.call(
         survey, migration.source, migration.settings.read_time, migration.selection, together(migration.settings)
     )
-    validated = validate(snapshot, migration.selection, rules.naming, rules.mapping, migration.directory, target, published)
+    validated = validate(snapshot, migration.selection, options.naming, options.mapping, migration.directory, target, published)
     if migration.is_increment:
         refuse_behind(migration.baseline(), migration.selection, validated.read_time)
         validated = with_vanished(
@@ -76,14 +76,14 @@ def target_of(migration: Migration) -> Target | None:
     if migration.settings.dry_run and migration.settings.database_url is None:
         return None
 
-    def problems(foresight: Foresight) -> list[FireliftError]:
+    def problems(forecast_tables: ForecastTables) -> list[FireliftError]:
         if migration.settings.supabase_url and migration.settings.supabase_key:
             check_api(migration.settings.supabase_url, migration.settings.supabase_key.get_secret_value())
         # Each worker has a connection, and so have the lock, the watch for a stop, and the phase itself.
         where, connections = (migration.database_url, migration.migration_id), migration.settings.max_workers + 3
-        found = check_target(*where, migration.target_schema, foresight, connections)
+        found = check_target(*where, migration.target_schema, forecast_tables, connections)
         if migration.is_test:
-            warn_of_full_run(migration, found, check_target(*where, migration.settings.target_schema, foresight, connections))
+            warn_of_full_run(migration, found, check_target(*where, migration.settings.target_schema, forecast_tables, connections))
         return found
 
     return Target(problems)

@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from firelift.files import read_sealed, write_sealed
 from firelift.migration.context import Migration
-from firelift.receipts import Receipt, RootFound
+from firelift.receipts import Receipt, RootCollection
 from firelift.run.receipt_files import ReceiptMissing, receipt_file
 from firelift.run.status import Phase
 from firelift.storage.archive import file_name
@@ -41,5 +41,5 @@ def with_receipt(phase: Phase, kind: type[R]) -> Callable[[Work[P, R]], Work[P, 
 
 
 def _part(arguments: tuple[object, ...]) -> str:
-    root = next((argument for argument in arguments if isinstance(argument, RootFound)), None)
+    root = next((argument for argument in arguments if isinstance(argument, RootCollection)), None)
     return f"-{file_name(root.collection)}" if root else ""

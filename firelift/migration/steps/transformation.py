@@ -8,12 +8,12 @@ from firelift.migration.context import Migration
 from firelift.migration.steps.planning import warn_of_mended
 from firelift.migration.steps.receipts import with_receipt
 from firelift.phases.transformation import archived_documents, refuse_incomplete, transform_collection
-from firelift.receipts import Extracted, RootFound, Transformed, TransformedAll, summed, tallied
+from firelift.receipts import Extracted, RootCollection, Transformed, TransformedAll, summed, tallied
 from firelift.verification.checks.columns import loaded_columns
 
 
 @with_receipt("transformation", Transformed)
-def transform(migration: Migration, root: RootFound) -> Transformed:
+def transform(migration: Migration, root: RootCollection) -> Transformed:
     """Root collections, with everything beneath them, as typed rows."""
     status = migration.start_phase("transformation")
     expected = archived_documents(migration.directory, root)

@@ -11,7 +11,7 @@ from firelift.phases.import_ import foreseen_rows
 from firelift.phases.verification import TooManyRejects, VerificationFailed, prove
 from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.lock import application_name
-from firelift.receipts import Completeness, Imported, RootFound, TransformedAll, Validated, Verified
+from firelift.receipts import Completeness, Imported, RootCollection, TransformedAll, Validated, Verified
 from firelift.run.earlier_runs import earlier_verification
 from firelift.verification.level import LEVELS
 from firelift.verification.proof import Limits, LiveRows, Proof
@@ -74,7 +74,7 @@ def live_rows(migration: Migration, transformed: TransformedAll) -> tuple[LiveRo
 
 
 def collect_proof(
-    migration: Migration, roots: Sequence[RootFound], read_time: str, transformed: TransformedAll, imported: Imported
+    migration: Migration, roots: Sequence[RootCollection], read_time: str, transformed: TransformedAll, imported: Imported
 ) -> Proof:
     """What the engine finds out about the staging tables, with the status told how far it is."""
     settings = migration.settings
@@ -89,7 +89,7 @@ def collect_proof(
     known = Known(
         relations=imported.relations,
         merged=live_rows(migration, transformed),
-        deleted_chunks=increment.departed_chunks() if (increment := migration.increment()) else (),
+        deleted_chunks=increment.deleted_chunks() if (increment := migration.increment()) else (),
         earlier=earlier_verification(migration.workspace, settings.target()),
         completeness=Completeness.noted(migration.status.data()["statistics"]).said,
     )

@@ -16,10 +16,10 @@ import pyarrow as pa
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.files import read_sealed, write_sealed
 from firelift.firestore.changed_since import Since
-from firelift.firestore.discovery import Root
+from firelift.firestore.discovery import DiscoveredRoot
 from firelift.firestore.query import root_range
 from firelift.paths import Exactly, Selection
-from firelift.planning.build import Rules, make_plan, why_no_table
+from firelift.planning.build import PlanOptions, make_plan, why_no_table
 from firelift.planning.evolve import Evolved, evolve_all, refuse
 from firelift.planning.increment import INCREMENT, Deletes, Increment, SchemaChanges, SchemaStep, TableIncrement
 from firelift.planning.model import DELETED_AT, Plan, TablePlan
@@ -28,9 +28,9 @@ from firelift.postgres.schema.compatibility import existing_tables
 from firelift.postgres.schema.control import SavedTable, saved_tables, sources_of_tables
 from firelift.postgres.session.connect import Connection, connect
 from firelift.postgres.session.lock import application_name
-from firelift.receipts import Extracted, Rewritten, RootFound, TableChanges, TableCounts, Validated
+from firelift.receipts import Extracted, Rewritten, RootCollection, TableChanges, TableCounts, Validated
 from firelift.storage.archive import read_parquet
-from firelift.storage.deleted_keys import gone_files
+from firelift.storage.deleted_keys import deleted_key_files
 
 
 class ColumnsGone(ConfigurationError):
@@ -143,13 +143,15 @@ def known_fields(base: Base, profile: Profile) -> dict[str, Collection[str]]:
     return {name: known.get(name, set()) | set(profile[name].fields if name in profile else ()) for name in known.keys() | profile.keys()}
 
 
-def left_out(root: RootFound) -> Extracted:
+def left_out(root: RootCollection) -> Extracted:
     """The receipt of root collections that are not looked at."""
-    unread = Extracted(collection=root.collection, documents=0, passed=root.documents or 0, bytes=0, chunks=0, ranges=0, reads=0)
+    unread = Extracted(collection=root.collection, documents=0, skipped=root.documents or 0, bytes=0, chunks=0, ranges=0, reads=0)
     return unread.model_copy(update={"beside": root.beside})
 
 
-def vanished_roots(found: Sequence[Root], names: Collection[str], tables: Collection[str], selection: Selection) -> list[RootFound]:
+def vanished_roots(
+    found: Sequence[DiscoveredRoot], names: Collection[str], tables: Collection[str], selection: Selection
+) -> list[RootCollection]:
     """Root collections that have tables in the target and no document in Firestore any more; those side by side as one.
 
     `names` are all that Firestore has, `found` those that are looked at.
@@ -163,13 +165,13 @@ def vanished_roots(found: Sequence[Root], names: Collection[str], tables: Collec
     return [_vanished(run, end, counts) for (is_gone, run), end in zip(runs, ends, strict=True) if is_gone]
 
 
-def _vanished(roots: Sequence[str], end: str | None, counts: bool) -> RootFound:
+def _vanished(roots: Sequence[str], end: str | None, counts: bool) -> RootCollection:
     start, (first, *beside) = root_range(roots[0]).start, roots
-    found = RootFound(collection=first, beside=tuple(beside), start=start, end=end, documents=None)
+    found = RootCollection(collection=first, beside=tuple(beside), start=start, end=end, documents=None)
     return found.model_copy(update={"documents": 0, "each": (0,) * len(roots)}) if counts else found
 
 
-def with_vanished(validated: Validated, vanished: Sequence[RootFound], *, empty: bool) -> Validated:
+def with_vanished(validated: Validated, vanished: Sequence[RootCollection], *, empty: bool) -> Validated:
     """Root collections in key order, those without a document among them. That the whole database is `empty` is still said."""
     roots = sorted([*validated.roots, *vanished], key=lambda root: root.collection.encode())
     return validated.model_copy(
@@ -192,7 +194,7 @@ def plan_increment(
     found: Base,
     profile: Profile,
     changes: Sequence[TableChanges],
-    rules: Rules,
+    options: PlanOptions,
     policy: SchemaChanges,
     deletes: Deletes,
     rewrite: Callable[[TablePlan], Rewritten],
@@ -205,10 +207,10 @@ def plan_increment(
     migrated = frozenset(found.tables) | {collection for collection in profile if why_no_table(collection) is None}
     new = {collection: seen for collection, seen in profile.items() if collection not in found.tables}
     earlier = {collection: saved.plan for collection, saved in found.tables.items()}
-    made = make_plan(database, new, rules, earlier, migrated).tables
+    made = make_plan(database, new, options, earlier, migrated).tables
     by_collection = {change.collection: change for change in changes if change.collection in found.tables}
     before = {collection: found.tables[collection].plan for collection in by_collection}
-    evolved = evolve_all(before, profile, migrated, rules, "freeze" if policy == "freeze" else "evolve", found.columns)
+    evolved = evolve_all(before, profile, migrated, options, "freeze" if policy == "freeze" else "evolve", found.columns)
     if policy == "fail":
         refuse([*(step for each in evolved.values() for step in each.steps), *map(_new_table, made)])
     tables = [
@@ -239,10 +241,10 @@ def _difference(
         scanned=change.scanned,
         new=change.new,
         changed=change.changed,
-        gone=change.gone,
-        gone_stay=deletes == "ignore",
+        deleted=change.deleted,
+        keeps_deleted=deletes == "ignore",
         rewritten=rewritten.documents if rewritten else 0,
-        departed_chunks=rewritten.departed_chunks if rewritten and rewritten.departed else None,
+        deleted_chunks=rewritten.deleted_chunks if rewritten and rewritten.deleted_documents else None,
     )
 
 
@@ -277,7 +279,7 @@ def expected_rows(increment: Increment, counts: Mapping[str, TableCounts]) -> di
     A document that cannot be stored is among the new ones of every run.
     """
     return {
-        table.table: table.keys - _rejected(counts, table.collection) + (table.gone if increment.deletes == "ignore" else 0)
+        table.table: table.keys - _rejected(counts, table.collection) + (table.deleted if increment.deletes == "ignore" else 0)
         for table in increment.tables
         if table.scanned and table.before is not None
     }
@@ -285,7 +287,7 @@ def expected_rows(increment: Increment, counts: Mapping[str, TableCounts]) -> di
 
 def gone_keys(run: Path, table: TablePlan) -> Iterator[tuple[str, pa.Table]]:
     """The keys of rows whose documents are gone, file by file under a name that no chunk has."""
-    for file in gone_files(run, table.collection):
+    for file in deleted_key_files(run, table.collection):
         yield f"gone/{file.path.parent.name}/{file.path.stem}", read_parquet(file, list(table.keys))
 
 

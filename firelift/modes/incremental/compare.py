@@ -32,10 +32,10 @@ from firelift.planning.profile import Profiler, profile_to_json
 from firelift.postgres.inspect.published_keys import Between, PublishedKeys, count_live, published_keys, written_at
 from firelift.postgres.inspect.reading import reading
 from firelift.postgres.session.connect import Connection
-from firelift.receipts import Extracted, RootFound, TableChanges, by_root, shared, tallied
+from firelift.receipts import Extracted, RootCollection, TableChanges, by_root, shared, tallied
 from firelift.storage.archive import RangeArchive, file_name, write_digest
 from firelift.storage.chunk_writer import ChunkWriter, Progress
-from firelift.storage.deleted_keys import gone_directory, write_gone
+from firelift.storage.deleted_keys import deleted_keys_directory, write_deleted_keys
 from firelift.storage.key_ranges import cut
 from firelift.times import microseconds
 from firelift.verification.completeness import Digest, Scan, Seen, prove_count, prove_digests
@@ -76,7 +76,7 @@ class _Work:
     """What every worker is told."""
 
     source: Source
-    root: RootFound
+    root: RootCollection
     run: Path
     standing: Standing
     read_time: str
@@ -94,7 +94,7 @@ class _Part:
 
     changes: tuple[TableChanges, ...] = ()
     documents: int = 0
-    passed: int = 0
+    skipped: int = 0
     bytes: int = 0
     chunks: int = 0
     reads: int = 0
@@ -112,7 +112,7 @@ class _Part:
 def extract_difference(
     workers: Workers,
     source: Source,
-    root: RootFound,
+    root: RootCollection,
     run: Path,
     standing: Standing,
     read_time: str,
@@ -157,18 +157,18 @@ def extract_difference(
     if root.documents is None:
         scans = prove_digests(workers, source, [part.seen for part in done if part.seen], read_time)
     else:
-        prove_count(root, sum(part.keys + part.passed for part in done), read_time)
+        prove_count(root, sum(part.keys + part.skipped for part in done), read_time)
     extracted = _extracted(root, done, write_digest(work.archive), scans)
     return extracted.model_copy(update={"scan_reason": why, "reads": extracted.reads + looked.reads})
 
 
-def _extracted(root: RootFound, parts: Sequence[_Part], digest: str, scans: Sequence[Scan] = ()) -> Extracted:
+def _extracted(root: RootCollection, parts: Sequence[_Part], digest: str, scans: Sequence[Scan] = ()) -> Extracted:
     return Extracted(
         collection=root.collection,
         beside=root.beside,
         digest=digest,
         documents=sum(part.documents for part in parts),
-        passed=sum(part.passed for part in parts),
+        skipped=sum(part.skipped for part in parts),
         bytes=sum(part.bytes for part in parts),
         chunks=sum(part.chunks for part in parts),
         ranges=len(parts),
@@ -185,13 +185,13 @@ def _summed(changes: Iterable[TableChanges]) -> tuple[TableChanges, ...]:
     total: dict[str, TableChanges] = {}
     for each in changes:
         known = total.get(each.collection)
-        counts = ("documents", "new", "changed", "gone")
+        counts = ("documents", "new", "changed", "deleted")
         total[each.collection] = known.model_copy(update={n: getattr(known, n) + getattr(each, n) for n in counts}) if known else each
     return tuple(total[collection] for collection in sorted(total))
 
 
 def _begin_anew(work: _Work) -> None:
-    gone = [gone_directory(work.run, table.collection) for table in work.standing.tables]
+    gone = [deleted_keys_directory(work.run, table.collection) for table in work.standing.tables]
     # What was made of the chunks goes with them: others will have their names.
     for directory in (work.archive, *gone, work.run / "transformed" / work.archive.name):
         with storage_errors(directory):
@@ -202,7 +202,7 @@ def _begin_anew(work: _Work) -> None:
 
 
 def cut_at_documents(
-    source: Source, root: RootFound, directory: Path, read_time: str, range_documents: int, most: int, report: Callable[[Any], None]
+    source: Source, root: RootCollection, directory: Path, read_time: str, range_documents: int, most: int, report: Callable[[Any], None]
 ) -> list[tuple[KeyRange, Between, int | None]]:
     """The key ranges of a root with their counts, cut at documents of the root collection only: there the tables can be cut as well."""
     ranges: list[tuple[KeyRange, int | None]] = []
@@ -216,7 +216,7 @@ def cut_at_documents(
     return [(keys, Between(low, high), documents) for (keys, documents), low, high in zip(ranges, lows, [*lows[1:], None], strict=True)]
 
 
-def _border(root: RootFound, path: str | None) -> str | None:
+def _border(root: RootCollection, path: str | None) -> str | None:
     """The id of the root collection's document that a range begins at; None where it begins elsewhere."""
     collection, _, document_id = (path or "").partition("/")
     cuts_tables = collection == root.collection and document_id and "/" not in document_id and "\0" not in document_id
@@ -248,9 +248,9 @@ def compare_range(work: _Work, number: int, keys: KeyRange, between: Between, ex
             archive.add(documents)
     gone.write()
     changes = merge.changes()
-    part = archive.part(tuple(changes.values()), merge.passed, breaks)
+    part = archive.part(tuple(changes.values()), merge.skipped, breaks)
     seen = Seen(keys, digest.keys, digest.hexdigest()) if digest else None
-    return replace(part, reads=part.keys + part.passed + part.documents, seen=seen)
+    return replace(part, reads=part.keys + part.skipped + part.documents, seen=seen)
 
 
 class _Once:
@@ -339,12 +339,12 @@ class _Archive:
         self._writer.close()
         write_sealed(self._target.profile, json.dumps(profile_to_json(self._profiler.profile)))
 
-    def part(self, changes: tuple[TableChanges, ...], passed: int, breaks: Sequence[str]) -> _Part:
+    def part(self, changes: tuple[TableChanges, ...], skipped: int, breaks: Sequence[str]) -> _Part:
         chunks = self._target.chunks()
         return _Part(
             changes=changes,
             documents=sum(chunk.documents for chunk in chunks),
-            passed=passed,
+            skipped=skipped,
             bytes=sum(chunk.bytes for chunk in chunks),
             chunks=len(chunks),
             breaks=tuple(breaks),
@@ -379,12 +379,12 @@ class _Gone:
     def write(self) -> None:
         tables = {table.collection: table for table in self.work.standing.tables}
         for collection, keys in self.held.items():
-            directory = gone_directory(self.work.run, collection)
+            directory = deleted_keys_directory(self.work.run, collection)
             with storage_errors(directory):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             columns = [pa.array(column, pa.string()) for column in zip(*keys, strict=True)]
             keyed = pa.table(columns, names=list(tables[collection].keys))
-            write_gone(self.work.run, collection, f"{self.range:04}-{self.files:06}", keyed)
+            write_deleted_keys(self.work.run, collection, f"{self.range:04}-{self.files:06}", keyed)
         self.files += 1
         self.held, self.number = {}, 0
 
@@ -460,5 +460,5 @@ class _Look:
 
     def changes(self) -> TableChanges:
         return TableChanges(
-            collection=self._table.collection, documents=self._met, new=self._new, changed=self._changed, gone=0, scanned=False
+            collection=self._table.collection, documents=self._met, new=self._new, changed=self._changed, deleted=0, scanned=False
         )

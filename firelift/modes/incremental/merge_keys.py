@@ -46,7 +46,7 @@ class KeyMerge:
         self._tables, self._standing, self._takes, self._gone = tuple(tables), standing, takes, gone
         self._sides: dict[str, _Side | None] = {}
         self._heads: dict[str, _Side] = {}
-        self.passed = 0
+        self.skipped = 0
         """Documents of collections that the migration does not take."""
 
     def differing(self, keys: Iterable[tuple[str, int]]) -> Iterator[Differs]:
@@ -56,7 +56,7 @@ class KeyMerge:
             # Nearly every document is the next row of its table: no other way to look at it is as cheap.
             side = heads.pop(path, None) or self._side_of(path)
             if side is None:
-                self.passed += 1
+                self.skipped += 1
             elif side.path == path:
                 same = side.updated == updated
                 side.meet(same)
@@ -73,7 +73,7 @@ class KeyMerge:
         """What came of every collection that was met or stands."""
         return {
             collection: TableChanges(
-                collection=collection, documents=side.met + side.new, new=side.new, changed=side.met - side.same, gone=side.gone
+                collection=collection, documents=side.met + side.new, new=side.new, changed=side.met - side.same, deleted=side.gone
             )
             for collection, side in self._sides.items()
             if side is not None

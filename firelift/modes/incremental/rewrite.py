@@ -20,7 +20,7 @@ from firelift.postgres.session.connect import Connection
 from firelift.receipts import Rewritten
 from firelift.storage.archive import FIRST_REWRITTEN, RangeArchive, file_name, ranges, read_parquet, read_paths
 from firelift.storage.chunk_writer import ChunkWriter, Progress
-from firelift.storage.deleted_keys import gone_files
+from firelift.storage.deleted_keys import deleted_key_files
 from firelift.transform import UnreadableRow, compile_decoder
 from firelift.transform.decode import Row
 from firelift.verification.missing_rows import Key, numbers_of, places_among
@@ -71,10 +71,10 @@ def rewrite_table(
     if claim.done is not None:
         report((before.collection.partition("/")[0], claim.done.documents, claim.done.bytes))
         return claim.done
-    present, departed = (RangeArchive(directory, number) for number in claim.ranges)
+    present, deleted = (RangeArchive(directory, number) for number in claim.ranges)
     _clear(present)
-    _clear(departed)
-    writers = _Writers(before, present, departed, database, batch_size, report)
+    _clear(deleted)
+    writers = _Writers(before, present, deleted, database, batch_size, report)
     with reading(url, session) as connection:
         fates = _Fates(connection, schema, before, run, directory, leave_out_gone)
         decode = compile_decoder(before, database)
@@ -84,7 +84,7 @@ def rewrite_table(
             for row, fate in zip(rows, fates.of(rows), strict=True):
                 writers.take(decode, row, fate)
     writers.close()
-    done = _receipt(before.collection, present, departed, writers.left_out)
+    done = _receipt(before.collection, present, deleted, writers.skipped)
     write_sealed(_claim_file(directory, before.collection), _Claim(ranges=claim.ranges, done=done).model_dump_json())
     return done
 
@@ -145,14 +145,14 @@ class _Fates:
         self._marked = numbers_of(read_soft_deleted(connection, schema, before))
 
     def of(self, rows: list[Row]) -> Iterator[str]:
-        """`left out`, `departed` or `present`, a row each."""
+        """`skipped`, `deleted` or `present`, a row each."""
         keys: list[Key] = [tuple(row[: self._keys]) for row in rows]
         known = (places_among(keys, numbers) for numbers in (self._archived, self._gone, self._marked))
         for archived, gone, marked in zip(*known, strict=True):
             if archived is not None or (gone is not None and self._leave_out_gone):
-                yield "left out"
+                yield "skipped"
             else:
-                yield "present" if gone is None and marked is None else "departed"
+                yield "present" if gone is None and marked is None else "deleted"
 
 
 def _archived_keys(directory: Path, collection: str) -> Iterator[Key]:
@@ -162,7 +162,7 @@ def _archived_keys(directory: Path, collection: str) -> Iterator[Key]:
 
 
 def _gone_keys(run: Path, table: TablePlan) -> Iterator[Key]:
-    for file in gone_files(run, table.collection):
+    for file in deleted_key_files(run, table.collection):
         columns = read_parquet(file, list(table.keys))
         yield from zip(*(columns[key].to_pylist() for key in table.keys), strict=True)
 
@@ -179,7 +179,7 @@ class _Writers:
         self,
         table: TablePlan,
         present: RangeArchive,
-        departed: RangeArchive,
+        deleted: RangeArchive,
         database: str,
         batch_size: int,
         report: Callable[[Any], None],
@@ -187,13 +187,13 @@ class _Writers:
         self._table, self._below = table, len(f"{database}/documents/")
         self._targets = {
             fate: (ChunkWriter(archive, 0, batch_size, report), Profiler(database), archive)
-            for fate, archive in (("present", present), ("departed", departed))
+            for fate, archive in (("present", present), ("deleted", deleted))
         }
-        self.left_out = 0
+        self.skipped = 0
 
     def take(self, decode: Callable[[Row], Document], row: Row, fate: str) -> None:
-        if fate == "left out":
-            self.left_out += 1
+        if fate == "skipped":
+            self.skipped += 1
             return
         writer, profiler, _ = self._targets[fate]
         document = decode(row)
@@ -210,15 +210,15 @@ class _Writers:
             write_sealed(archive.profile, json.dumps(profile_to_json(profiler.profile)))
 
 
-def _receipt(collection: str, present: RangeArchive, departed: RangeArchive, left_out: int) -> Rewritten:
-    gone = departed.chunks()
+def _receipt(collection: str, present: RangeArchive, deleted: RangeArchive, skipped: int) -> Rewritten:
+    gone = deleted.chunks()
     chunks = [*present.chunks(), *gone]
     return Rewritten(
         collection=collection,
         documents=sum(chunk.documents for chunk in chunks),
         bytes=sum(chunk.bytes for chunk in chunks),
         chunks=len(chunks),
-        departed=sum(chunk.documents for chunk in gone),
-        departed_chunks=f"{departed.directory.name}/{departed.number:04}-",
-        left_out=left_out,
+        deleted_documents=sum(chunk.documents for chunk in gone),
+        deleted_chunks=f"{deleted.directory.name}/{deleted.number:04}-",
+        skipped=skipped,
     )

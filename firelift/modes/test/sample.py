@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from firelift.files import write_sealed
 from firelift.firestore.channel import Firestore, Source, open_firestore
 from firelift.firestore.counting import REFUSALS, is_refusal
-from firelift.firestore.discovery import Root
+from firelift.firestore.discovery import DiscoveredRoot
 from firelift.firestore.first import first_documents
 from firelift.firestore.get import get_documents
 from firelift.firestore.query import KeyRange, count_collection
@@ -30,7 +30,7 @@ from firelift.firestore.values import Document
 from firelift.paths import Selection, collection_of, path_order
 from firelift.planning.build import why_no_table
 from firelift.planning.profile import Profiler, profile_to_json
-from firelift.receipts import Extracted, Receipt, RootFound, Validated, shared
+from firelift.receipts import Extracted, Receipt, RootCollection, Validated, shared
 from firelift.settings.grouping import SMALL
 from firelift.storage.archive import SCHEMA, RangeArchive, file_name, write_digest, write_parquet
 from firelift.storage.chunk_writer import ChunkWriter
@@ -87,10 +87,10 @@ class Sampled(Receipt):
 class Drawn(NamedTuple):
     """One root collection's own draw; its documents are in a file."""
 
-    root: RootFound
+    root: RootCollection
     file: Path
     reads: int
-    passed: int
+    skipped: int
     counted: int
     documents: dict[str, int | None]
     """In the whole database, by collection that the selection takes; None where Firestore does not count."""
@@ -100,7 +100,7 @@ class Drawn(NamedTuple):
 def sample_database(
     workers: Workers,
     source: Source,
-    roots: Sequence[RootFound],
+    roots: Sequence[RootCollection],
     run: Path,
     read_time: str,
     selection: Selection,
@@ -141,7 +141,7 @@ class Reservoir:
 
 def draw_root(
     source: Source,
-    root: RootFound,
+    root: RootCollection,
     directory: Path,
     read_time: str,
     selection: Selection,
@@ -169,17 +169,17 @@ def draw_root(
     paths, documents_drawn = ([one[place] for one in kept] for place in (0, 1))
     write_parquet(pa.table([pa.array(paths, pa.string()), pa.array(documents_drawn, pa.binary())], schema=DRAWN), file)
     taken = {collection: number for collection, number in documents.items() if selection.takes(collection)}
-    return Drawn(root, file, draw.reads, draw.passed, counted, taken, exact)
+    return Drawn(root, file, draw.reads, draw.skipped, counted, taken, exact)
 
 
-def _is_small(firestore: Firestore, root: RootFound, read_time: str, size: int) -> bool:
+def _is_small(firestore: Firestore, root: RootCollection, read_time: str, size: int) -> bool:
     if root.documents is not None:
         return root.documents <= SMALL * size
     keys = KeyRange(root.start, root.end)
     return sum(1 for _ in first_documents(firestore, keys, read_time, SMALL * size + 1)) <= SMALL * size
 
 
-def _own(firestore: Firestore, root: RootFound, read_time: str) -> int | None:
+def _own(firestore: Firestore, root: RootCollection, read_time: str) -> int | None:
     """The root collection's own documents: a COUNT of one collection may be answered although all beneath it is not counted."""
     try:
         return count_collection(firestore, root.collection, read_time)
@@ -196,7 +196,7 @@ class _Draw:
         self.selection, self.size, self.chance = selection, size, chance
         self.reservoirs: dict[str, Reservoir] = {}
         self.met: Counter[str] = Counter()
-        self.reads = self.passed = 0
+        self.reads = self.skipped = 0
         self._takes: dict[str, bool] = {}
 
     def see(self, path: str, document: bytes, *, counts: bool = True) -> None:
@@ -207,16 +207,16 @@ class _Draw:
         if collection not in self._takes:
             self._takes[collection] = self.selection.takes(collection)
         if not self._takes[collection]:
-            self.passed += 1
+            self.skipped += 1
             return
         if collection not in self.reservoirs:
             self.reservoirs[collection] = Reservoir(self.size, self.chance)
         self.reservoirs[collection].see(path, document)
 
 
-def _look_into_places(firestore: Firestore, root: RootFound, read_time: str, size: int, draw: _Draw) -> None:
+def _look_into_places(firestore: Firestore, root: RootCollection, read_time: str, size: int, draw: _Draw) -> None:
     """Reads on from some places of a large root collection: everything there, and the root collection's own documents, which may be few."""
-    whole = Root(root.collection, KeyRange(root.start, root.end), root.documents)
+    whole = DiscoveredRoot(root.collection, KeyRange(root.start, root.end), root.documents)
     found = places(firestore, whole, PLACES, read_time)
     everything, own = -(-SMALL * size // len(found)), -(-size // len(found))
     for keys in found:
@@ -242,7 +242,7 @@ def _is_behind(path: str, end: str | None) -> bool:
     return end is not None and path_order(path) >= path_order(end)
 
 
-def _reckoned(root: RootFound, draw: _Draw, own: int | None) -> dict[str, int | None]:
+def _reckoned(root: RootCollection, draw: _Draw, own: int | None) -> dict[str, int | None]:
     """Documents by collection: the root collection's as counted, the rest shared out as the collections beneath it were met."""
     beneath = {collection: number for collection, number in draw.met.items() if collection != root.collection}
     if root.documents is None or own is None:
@@ -396,7 +396,7 @@ def _archived(sample: _Sample, drawn: Drawn, directory: Path, batch_size: int) -
         beside=drawn.root.beside,
         digest=write_digest(directory),
         documents=sum(chunk.documents for chunk in chunks),
-        passed=drawn.passed,
+        skipped=drawn.skipped,
         bytes=sum(chunk.bytes for chunk in chunks),
         chunks=len(chunks),
         ranges=1,

@@ -68,12 +68,12 @@ def merge_of(connection: Connection, migration_id: str, each: TableIncrement, in
     if each.before is None:
         return None
     staging = staging_schema(migration_id)
-    if increment.deletes == "ignore" or not each.gone:
+    if increment.deletes == "ignore" or not each.deleted:
         return Merge(each.before, DeletedRows(staging, None))
     has_keys = has_deleted_keys(connection, migration_id, each.table)
     staged = _count(connection, sql.Identifier(staging, deleted_keys_table(each.table))) if has_keys else 0
-    if staged != each.gone:
-        raise DeletedKeysMissing(table=each.table, deleted=each.gone, staged=staged)
+    if staged != each.deleted:
+        raise DeletedKeysMissing(table=each.table, deleted=each.deleted, staged=staged)
     return Merge(each.before, DeletedRows(staging, deleted_keys_table(each.table), read_time if increment.deletes == "mark" else None))
 
 
@@ -113,7 +113,7 @@ def _rows_after(connection: Connection, migration_id: str, schema: str, each: Ta
     if each.before is None:
         return _count(connection, staged)
     rows = count_rows(connection, schema, each.before) + _arriving(connection, staged, schema, each.before)
-    if each.gone and increment.deletes != "ignore":
+    if each.deleted and increment.deletes != "ignore":
         deleted = sql.Identifier(staging_schema(migration_id), deleted_keys_table(each.table))
         rows -= _leaving(connection, deleted, schema, each.before)
     return rows

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.formatting import counted
 from firelift.planning.absent_fields import Lacking
-from firelift.planning.build import Foreseen, Foresight, Usurped, usurped
+from firelift.planning.build import ForecastTables, TableConflict, TableForecast, table_conflicts
 from firelift.planning.model import TablePlan
 from firelift.planning.references import relations_of
 from firelift.postgres.schema.compatibility import existing_tables, foreseen_incompatibilities, incompatibilities, unrecorded
@@ -97,12 +97,12 @@ class Server(NamedTuple):
     may_create_schemas: bool
 
 
-def nothing_foreseen(earlier: Mapping[str, TablePlan]) -> Foreseen:
-    return Foreseen()
+def forecast_nothing(earlier: Mapping[str, TablePlan]) -> TableForecast:
+    return TableForecast()
 
 
 def check_target(
-    url: str, migration_id: str, target_schema: str, foresight: Foresight = nothing_foreseen, connections: int = 2
+    url: str, migration_id: str, target_schema: str, forecast_tables: ForecastTables = forecast_nothing, connections: int = 2
 ) -> list[FireliftError]:
     """Connects and returns everything that stands in a migration's way; an empty list is a target that can take it.
 
@@ -114,7 +114,7 @@ def check_target(
             if foreign := foreign_problems(connection, migration_id, target_schema):
                 return foreign
             try:
-                return problems(connection, target_schema, foresight, connections)
+                return problems(connection, target_schema, forecast_tables, connections)
             except BelongsToAnother as problem:
                 return [problem]
 
@@ -147,21 +147,21 @@ def reach(url: str, migration_id: str) -> Reached:
         return Reached(info.parameter_status("server_version"), warning)
 
 
-def problems(connection: Connection, target_schema: str, foresight: Foresight, connections: int) -> list[FireliftError]:
+def problems(connection: Connection, target_schema: str, forecast_tables: ForecastTables, connections: int) -> list[FireliftError]:
     row = connection.execute(QUERY["server_facts"]).fetchone()
     assert row is not None, "a SELECT without FROM has one row"
     server = Server(*row)
     closed = _control_problems(connection, server)
     # The plans of published tables are in the control schema.
-    foreseen = foresight({} if closed else saved_plans(connection, target_schema))
+    forecast = forecast_tables({} if closed else saved_plans(connection, target_schema))
     return [
         *server_problems(server),
         *_schema_problems(connection, server, target_schema),
         *closed,
         *_connection_problems(connection, connections),
-        *_name_problems(connection, target_schema, [*foreseen.names, *(table.table for table, *_ in foreseen.published)]),
-        *(usurping := _usurping(connection, target_schema, foreseen.usurped)),
-        *(foreseen_incompatibilities(connection, target_schema, foreseen) if not usurping else ()),
+        *_name_problems(connection, target_schema, [*forecast.names, *(table.table for table, *_ in forecast.published)]),
+        *(usurping := _usurping(connection, target_schema, forecast.table_conflicts)),
+        *(foreseen_incompatibilities(connection, target_schema, forecast) if not usurping else ()),
     ]
 
 
@@ -179,7 +179,7 @@ def check_tables(
     with translated("checking the target's tables"), connection.transaction():
         names = [plan.table for plan in plans]
         tables = {plan.collection: plan.table for plan in plans}
-        if taken := _usurping(connection, target_schema, usurped(tables, saved_plans(connection, target_schema))):
+        if taken := _usurping(connection, target_schema, table_conflicts(tables, saved_plans(connection, target_schema))):
             return taken
         return [
             *_name_problems(connection, target_schema, names),
@@ -199,7 +199,7 @@ def lock_warning(connection: Connection, target_schema: str, plans: Sequence[Tab
     return LOCKS.format(tables=counted(len(plans), "table"), needed=needed, room=room, enough=room.setting_for(needed))
 
 
-def _usurping(connection: Connection, target_schema: str, found: Sequence[Usurped]) -> list[FireliftError]:
+def _usurping(connection: Connection, target_schema: str, found: Sequence[TableConflict]) -> list[FireliftError]:
     """A table that was dropped since is nobody's."""
     existing = existing_tables(connection, target_schema, [each.table for each in found])
     return [

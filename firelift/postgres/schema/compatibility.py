@@ -8,7 +8,7 @@ from psycopg import sql
 
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.planning.absent_fields import Lacking
-from firelift.planning.build import Foreseen
+from firelift.planning.build import TableForecast
 from firelift.planning.model import DELETED_AT, UPDATED_AT, Frozen, PgType, TablePlan
 from firelift.postgres.schema.control import saved_plans
 from firelift.postgres.schema.trial import refusing_null, type_dependents
@@ -245,7 +245,7 @@ def taken_columns(schema: str, table: ExistingTable, before: TablePlan, names: I
             yield ColumnTaken(table=f"{schema}.{table.name}", column=name)
 
 
-def foreseen_incompatibilities(connection: Connection, schema: str, foreseen: Foreseen) -> list[FireliftError]:
+def foreseen_incompatibilities(connection: Connection, schema: str, foreseen: TableForecast) -> list[FireliftError]:
     """What `incompatibilities` can say before there are plans: of the tables themselves, and of what became of those published before."""
     again = {plans[0].table: plans for plans in foreseen.published}
     # All at once: for each table by itself what was published would be read once more.

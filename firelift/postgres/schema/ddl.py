@@ -86,7 +86,7 @@ def _column(table: TablePlan, name: str, pg_type: PgType, staged: bool) -> sql.C
     if name in table.keys:
         # Byte order is Firestore's order of ids, the same on every server and after every upgrade of its locales.
         return sql.SQL('{} text COLLATE "C" NOT NULL').format(sql.Identifier(name))
-    if name in table.link_columns():
+    if name in table.reference_columns():
         # As the keys they refer to: a join between two collations cannot use the index.
         return sql.SQL('{} text COLLATE "C"').format(sql.Identifier(name))
     spelled = "timestamp[]" if staged and pg_type == "timestamptz[]" else pg_type

@@ -49,7 +49,7 @@ def _table(table: TableIncrement, deletes: str, schema: str) -> dict[str, Any]:
         "scanned": table.scanned,
         "new": table.new,
         "changed": table.changed,
-        "gone": table.gone,
+        "gone": table.deleted,
         "rewritten": table.rewritten,
         "unchanged": max(0, table.keys - table.new - table.changed) if table.scanned else None,
         "steps": [str(step) for step in table.steps],
@@ -73,7 +73,7 @@ def _ddl(table: TableIncrement, deletes: str, schema: str) -> Iterator[str]:
     name = f"{_identifier(schema)}.{_identifier(table.table)}"
     for step in table.steps:
         yield _statement(step, name)
-    if deletes == "mark" and table.gone and table.before is not None and not table.before.marks_deleted:
+    if deletes == "mark" and table.deleted and table.before is not None and not table.before.marks_deleted:
         yield f"ALTER TABLE {name} ADD COLUMN IF NOT EXISTS {DELETED_AT} timestamptz"
 
 

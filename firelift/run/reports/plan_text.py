@@ -48,8 +48,8 @@ def _rows(table: TablePlan) -> Iterator[Sequence[str]]:
         yield plain(key), "text", "", "ancestor's id", "never", "key"
     yield plain(table.keys[-1]), "text", "", "document id", "never", "key"
     for column in table.columns:
-        yield plain(column.name), column.type, plain(column.field), column.holds, column.null_means, _notes(column)
-        for ancestor in column.link.ancestors if column.link else ():
+        yield plain(column.name), column.type, plain(column.field), column.kind, column.null_means, _notes(column)
+        for ancestor in column.reference.ancestors if column.reference else ():
             yield plain(ancestor), "text", plain(column.field), "ancestor's id", column.null_means, "of the reference"
     if table.extra is not None:
         yield EXTRA, "jsonb", "", "json", "no such field", "the rarest fields"
@@ -59,8 +59,8 @@ def _rows(table: TablePlan) -> Iterator[Sequence[str]]:
 
 
 def _notes(column: Column) -> str:
-    if column.link is not None:
-        return f"-> {plain(column.link.collection)}"
+    if column.reference is not None:
+        return f"-> {plain(column.reference.collection)}"
     return "renamed" if column.name != column.field else ""
 
 
@@ -72,8 +72,8 @@ def _foreign_keys(table: TablePlan, plan: Plan, mode: str) -> Iterator[str]:
     if mode == "off":
         return
     for column in table.columns:
-        if column.link is not None and column.link.collection in tables:
-            yield _foreign_key((*column.link.ancestors, column.name), tables[column.link.collection], condition)
+        if column.reference is not None and column.reference.collection in tables:
+            yield _foreign_key((*column.reference.ancestors, column.name), tables[column.reference.collection], condition)
 
 
 def _foreign_key(columns: Sequence[str], other: TablePlan, condition: str) -> str:

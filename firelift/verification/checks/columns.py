@@ -13,7 +13,7 @@ from firelift.files import read_sealed, write_sealed
 from firelift.planning.model import PgType, Plan, TablePlan
 from firelift.postgres.inspect.column_stats import ColumnHolds, columns_hold
 from firelift.postgres.inspect.reading import reading
-from firelift.storage.column_stats import LONGEST, Bound, Fact, facts_in, merged, rows_directory
+from firelift.storage.column_stats import LONGEST, Bound, ColumnStats, merged, read_column_stats, rows_directory
 from firelift.times import MomentOutOfRange, from_microseconds, rfc3339
 from firelift.verification.check import Check, Evidence, Found, Inputs, Row, columns_equal
 from firelift.verification.proof import ColumnProved
@@ -71,20 +71,20 @@ def _recorded(run: Path) -> LoadedColumns:
 
 
 def _loaded_into(run: Path, table: TablePlan) -> dict[str, LoadedColumn] | None:
-    parts = [facts_in(file) for file in sorted(rows_directory(run, table).glob("*.parquet"))]
+    parts = [read_column_stats(file) for file in sorted(rows_directory(run, table).glob("*.parquet"))]
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return None
     types = dict(table.target_columns())
-    return {column: _as_loaded(fact, types[column]) for column, fact in merged(table, known).items()}
+    return {column: _as_loaded(stats, types[column]) for column, stats in merged(table, known).items()}
 
 
-def _as_loaded(fact: Fact, pg_type: PgType) -> LoadedColumn:
-    loaded = LoadedColumn(present=fact["present"])
-    if "low" in fact:
-        loaded["low"] = _text(fact["low"], pg_type)
-    if "high" in fact:
-        loaded["high"] = _text(fact["high"], pg_type)
+def _as_loaded(stats: ColumnStats, pg_type: PgType) -> LoadedColumn:
+    loaded = LoadedColumn(present=stats["present"])
+    if "low" in stats:
+        loaded["low"] = _text(stats["low"], pg_type)
+    if "high" in stats:
+        loaded["high"] = _text(stats["high"], pg_type)
     return loaded
 
 
