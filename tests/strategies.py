@@ -305,7 +305,7 @@ def fitting_column(number: int, field: str, value: Value) -> Column:
     kind = fitting_kind(value)
     return Column(
         name=f"c{number}",
-        field=field,
+        path=(field,),
         kind=kind,
         null_means="null" if kind_of(value) == "null" else "missing",
         shape=fitting_shape(value) if kind == "json" else None,
@@ -324,7 +324,7 @@ def columns(draw: st.DrawFn, number: int, field: str, value: Value | None) -> Co
         kind = "link"
     return Column(
         name=f"c{number}",
-        field=field,
+        path=(field,),
         kind=kind,
         null_means=draw(st.sampled_from(("missing", "null"))),
         shape=(suited.shape if suited and draw(MOSTLY) else draw(st.none() | shapes())) if kind == "json" else None,

@@ -22,6 +22,7 @@ from firelift.planning.build import PlanOptions
 from firelift.planning.increment import Increment, read_increment
 from firelift.planning.mapping import read_mapping
 from firelift.planning.model import Plan, read_plan
+from firelift.planning.shown_plan import shown_plan
 from firelift.postgres.schema.ddl import scratch_schema
 from firelift.postgres.session.lock import TargetLock
 from firelift.receipts import Receipt, TransformedAll
@@ -188,7 +189,7 @@ class Migration:
             self.workspace,
             settings=self.settings.public(),
             status=self.status.data(),
-            plan=plan.model_dump(mode="json") if plan else None,
+            plan=shown_plan(plan) if plan else None,
             tables=self._tables(plan) if plan else None,
             target=self.settings.target(),
             warn=self.status.warn,

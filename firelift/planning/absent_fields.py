@@ -40,7 +40,7 @@ def _lacking(table: TablePlan, seen: CollectionProfile) -> dict[str, Lacking]:
 
 
 def _shown(column: Column, seen: CollectionProfile) -> int:
-    values = seen.fields.get(column.field)
+    values = seen.at(column.path)
     if values is None:
         # Where names were not followed any more, nothing is known of this one.
         return seen.documents if seen.overflowed else 0

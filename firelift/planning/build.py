@@ -110,7 +110,7 @@ def _mapped(roots: set[str], selection: Selection, options: PlanOptions) -> dict
 
 def _foreseen(plan: TablePlan, table: str, options: PlanOptions) -> TablePlan:
     """The plan under the table's name of now, without the columns that a mapping puts elsewhere."""
-    stay = [column for column in plan.columns if options.mapping.column(plan.collection, column.field) in (None, column.name)]
+    stay = [column for column in plan.columns if options.mapping.column(plan.collection, column.path) in (None, column.name)]
     return plan.model_copy(update={"table": table, "columns": tuple(stay)})
 
 
@@ -217,16 +217,16 @@ def _named(
     keys: list[str],
     earlier: TablePlan | None,
 ) -> list[Column]:
-    mapped = {name: column for name in fields if (column := options.mapping.column(collection, name))}
-    before = {column.field: column for column in earlier.columns} if earlier else {}
-    given = _without(mapped.values(), {name: column.name for name, column in before.items() if name in seen.fields}) | mapped
+    mapped = {name: column for name in fields if (column := options.mapping.column(collection, (name,)))}
+    before = {column.path: column for column in earlier.columns} if earlier else {}
+    given = _without(mapped.values(), {path[0]: column.name for path, column in before.items() if seen.at(path)}) | mapped
     # Columns of fields that have vanished stay, and so do those beside a reference.
     others = {name for column in before.values() for name in (column.name, *ancestors_of(column))}
     names = Names(options.naming, taken={*given.values(), *keys, *others}, reserved=keys)
     for name in fields:
         if name not in given:
             given[name] = names.give(name)
-    return [column_of(name, given[name], seen, migrated, names, options.naming, before.get(name)) for name in fields]
+    return [column_of(name, given[name], seen, migrated, names, options.naming, before.get((name,))) for name in fields]
 
 
 def column_of(
@@ -239,7 +239,7 @@ def column_of(
     missing = seen.documents - sum(values.kinds().values())
     return Column(
         name=column,
-        field=name,
+        path=(name,),
         kind=kind,
         null_means="null" if nulls > missing else "missing",
         shape=shape_of(values) if kind == "json" else None,

@@ -128,7 +128,7 @@ def _evolved(
     room = _Room(before, others)
     columns, cramped = _standing_columns(before, seen, migrated, room)
     steps = [_step(before, column, old.type) for column, old in zip(columns, before.columns, strict=True) if column != old]
-    new = [name for name in seen.fields if name not in {column.field for column in columns}]
+    new = [name for name in seen.fields if (name,) not in {column.path for column in columns}]
     # A table has firestore_extra because a row had no room for more columns.
     chosen = room.chosen(new, seen, migrated) if before.extra is None else []
     added = _new_columns(before, chosen, seen, migrated, options, others)
@@ -156,7 +156,7 @@ def _step(plan: TablePlan, column: Column, before: PgType | None) -> SchemaStep:
         table=plan.table,
         kind="wider column" if before else "new column",
         column=column.name,
-        field=column.field,
+        field=column.dotted_path,
         before=before,
         after=column.type,
     )
@@ -167,9 +167,9 @@ def _refuse_renames(plan: TablePlan, options: PlanOptions) -> None:
     if table not in (None, plan.table):
         raise RenamedByMapping(collection=plan.collection, stands_as=plan.table, mapped_to=table)
     for column in plan.columns:
-        name = options.mapping.column(plan.collection, column.field)
+        name = options.mapping.column(plan.collection, column.path)
         if name not in (None, column.name):
-            raise RenamedByMapping(collection=plan.collection, field=column.field, stands_as=column.name, mapped_to=name)
+            raise RenamedByMapping(collection=plan.collection, field=column.dotted_path, stands_as=column.name, mapped_to=name)
 
 
 class _Room:
@@ -212,7 +212,7 @@ def _standing_columns(before: TablePlan, seen: CollectionProfile, migrated: froz
     """The columns of before, wide enough for what was seen, and the names of those that would be too wide for the row so."""
     columns, cramped = [], []
     for column in before.columns:
-        values = seen.fields.get(column.field)
+        values = seen.at(column.path)
         wider = _wide_enough(column, values, migrated) if values else column
         if room.take(_width(wider) - _width(column), 0):
             columns.append(wider)
@@ -297,7 +297,7 @@ def _new_columns(
     others: Collection[str],
 ) -> list[Column]:
     standing = {*others, *(name for name, _ in before.target_columns())}
-    given = {name: column for name in fields if (column := options.mapping.column(before.collection, name))}
+    given = {name: column for name in fields if (column := options.mapping.column(before.collection, (name,)))}
     for name, column in given.items():
         if column in standing:
             raise NameTaken(collection=before.collection, field=name, mapped_to=column)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import typing
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -51,9 +51,10 @@ class Mapping(BaseModel):
         mapped = self.collections.get(collection)
         return mapped.table if mapped else None
 
-    def column(self, collection: str, field: str) -> str | None:
+    def column(self, collection: str, path: Sequence[str]) -> str | None:
+        """The name given to the column of a field; a mapping names top-level fields only."""
         mapped = self.collections.get(collection)
-        return mapped.columns.get(field) if mapped else None
+        return mapped.columns.get(path[0]) if mapped and len(path) == 1 else None
 
     def idle(self, fields: typing.Mapping[str, Collection[str]]) -> list[str]:
         """What is named here and is not there: collections, and fields as `collection: field`."""

@@ -7,7 +7,7 @@ kept as JSON in the working directory and in `firelift.tables`, and everything t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -77,6 +77,10 @@ CREATED_AT, UPDATED_AT, RESIDUE, EXTRA, DELETED_AT = (
 )
 
 
+FieldPath = Annotated[tuple[str, ...], Field(min_length=1)]
+"""From the top-level field down: the field, then map keys. A top-level field has a path of one segment."""
+
+
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -104,10 +108,10 @@ class ReferenceTarget(Frozen):
 
 
 class Column(Frozen):
-    """A top-level field and the column that shows it."""
+    """A field and the column that shows it."""
 
     name: str
-    field: str
+    path: FieldPath
     kind: ColumnKind
     null_means: Literal["missing", "null"] = "missing"
     """What SQL NULL in this column says of a document whose residue is silent about the field."""
@@ -117,6 +121,17 @@ class Column(Frozen):
     @property
     def type(self) -> PgType:
         return TYPE_OF[self.kind]
+
+    @property
+    def dotted_path(self) -> str:
+        """The path for people to read: for a top-level field its name."""
+        return ".".join(self.path)
+
+    @property
+    def top_level_field(self) -> str:
+        """The field; raises ValueError for a column of something inside a map, which rows cannot be made of yet."""
+        [field] = self.path
+        return field
 
 
 class TablePlan(Frozen):

@@ -7,7 +7,7 @@ It is bounded, however many names the documents invent, and profiles of key rang
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from firelift.firestore.values import KIND_OF, Document, UnknownValueType, Value, is_vector
@@ -78,6 +78,14 @@ class CollectionProfile:
         self.documents = 0
         self.fields: dict[str, ValueProfile] = {}
         self.overflowed = False
+
+    def at(self, path: Sequence[str]) -> ValueProfile | None:
+        """The values of the field, or the map key, at this path; None where none were seen there."""
+        field, *keys = path
+        values = self.fields.get(field)
+        for key in keys:
+            values = (values.keys or {}).get(key) if values else None
+        return values
 
     def add(self, other: CollectionProfile) -> None:
         # A field that only one side followed, while the other side had stopped following new names, is not known

@@ -36,15 +36,15 @@ def reasons(profile: Profile, plan: Plan, options: PlanOptions, earlier: Mapping
 
 
 def _table(table: TablePlan, seen: CollectionProfile, options: PlanOptions, earlier: TablePlan | None) -> dict[str, Any]:
-    before = {column.field: column.name for column in earlier.columns} if earlier else {}
+    before = {column.path: column.name for column in earlier.columns} if earlier else {}
     columns = [
         {
-            "field": column.field,
+            "field": column.dotted_path,
             "column": column.name,
             "type": column.type,
             "holds": column.kind,
             "why": "; ".join(
-                [_type(column, seen), *_name(column, options, table, before.get(column.field)), *_null(column), *_ancestors(column)]
+                [_type(column, seen), *_name(column, options, table, before.get(column.path)), *_null(column), *_ancestors(column)]
             ),
         }
         for column in table.columns
@@ -73,7 +73,7 @@ def _table_name(table: TablePlan, options: PlanOptions, earlier: TablePlan | Non
 
 
 def _type(column: Column, seen: CollectionProfile) -> str:
-    values = seen.fields.get(column.field)
+    values = seen.at(column.path)
     if values is None:
         return "no document has this field now; the column stays for those that had it"
     kinds = {kind: count for kind, count in values.kinds().items() if kind != "null"}
@@ -129,11 +129,11 @@ def _percent(part: int, whole: int) -> str:
 
 def _name(column: Column, options: PlanOptions, table: TablePlan, before: str | None) -> list[str]:
     """Why the column has another name than its field; nothing where it has not."""
-    if options.mapping.column(table.collection, column.field) == column.name:
+    if options.mapping.column(table.collection, column.path) == column.name:
         return ["named by your mapping file"]
-    if column.name == column.field:
+    if column.name == column.dotted_path:
         return []
-    converted = CONVERSIONS[options.naming](column.field)
+    converted = CONVERSIONS[options.naming](column.dotted_path)
     if before == column.name != converted:
         return ["named as in the table of an earlier migration"]
     if not converted:
@@ -165,8 +165,8 @@ def _extra(table: TablePlan, seen: CollectionProfile) -> dict[str, Any] | None:
     """The fields without a column of their own, or None where every field has one."""
     if table.extra is None:
         return None
-    shown = {column.field for column in table.columns}
-    rest = {field: sum(values.kinds().values()) for field, values in seen.fields.items() if field not in shown}
+    shown = {column.path for column in table.columns}
+    rest = {field: sum(values.kinds().values()) for field, values in seen.fields.items() if (field,) not in shown}
     commonest = sorted(rest, key=lambda field: (-rest[field], field.encode()))[:MOST_EXTRA]
     why = f"rarest fields, kept in {EXTRA}: a row has room for {len(table.columns)} of them (at most {MOST_COLUMNS} columns)"
     return {

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from firelift.planning.model import Column, ColumnKind, Shape, TablePlan
+from firelift.planning.model import Column, ColumnKind, FieldPath, Shape, TablePlan
 from firelift.transform.readable import PLAIN
 
 EXPLICIT_NULL: Final = "explicit null where a missing field is usual"
@@ -41,7 +41,7 @@ _USUAL: Final[dict[ColumnKind, dict[str, str]]] = {
 
 def residue_causes(table: TablePlan, residues: list[str]) -> dict[str, int]:
     """How many values (not rows) are in these residues for which cause."""
-    columns = {column.field: column for column in table.columns}
+    columns = {column.path: column for column in table.columns}
     causes: Counter[str] = Counter()
     for residue in residues:
         told = orjson.loads(residue)
@@ -51,9 +51,9 @@ def residue_causes(table: TablePlan, residues: list[str]) -> dict[str, int]:
     return dict(+causes)
 
 
-def _cause(columns: dict[str, Column], extra: Shape | None, at: list[Any], tag: dict[str, Any]) -> str:
+def _cause(columns: dict[FieldPath, Column], extra: Shape | None, at: list[Any], tag: dict[str, Any]) -> str:
     field = at[0] if isinstance(at[0], str) else ""  # a name with a NUL is an object
-    column = columns.get(field)
+    column = columns.get((field,))
     if tag == _MISSING_TAG:
         return MISSING
     if column is not None and len(at) == 1 and "nullValue" in tag:

@@ -44,7 +44,7 @@ class _Decoder:
         for column in table.columns:
             position = columns.index(column.name)
             put = _COLUMN_READERS[column.kind](Cell(column, position, names, reader))
-            self._puts.append((position, column.field, put, column.null_means == "null"))
+            self._puts.append((position, column.top_level_field, put, column.null_means == "null"))
         self._extra, self._reader = table.extra, reader
 
     def decode(self, row: Row) -> Document:

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from firelift.errors import FireliftError
 from firelift.firestore.values import KIND_OF, ONEOF, Document, Timestamp, UnknownValueType, Value, is_vector, odd_nan, vector_elements
-from firelift.planning.model import Column, ColumnKind, TablePlan
+from firelift.planning.model import Column, ColumnKind, FieldPath, TablePlan
 from firelift.times import MomentOutOfRange, microseconds
 from firelift.transform.names import Ids, Names
 from firelift.transform.readable import PLAIN, Exceptions, ReadableWriter, dumps, without_nul
@@ -55,9 +55,9 @@ class _Encoder:
         self._collection = table.collection
         self._writers: dict[str, ColumnWriter] = {}
         for column in table.columns:
-            cell = Cell(column, (column.field,), columns.index(column.name), names, readable)
-            self._writers[column.field] = _COLUMN_WRITERS[column.kind](cell)
-        self._null_fields = frozenset(column.field for column in table.columns if column.null_means == "null")
+            cell = Cell(column, column.path, columns.index(column.name), names, readable)
+            self._writers[column.top_level_field] = _COLUMN_WRITERS[column.kind](cell)
+        self._null_fields = frozenset(column.top_level_field for column in table.columns if column.null_means == "null")
         self._extra, self._readable = table.extra, readable
 
     def encode(self, data: bytes) -> Row:
@@ -135,7 +135,7 @@ class Cell:
     """Where a writer writes: a column, the path of its field, its position in the row."""
 
     column: Column
-    path: tuple[str]
+    path: FieldPath
     position: int
     names: Names
     readable: ReadableWriter

@@ -11,6 +11,7 @@ import marshal
 import re
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import reduce
 from typing import Any, Final
 
 import orjson
@@ -31,7 +32,7 @@ class RowForm:
         self._names = [name for name, _ in columns]
         self._json = [place for place, (_, pg_type) in enumerate(columns) if pg_type == "jsonb"]
         self._keys = len(table.keys)
-        self._fields = {name: path_of("", column.field) for column in table.columns for name in _columns_of(column)}
+        self._fields = {name: reduce(path_of, column.path, "") for column in table.columns for name in _columns_of(column)}
 
     def same(self, expected: Row, found: Row) -> bool:
         """Whether the two say the same; jsonb as Postgres compares it, all else bit by bit. Takes equal jsonb out of both rows."""

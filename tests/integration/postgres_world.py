@@ -61,8 +61,8 @@ def plan(collection: str, /, *, parent: str | None = None, table: str | None = N
 
 def _column(name: str, kind: ColumnKind | ReferenceTarget) -> Column:
     if isinstance(kind, ReferenceTarget):
-        return Column(name=name, field=name, kind="link", reference=kind)
-    return Column(name=name, field=name, kind=kind)
+        return Column(name=name, path=(name,), kind="link", reference=kind)
+    return Column(name=name, path=(name,), kind=kind)
 
 
 def row(table: TablePlan, *values: Any) -> list[Any]:

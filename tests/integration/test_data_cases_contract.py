@@ -158,7 +158,7 @@ def test_row_level_security_is_on_everywhere_and_no_policy_opens_anything(arriva
 
 
 def test_null_means_what_is_more_frequent_in_the_table(arrival: Arrival) -> None:
-    means = {column.field: column.null_means for column in arrival.table("users").columns}
+    means = {column.dotted_path: column.null_means for column in arrival.table("users").columns}
     assert {field for field, meaning in means.items() if meaning == "null"} == {"gone", "nickname"}
     assert [arrival.value(f"users/{name}", "nickname") for name in ("ann", "bob", "cat")] == ["A", None, None]
 

@@ -149,7 +149,7 @@ def arrival(emulator_host: str, postgres: PostgresServer, tmp_path_factory: pyte
 
 
 def column_of(arrival: Arrival, field: str) -> str:
-    return next(column.name for column in arrival.table("fields").columns if column.field == field)
+    return next(column.name for column in arrival.table("fields").columns if column.dotted_path == field)
 
 
 def test_every_document_is_its_row_or_is_kept_with_its_reason(arrival: Arrival) -> None:

@@ -69,7 +69,7 @@ def bits(number: float) -> bytes:
 
 
 def holds(arrival: Arrival, collection: str, field: str = "n") -> str:
-    return next(column.type for column in arrival.table(collection).columns if column.field == field)
+    return next(column.type for column in arrival.table(collection).columns if column.dotted_path == field)
 
 
 def test_every_document_is_its_row(arrival: Arrival) -> None:

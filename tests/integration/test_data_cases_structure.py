@@ -122,7 +122,7 @@ def test_of_20000_fields_400_are_columns_and_the_rest_is_extra(arrival: Arrival)
     assert len(table.columns) <= 400
     columns = arrival.row("wide/20000-fields")
     extra = arrival.json("wide/20000-fields", "firestore_extra")
-    shown = {column.field for column in table.columns if columns[column.name] is not None}
+    shown = {column.dotted_path for column in table.columns if columns[column.name] is not None}
     assert shown | set(extra) == set(DOCUMENTS["wide/20000-fields"])
     assert columns["firestore_residue"] is None
 
@@ -132,9 +132,9 @@ def test_fields_beyond_400_columns_are_extra_and_the_rarest_ones(arrival: Arriva
     assert 250 < len(table.columns) <= 400
     held = {field for fields in MIXED.values() for field in fields}
     often = {field for field in held if sum(field in fields for fields in MIXED.values()) > 2}
-    assert often <= {column.field for column in table.columns}
+    assert often <= {column.dotted_path for column in table.columns}
     extras = [arrival.json(path, "firestore_extra") for path in MIXED if arrival.value(path, "firestore_extra")]
-    assert {field for extra in extras for field in extra} == held - {column.field for column in table.columns}
+    assert {field for extra in extras for field in extra} == held - {column.dotted_path for column in table.columns}
     assert all(arrival.residue(path) is None for path in MIXED)
 
 

@@ -131,7 +131,7 @@ def arrival(emulator_host: str, postgres: PostgresServer, tmp_path_factory: pyte
 
 
 def type_of(arrival: Arrival, collection: str, field: str) -> str:
-    return next(column.type for column in arrival.table(collection).columns if column.field == field)
+    return next(column.type for column in arrival.table(collection).columns if column.dotted_path == field)
 
 
 def microseconds(when: tuple[int, int]) -> int:

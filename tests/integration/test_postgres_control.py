@@ -57,7 +57,7 @@ def test_a_resumed_run_keeps_its_beginning(database_url: str) -> None:
 
 
 def test_a_plan_with_nul_in_its_names_is_read_back_the_same(database_url: str) -> None:
-    odd = TablePlan(collection="a\0b", table="a_b", keys=("id",), columns=(Column(name="x", field="x\0🔥", kind="json"),))
+    odd = TablePlan(collection="a\0b", table="a_b", keys=("id",), columns=(Column(name="x", path=("x\0🔥",), kind="json"),))
     with started(database_url) as connection:
         control.save_table(connection, RUN, "public", odd, READ_TIME)
         control.save_table(connection, RUN, "public", odd, READ_TIME)

@@ -213,7 +213,7 @@ def test_an_index_that_only_writing_the_rows_tells_of_is_named_too(database_url:
 
 
 def test_the_index_of_a_link_that_becomes_a_long_text_goes(database_url: str) -> None:
-    users = with_column(TABLES[0], Column(name="boss", field="boss", kind="json"))
+    users = with_column(TABLES[0], Column(name="boss", path=("boss",), kind="json"))
     rows: Rows = {"users": [row(users, key, key, 1.0, f'"{long_id(3, 9000)}"') for key in ("ann", "bob", "cat")]}
     with target(database_url) as connection:
         migrate(connection, FIRST, OLD)
@@ -239,7 +239,7 @@ def test_what_was_dropped_is_told_when_the_tables_are_published_even_by_a_second
 def test_collections_whose_names_are_too_long_for_an_index_are_remembered_by_their_beginning_and_a_digest(database_url: str) -> None:
     path = f"{long_id(5)}/*/{long_id(6)}"
     near, far = (
-        TablePlan(collection=f"{path}{end}", table=f"t{end}", keys=("up_id", "id"), columns=(Column(name="n", field="n", kind="string"),))
+        TablePlan(collection=f"{path}{end}", table=f"t{end}", keys=("up_id", "id"), columns=(Column(name="n", path=("n",), kind="string"),))
         for end in "12"
     )
     tables = [near, far]

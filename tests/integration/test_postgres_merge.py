@@ -258,7 +258,7 @@ def test_a_table_that_was_published_anew_meanwhile_is_not_merged_into(database_u
         migrate(connection, FIRST, OLD)
         increment = planned(connection, CHANGED)
         touched = stage_difference(connection, SECOND, increment, CHANGED, {}, TABLES)
-        other = with_column(USERS, Column(name="more", field="more", kind="string"))
+        other = with_column(USERS, Column(name="more", path=("more",), kind="string"))
         migrate(connection, THIRD, {}, [other])
         before = contents(connection)
         with pytest.raises((OtherPlanMeanwhile, ForeignKeyBroken)):
@@ -275,7 +275,7 @@ def test_a_column_of_ours_that_is_gone_is_not_half_filled(database_url: str) -> 
 
 
 def test_new_columns_are_null_in_rows_that_are_not_touched(database_url: str) -> None:
-    wider = with_column(USERS, Column(name="email", field="email", kind="string"))
+    wider = with_column(USERS, Column(name="email", path=("email",), kind="string"))
     changed = [row(wider, "bob", "Bob", 1.0, None, "bob@example.org")]
     with target(database_url) as connection:
         migrate(connection, FIRST, OLD)
@@ -290,7 +290,7 @@ def test_new_columns_are_null_in_rows_that_are_not_touched(database_url: str) ->
 
 
 def test_a_new_column_does_not_take_one_of_the_users(database_url: str) -> None:
-    wider = with_column(USERS, Column(name="note", field="note", kind="string"))
+    wider = with_column(USERS, Column(name="note", path=("note",), kind="string"))
     with target(database_url) as connection:
         migrate(connection, FIRST, OLD)
         live_in(connection)
@@ -298,7 +298,7 @@ def test_a_new_column_does_not_take_one_of_the_users(database_url: str) -> None:
             increase(connection, SECOND, {"users": [row(wider, "bob", "Bob", 1.0, None, "x")]}, tables=[wider, ORDERS])
 
 
-JSON_SCORES = with_column(USERS, Column(name="score", field="score", kind="json"))
+JSON_SCORES = with_column(USERS, Column(name="score", path=("score",), kind="json"))
 JSON_ROWS: Rows = {
     "users": [
         row(JSON_SCORES, "ann", "Ann", "1.5", None),
@@ -355,7 +355,7 @@ def test_what_hinders_another_type_is_named_and_nothing_is_changed(
 
 
 def test_a_link_that_becomes_json_loses_our_foreign_key(database_url: str) -> None:
-    other = with_column(USERS, Column(name="boss", field="boss", kind="json"))
+    other = with_column(USERS, Column(name="boss", path=("boss",), kind="json"))
     rows: Rows = {
         "users": [row(other, "ann", "Ann", 1.5, "7"), row(other, "bob", "Bob", -0.0, '"users/ann"'), row(other, "cat", "Cat", 1.0, None)]
     }
@@ -376,10 +376,12 @@ def test_the_ancestors_of_a_link_that_is_none_any_more_become_null_in_written_ro
         table="things",
         keys=("id",),
         columns=(
-            Column(name="who", field="who", kind="link", reference=ReferenceTarget(collection="orgs/*/people", ancestors=("who_orgs_id",))),
+            Column(
+                name="who", path=("who",), kind="link", reference=ReferenceTarget(collection="orgs/*/people", ancestors=("who_orgs_id",))
+            ),
         ),
     )
-    unlinked = linked.model_copy(update={"columns": (Column(name="who", field="who", kind="reference"),)})
+    unlinked = linked.model_copy(update={"columns": (Column(name="who", path=("who",), kind="reference"),)})
     with target(database_url) as connection:
         migrate(connection, FIRST, {"things": [row(linked, "a", "p", "o")], "orgs_people": [row(people, "o", "p")]}, [linked, people])
         increase(connection, SECOND, {"things": [row(unlinked, "a", "orgs/o/people/p")]}, tables=[unlinked, people])
@@ -455,7 +457,7 @@ def test_a_new_collection_moves_in_beside_and_gets_its_relations(database_url: s
 
 
 def test_names_of_any_kind_are_merged_and_taken_back(database_url: str) -> None:
-    odd = TablePlan(collection=HOSTILE, table=HOSTILE[:60], keys=("id",), columns=(Column(name=HOSTILE, field=HOSTILE, kind="string"),))
+    odd = TablePlan(collection=HOSTILE, table=HOSTILE[:60], keys=("id",), columns=(Column(name=HOSTILE, path=(HOSTILE,), kind="string"),))
     with target(database_url) as connection:
         migrate(connection, FIRST, {odd.table: [row(odd, "a", "x"), row(odd, "%s", "y")]}, [odd])
         increase(connection, SECOND, {odd.table: [row(odd, "b", "z")]}, {odd.table: [("%s",)]}, [odd], deletes="mark")

@@ -32,7 +32,7 @@ from tests.integration.refresh_world import (
 )
 from tests.integration.test_postgres_merge import CHANGED, GONE, JSON_ROWS, JSON_SCORES, step, with_column
 
-WIDER = with_column(USERS, Column(name="email", field="email", kind="string"))
+WIDER = with_column(USERS, Column(name="email", path=("email",), kind="string"))
 
 
 def state(connection: Connection) -> tuple[Any, ...]:
@@ -109,7 +109,7 @@ def test_another_type_is_taken_back_with_the_old_values(database_url: str) -> No
 
 
 def test_a_link_that_became_json_is_a_link_again_with_its_foreign_key(database_url: str) -> None:
-    other = with_column(USERS, Column(name="boss", field="boss", kind="json"))
+    other = with_column(USERS, Column(name="boss", path=("boss",), kind="json"))
     rows: Rows = {"users": [row(other, key, key, 1.0, "7") for key in ("ann", "bob", "cat")]}
     with target(database_url) as connection:
         migrate(connection, FIRST, OLD)

@@ -148,7 +148,7 @@ def test_columns_and_tables_that_are_gone_are_no_place(there: Arrival, connectio
 
 def test_places_are_as_many_as_a_table_can_bear() -> None:
     shape = Shape(keys={f"k{number}": Shape(string="bytes") for number in range(MOST_PLACES)}, every=Shape(string="bytes"))
-    columns = tuple(Column(name=name, field=name, kind="json", shape=shape) for name in "ab")
+    columns = tuple(Column(name=name, path=(name,), kind="json", shape=shape) for name in "ab")
     places = typed_places(TablePlan(collection="x", table="x", keys=("id",), columns=columns))
     assert len(places) == MOST_PLACES
     assert not any(isinstance(step, Every) for spot in places for step in spot.steps[:-1])

@@ -96,7 +96,7 @@ def test_columns_that_stand_keep_their_place_and_name(old: list[Document], new: 
     before = planned(old)
     after = evolve(before, profile(new), MIGRATED, PlanOptions(), "evolve").plan
     kept = after.columns[: len(before.columns)]
-    assert [(each.name, each.field, each.null_means) for each in kept] == [
-        (each.name, each.field, each.null_means) for each in before.columns
+    assert [(each.name, each.dotted_path, each.null_means) for each in kept] == [
+        (each.name, each.dotted_path, each.null_means) for each in before.columns
     ]
     assert len({name for name, _ in after.target_columns()}) == len(after.target_columns())

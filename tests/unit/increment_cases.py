@@ -13,7 +13,7 @@ BASE = "migration-0"
 def standing(collection: str, marks_deleted: bool = False) -> TablePlan:
     """The plan by which a table was published."""
     name = collection.replace("/*/", "_")
-    columns = (Column(name="age", field="age", kind="integer"),)
+    columns = (Column(name="age", path=("age",), kind="integer"),)
     return TablePlan(collection=collection, table=name, keys=("id",), columns=columns, marks_deleted=marks_deleted)
 
 

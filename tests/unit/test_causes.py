@@ -57,16 +57,16 @@ TYPED: list[tuple[ColumnKind, Value, str]] = [
 
 @pytest.mark.parametrize(("kind", "value", "why"), TYPED, ids=[f"{kind}: {why}" for kind, _, why in TYPED])
 def test_what_a_column_cannot_say_has_a_cause(kind: ColumnKind, value: Value, why: str) -> None:
-    assert list(causes(Column(name="f", field="f", kind=kind), {"f": value})) == [why]
+    assert list(causes(Column(name="f", path=("f",), kind=kind), {"f": value})) == [why]
 
 
 def test_a_missing_field_is_a_residue_only_where_null_is_usual() -> None:
-    assert causes(Column(name="f", field="f", kind="string", null_means="null"), {}) == {cause.MISSING: 1}
-    assert causes(Column(name="f", field="f", kind="string"), {}) == {}
+    assert causes(Column(name="f", path=("f",), kind="string", null_means="null"), {}) == {cause.MISSING: 1}
+    assert causes(Column(name="f", path=("f",), kind="string"), {}) == {}
 
 
 def test_fields_without_a_column() -> None:
-    column = Column(name="f", field="f", kind="string")
+    column = Column(name="f", path=("f",), kind="string")
     assert causes(column, {"g": text("x"), "h": text("y")}) == {cause.NO_COLUMN: 2}
     assert causes(column, {"g": text("x"), "h": double(-0.0)}, Shape()) == {cause.NUMBER_IN_JSON: 1}
     assert causes(column, {"g\0": text("x")}, Shape()) == {cause.NO_COLUMN: 1}
@@ -74,4 +74,4 @@ def test_fields_without_a_column() -> None:
 
 def test_each_value_is_counted() -> None:
     fields = {"f": mapping({"a": double(-0.0), "b": double(-0.0), "c": text("\0")})}
-    assert causes(Column(name="f", field="f", kind="json"), fields) == {cause.NUMBER_IN_JSON: 2, cause.NUL: 1}
+    assert causes(Column(name="f", path=("f",), kind="json"), fields) == {cause.NUMBER_IN_JSON: 2, cause.NUL: 1}

@@ -19,6 +19,7 @@ from firelift.cli import run as cli_run
 from firelift.cli.main import call
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.planning.model import Column, Plan, ReferenceTarget, Shape, TablePlan
+from firelift.planning.shown_plan import read_shown_plan, shown_plan
 from firelift.run.reports import final_report
 from firelift.run.reports.plan_text import plan_text
 from firelift.run.status import Status
@@ -79,7 +80,7 @@ class Flow:
                 raise self.error
             status.finish_phase("extraction", {})
             status.complete()
-            return final_report(parameters, status.data(), PLAN.model_dump(mode="json"), TABLES)
+            return final_report(parameters, status.data(), shown_plan(PLAN), TABLES)
 
 
 def put_in_place(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> Flow:
@@ -102,9 +103,9 @@ PLAN = Plan(
             table="users",
             keys=("id",),
             columns=(
-                Column(name="full_name", field="fullName", kind="string"),
-                Column(name="org", field="org", kind="link", null_means="null", reference=ReferenceTarget(collection="orgs")),
-                Column(name="evil", field="ev\x1bil", kind="json", shape=Shape()),
+                Column(name="full_name", path=("fullName",), kind="string"),
+                Column(name="org", path=("org",), kind="link", null_means="null", reference=ReferenceTarget(collection="orgs")),
+                Column(name="evil", path=("ev\x1bil",), kind="json", shape=Shape()),
             ),
         ),
         TablePlan(collection="users/*/orders", table="users_orders", keys=("users_id", "id"), columns=(), extra=Shape(), parent="users"),
@@ -275,9 +276,7 @@ def test_watching_ends_with_the_run_and_its_exit_code(
 
 
 def test_the_plan_shows_columns_keys_and_foreign_keys() -> None:
-    text = plan_text(
-        {"plan": PLAN.model_dump(mode="json"), "tables": TABLES, "settings": {"target_schema": "public", "foreign_keys": "report"}}
-    )
+    text = plan_text({"plan": shown_plan(PLAN), "tables": TABLES, "settings": {"target_schema": "public", "foreign_keys": "report"}})
     for said in (
         r"full_name +text +fullName +string +missing +renamed",
         r"org +text +org +link +null +-> orgs",
@@ -290,6 +289,21 @@ def test_the_plan_shows_columns_keys_and_foreign_keys() -> None:
     ):
         assert re.search(said, text), said
     assert "\x1b" not in text
+
+
+def test_a_plan_is_shown_under_the_names_that_readers_of_reports_know() -> None:
+    shown = json.loads(json.dumps(shown_plan(PLAN)))
+    columns = {column["name"]: column for table in shown["tables"] for column in table["columns"]}
+    assert columns["org"] == {
+        "name": "org",
+        "field": "org",
+        "path": ["org"],
+        "holds": "link",
+        "null_means": "null",
+        "shape": None,
+        "link": {"collection": "orgs", "ancestors": []},
+    }
+    assert read_shown_plan(shown) == PLAN
 
 
 def test_a_plan_of_nothing_says_so() -> None:

@@ -15,10 +15,13 @@ ORDERS = TablePlan(
     table="users_orders",
     keys=("users_id", "id"),
     columns=(
-        Column(name="total", field="total", kind="double"),
-        Column(name="placed", field="placed", kind="timestamps"),
+        Column(name="total", path=("total",), kind="double"),
+        Column(name="placed", path=("placed",), kind="timestamps"),
         Column(
-            name="seller", field="seller", kind="link", reference=ReferenceTarget(collection="orgs/*/people", ancestors=("seller_orgs_id",))
+            name="seller",
+            path=("seller",),
+            kind="link",
+            reference=ReferenceTarget(collection="orgs/*/people", ancestors=("seller_orgs_id",)),
         ),
     ),
     extra=Shape(),

@@ -10,6 +10,7 @@ import pytest
 from firelift.cli.display import status_lines
 from firelift.planning.increment import Deletes, Increment
 from firelift.planning.model import Plan, TablePlan
+from firelift.planning.shown_plan import shown_plan
 from firelift.run.reports import executive_summary, html_report
 from firelift.run.reports.increment import increment_report
 from firelift.run.reports.plan_text import plan_text
@@ -220,7 +221,7 @@ def planned(increment: Increment) -> str:
     return plan_text(
         {
             "increment": increment_report(increment, "public"),
-            "plan": Plan(database="d", tables=(new,)).model_dump(mode="json"),
+            "plan": shown_plan(Plan(database="d", tables=(new,))),
             "tables": [table("reviews", 40)],
             "settings": {"target_schema": "public", "foreign_keys": "report"},
         }

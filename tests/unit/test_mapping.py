@@ -23,14 +23,14 @@ def collections(**mapped: Any) -> dict[str, Any]:
 
 def test_without_a_file_nothing_is_mapped() -> None:
     mapping = read_mapping(None)
-    assert (mapping.table("users"), mapping.column("users", "name")) == (None, None)
+    assert (mapping.table("users"), mapping.column("users", ("name",))) == (None, None)
 
 
 def test_names_are_taken_as_they_are(tmp_path: Path) -> None:
     mapping = read(tmp_path, collections(users={"table": "People of Ours", "columns": {"createdAt": "Joined!", "a.b": "ab"}}))
     assert mapping.table("users") == "People of Ours"
-    assert [mapping.column("users", field) for field in ("createdAt", "a.b", "other")] == ["Joined!", "ab", None]
-    assert mapping.column("users/*/orders", "createdAt") is None
+    assert [mapping.column("users", (field,)) for field in ("createdAt", "a.b", "other")] == ["Joined!", "ab", None]
+    assert mapping.column("users/*/orders", ("createdAt",)) is None
 
 
 @pytest.mark.parametrize("content", [{}, {"collections": {}}, {"collections": {"users": {}}}])

@@ -92,6 +92,13 @@ def test_map_keys_and_elements_have_profiles_of_their_own() -> None:
     assert values.keys["b"].keys["c"].kinds() == {"boolean": 1}
 
 
+def test_values_are_found_by_the_path_that_leads_to_them() -> None:
+    seen = profiled({"c/1": {"f": {"a": {"b": 1}}, "f.a": "x"}})["c"]
+    found = {path: values.kinds() for path in (("f",), ("f", "a", "b"), ("f.a",)) if (values := seen.at(path))}
+    assert found == {("f",): {"map": 1}, ("f", "a", "b"): {"integer": 1}, ("f.a",): {"string": 1}}
+    assert [seen.at(path) for path in (("g",), ("f", "b"), ("f.a", "b"), ("g", "a"))] == [None] * 4
+
+
 def test_numbers_that_are_no_numbers_in_json_are_counted_beside_their_kind() -> None:
     values = field([1.5, float("nan"), float("-inf")])
     assert (values.kinds(), values.counts["nonfinite"]) == ({"double": 3}, 2)

@@ -174,7 +174,7 @@ COLUMNS: list[tuple[str, ColumnKind, Value, Any, list[Any]]] = [
 
 @pytest.mark.parametrize(("kind", "value", "cell", "left"), [case[1:] for case in COLUMNS], ids=[case[0] for case in COLUMNS])
 def test_a_column_shows_the_value_and_the_residue_says_the_rest(kind: ColumnKind, value: Value, cell: Any, left: list[Any]) -> None:
-    row = encoded(table_of(Column(name="c", field="f", kind=kind)), {"f": value})
+    row = encoded(table_of(Column(name="c", path=("f",), kind=kind)), {"f": value})
     assert bits(row["c"]) == bits(cell)
     assert residue(row) == left
 
@@ -246,7 +246,7 @@ SHAPED: list[tuple[str, Shape | None, Value, Any, list[Any]]] = [
 def test_readable_json_shows_the_value_and_the_residue_says_the_rest(
     shape: Shape | None, value: Value, shown: Any, left: list[Any]
 ) -> None:
-    row = encoded(table_of(Column(name="c", field="f", kind="json", shape=shape)), {"f": value})
+    row = encoded(table_of(Column(name="c", path=("f",), kind="json", shape=shape)), {"f": value})
     assert bits(json.loads(row["c"] or "null")) == bits(json.loads(json.dumps(shown, sort_keys=True)))
     assert residue(row) == left
 
@@ -255,13 +255,15 @@ def test_maps_nested_20_deep_are_kept() -> None:
     value = text("\0")
     for _ in range(20):
         value = mapping({"in": value})
-    row = encoded(table_of(Column(name="c", field="f", kind="json"), Column(name="s", field="g", kind="string")), {"f": value, "g": value})
+    row = encoded(
+        table_of(Column(name="c", path=("f",), kind="json"), Column(name="s", path=("g",), kind="string")), {"f": value, "g": value}
+    )
     assert [len(at) for at, _ in residue(row)] == [21, 1]
 
 
 @pytest.mark.parametrize("number", [1e16, -1e16, 1e22, 2.0**63, 2.0**64, 1.797e308])
 def test_a_great_double_in_json_has_a_point(number: float) -> None:
-    row = encoded(table_of(Column(name="c", field="f", kind="json")), {"f": array([double(number)])})
+    row = encoded(table_of(Column(name="c", path=("f",), kind="json")), {"f": array([double(number)])})
     assert "e" not in row["c"]
     assert row["c"].endswith(".0]")
 
@@ -275,12 +277,12 @@ def test_a_great_double_in_json_has_a_point(number: float) -> None:
 ])  # fmt: skip
 def test_null_and_missing_stay_apart(kind: ColumnKind, null_means: Any, fields: dict[str, Value], left: list[Any]) -> None:
     reference = ReferenceTarget(collection="users") if kind == "link" else None
-    row = encoded(table_of(Column(name="c", field="f", kind=kind, null_means=null_means, reference=reference)), fields)
+    row = encoded(table_of(Column(name="c", path=("f",), kind=kind, null_means=null_means, reference=reference)), fields)
     assert row["c"] is None
     assert residue(row) == left
 
 
-LINKED = Column(name="c", field="f", kind="link", reference=ReferenceTarget(collection="users/*/orders", ancestors=("c_users_id",)))
+LINKED = Column(name="c", path=("f",), kind="link", reference=ReferenceTarget(collection="users/*/orders", ancestors=("c_users_id",)))
 
 
 def test_a_link_shows_the_ids_of_the_document_and_of_its_ancestors() -> None:
@@ -313,19 +315,19 @@ def test_fields_without_a_column_go_to_the_extra_column() -> None:
 
 
 def test_fields_that_no_plan_knew_are_kept_in_the_residue() -> None:
-    row = encoded(table_of(Column(name="c", field="f", kind="string")), {"f": text("x"), "new": integer(1), "nothing": null()})
+    row = encoded(table_of(Column(name="c", path=("f",), kind="string")), {"f": text("x"), "new": integer(1), "nothing": null()})
     assert residue(row) == [(["new"], {"integerValue": "1"}), (["nothing"], {"nullValue": None})]
 
 
 def test_an_empty_document_is_a_row() -> None:
-    row = encoded(table_of(Column(name="c", field="f", kind="string"), extra=Shape()), {})
+    row = encoded(table_of(Column(name="c", path=("f",), kind="string"), extra=Shape()), {})
     assert list(row.values()) == ["1", None, None, 1_000_000, 2_000_000, None]
 
 
 @pytest.mark.parametrize(("count", "places"), [(64, 64), (65, 1)])
 def test_a_field_with_many_exceptions_is_kept_whole(count: int, places: int) -> None:
     fields = {"f": array([text("\0")] * count), "g": array([text("\0")])}
-    row = encoded(table_of(*(Column(name=name, field=name, kind="json") for name in fields)), fields)
+    row = encoded(table_of(*(Column(name=name, path=(name,), kind="json") for name in fields)), fields)
     assert len(residue(row)) == places + 1
 
 
@@ -344,7 +346,7 @@ def test_a_document_without_times_has_none() -> None:
 
 
 def test_json_may_come_back_in_other_words() -> None:
-    table = table_of(Column(name="c", field="f", kind="json"))
+    table = table_of(Column(name="c", path=("f",), kind="json"))
     original = document(f"{BELOW}/users/1", {"f": mapping({"b": double(1e22), "a": integer(1), "c": double(1e-7)})})
     row = compile_encoder(table, DATABASE)(original.SerializeToString())
     row[1] = '{"a": 1, "c": 0.0000001, "b": 10000000000000000000000.0}'
@@ -390,7 +392,7 @@ UNKNOWN = Value.FromString(b"\xfa\x07\x01x")
 @pytest.mark.parametrize("value", [UNKNOWN, array([UNKNOWN]), mapping({"k": UNKNOWN}), value_of("field_reference_value", "f")])
 @pytest.mark.parametrize("kind", ["string", "strings", "json", "nowhere", "extra"])
 def test_a_value_of_an_unknown_type_is_never_skipped(value: Value, kind: Any) -> None:
-    columns = () if kind in ("nowhere", "extra") else (Column(name="c", field="f", kind=kind),)
+    columns = () if kind in ("nowhere", "extra") else (Column(name="c", path=("f",), kind=kind),)
     table = table_of(*columns, extra=Shape() if kind == "extra" else None)
     with pytest.raises(UnknownValueType) as unknown:
         compile_encoder(table, DATABASE)(document(f"{BELOW}/users/1", {"f": value}).SerializeToString())
@@ -403,7 +405,7 @@ def test_a_value_of_an_unknown_type_is_never_skipped(value: Value, kind: Any) ->
 )
 def test_a_row_that_no_document_made_is_an_error(row: list[Any]) -> None:
     with pytest.raises(UnreadableRow):
-        compile_decoder(table_of(Column(name="c", field="f", kind="json")), DATABASE)(row)
+        compile_decoder(table_of(Column(name="c", path=("f",), kind="json")), DATABASE)(row)
 
 
 def test_of_keys_that_come_to_the_same_always_the_same_one_is_shown() -> None:
@@ -426,3 +428,9 @@ def test_of_keys_that_come_to_the_same_always_the_same_one_is_shown() -> None:
     }
     same = {"a\ufffd": 1, "\ufffd\ufffd": 3}
     assert [json.loads(ast.literal_eval(each.decode())) for each in shown] == [{"m": same, "l": [same]}]
+
+
+@pytest.mark.parametrize("compile_one", [compile_encoder, compile_decoder])
+def test_a_column_of_something_inside_a_map_is_refused_and_not_taken_for_the_map(compile_one: Any) -> None:
+    with pytest.raises(ValueError, match="too many values"):
+        compile_one(table_of(Column(name="c", path=("f", "a"), kind="json")), DATABASE)

@@ -139,7 +139,7 @@ def refuse_behind(base: Base, selection: Selection, read_time: str) -> None:
 
 def known_fields(base: Base, profile: Profile) -> dict[str, Collection[str]]:
     """By collection the fields that have a column, and those that the new and changed documents have."""
-    known: dict[str, set[str]] = {name: {column.field for column in saved.plan.columns} for name, saved in base.tables.items()}
+    known: dict[str, set[str]] = {name: {column.top_level_field for column in saved.plan.columns} for name, saved in base.tables.items()}
     return {name: known.get(name, set()) | set(profile[name].fields if name in profile else ()) for name in known.keys() | profile.keys()}
 
 

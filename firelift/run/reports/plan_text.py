@@ -8,6 +8,7 @@ from typing import Any
 from firelift.formatting import count, counted, plain
 from firelift.planning.deletion_limits import WOULD_STOP
 from firelift.planning.model import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, Column, Plan, TablePlan
+from firelift.planning.shown_plan import read_shown_plan
 from firelift.run.reports.changed import foreseen, nothing_to_do
 from firelift.run.reports.estimated import estimate_lines
 from firelift.run.reports.increment import touched
@@ -23,7 +24,7 @@ def plan_text(report: Mapping[str, Any]) -> str:
 
 
 def _planned(report: Mapping[str, Any]) -> str:
-    plan = Plan.model_validate(report["plan"]) if report.get("plan") else None
+    plan = read_shown_plan(report["plan"]) if report.get("plan") else None
     if report.get("increment") and report["increment"]["tables"]:
         return _increment(report, plan)
     if plan is None or not plan.tables:
@@ -48,9 +49,9 @@ def _rows(table: TablePlan) -> Iterator[Sequence[str]]:
         yield plain(key), "text", "", "ancestor's id", "never", "key"
     yield plain(table.keys[-1]), "text", "", "document id", "never", "key"
     for column in table.columns:
-        yield plain(column.name), column.type, plain(column.field), column.kind, column.null_means, _notes(column)
+        yield plain(column.name), column.type, plain(column.dotted_path), column.kind, column.null_means, _notes(column)
         for ancestor in column.reference.ancestors if column.reference else ():
-            yield plain(ancestor), "text", plain(column.field), "ancestor's id", column.null_means, "of the reference"
+            yield plain(ancestor), "text", plain(column.dotted_path), "ancestor's id", column.null_means, "of the reference"
     if table.extra is not None:
         yield EXTRA, "jsonb", "", "json", "no such field", "the rarest fields"
     yield CREATED_AT, "timestamptz", "", "create time", "never", ""
@@ -61,7 +62,7 @@ def _rows(table: TablePlan) -> Iterator[Sequence[str]]:
 def _notes(column: Column) -> str:
     if column.reference is not None:
         return f"-> {plain(column.reference.collection)}"
-    return "renamed" if column.name != column.field else ""
+    return "renamed" if column.name != column.dotted_path else ""
 
 
 def _foreign_keys(table: TablePlan, plan: Plan, mode: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 from itertools import islice
 from typing import Final
 
@@ -40,7 +41,7 @@ def typed_places(table: TablePlan) -> Named:
 
 
 def _in_column(column: Column) -> Iterator[tuple[Spot, str]]:
-    path = path_of("", column.field)
+    path = reduce(path_of, column.path, "")
     if column.type.endswith("[]"):
         yield Spot(column.name, (), "moment" if column.type == "timestamptz[]" else "element"), f"{path}[*]"
     elif column.shape is not None:
