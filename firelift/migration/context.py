@@ -15,7 +15,7 @@ from firelift.firestore.source import source_label, source_of
 from firelift.migration.fingerprint import fingerprint
 from firelift.migration.stop import cancel_statements
 from firelift.migration.surroundings import Surroundings
-from firelift.modes.incremental.baseline import BASE, Base, base_of, hold_to
+from firelift.modes.incremental.baseline import BASELINE, Baseline, check_baseline, read_baseline
 from firelift.paths import Selection
 from firelift.phases.post_migration import app_config_of
 from firelift.planning.build import PlanOptions
@@ -63,7 +63,7 @@ class Migration:
         """The target's record of this name is the run's own; and it heard of the run by this attempt: it may forget it again."""
         self.reported: dict[str, Any] = {}
         """The long report as it was last written."""
-        self._base: Base | None = None
+        self._base: Baseline | None = None
         self.broken: FireliftError | None = None
         """What ended the run from outside, other than a wish to stop it."""
 
@@ -134,15 +134,15 @@ class Migration:
     def is_increment(self) -> bool:
         return self.settings.migration_mode == "incremental"
 
-    def baseline(self, *, anew: bool = False) -> Base:
+    def baseline(self, *, anew: bool = False) -> Baseline:
         """What the target holds of earlier runs. It must be what this run's first attempt found, unless nothing was read yet (`anew`)."""
         with self._lock:
             if self._base is None:
                 if anew:
-                    (self.directory / BASE).unlink(missing_ok=True)
+                    (self.directory / BASELINE).unlink(missing_ok=True)
                 where = (self.database_url, self.run.migration_id, self.settings.target_schema)
-                self._base = base_of(*where, self.selection, source_label(self.settings))
-                hold_to(self._base, self.directory, self.run.migration_id)
+                self._base = read_baseline(*where, self.selection, source_label(self.settings))
+                check_baseline(self._base, self.directory, self.run.migration_id)
         return self._base
 
     def increment(self) -> Increment | None:

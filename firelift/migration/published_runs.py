@@ -15,7 +15,7 @@ from firelift.firestore.channel import Source
 from firelift.paths import Exactly
 from firelift.phases.extraction import extract_collection
 from firelift.phases.pre_validation import root_found, survey
-from firelift.phases.transformation import receipts_stand, transform_collection
+from firelift.phases.transformation import receipts_are_whole, transform_collection
 from firelift.planning.increment import read_increment
 from firelift.planning.model import PLAN, Plan, TablePlan, keep_plan, read_plan
 from firelift.postgres.schema.control import SavedTable, migration, saved_tables
@@ -26,6 +26,7 @@ from firelift.run.receipt_files import receipt_file
 from firelift.run.workspace import Workspace
 from firelift.settings.grouping import MOST
 from firelift.storage.archive import file_name, read_digest
+from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.workers import Workers
 
 # As a migration has them by default: how the documents are cut changes nothing about what they say.
@@ -115,7 +116,7 @@ def archived(workspace: Workspace, published: PublishedRun) -> Documents:
     if _moment(validated.read_time) != _moment(published.read_time):
         raise NoArchive(directory=str(workspace.run), its_snapshot=validated.read_time, published=published.read_time)
     roots = tuple(root.collection for root in validated.roots)
-    if lacking := [root for root in roots if not receipts_stand(workspace.run, root)]:
+    if lacking := [root for root in roots if not receipts_are_whole(workspace.run, root)]:
         raise NoArchive(directory=str(workspace.run), incomplete=", ".join(lacking))
     told = {root: _extracted(workspace, root) for root in roots}
     if others := [root for root, receipt in told.items() if receipt and receipt.digest != read_digest(workspace.archive / file_name(root))]:
@@ -148,9 +149,8 @@ def read_again(
     keep_plan(scratch, plan)
     extracted = []
     for root in roots:
-        archive, moment = scratch / "archive", snapshot.read_time
-        where, how = (source, root, archive, moment), (selection, BATCH, RANGE)
-        extracted.append(extract_collection(workers, *where, *how, lambda _, documents, __: progress(documents)))
+        inputs = ExtractionInputs(source, root, scratch / "archive", snapshot.read_time, selection, BATCH, RANGE)
+        extracted.append(extract_collection(workers, inputs, lambda _, documents, __: progress(documents)))
         transform_collection(workers, scratch, root, lambda _: None)
     names = tuple(root.collection for root in roots)
     return Documents(scratch, plan, names, recorded_relations(workspace), Completeness.of(extracted).said)

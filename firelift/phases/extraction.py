@@ -8,44 +8,35 @@ from pathlib import Path
 from typing import Any
 
 from firelift.files import read_sealed, write_sealed
-from firelift.firestore.channel import Source, open_firestore
+from firelift.firestore.channel import open_firestore
 from firelift.firestore.query import KeyRange
 from firelift.firestore.stream import read_documents
 from firelift.firestore.values import Document
-from firelift.paths import Selection, collection_of
+from firelift.paths import collection_of
 from firelift.planning.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
-from firelift.receipts import Extracted, RangeExtracted, RootCollection, shared
+from firelift.receipts import Extracted, RangeExtracted, shared
 from firelift.storage.archive import RangeArchive, begin_again, file_name, ranges, write_digest
 from firelift.storage.chunk_writer import ChunkWriter, Progress, tell
+from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.storage.key_ranges import cut
 from firelift.storage.mending import standing_documents
 from firelift.verification.completeness import Scan, prove_archive, prove_count
 from firelift.workers import Workers
 
 
-def extract_collection(
-    workers: Workers,
-    source: Source,
-    root: RootCollection,
-    archive: Path,
-    read_time: str,
-    selection: Selection,
-    batch_size: int,
-    range_documents: int,
-    progress: Progress,
-) -> Extracted:
+def extract_collection(workers: Workers, inputs: ExtractionInputs, progress: Progress) -> Extracted:
     """Archives root collections with everything beneath them, and proves by COUNT, or a second scan of keys, that they are complete."""
-    directory = archive / file_name(root.collection)
+    root, directory = inputs.root, inputs.directory
     directory.mkdir(mode=0o700, exist_ok=True)
     begin_again(directory)
-    cuts = workers.call(cut, source, root, directory, read_time, range_documents, workers.number)
-    calls = [(source, directory, number, keys, read_time, selection, batch_size, expected) for number, (keys, expected) in enumerate(cuts)]
+    cuts = workers.call(cut, inputs, workers.number)
+    calls = [(inputs, number, keys, expected) for number, (keys, expected) in enumerate(cuts)]
     done = list(workers.each(extract_range, calls, report=lambda said: progress(*said)))
     scans: list[Scan] = []
     if root.documents is None:
-        scans = prove_archive(workers, source, directory, [keys for keys, _ in cuts], read_time, selection)
+        scans = prove_archive(workers, inputs.source, directory, [keys for keys, _ in cuts], inputs.read_time, inputs.selection)
     else:
-        prove_count(root, sum(part.documents + part.skipped for part in done), read_time)
+        prove_count(root, sum(part.documents + part.skipped for part in done), inputs.read_time)
     return Extracted(
         digest=write_digest(directory),
         collection=root.collection,
@@ -65,20 +56,13 @@ def extract_collection(
 
 
 def extract_range(
-    source: Source,
-    directory: Path,
-    number: int,
-    keys: KeyRange,
-    read_time: str,
-    selection: Selection,
-    batch_size: int,
-    expected: int | None,
-    report: Callable[[Any], None],
+    inputs: ExtractionInputs, number: int, keys: KeyRange, expected: int | None, report: Callable[[Any], None]
 ) -> RangeExtracted:
-    """Archives one key range, going on behind the last chunk that stands; profiles every document."""
-    target = RangeArchive(directory, number)
+    """Archives one key range, beginning after the last chunk in the list of the archive; profiles every document."""
+    source, read_time, selection = inputs.source, inputs.read_time, inputs.selection
+    target = RangeArchive(inputs.directory, number)
     target.repair()
-    standing = target.chunks()
+    existing = target.chunks()
     profiler = Profiler(source.name)
     breaks: list[str] = []
     mended: list[str] = []
@@ -86,10 +70,10 @@ def extract_range(
         for path, _, parsed in documents:
             profiler.see(collection_of(path), parsed)
         tell(chunk, report)
-    archived = sum(chunk.documents + chunk.skipped for chunk in standing)
-    after = standing[-1].last_key if standing else None
-    writer = ChunkWriter(target, len(standing), batch_size, report)
-    if expected is None or archived < expected or not standing:
+    archived = sum(chunk.documents + chunk.skipped for chunk in existing)
+    after = existing[-1].last_key if existing else None
+    writer = ChunkWriter(target, len(existing), inputs.batch_size, report)
+    if expected is None or archived < expected or not existing:
         firestore = open_firestore(source)
         missing = None if expected is None else expected - archived
         takes: dict[str, bool] = {}

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from firelift.errors import ConfigurationError, FireliftError
-from firelift.modes.incremental.baseline import gone_keys, refuse_moved
+from firelift.modes.incremental.baseline import deleted_keys_of, refuse_changed_baseline
 from firelift.phases.pre_validation import refuse
-from firelift.phases.transformation import standing_receipt, table_path, transform_again
+from firelift.phases.transformation import existing_receipt, table_path, transform_again
 from firelift.planning.increment import Increment
 from firelift.planning.model import Plan, TablePlan, read_plan
 from firelift.postgres.load.constraints import CheckedRelation, ForeignKeys, constrain
@@ -47,13 +47,13 @@ Progress = Callable[[Mapping[str, int]], None]
 """Hears of rows, by root collection, that were loaded since it last heard."""
 
 
-class NothingToLoadInto(ConfigurationError):
+class StagingMissing(ConfigurationError):
     """Import can only be skipped while the tables stand into which an earlier attempt of this run loaded its rows."""
 
     remedy = "Do not skip import: the rows are loaded again from the working directory."
 
 
-class SnapshotOvertaken(ConfigurationError):
+class NewerSnapshotPublished(ConfigurationError):
     """Since this run began another one has published a later snapshot, which must not be replaced by an older one."""
 
     remedy = "Start a new run; `firelift rollback` of the later one comes first if the older snapshot is really wanted."
@@ -69,10 +69,10 @@ def record_begin(url: str, migration_id: str, mode: str, settings: dict[str, Any
     return new
 
 
-def refuse_overtaken(
+def refuse_older_snapshot(
     url: str, migration_id: str, plan: Plan, target_schema: str, read_time: str, increment: Increment | None = None
 ) -> None:
-    """For a run that goes on: raises SnapshotOvertaken where a later snapshot, or this one already, has been published meanwhile."""
+    """For a run that goes on: raises NewerSnapshotPublished where a later snapshot, or this one already, has been published meanwhile."""
     # An increment also moves on the tables in which nothing changes.
     moved_on = {table.collection for table in increment.tables} if increment else set()
     collections = moved_on | {table.collection for table in plan.tables}
@@ -80,26 +80,26 @@ def refuse_overtaken(
         later = published_later(connection, migration_id, target_schema, datetime.fromisoformat(read_time))
         by = {later[collection] for collection in collections if collection in later}
         if by or has_published(connection, migration_id):
-            raise SnapshotOvertaken(migration_id=migration_id, by=", ".join(sorted(by)) or "a later run")
+            raise NewerSnapshotPublished(migration_id=migration_id, by=", ".join(sorted(by)) or "a later run")
 
 
 def prepare(url: str, migration_id: str, plan: Plan, target_schema: str, increment: Increment | None = None) -> str:
     """Makes the run's staging tables, and returns a token of their schema; refuses what the target has already and cannot take the rows."""
     with closing(connect(url, application_name(migration_id))) as connection:
         if increment is not None:
-            refuse_moved(connection, target_schema, increment)
+            refuse_changed_baseline(connection, target_schema, increment)
         refuse(check_tables(connection, target_schema, plan.tables, increment.before() if increment else None))
         record_progress(connection, migration_id, phase="import")
         create_staging(connection, migration_id, plan.tables)
         return str(staging_token(connection, migration_id))
 
 
-def standing_staging(url: str, migration_id: str, loaded_into: str) -> str:
-    """The token of the staging schema, which must be the one everything was loaded into; raises NothingToLoadInto."""
+def existing_staging(url: str, migration_id: str, loaded_into: str) -> str:
+    """The token of the staging schema, which must be the one everything was loaded into; raises StagingMissing."""
     with closing(connect(url, application_name(migration_id))) as connection:
         token = staging_token(connection, migration_id)
     if token is None or token != loaded_into:
-        raise NothingToLoadInto(schema=staging_schema(migration_id))
+        raise StagingMissing(schema=staging_schema(migration_id))
     return token
 
 
@@ -150,7 +150,7 @@ def load(url: str, migration_id: str, run: Path, name: str, archived: StoredFile
     plan = _plan(run)
     staging, remade = staging_schema(migration_id), list[str]()
     try:
-        transformed = standing_receipt(run, name, remade.append) or transform_again(run, name, archived)
+        transformed = existing_receipt(run, name, remade.append) or transform_again(run, name, archived)
         pieces = list(_pieces(run, plan, transformed))
     except ChunkDamaged as damaged:
         if damaged.facts["file"] == str(archived.path):
@@ -183,7 +183,7 @@ def load_deleted_keys(url: str, migration_id: str, plan: Plan, run: Path, increm
             found = increment.of(table.table)
             if found is not None and found.deleted and increment.deletes != "ignore":
                 create_deleted_keys(connection, migration_id, table)
-                staged = sum(load_gone_keys(connection, migration_id, table, name, keys) for name, keys in gone_keys(run, table))
+                staged = sum(load_gone_keys(connection, migration_id, table, name, keys) for name, keys in deleted_keys_of(run, table))
                 if staged != found.deleted:
                     raise ArchiveDamaged(
                         directory=str(deleted_keys_directory(run, table.collection)), keys_kept=staged, documents_gone=found.deleted
@@ -239,7 +239,7 @@ def _told_of(table: str, changes: Changes) -> Iterator[str]:
         )
 
 
-def foreseen_rows(url: str, migration_id: str, target_schema: str, increment: Increment) -> dict[str, int]:
+def rows_after_merge(url: str, migration_id: str, target_schema: str, increment: Increment) -> dict[str, int]:
     """By table how many rows will stand for documents once the increment is merged; looks only."""
     with closing(connect_to_read(url, application_name(migration_id))) as connection:
         return rows_after(connection, migration_id, target_schema, increment)
@@ -255,10 +255,13 @@ def publish_increment(
     foreign_keys: ForeignKeys,
     expected_rows: Mapping[str, int],
 ) -> Published:
-    """The difference becomes part of the tables, and all watermarks move on, in one transaction. Raises BaseMoved, RowCountMismatch."""
+    """The difference becomes part of the tables, and all watermarks move on, in one transaction.
+
+    Raises BaselineChanged, RowCountMismatch.
+    """
     with closing(connect(url, application_name(migration_id))) as connection:
         if staging_token(connection, migration_id) is not None:
-            refuse_moved(connection, target_schema, increment)
+            refuse_changed_baseline(connection, target_schema, increment)
         relations = publish(
             connection,
             migration_id,

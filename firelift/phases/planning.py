@@ -34,7 +34,7 @@ class PlanLost(FireliftError):
     remedy = "Part of the run's directory is gone or damaged: start a new run."
 
 
-def standing_plan(run: Path, made: Callable[[], Plan] | None = None, mended: Callable[[str], None] = lambda _: None) -> Plan | None:
+def existing_plan(run: Path, made: Callable[[], Plan] | None = None, mended: Callable[[str], None] = lambda _: None) -> Plan | None:
     """The plan by which chunks of this run have been transformed; None where there are none yet.
 
     A new one might give other names or columns than those chunks have, as the target's plans may have changed since: one whose file was
@@ -87,13 +87,13 @@ def incompatibilities(
         return check_tables(connection, target_schema, plan.tables, before, lacking_of(plan, profile or {}))
 
 
-def locks_foreseen(url: str, migration_id: str, plan: Plan, target_schema: str) -> str | None:
+def lock_shortage(url: str, migration_id: str, plan: Plan, target_schema: str) -> str | None:
     """A warning where the target's server may have too little room for the locks of so many tables."""
     with closing(connect(url, application_name(migration_id))) as connection:
         return lock_warning(connection, target_schema, plan.tables)
 
 
-def vanished(earlier: Mapping[str, TablePlan], plan: Plan, selection: Selection) -> list[TablePlan]:
+def dropped_collections(earlier: Mapping[str, TablePlan], plan: Plan, selection: Selection) -> list[TablePlan]:
     """Published tables of collections that were looked for and have no document any more."""
     found = {table.collection for table in plan.tables}
     return [table for collection, table in earlier.items() if collection not in found and selection.takes(collection)]

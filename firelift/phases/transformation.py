@@ -89,7 +89,7 @@ def refuse_incomplete(extracted: Sequence[Extracted], transformed: Sequence[Tran
 def transform_chunk(run: Path, name: str, archived: StoredFile, report: Callable[[Any], None]) -> ChunkTransformed:
     """One archive chunk as one Parquet file a table; its receipt appears last and says that all of them are whole."""
     receipt, changed = receipt_path(run, name), list[str]()
-    if (standing := standing_receipt(run, name, changed.append)) is not None:
+    if (standing := existing_receipt(run, name, changed.append)) is not None:
         return standing
     plan, encoders = _compiled(run)
     rows: dict[str, list[Row]] = defaultdict(list)
@@ -108,7 +108,7 @@ def transform_chunk(run: Path, name: str, archived: StoredFile, report: Callable
     return done.model_copy(update={"remade": tuple(changed)})
 
 
-def standing_receipt(run: Path, name: str, changed: Callable[[str], None] = lambda _: None) -> ChunkTransformed | None:
+def existing_receipt(run: Path, name: str, changed: Callable[[str], None] = lambda _: None) -> ChunkTransformed | None:
     """That of a chunk which has been transformed; None also where it cannot be read, as it can be made again.
 
     So can the chunk's rejected documents. `changed` hears of the file that is not as it was written.
@@ -130,10 +130,10 @@ def transform_again(run: Path, name: str, archived: StoredFile) -> ChunkTransfor
     return transform_chunk(run, name, archived, lambda _: None)
 
 
-def receipts_stand(run: Path, collection: str) -> bool:
+def receipts_are_whole(run: Path, collection: str) -> bool:
     """Whether every archived chunk of a root collection, and of those archived with it, is there, with its receipt as that was written."""
     chunks = [(part, chunk) for part in ranges(run / "archive" / file_name(collection)) for chunk in part.chunks() if chunk.documents]
-    whole = all(part.path(chunk).is_file() and standing_receipt(run, chunk.name) is not None for part, chunk in chunks)
+    whole = all(part.path(chunk).is_file() and existing_receipt(run, chunk.name) is not None for part, chunk in chunks)
     return whole and (run / "archive" / file_name(collection)).is_dir()
 
 

@@ -9,28 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from firelift.files import FileChanged, read_sealed, write_sealed
-from firelift.firestore.channel import Source, open_firestore
+from firelift.firestore.channel import open_firestore
 from firelift.firestore.counting import counted
 from firelift.firestore.discovery import DiscoveredRoot, key_ranges
 from firelift.firestore.query import KeyRange
-from firelift.receipts import RootCollection
 from firelift.storage.archive import ArchiveDamaged
+from firelift.storage.extraction_inputs import ExtractionInputs
 
 
-def cut(
-    source: Source, root: RootCollection, directory: Path, read_time: str, range_documents: int, most: int, report: Callable[[Any], None]
-) -> list[tuple[KeyRange, int | None]]:
-    """The key ranges of a root with their counts, None where Firestore does not count.
+def cut(inputs: ExtractionInputs, most: int, report: Callable[[Any], None]) -> list[tuple[KeyRange, int | None]]:
+    """The key ranges of root collections with their counts, None where Firestore does not count. `most`: how many are read at once.
 
     Kept in a file, because chunks are only valid with the same cuts.
     """
-    kept = directory / "ranges.json"
+    kept, root, read_time = inputs.directory / "ranges.json", inputs.root, inputs.read_time
     if kept.exists():
         return _kept_ranges(kept, read_time)
     whole = DiscoveredRoot(root.collection, KeyRange(root.start, root.end), root.documents, beside=root.beside)
     # Firestore itself makes fewer cuts where there are few documents.
-    parts = 4 * most if root.documents is None else min(-(-root.documents // range_documents), 4 * most)
-    firestore = open_firestore(source)
+    parts = 4 * most if root.documents is None else min(-(-root.documents // inputs.range_documents), 4 * most)
+    firestore = open_firestore(inputs.source)
     cuts = key_ranges(firestore, whole, parts, read_time)
     known = len(cuts) == 1 or root.documents is None
     counts = [root.documents if known else counted(firestore, keys, read_time).documents for keys in cuts]

@@ -15,12 +15,14 @@ from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.discovery import key_ranges
 from firelift.firestore.errors import FirestoreDenied, ScansDiffer
 from firelift.firestore.split_points import places
+from firelift.modes.test.draw import SampleInputs
 from firelift.modes.test.sample import sample_database
 from firelift.paths import Selection, path_order
 from firelift.phases.extraction import extract_collection
 from firelift.phases.pre_validation import survey
 from firelift.receipts import Completeness, Extracted, RootCollection
 from firelift.storage.archive import file_name, ranges, read_chunk
+from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.workers import Workers
 from tests.faults.gateway import Answer, gateway
 from tests.faults.production import Bent, partitions, refusing, without
@@ -55,8 +57,9 @@ def extract(
     snapshot = survey(source, read_time, Selection(), 0, print)
     found = next(each for each in snapshot.roots if each.collection_id == root)
     told = RootCollection(collection=root, start=found.keys.start, end=found.keys.end, documents=found.documents)
+    inputs = ExtractionInputs(source, told, archive, snapshot.read_time, selection or Selection(), 200, 300)
     with Workers(2) as pool:
-        done = extract_collection(pool, source, told, archive, snapshot.read_time, selection or Selection(), 200, 300, lambda *_: None)
+        done = extract_collection(pool, inputs, lambda *_: None)
     parts = ranges(archive / file_name(root))
     return done, [path for part in parts for chunk in part.chunks() for path, _ in read_chunk(part.file(chunk))]
 
@@ -160,7 +163,7 @@ def test_a_sample_of_what_firestore_does_not_count_makes_up_no_number(source: So
     with production(source, RunAggregationQuery=refusing(grpc.StatusCode.INVALID_ARGUMENT)) as through, Workers(1) as pool:
         snapshot = survey(through, "now", Selection(), 0, print)
         roots = [RootCollection(collection=r.collection_id, start=r.keys.start, end=r.keys.end, documents=None) for r in snapshot.roots]
-        sampled = sample_database(pool, through, roots, tmp_path, snapshot.read_time, Selection(), 5, "s", 100)
+        sampled = sample_database(pool, SampleInputs(through, snapshot.read_time, Selection(), 5, "s", 100), roots, tmp_path)
     told = {each.collection: (each.documents, each.exact) for each in sampled.collections}
     unknown = (None, False)
     assert told == {"orgs": (1, True), "orgs/*/users": (1, True), "users": unknown, "users/*/orders": unknown}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from firelift.phases.import_ import NothingToLoadInto, prepare, record_begin, standing_staging
+from firelift.phases.import_ import StagingMissing, existing_staging, prepare, record_begin
 from firelift.planning.model import Plan
 from tests.faults.gateway import Gateway
 from tests.faults.holding import kill_in
@@ -38,13 +38,13 @@ def test_a_snapshot_that_has_been_overtaken(ground: Ground, front: Gateway) -> N
 def test_receipts_of_rows_that_stood_in_a_schema_that_is_gone(database_url: str) -> None:
     record_begin(database_url, "the-run", "full", {}, "2026-11-22T10:00:00Z")
     token = prepare(database_url, "the-run", Plan(database="projects/p/databases/(default)", tables=()), "public")
-    assert standing_staging(database_url, "the-run", token) == token
+    assert existing_staging(database_url, "the-run", token) == token
     with psycopg.connect(database_url, autocommit=True) as connection:
         (schema,) = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'firelift_staging%'").fetchone() or ("",)
         connection.execute(f'DROP SCHEMA "{schema}" CASCADE'.encode())
     assert prepare(database_url, "the-run", Plan(database="projects/p/databases/(default)", tables=()), "public") != token
-    with pytest.raises(NothingToLoadInto):
-        standing_staging(database_url, "the-run", token)
+    with pytest.raises(StagingMissing):
+        existing_staging(database_url, "the-run", token)
 
 
 def tables(url: str) -> dict[str, list[str]]:

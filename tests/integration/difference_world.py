@@ -15,7 +15,8 @@ from firelift.firestore.channel import Source
 from firelift.firestore.discovery import DiscoveredRoot
 from firelift.firestore.query import root_range
 from firelift.firestore.values import Document
-from firelift.modes.incremental.compare import Standing, extract_difference
+from firelift.modes.incremental.compare import extract_difference
+from firelift.modes.incremental.worker import PublishedTables
 from firelift.paths import Selection, collection_of, ids_of
 from firelift.phases.extraction import read_profile
 from firelift.phases.pre_validation import root_found, survey
@@ -24,8 +25,9 @@ from firelift.planning.profile import Profile
 from firelift.postgres.schema.control import saved_plans
 from firelift.postgres.session.connect import Connection, connect
 from firelift.receipts import Extracted, TableChanges
-from firelift.storage.archive import file_name, ranges, read_chunk
+from firelift.storage.archive import ranges, read_chunk
 from firelift.storage.deleted_keys import deleted_keys_directory
+from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.times import microseconds
 from firelift.workers import Workers
 from tests.integration.postgres_world import plan
@@ -67,7 +69,7 @@ class Found:
     extracted: Extracted
     documents: dict[str, Document]
     """By path, in the order of the archive."""
-    gone: dict[str, list[tuple[str, ...]]]
+    deleted: dict[str, list[tuple[str, ...]]]
     """Keys by collection."""
     profile: Profile
     heard: tuple[int, int]
@@ -109,28 +111,23 @@ def find(
     tables = tuple(
         plans(plan) for collection, plan in saved.items() if collection.split("/")[0] in counted.collections and selection.takes(collection)
     )
-    standing = Standing(there.url, "firelift-test", "public", tables, since)
+    published = PublishedTables(there.url, "firelift-test", "public", tables, since)
     meanwhile()
     heard: list[tuple[str, int, int]] = []
     source = replace(there.source, emulator_host=host or there.source.emulator_host)
+    archive = run / "archive"
+    inputs = ExtractionInputs(source, counted, archive, snapshot.read_time, selection, batch_size, range_documents)
     with Workers(workers) as pool:
-        extracted = extract_difference(
-            pool,
-            source,
-            counted,
-            run,
-            standing,
-            snapshot.read_time,
-            selection,
-            batch_size,
-            range_documents,
-            lambda *said: heard.append(said),
-        )
-    archive = run / "archive" / file_name(root)
+        extracted = extract_difference(pool, inputs, run, published, lambda *said: heard.append(said))
     return Found(
         extracted,
-        {path: Document.FromString(said) for part in ranges(archive) for c in part.chunks() for path, said in read_chunk(part.file(c))},
-        {plan.collection: gone for plan in tables if (gone := _gone(run, plan))},
+        {
+            path: Document.FromString(said)
+            for part in ranges(inputs.directory)
+            for c in part.chunks()
+            for path, said in read_chunk(part.file(c))
+        },
+        {plan.collection: deleted for plan in tables if (deleted := _gone(run, plan))},
         read_profile(run / "archive", [root]),
         (sum(documents for _, documents, _ in heard), sum(size for _, _, size in heard)),
     )

@@ -23,6 +23,7 @@ from firelift.paths import Selection, collection_of, ids_of
 from firelift.phases.pre_validation import survey
 from firelift.planning.model import DELETED_AT
 from firelift.receipts import Completeness, RootCollection
+from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.verification.completeness import Seen, prove_digests
 from firelift.workers import Workers
 from tests.faults.breaking import breaking
@@ -94,7 +95,7 @@ def test_where_nothing_has_changed_nothing_is_read_but_the_keys(emulator_host: s
         moment = datetime.fromisoformat(arrival.validated.read_time)
         found = find(There(arrival.source, arrival.url, moment), tmp_path / "next")
     assert found.counts() == {collection: (many, 0, 0, 0) for collection, many in MANY.items()}
-    assert (found.documents, found.gone, found.profile) == ({}, {}, {})
+    assert (found.documents, found.deleted, found.profile) == ({}, {}, {})
     assert found.extracted.reads == found.heard[0] == len(BELOW_USERS)
     assert (found.extracted.documents, found.extracted.chunks, found.heard[1]) == (0, 0, 0)
 
@@ -105,7 +106,7 @@ def test_what_is_new_changed_and_gone_is_found_at_every_depth(there: There, run:
     found = find(there, run, workers=workers, range_documents=range_documents, batch_size=50)
     assert found.counts() == COUNTS
     assert set(found.documents) == CHANGED | NEW
-    assert {collection: sorted(keys) for collection, keys in found.gone.items()} == GONE
+    assert {collection: sorted(keys) for collection, keys in found.deleted.items()} == GONE
     assert found.extracted.documents == len(CHANGED | NEW)
     assert found.extracted.reads == sum(keys for keys, *_ in COUNTS.values()) + len(CHANGED | NEW)
     assert found.heard == (sum(keys for keys, *_ in COUNTS.values()), found.extracted.bytes)
@@ -124,7 +125,7 @@ def test_where_firestore_does_not_count_the_same_is_found_and_its_keys_are_scann
     keys = sum(number for number, *_ in COUNTS.values())
     assert found.counts() == COUNTS
     assert set(found.documents) == CHANGED | NEW
-    assert {collection: sorted(gone) for collection, gone in found.gone.items()} == GONE
+    assert {collection: sorted(deleted) for collection, deleted in found.deleted.items()} == GONE
     assert (found.extracted.counted, found.extracted.scanned) == (None, keys)
     assert found.extracted.ranges > 1
     assert "only their number shows whether at has told of all" in found.extracted.scan_reason
@@ -142,7 +143,7 @@ def test_a_second_attempt_leaves_nothing_of_the_first(there: There, run: Path) -
     find(there, run, workers=2, range_documents=20, batch_size=10)
     found = find(there, run)
     assert set(found.documents) == CHANGED | NEW
-    assert {collection: sorted(keys) for collection, keys in found.gone.items()} == GONE
+    assert {collection: sorted(keys) for collection, keys in found.deleted.items()} == GONE
 
 
 def test_writes_behind_the_read_time_change_nothing(there: There, run: Path) -> None:
@@ -154,7 +155,7 @@ def test_writes_behind_the_read_time_change_nothing(there: There, run: Path) -> 
     found = find(there, run, meanwhile=concurrently)
     assert found.counts()[USERS] == (MANY[USERS], 0, 1, 0)
     assert found.documents["users/B"].fields["name"].string_value == "before the read time"
-    assert found.gone == {}
+    assert found.deleted == {}
 
 
 def test_all_keys_of_a_root_collection_that_has_vanished_are_gone(there: There, run: Path) -> None:
@@ -162,7 +163,7 @@ def test_all_keys_of_a_root_collection_that_has_vanished_are_gone(there: There, 
     found = find(there, run)
     assert found.counts() == {collection: (0, 0, 0, many) for collection, many in MANY.items()}
     assert found.documents == {}
-    assert {collection: set(keys) for collection, keys in found.gone.items()} == {
+    assert {collection: set(keys) for collection, keys in found.deleted.items()} == {
         collection: {tuple(ids_of(path)) for path in BELOW_USERS if collection_of(path) == collection} for collection in MANY
     }
 
@@ -175,7 +176,7 @@ def test_a_row_that_is_marked_as_deleted_is_no_row(there: There, run: Path) -> N
     found = find(there, run, plans=lambda plan: plan.model_copy(update={"marks_deleted": plan.collection == USERS}))
     assert found.counts()[USERS] == (MANY[USERS] - 1, 1, 0, 0)
     assert set(found.documents) == {"users/u007"}
-    assert found.gone == {}
+    assert found.deleted == {}
 
 
 def test_documents_that_the_migration_does_not_take_are_counted_and_left(there: There, run: Path) -> None:
@@ -223,7 +224,8 @@ def test_a_root_is_cut_at_its_own_documents_only(
     made = [(KeyRange(start, end), 1) for start, end in pairwise(edges)]
     monkeypatch.setattr("firelift.modes.incremental.compare.cut", lambda *_: made)
     root = RootCollection(collection="users", start="users/a", end=None, documents=3)
-    done = cut_at_documents(None, root, None, "", 1, 1, print)  # type: ignore[arg-type]
+    inputs = ExtractionInputs(Source("p"), root, Path("archive"), "", Selection(), 1, 1)
+    done = cut_at_documents(inputs, 1, print)
     assert [(between.low, between.high, documents) for _, between, documents in done] == ranges
     ends = [keys.end for keys, _, _ in done]
     assert [keys.start for keys, _, _ in done] == ["users/a", *ends[:-1]]

@@ -14,6 +14,7 @@ from firelift.phases.pre_validation import root_found, survey
 from firelift.planning.profile import profile_to_json
 from firelift.receipts import Extracted
 from firelift.storage.archive import DIGEST, ArchiveDamaged, ranges, read_chunk
+from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.workers import Workers
 from tests.integration.way import new_source, write
 
@@ -45,8 +46,8 @@ class Reading:
         self.read_time = snapshot.read_time
 
     def extract(self, batch_size: int = BATCH) -> Extracted:
-        how = (self.read_time, SELECTION, batch_size, 1000, lambda *_: None)
-        return extract_collection(self.workers, self.source, self.root, self.archive, *how)
+        inputs = ExtractionInputs(self.source, self.root, self.archive, self.read_time, SELECTION, batch_size, 1000)
+        return extract_collection(self.workers, inputs, lambda *_: None)
 
     @property
     def directory(self) -> Path:

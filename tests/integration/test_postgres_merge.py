@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from firelift.errors import FireliftError
-from firelift.phases.import_ import SnapshotOvertaken, refuse_overtaken
+from firelift.phases.import_ import NewerSnapshotPublished, refuse_older_snapshot
 from firelift.planning.increment import SchemaStep
 from firelift.planning.model import Column, Plan, ReferenceTarget, TablePlan
 from firelift.postgres.inspect.rows import count_rows, read_keys, read_rows
@@ -62,9 +62,9 @@ def test_a_run_that_goes_on_moves_no_table_back_not_even_one_in_which_it_changes
         increment = planned(connection, {}, {})
         assert not increment.touched
         earlier, nothing = (READ_TIME - timedelta(seconds=1)).isoformat(), Plan(database="projects/p/databases/(default)", tables=())
-        refuse_overtaken(database_url, SECOND, nothing, "public", READ_TIME.isoformat(), increment)
-        with pytest.raises(SnapshotOvertaken, match=FIRST):
-            refuse_overtaken(database_url, SECOND, nothing, "public", earlier, increment)
+        refuse_older_snapshot(database_url, SECOND, nothing, "public", READ_TIME.isoformat(), increment)
+        with pytest.raises(NewerSnapshotPublished, match=FIRST):
+            refuse_older_snapshot(database_url, SECOND, nothing, "public", earlier, increment)
 
 
 def ids(connection: Connection, where: str = "true") -> list[str]:

@@ -15,7 +15,7 @@ from firelift.files import write_sealed
 from firelift.firestore.values import Document, Value, same_document
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import values
-from firelift.modes.incremental.rewrite import rewrite
+from firelift.modes.incremental.rewrite import RewriteInputs, rewrite
 from firelift.paths import collection_of, ids_of
 from firelift.phases.extraction import read_profile
 from firelift.phases.transformation import table_path, transform_collection
@@ -88,23 +88,15 @@ def rewritten(
     run: Path,
     collection: str = "users",
     *,
-    leave_out_gone: bool = True,
+    skip_deleted: bool = True,
     before: TablePlan | None = None,
 ) -> Rewritten:
     heard: list[tuple[str, int, int]] = []
     plan, batch_size = before or arrival.table(collection), 25
-    target = (arrival.url, "firelift-test", "public")
-    done = rewrite(
-        workers,
-        *target,
-        plan,
-        arrival.plan.database,
-        run,
-        "users",
-        batch_size,
-        lambda *said: heard.append(said),
-        leave_out_gone=leave_out_gone,
+    inputs = RewriteInputs(
+        arrival.url, "firelift-test", "public", plan, arrival.plan.database, run, "users", batch_size, skip_deleted=skip_deleted
     )
+    done = rewrite(workers, inputs, lambda *counts: heard.append(counts))
     assert (sum(number for _, number, _ in heard), sum(size for _, _, size in heard)) == (done.documents, done.bytes)
     return done
 
@@ -135,7 +127,7 @@ def test_every_other_row_becomes_its_document_again(arrival: Arrival, workers: W
 
 
 def test_rows_of_gone_documents_that_stay_are_rewritten_in_chunks_of_their_own(arrival: Arrival, workers: Workers, run: Path) -> None:
-    done = rewritten(arrival, workers, run, leave_out_gone=False)
+    done = rewritten(arrival, workers, run, skip_deleted=False)
     check(arrival, found(run))
     assert (done.documents, done.skipped, done.deleted_documents) == (58, 2, 2)
     assert set(found(run, done.deleted_chunks)) == {*GONE}

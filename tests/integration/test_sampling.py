@@ -9,6 +9,7 @@ import pytest
 
 from firelift.firestore.channel import Source
 from firelift.local.writer import Reference
+from firelift.modes.test.draw import SampleInputs
 from firelift.modes.test.sample import MOST, CollectionSampled, Sampled, sample_database
 from firelift.paths import Selection, collection_of, path_order
 from firelift.phases.pre_validation import root_found, survey
@@ -60,7 +61,7 @@ def drawn(
     selection = selection or Selection()
     found = survey(source, "now", selection, SMALL * size, print)
     roots = [root_found(root) for root in found.roots]
-    sampled = sample_database(workers, source, roots, run, found.read_time, selection, size, seed, 50)
+    sampled = sample_database(workers, SampleInputs(source, found.read_time, selection, size, seed, 50), roots, run)
     return Drawn(sampled, run / "archive")
 
 

@@ -19,6 +19,7 @@ from firelift.phases.extraction import extract_collection
 from firelift.phases.pre_validation import root_found, survey
 from firelift.receipts import RootCollection
 from firelift.storage.archive import file_name, listed_ranges, ranges
+from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.workers import Workers
 from tests.integration.difference_world import find, published
 from tests.integration.way import Things, arrived, new_source, write
@@ -112,7 +113,8 @@ def extracted(pool: Workers, source: Source, root: RootCollection, archive: Path
         if sum(heard.values()) > most:
             raise InterruptedError
 
-    found = extract_collection(pool, source, root, archive, read_time, Selection(), 10, 500_000, progress)
+    inputs = ExtractionInputs(source, root, archive, read_time, Selection(), 10, 500_000)
+    found = extract_collection(pool, inputs, progress)
     assert {name: counts["documents"] for name, counts in found.counts().items()} == heard
     assert found.documents == root.documents
     return heard
@@ -143,6 +145,6 @@ def test_an_increment_finds_what_differs_in_each_of_them(emulator_host: str, dat
         assert found.extracted.collections == ("a", "b", "bb", "c")
         assert found.counts() == {"a": (4, 0, 1, 0), "b": (5, 1, 0, 0), "bb": (1, 1, 0, 0), "bb/*/below": (1, 1, 0, 0), "c": (3, 0, 0, 1)}
         assert list(found.documents) == ["a/1", "b/new", "bb/1", "bb/1/below/1"]
-        assert found.gone == {"c": [("2",)]}
+        assert found.deleted == {"c": [("2",)]}
         assert {name: counts["documents"] for name, counts in found.extracted.counts().items()} == {"a": 1, "b": 1, "bb": 2, "c": 0}
         assert found.heard == (14, found.extracted.bytes)

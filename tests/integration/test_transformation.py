@@ -20,7 +20,7 @@ from firelift.migration.steps.transformation import transformation
 from firelift.migration.surroundings import Surroundings
 from firelift.paths import collection_of
 from firelift.phases.planning import PlanLost
-from firelift.phases.transformation import ArchiveIncomplete, receipts_stand, transform_collection
+from firelift.phases.transformation import ArchiveIncomplete, receipts_are_whole, transform_collection
 from firelift.planning.model import PLAN, Plan, read_plan
 from firelift.planning.profile import Profiler, profile_to_json
 from firelift.postgres.schema.compatibility import ColumnTypeMismatch
@@ -243,11 +243,11 @@ def test_verification_goes_by_no_receipt_and_no_list_of_rejected_documents_that_
     planning(here, [extracted])
     transformed(here, extracted)
     assert rejected_paths(here.directory, "users/0000-000003") == {TOO_LONG}
-    assert receipts_stand(here.directory, "users")
+    assert receipts_are_whole(here.directory, "users")
     changed(here.directory / name)
     with pytest.raises(FileChanged, match=f"the-run/{name}"):
         rejected_paths(here.directory, "users/0000-000003")
-    assert not receipts_stand(here.directory, "users")
+    assert not receipts_are_whole(here.directory, "users")
 
 
 def test_a_plan_that_stays_must_still_fit_the_target(here: Migration, database_url: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from firelift.firestore.channel import Firestore, Source
 from firelift.firestore.messages import types
-from firelift.modes.incremental.compare import SnapshotInconsistent, fetch_documents
-from firelift.modes.incremental.merge_keys import Differs
+from firelift.modes.incremental.fetch import SnapshotInconsistent, fetch_documents
+from firelift.modes.incremental.merge_keys import DifferingDocument
 
 SOURCE = Source("lab")
 MOMENT = "2026-11-22T10:00:00.123456Z"
@@ -35,7 +35,10 @@ class Answering(Firestore):
 def paths(written: Mapping[str, int], *told: tuple[str, int]) -> list[str]:
     firestore: Any = Answering(written)
     return [
-        path for path, _, _ in fetch_documents(firestore, MOMENT, print, [Differs(path, seconds * 1_000_000) for path, seconds in told])
+        path
+        for path, _, _ in fetch_documents(
+            firestore, MOMENT, print, [DifferingDocument(path, seconds * 1_000_000) for path, seconds in told]
+        )
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from firelift.files import FileChanged, read_sealed, sealed, unsealed, was_written, write_sealed
-from firelift.phases.planning import PlanLost, last_plans, standing_plan
+from firelift.phases.planning import PlanLost, existing_plan, last_plans
 from firelift.planning.model import PLAN, Plan, TablePlan, keep_plan, read_plan
 from firelift.receipts import ChunkTransformed
 from firelift.run.workspace import Workspace, encode
@@ -84,10 +84,10 @@ def test_a_changed_plan_is_taken_again_only_if_it_is_made_to_the_letter(tmp_path
         read_plan(run)
     for made in (None, lambda: planned("another")):
         with pytest.raises(PlanLost, match=r"plan\.json.*start a new run"):
-            standing_plan(run, made, mended.append)
+            existing_plan(run, made, mended.append)
     assert last_plans(tmp_path) == {}
     assert mended == []
-    assert standing_plan(run, lambda: planned("users"), mended.append) == planned("users")
+    assert existing_plan(run, lambda: planned("users"), mended.append) == planned("users")
     assert mended == [str(file)]
 
 

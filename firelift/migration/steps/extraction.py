@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from firelift.files import read_sealed
@@ -9,8 +10,10 @@ from firelift.firestore.errors import NothingMatches
 from firelift.migration.context import Migration
 from firelift.migration.steps.preload import preload_verification
 from firelift.migration.steps.receipts import with_receipt
-from firelift.modes.incremental.baseline import left_out
-from firelift.modes.incremental.compare import Standing, extract_difference
+from firelift.modes.incremental.baseline import skipped
+from firelift.modes.incremental.compare import extract_difference
+from firelift.modes.incremental.worker import PublishedTables
+from firelift.modes.test.draw import SampleInputs
 from firelift.modes.test.estimate import warnings_of
 from firelift.modes.test.sample import Sampled, sample_database
 from firelift.phases.extraction import extract_collection, read_profile
@@ -19,6 +22,7 @@ from firelift.receipts import Completeness, Extracted, PhaseReceipt, RootCollect
 from firelift.run.receipt_files import receipt_file
 from firelift.run.status import Status
 from firelift.storage.chunk_writer import Progress
+from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.verification.random_sample import new_seed
 
 
@@ -57,33 +61,55 @@ def set_expected(status: Status, extracted: Extracted) -> None:
 def _extract(migration: Migration, root: RootCollection, read_time: str, progress: Progress) -> Extracted:
     """Everything; of an increment only what differs from the tables that stand for it."""
     settings = migration.settings
-    how = (settings.batch_size, settings.range_documents, progress)
+    inputs = ExtractionInputs(
+        migration.source,
+        root,
+        migration.workspace.archive,
+        read_time,
+        migration.selection,
+        settings.batch_size,
+        settings.range_documents,
+    )
     if migration.is_increment:
-        base = migration.baseline()
-        selection = base.selection(migration.selection, settings.schema_changes)
+        baseline = migration.baseline()
+        selection = baseline.selection(migration.selection, settings.schema_changes)
         if not any(map(selection.may_take_below, root.collections)):
-            return left_out(root)
-        if tables := base.below(root.collections, selection):
-            since = base.since(tables, settings.changed_since_field, settings.full_scan_every)
+            return skipped(root)
+        if tables := baseline.below(root.collections, selection):
+            since = baseline.since(tables, settings.changed_since_field, settings.full_scan_every)
             session = application_name(migration.migration_id)
-            standing = Standing(migration.database_url, session, settings.target_schema, tuple(table.plan for table in tables), since)
-            where = (migration.workers, migration.source, root, migration.directory)
-            return extract_difference(*where, standing, read_time, selection, *how, differs=partial(preload_verification, migration))
+            published = PublishedTables(
+                migration.database_url, session, settings.target_schema, tuple(table.plan for table in tables), since
+            )
+            return extract_difference(
+                migration.workers,
+                replace(inputs, selection=selection),
+                migration.directory,
+                published,
+                progress,
+                partial(preload_verification, migration),
+            )
         preload_verification(migration)
-    return extract_collection(migration.workers, migration.source, root, migration.workspace.archive, read_time, migration.selection, *how)
+    return extract_collection(migration.workers, inputs, progress)
 
 
 @with_receipt("extraction", Sampled)
 def sampling(migration: Migration, validated: Validated) -> Sampled:
     """In place of everything a sample of every collection, with what it needs."""
     status, settings = migration.start_phase("extraction"), migration.settings
-    standing = receipt_file(migration.workspace, "sampling")
-    if standing.exists():
+    receipt = receipt_file(migration.workspace, "sampling")
+    if receipt.exists():
         # Prefect's own receipt is gone; what has been made of this sample is of no other one.
-        return Sampled.model_validate_json(read_sealed(standing))
-    moment, size = validated.read_time, settings.sample_size
-    where = (validated.roots, migration.directory, moment, migration.selection)
-    sampled = sample_database(migration.workers, migration.source, *where, size, new_seed(), settings.batch_size)
+        return Sampled.model_validate_json(read_sealed(receipt))
+    inputs = SampleInputs(
+        migration.source,
+        validated.read_time,
+        migration.selection,
+        size=settings.sample_size,
+        seed=new_seed(),
+        batch_size=settings.batch_size,
+    )
+    sampled = sample_database(migration.workers, inputs, validated.roots, migration.directory)
     for each in sampled.collections:
         for warning in warnings_of(each):
             status.warn(warning, "extraction")

@@ -10,6 +10,7 @@ from firelift.migration.execution import asks_the_target
 from firelift.migration.steps.receipts import with_receipt
 from firelift.modes.incremental.baseline import expected_rows
 from firelift.phases.import_ import (
+    existing_staging,
     finish,
     is_published,
     load_collection,
@@ -17,8 +18,7 @@ from firelift.phases.import_ import (
     prepare,
     publish_increment,
     publish_tables,
-    refuse_overtaken,
-    standing_staging,
+    refuse_older_snapshot,
 )
 from firelift.receipts import Imported, Loaded, Published, Receipt, RelationChecked, RootCollection, Transformed, TransformedAll, Validated
 from firelift.run.receipt_files import receipt_file
@@ -41,10 +41,10 @@ def staging(migration: Migration, validated: Validated, transformed: Transformed
     if is_published(url, migration.migration_id, migration.plan(), schema, migration.increment()):
         return Staged(token="published", published=True)
     if migration.settings.resume:
-        refuse_overtaken(url, migration.migration_id, migration.plan(), schema, validated.read_time, migration.increment())
+        refuse_older_snapshot(url, migration.migration_id, migration.plan(), schema, validated.read_time, migration.increment())
     if "import" in migration.settings.skip_phases:
         kept = Imported.model_validate_json(read_sealed(receipt_file(migration.workspace, "import")))
-        return Staged(token=standing_staging(url, migration.migration_id, kept.staged), published=False)
+        return Staged(token=existing_staging(url, migration.migration_id, kept.staged), published=False)
     migration.check()
     return Staged(token=prepare(url, migration.migration_id, migration.plan(), schema, migration.increment()), published=False)
 

@@ -11,9 +11,9 @@ from firelift.migration.context import Migration
 from firelift.migration.deletions import losses_of, told_of_refilled
 from firelift.migration.steps.receipts import with_receipt
 from firelift.modes.incremental.baseline import known_fields, plan_increment, write_increment
-from firelift.modes.incremental.rewrite import rewrite
+from firelift.modes.incremental.rewrite import RewriteInputs, rewrite
 from firelift.phases.extraction import read_profile
-from firelift.phases.planning import incompatibilities, locks_foreseen, published_plans, standing_plan, vanished, write_plan
+from firelift.phases.planning import dropped_collections, existing_plan, incompatibilities, lock_shortage, published_plans, write_plan
 from firelift.phases.pre_validation import refuse
 from firelift.planning.build import make_plan
 from firelift.planning.deletion_limits import WOULD_STOP, too_many
@@ -40,11 +40,11 @@ def planning(migration: Migration, extracted: list[Extracted]) -> Planned:
     target = (migration.database_url, migration.migration_id) if migration.settings.database_url is not None else None
     earlier = published_plans(*target, migration.settings.target_schema) if target else {}
     if migration.is_increment:
-        plan = standing_plan(migration.directory) or planned_increment(migration, extracted, profile)
+        plan = existing_plan(migration.directory) or planned_increment(migration, extracted, profile)
     else:
         made = partial(make_plan, migration.source.name, profile, migration.plan_options(), earlier)
-        plan = standing_plan(migration.directory, made, partial(warn_of_mended, migration)) or made()
-        for gone in () if migration.is_test else vanished(earlier, plan, migration.selection):
+        plan = existing_plan(migration.directory, made, partial(warn_of_mended, migration)) or made()
+        for gone in () if migration.is_test else dropped_collections(earlier, plan, migration.selection):
             told = "there is no document of it any more; its table keeps the rows of the last migration"
             status.warn(f"{gone.collection} → {gone.table}: {told}", "transformation")
     increment = migration.increment()
@@ -52,7 +52,7 @@ def planning(migration: Migration, extracted: list[Extracted]) -> Planned:
     # Only now tables and columns are known; still nothing has been written to the target.
     before = increment.before() if increment else None
     refuse(incompatibilities(*target, plan, migration.target_schema, before, profile) if target else [])
-    if target and (warning := locks_foreseen(*target, plan, migration.target_schema)):
+    if target and (warning := lock_shortage(*target, plan, migration.target_schema)):
         status.warn(warning, "transformation")
     if target and not migration.is_test:
         hold_back(migration, plan, {collection: seen.documents for collection, seen in profile.items()}, increment)
@@ -106,8 +106,7 @@ def planned_increment(migration: Migration, extracted: Sequence[Extracted], prof
 def _rewrite(migration: Migration, extracted: Sequence[Extracted], before: TablePlan) -> Rewritten:
     """Every other row of a table whose columns hold something else now, as documents again."""
     root = before.collection.partition("/")[0]
-    return rewrite(
-        migration.workers,
+    inputs = RewriteInputs(
         migration.database_url,
         application_name(migration.migration_id),
         migration.settings.target_schema,
@@ -116,9 +115,9 @@ def _rewrite(migration: Migration, extracted: Sequence[Extracted], before: Table
         migration.directory,
         next((part.collection for part in extracted if root in part.collections), root),
         migration.settings.batch_size,
-        lambda *_: None,
-        leave_out_gone=migration.settings.deletes == "propagate",
+        skip_deleted=migration.settings.deletes == "propagate",
     )
+    return rewrite(migration.workers, inputs, lambda *_: None)
 
 
 def roots_with_changes(migration: Migration, validated: Validated, extracted: Sequence[Extracted]) -> tuple[RootCollection, ...]:

@@ -8,7 +8,7 @@ from firelift.firestore.source import source_label
 from firelift.migration.context import Migration
 from firelift.migration.execution import asks_the_target
 from firelift.migration.steps.receipts import with_receipt
-from firelift.modes.incremental.baseline import refuse_behind, vanished_roots, with_vanished
+from firelift.modes.incremental.baseline import dropped_roots, refuse_earlier_read_time, with_dropped_roots
 from firelift.phases.import_ import record_begin
 from firelift.phases.pre_validation import Target, survey, validate
 from firelift.planning.build import ForecastTables
@@ -43,9 +43,9 @@ def take_snapshot(migration: Migration) -> Validated:
     )
     validated = validate(snapshot, migration.selection, options.naming, options.mapping, migration.directory, target, published)
     if migration.is_increment:
-        refuse_behind(migration.baseline(), migration.selection, validated.read_time)
-        validated = with_vanished(
-            validated, vanished_roots(snapshot.roots, snapshot.names, published, migration.selection), empty=not snapshot.names
+        refuse_earlier_read_time(migration.baseline(), migration.selection, validated.read_time)
+        validated = with_dropped_roots(
+            validated, dropped_roots(snapshot.roots, snapshot.names, published, migration.selection), empty=not snapshot.names
         )
     if reached is None:
         return validated

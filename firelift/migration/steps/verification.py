@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from firelift.migration.context import Migration
 from firelift.migration.execution import asks_the_target
 from firelift.modes.incremental.baseline import expected_rows
-from firelift.phases.import_ import foreseen_rows
+from firelift.phases.import_ import rows_after_merge
 from firelift.phases.verification import TooManyRejects, VerificationFailed, prove
 from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.lock import application_name
@@ -69,7 +69,7 @@ def live_rows(migration: Migration, transformed: TransformedAll) -> tuple[LiveRo
     if increment is None:
         return None
     expected = expected_rows(increment, transformed.tables)
-    rows = foreseen_rows(migration.database_url, migration.migration_id, migration.settings.target_schema, increment)
+    rows = rows_after_merge(migration.database_url, migration.migration_id, migration.settings.target_schema, increment)
     return tuple(LiveRows(table=table, expected=expected[table], rows=rows[table]) for table in sorted({*expected} & {*rows}))
 
 

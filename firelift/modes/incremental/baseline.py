@@ -33,7 +33,7 @@ from firelift.storage.archive import read_parquet
 from firelift.storage.deleted_keys import deleted_key_files
 
 
-class ColumnsGone(ConfigurationError):
+class ColumnsMissing(ConfigurationError):
     """A table that was published lacks columns of its plan, so its rows no longer say what the documents are."""
 
     remedy = "Run a full migration, which fills the table anew; or put the columns back with what they held."
@@ -48,25 +48,25 @@ class SourceMismatch(ConfigurationError):
     )
 
 
-class ReadTimeBehind(ConfigurationError):
+class ReadTimeTooEarly(ConfigurationError):
     """The tables hold a later snapshot than the one that is to be read, and an incremental run only goes forward."""
 
     remedy = "Use a later --read-time; `firelift rollback` takes back what later runs have brought."
 
 
-class BaseMoved(FireliftError):
+class BaselineChanged(FireliftError):
     """Since this run compared Firestore with the target, another run, or a rollback, has changed what the tables hold."""
 
     remedy = "Start a new run: the difference is one from rows that are no longer there."
 
 
-BASE: Final = "base.json"
+BASELINE: Final = "baseline.json"
 OVERLAP: Final = timedelta(minutes=5)
 """A field is given its time before its document is committed, which a transaction may put off for 270 s."""
 
 
 @dataclass(frozen=True)
-class Base:
+class Baseline:
     """The published tables that an increment goes by: those that stand in the target, with the plans they follow."""
 
     tables: Mapping[str, SavedTable]
@@ -94,10 +94,10 @@ class Base:
         return Since(field, min(saved.watermark for saved in tables if saved.watermark is not None) - OVERLAP)
 
 
-def base_of(url: str, migration_id: str, target_schema: str, selection: Selection, source: str) -> Base:
+def read_baseline(url: str, migration_id: str, target_schema: str, selection: Selection, source: str) -> Baseline:
     """What the target holds of earlier runs; a published table that was dropped since is as if it had never been.
 
-    `source` says which Firestore database is read. Raises SourceMismatch and ColumnsGone where that is so of selected tables.
+    `source` says which Firestore database is read. Raises SourceMismatch and ColumnsMissing where that is so of selected tables.
     """
     with closing(connect(url, application_name(migration_id))) as connection:
         saved = saved_tables(connection, target_schema)
@@ -110,70 +110,72 @@ def base_of(url: str, migration_id: str, target_schema: str, selection: Selectio
         raise SourceMismatch(tables=", ".join(others), came_from=", ".join(sorted({*others.values()})), to_be_read=source)
     for plan in taken.values():
         if lacking := [name for name in _own_columns(plan) if name not in columns[plan.table]]:
-            raise ColumnsGone(table=f"{target_schema}.{plan.table}", columns=", ".join(lacking))
-    return Base(there, columns)
+            raise ColumnsMissing(table=f"{target_schema}.{plan.table}", columns=", ".join(lacking))
+    return Baseline(there, columns)
 
 
-def hold_to(base: Base, run: Path, migration_id: str) -> None:
-    """Raises BaseMoved unless the target holds what the first attempt of this run found there, or what the run itself has published.
+def check_baseline(baseline: Baseline, run: Path, migration_id: str) -> None:
+    """Raises BaselineChanged unless the target holds what the first attempt of this run found there, or what the run itself has published.
 
     Else what one attempt has compared with one state of a table would be merged into another, or make up a whole new table.
     """
-    file, now = run / BASE, {collection: saved.migration_id for collection, saved in base.tables.items()}
+    file, now = run / BASELINE, {collection: saved.migration_id for collection, saved in baseline.tables.items()}
     if not file.is_file():
         write_sealed(file, json.dumps(now))
     before: dict[str, str] = json.loads(read_sealed(file))
     for collection in before.keys() | now.keys():
         compared, holds = before.get(collection), now.get(collection)
         if holds not in (compared, migration_id):
-            raise BaseMoved(collection=collection, compared_with=compared or "no published rows", holds=holds or "no published rows")
+            raise BaselineChanged(collection=collection, compared_with=compared or "no published rows", holds=holds or "no published rows")
 
 
-def refuse_behind(base: Base, selection: Selection, read_time: str) -> None:
-    """Raises ReadTimeBehind where a table that the selection takes holds a later snapshot."""
+def refuse_earlier_read_time(baseline: Baseline, selection: Selection, read_time: str) -> None:
+    """Raises ReadTimeTooEarly where a table that the selection takes holds a later snapshot."""
     moment = datetime.fromisoformat(read_time)
-    later = [saved for name, saved in base.tables.items() if selection.takes(name) and saved.watermark and saved.watermark > moment]
+    later = [saved for name, saved in baseline.tables.items() if selection.takes(name) and saved.watermark and saved.watermark > moment]
     if later:
-        raise ReadTimeBehind(read_time=read_time, tables=", ".join(f"{each.plan.table} ({each.watermark})" for each in later))
+        raise ReadTimeTooEarly(read_time=read_time, tables=", ".join(f"{each.plan.table} ({each.watermark})" for each in later))
 
 
-def known_fields(base: Base, profile: Profile) -> dict[str, Collection[str]]:
+def known_fields(baseline: Baseline, profile: Profile) -> dict[str, Collection[str]]:
     """By collection the fields that have a column, and those that the new and changed documents have."""
-    known: dict[str, set[str]] = {name: {column.top_level_field for column in saved.plan.columns} for name, saved in base.tables.items()}
+    known: dict[str, set[str]] = {
+        name: {column.top_level_field for column in saved.plan.columns} for name, saved in baseline.tables.items()
+    }
     return {name: known.get(name, set()) | set(profile[name].fields if name in profile else ()) for name in known.keys() | profile.keys()}
 
 
-def left_out(root: RootCollection) -> Extracted:
+def skipped(root: RootCollection) -> Extracted:
     """The receipt of root collections that are not looked at."""
     unread = Extracted(collection=root.collection, documents=0, skipped=root.documents or 0, bytes=0, chunks=0, ranges=0, reads=0)
     return unread.model_copy(update={"beside": root.beside})
 
 
-def vanished_roots(
+def dropped_roots(
     found: Sequence[DiscoveredRoot], names: Collection[str], tables: Collection[str], selection: Selection
 ) -> list[RootCollection]:
     """Root collections that have tables in the target and no document in Firestore any more; those side by side as one.
 
     `names` are all that Firestore has, `found` those that are looked at.
     """
-    gone = {collection.partition("/")[0] for collection in tables if selection.takes(collection)} - set(names)
-    runs = [(is_gone, list(run)) for is_gone, run in groupby(sorted({*gone, *names}, key=str.encode), key=gone.__contains__)]
+    deleted = {collection.partition("/")[0] for collection in tables if selection.takes(collection)} - set(names)
+    runs = [(is_gone, list(run)) for is_gone, run in groupby(sorted({*deleted, *names}, key=str.encode), key=deleted.__contains__)]
     # Up to the next one that is there nothing lies that a list of root collections names.
     ends = [*(root_range(run[0]).start for _, run in runs[1:]), None][: len(runs)]
     # Where Firestore counts, the neighbours' counts say that there is nothing.
     counts = all(root.documents is not None for root in found)
-    return [_vanished(run, end, counts) for (is_gone, run), end in zip(runs, ends, strict=True) if is_gone]
+    return [_dropped(run, end, counts) for (is_gone, run), end in zip(runs, ends, strict=True) if is_gone]
 
 
-def _vanished(roots: Sequence[str], end: str | None, counts: bool) -> RootCollection:
+def _dropped(roots: Sequence[str], end: str | None, counts: bool) -> RootCollection:
     start, (first, *beside) = root_range(roots[0]).start, roots
     found = RootCollection(collection=first, beside=tuple(beside), start=start, end=end, documents=None)
     return found.model_copy(update={"documents": 0, "each": (0,) * len(roots)}) if counts else found
 
 
-def with_vanished(validated: Validated, vanished: Sequence[RootCollection], *, empty: bool) -> Validated:
+def with_dropped_roots(validated: Validated, dropped: Sequence[RootCollection], *, empty: bool) -> Validated:
     """Root collections in key order, those without a document among them. That the whole database is `empty` is still said."""
-    roots = sorted([*validated.roots, *vanished], key=lambda root: root.collection.encode())
+    roots = sorted([*validated.roots, *dropped], key=lambda root: root.collection.encode())
     return validated.model_copy(
         update={"roots": tuple(roots), "warnings": () if roots and not empty and not validated.roots else validated.warnings}
     )
@@ -191,7 +193,7 @@ class Planned(NamedTuple):
 
 def plan_increment(
     database: str,
-    found: Base,
+    found: Baseline,
     profile: Profile,
     changes: Sequence[TableChanges],
     options: PlanOptions,
@@ -264,13 +266,13 @@ def write_increment(run: Path, increment: Increment) -> None:
     write_sealed(run / INCREMENT, increment.model_dump_json(indent=1))
 
 
-def refuse_moved(connection: Connection, target_schema: str, increment: Increment) -> None:
-    """Raises BaseMoved unless every table holds what the increment was compared with. Call it under the target's lock."""
+def refuse_changed_baseline(connection: Connection, target_schema: str, increment: Increment) -> None:
+    """Raises BaselineChanged unless every table holds what the increment was compared with. Call it under the target's lock."""
     saved = saved_tables(connection, target_schema)
     for table in increment.tables:
         by = saved[table.collection].migration_id if table.collection in saved else None
         if table.before is not None and by != table.base:
-            raise BaseMoved(table=f"{target_schema}.{table.table}", compared_with=table.base, holds=by or "no published rows")
+            raise BaselineChanged(table=f"{target_schema}.{table.table}", compared_with=table.base, holds=by or "no published rows")
 
 
 def expected_rows(increment: Increment, counts: Mapping[str, TableCounts]) -> dict[str, int]:
@@ -285,7 +287,7 @@ def expected_rows(increment: Increment, counts: Mapping[str, TableCounts]) -> di
     }
 
 
-def gone_keys(run: Path, table: TablePlan) -> Iterator[tuple[str, pa.Table]]:
+def deleted_keys_of(run: Path, table: TablePlan) -> Iterator[tuple[str, pa.Table]]:
     """The keys of rows whose documents are gone, file by file under a name that no chunk has."""
     for file in deleted_key_files(run, table.collection):
         yield f"gone/{file.path.parent.name}/{file.path.stem}", read_parquet(file, list(table.keys))

@@ -1,4 +1,4 @@
-"""The keys that Firestore has, merged with those that the tables have: which are new, changed and gone."""
+"""Joins the keys that Firestore has with those that the tables have, to find new, changed and deleted documents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from firelift.receipts import TableChanges
 
 
 class KeysOutOfOrder(FireliftError):
-    """Keys that ought to ascend do not, so that nothing can be said about which are gone."""
+    """Keys are not in ascending order, so it cannot be known which documents were deleted."""
 
     remedy = (
         "Nothing was changed. If it is a table's keys, its primary key is gone or they have another collation: "
@@ -21,110 +21,115 @@ class KeysOutOfOrder(FireliftError):
     )
 
 
-class Differs(NamedTuple):
-    """A document that the target has not, or has otherwise."""
+class DifferingDocument(NamedTuple):
+    """A document that the target does not have, or has with another update time."""
 
     path: str
     updated: int
     """Its update time in microseconds since 1970."""
 
 
-class KeyMerge:
-    """Reads a stream of Firestore's keys beside the rows of any number of tables, each of which is read once, in step with it.
+class KeyMergeJoin:
+    """Joins a stream of Firestore's keys with the keys of any number of tables, in order, reading each table once.
 
-    `standing` gives the rows of a collection (none for one without a table) when its first document comes, `tables` are the
-    collections that have some, `takes` says which the migration takes, and `gone` hears of keys that Firestore has no more.
+    `tables` are the collections that have a table. `keys_of` gives a table's keys, without any for a collection that has none; it is
+    called when the collection's first document arrives. `takes` says whether the migration takes a collection. `deleted` is called
+    with every key that Firestore no longer has.
     """
 
     def __init__(
         self,
         tables: Iterable[str],
-        standing: Callable[[str], PublishedKeys],
+        keys_of: Callable[[str], PublishedKeys],
         takes: Callable[[str], bool],
-        gone: Callable[[str, Key], None],
+        deleted: Callable[[str, Key], None],
     ) -> None:
-        self._tables, self._standing, self._takes, self._gone = tuple(tables), standing, takes, gone
-        self._sides: dict[str, _Side | None] = {}
-        self._heads: dict[str, _Side] = {}
+        self._tables, self._keys_of, self._takes, self._deleted = tuple(tables), keys_of, takes, deleted
+        self._cursors: dict[str, _Cursor | None] = {}
+        self._pending: dict[str, _Cursor] = {}
         self.skipped = 0
         """Documents of collections that the migration does not take."""
 
-    def differing(self, keys: Iterable[tuple[str, int]]) -> Iterator[Differs]:
+    def differing(self, keys: Iterable[tuple[str, int]]) -> Iterator[DifferingDocument]:
         """The documents among `keys`, (path, update time) in key order, that are new or changed. Raises KeysOutOfOrder."""
-        heads = self._heads
+        pending = self._pending
         for path, updated in keys:
-            # Nearly every document is the next row of its table: no other way to look at it is as cheap.
-            side = heads.pop(path, None) or self._side_of(path)
-            if side is None:
+            # Nearly every document is the next row of its table, which is the cheapest case.
+            cursor = pending.pop(path, None) or self._cursor_of(path)
+            if cursor is None:
                 self.skipped += 1
-            elif side.path == path:
-                same = side.updated == updated
-                side.meet(same)
-                if side.advance():
-                    heads[side.path] = side
+            elif cursor.path == path:
+                same = cursor.updated == updated
+                cursor.match(same)
+                if cursor.advance():
+                    pending[cursor.path] = cursor
                 if not same:
-                    yield Differs(path, updated)
+                    yield DifferingDocument(path, updated)
             else:
-                side.new += 1
-                yield Differs(path, updated)
+                cursor.new += 1
+                yield DifferingDocument(path, updated)
         self._end()
 
     def changes(self) -> dict[str, TableChanges]:
-        """What came of every collection that was met or stands."""
+        """The counts of every collection that was read or has a table."""
         return {
             collection: TableChanges(
-                collection=collection, documents=side.met + side.new, new=side.new, changed=side.met - side.same, deleted=side.gone
+                collection=collection,
+                documents=cursor.met + cursor.new,
+                new=cursor.new,
+                changed=cursor.met - cursor.same,
+                deleted=cursor.deleted,
             )
-            for collection, side in self._sides.items()
-            if side is not None
+            for collection, cursor in self._cursors.items()
+            if cursor is not None
         }
 
-    def _side_of(self, path: str) -> _Side | None:
-        """The table's side, its head no longer before the document; None where the migration does not take it."""
+    def _cursor_of(self, path: str) -> _Cursor | None:
+        """The table's cursor, moved to the document or behind it; None where the migration does not take the collection."""
         collection = collection_of(path)
-        side = self._open(collection)
-        if side is None:
+        cursor = self._open(collection)
+        if cursor is None:
             return None
         ids = tuple(ids_of(path))
         order = key_order(ids)
-        if side.last is not None and key_order(side.last) >= order:
-            raise KeysOutOfOrder(of="Firestore", collection=collection, key="/".join(ids), behind="/".join(side.last))
-        if side.ids is not None:
-            self._heads.pop(side.path, None)
-            while side.ids is not None and key_order(side.ids) < order:
-                self._lose(side)
-            if side.ids is not None and side.path != path:
-                self._heads[side.path] = side
-        side.last = ids
-        return side
+        if cursor.last is not None and key_order(cursor.last) >= order:
+            raise KeysOutOfOrder(of="Firestore", collection=collection, key="/".join(ids), behind="/".join(cursor.last))
+        if cursor.ids is not None:
+            self._pending.pop(cursor.path, None)
+            while cursor.ids is not None and key_order(cursor.ids) < order:
+                self._delete(cursor)
+            if cursor.ids is not None and cursor.path != path:
+                self._pending[cursor.path] = cursor
+        cursor.last = ids
+        return cursor
 
-    def _open(self, collection: str) -> _Side | None:
-        if collection not in self._sides:
-            side = _Side(collection, self._standing(collection)) if self._takes(collection) else None
-            self._sides[collection] = side
-            if side is not None and side.advance():
-                self._heads[side.path] = side
-        return self._sides[collection]
+    def _open(self, collection: str) -> _Cursor | None:
+        if collection not in self._cursors:
+            cursor = _Cursor(collection, self._keys_of(collection)) if self._takes(collection) else None
+            self._cursors[collection] = cursor
+            if cursor is not None and cursor.advance():
+                self._pending[cursor.path] = cursor
+        return self._cursors[collection]
 
     def _end(self) -> None:
         for collection in self._tables:
-            side = self._open(collection)
-            while side is not None and side.ids is not None:
-                self._lose(side)
+            cursor = self._open(collection)
+            while cursor is not None and cursor.ids is not None:
+                self._delete(cursor)
 
-    def _lose(self, side: _Side) -> None:
-        assert side.ids is not None, "a row is lost while there is one"
-        side.gone += 1
-        self._gone(side.collection, side.ids)
-        side.advance()
+    def _delete(self, cursor: _Cursor) -> None:
+        assert cursor.ids is not None, "only a row that was read can be deleted"
+        cursor.deleted += 1
+        self._deleted(cursor.collection, cursor.ids)
+        cursor.advance()
 
 
 @dataclass(slots=True)
-class _Side:
-    """One table: its next row, as the document it stands for, and what has been counted."""
+class _Cursor:
+    """One table: its next key, as the path of a document, and the counts so far."""
 
     collection: str
-    standing: PublishedKeys
+    keys: PublishedKeys
     form: str = ""
     path: str = ""
     ids: Key | None = None
@@ -134,20 +139,20 @@ class _Side:
     met: int = 0
     same: int = 0
     new: int = 0
-    gone: int = 0
+    deleted: int = 0
 
     def __post_init__(self) -> None:
         segments = self.collection.replace("%", "%%").split("/*/")
         self.form = "".join(f"{segment}/%s/" for segment in segments)[:-1]
 
-    def meet(self, same: bool) -> None:
+    def match(self, same: bool) -> None:
         self.met += 1
         self.same += same
         self.last = self.ids
 
     def advance(self) -> bool:
-        """Goes to the next row; False behind the last one."""
-        row = next(self.standing.rows, None)
+        """Moves to the next row; False after the last one."""
+        row = next(self.keys.rows, None)
         if row is None:
             self.ids, self.path = None, ""
             return False
@@ -158,4 +163,4 @@ class _Side:
         return True
 
     def _ascends(self, before: Key, ids: Key) -> bool:
-        return key_order(before) < key_order(ids) if self.standing.numbered else before < ids
+        return key_order(before) < key_order(ids) if self.keys.numbered else before < ids

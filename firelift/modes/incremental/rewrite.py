@@ -1,12 +1,13 @@
-"""Rewriting: rows of a published table back into documents, so that they can be transformed by the plan that the table has now."""
+"""Rewriting: turns rows of a published table back into documents, so that they can be transformed by the table's new plan."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from firelift.files import read_sealed, storage_errors, write_sealed
 from firelift.firestore.values import Document
@@ -27,46 +28,41 @@ from firelift.verification.missing_rows import Key, numbers_of, places_among
 from firelift.workers import Workers
 
 A_BATCH = 1000
+Fate = Literal["skipped", "deleted", "present"]
+"""Of a row: not rewritten, or archived as a deleted document or as one that Firestore has."""
 
 
-def rewrite(
-    workers: Workers,
-    url: str,
-    session: str,
-    schema: str,
-    before: TablePlan,
-    database: str,
-    run: Path,
-    root: str,
-    batch_size: int,
-    progress: Progress,
-    *,
-    leave_out_gone: bool,
-) -> Rewritten:
-    """Archives, in the directory of `root`, the document of every row that is not archived as new or changed; marked rows' too.
+@dataclass(frozen=True)
+class RewriteInputs:
+    """Which rows are rewritten, and where their documents are archived. Small and picklable, for workers."""
 
-    `before` is the plan by which the rows were written. `leave_out_gone`: the rows of documents that are gone will go, and need not be
-    rewritten. What a killed attempt left is made anew, what a finished one made stays. Raises UnreadableRow (table, key) for a row that
-    stands for no document.
+    url: str
+    session: str
+    schema: str
+    before: TablePlan
+    """The plan by which the rows were written."""
+    database: str
+    run: Path
+    root: str
+    """The root collection whose archive takes the documents."""
+    batch_size: int
+    skip_deleted: bool
+    """The rows of deleted documents will be deleted, so they need not be rewritten."""
+
+
+def rewrite(workers: Workers, inputs: RewriteInputs, progress: Progress) -> Rewritten:
+    """Archives the document of every row that is not archived as new or changed; also those of rows marked as deleted.
+
+    What a killed attempt left is removed and made again; what a finished one made is kept. Raises UnreadableRow (table, key) for a row
+    from which no document can be made.
     """
-    arguments = (url, session, schema, before, database, run, root, batch_size, leave_out_gone)
-    return workers.call(rewrite_table, *arguments, report=lambda said: progress(*said))
+    return workers.call(rewrite_table, inputs, report=lambda counts: progress(*counts))
 
 
-def rewrite_table(
-    url: str,
-    session: str,
-    schema: str,
-    before: TablePlan,
-    database: str,
-    run: Path,
-    root: str,
-    batch_size: int,
-    leave_out_gone: bool,
-    report: Callable[[Any], None],
-) -> Rewritten:
+def rewrite_table(inputs: RewriteInputs, report: Callable[[Any], None]) -> Rewritten:
     """`rewrite`, in a worker."""
-    directory = run / "archive" / file_name(root)
+    before, database = inputs.before, inputs.database
+    directory = inputs.run / "archive" / file_name(inputs.root)
     claim = _claimed(directory, before.collection)
     if claim.done is not None:
         report((before.collection.partition("/")[0], claim.done.documents, claim.done.bytes))
@@ -74,13 +70,13 @@ def rewrite_table(
     present, deleted = (RangeArchive(directory, number) for number in claim.ranges)
     _clear(present)
     _clear(deleted)
-    writers = _Writers(before, present, deleted, database, batch_size, report)
-    with reading(url, session) as connection:
-        fates = _Fates(connection, schema, before, run, directory, leave_out_gone)
+    writers = _Writers(before, present, deleted, database, inputs.batch_size, report)
+    with reading(inputs.url, inputs.session) as connection:
+        fates = _Fates(connection, inputs, directory)
         decode = compile_decoder(before, database)
-        # Marked rows are rows of the table, whatever they stand for.
+        # Rows marked as deleted are rewritten too.
         whole = before.model_copy(update={"marks_deleted": False})
-        for rows in _batches(read_rows(connection, schema, whole)):
+        for rows in _batches(read_rows(connection, inputs.schema, whole)):
             for row, fate in zip(rows, fates.of(rows), strict=True):
                 writers.take(decode, row, fate)
     writers.close()
@@ -90,7 +86,7 @@ def rewrite_table(
 
 
 class _Claim(Frozen):
-    """Which ranges of the archive are a table's, and what is in them once they are whole."""
+    """Which ranges of the archive belong to a table, and what is in them once they are complete."""
 
     ranges: tuple[int, int]
     done: Rewritten | None = None
@@ -101,7 +97,7 @@ def _claim_file(directory: Path, collection: str) -> Path:
 
 
 def _claimed(directory: Path, collection: str) -> _Claim:
-    """The claim that stands, or a new one."""
+    """The existing claim, or a new one."""
     file = _claim_file(directory, collection)
     if file.is_file():
         return _Claim.model_validate_json(read_sealed(file))
@@ -138,18 +134,19 @@ def _clear(archive: RangeArchive) -> None:
 class _Fates:
     """Which rows are rewritten, by the numbers of their keys: 8 bytes for each that is new, changed, gone or marked."""
 
-    def __init__(self, connection: Connection, schema: str, before: TablePlan, run: Path, directory: Path, leave_out_gone: bool) -> None:
-        self._keys, self._leave_out_gone = len(before.keys), leave_out_gone
+    def __init__(self, connection: Connection, inputs: RewriteInputs, directory: Path) -> None:
+        before = inputs.before
+        self._keys, self._skip_deleted = len(before.keys), inputs.skip_deleted
         self._archived = numbers_of(_archived_keys(directory, before.collection))
-        self._gone = numbers_of(_gone_keys(run, before))
-        self._marked = numbers_of(read_soft_deleted(connection, schema, before))
+        self._gone = numbers_of(_gone_keys(inputs.run, before))
+        self._marked = numbers_of(read_soft_deleted(connection, inputs.schema, before))
 
-    def of(self, rows: list[Row]) -> Iterator[str]:
+    def of(self, rows: list[Row]) -> Iterator[Fate]:
         """`skipped`, `deleted` or `present`, a row each."""
         keys: list[Key] = [tuple(row[: self._keys]) for row in rows]
         known = (places_among(keys, numbers) for numbers in (self._archived, self._gone, self._marked))
         for archived, gone, marked in zip(*known, strict=True):
-            if archived is not None or (gone is not None and self._leave_out_gone):
+            if archived is not None or (gone is not None and self._skip_deleted):
                 yield "skipped"
             else:
                 yield "present" if gone is None and marked is None else "deleted"
@@ -173,7 +170,7 @@ def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 
 class _Writers:
-    """Documents into the two ranges of a table: those that Firestore has, and those that only rows stand for any more."""
+    """Writes documents into the two ranges of a table: those that Firestore has, and those that only rows have."""
 
     def __init__(
         self,
@@ -185,13 +182,13 @@ class _Writers:
         report: Callable[[Any], None],
     ) -> None:
         self._table, self._below = table, len(f"{database}/documents/")
-        self._targets = {
-            fate: (ChunkWriter(archive, 0, batch_size, report), Profiler(database), archive)
-            for fate, archive in (("present", present), ("deleted", deleted))
+        self._targets: dict[Fate, tuple[ChunkWriter, Profiler, RangeArchive]] = {
+            "present": (ChunkWriter(present, 0, batch_size, report), Profiler(database), present),
+            "deleted": (ChunkWriter(deleted, 0, batch_size, report), Profiler(database), deleted),
         }
         self.skipped = 0
 
-    def take(self, decode: Callable[[Row], Document], row: Row, fate: str) -> None:
+    def take(self, decode: Callable[[Row], Document], row: Row, fate: Fate) -> None:
         if fate == "skipped":
             self.skipped += 1
             return
@@ -199,7 +196,7 @@ class _Writers:
         document = decode(row)
         path = document.name[self._below :]
         if collection_of(path) != self._table.collection:
-            # No document has a slash in its id: somebody has made a row of their own.
+            # No document has a slash in its id: somebody else has inserted this row.
             raise UnreadableRow(table=self._table.table, key=row[: len(self._table.keys)])
         profiler.see(self._table.collection, document)
         writer.add(path, document.SerializeToString(), document)

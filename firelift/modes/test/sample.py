@@ -11,38 +11,25 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from firelift.files import write_sealed
-from firelift.firestore.channel import Firestore, Source, open_firestore
-from firelift.firestore.counting import REFUSALS, is_refusal
-from firelift.firestore.discovery import DiscoveredRoot
-from firelift.firestore.first import first_documents
+from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.get import get_documents
-from firelift.firestore.query import KeyRange, count_collection
-from firelift.firestore.split_points import places
-from firelift.firestore.stream import read_documents
 from firelift.firestore.values import Document
+from firelift.modes.test.draw import Drawn, SampleInputs, draw_root
 from firelift.paths import Selection, collection_of, path_order
 from firelift.planning.build import why_no_table
 from firelift.planning.profile import Profiler, profile_to_json
 from firelift.receipts import Extracted, Receipt, RootCollection, Validated, shared
-from firelift.settings.grouping import SMALL
-from firelift.storage.archive import SCHEMA, RangeArchive, file_name, write_digest, write_parquet
+from firelift.storage.archive import RangeArchive, file_name, write_digest
 from firelift.storage.chunk_writer import ChunkWriter
-from firelift.verification.completeness import prove_count
 from firelift.workers import Workers
 
-PLACES = 20
-"""Where a large root collection is looked into."""
 MOST = 10
 """So many times the sample a collection may have together with what others need of it."""
-
-DRAWN = pa.schema([SCHEMA.field("path"), SCHEMA.field("document")])
 
 
 class CollectionSampled(Receipt):
@@ -84,214 +71,57 @@ class Sampled(Receipt):
         return validated.model_copy(update={"roots": roots, "documents": sum(archived.values())})
 
 
-class Drawn(NamedTuple):
-    """One root collection's own draw; its documents are in a file."""
-
-    root: RootCollection
-    file: Path
-    reads: int
-    skipped: int
-    counted: int
-    documents: dict[str, int | None]
-    """In the whole database, by collection that the selection takes; None where Firestore does not count."""
-    exact: frozenset[str]
-
-
 def sample_database(
     workers: Workers,
-    source: Source,
+    inputs: SampleInputs,
     roots: Sequence[RootCollection],
     run: Path,
-    read_time: str,
-    selection: Selection,
-    size: int,
-    seed: str,
-    batch_size: int,
 ) -> Sampled:
-    """Archives at most `size` documents of every collection and what they need. What an earlier attempt left is drawn anew."""
+    """Archives at most `inputs.size` documents of every collection and what they need. What an earlier attempt left is drawn anew."""
     drawn = run / "sample"
     for left in (drawn, *(run / "archive" / file_name(root.collection) for root in roots)):
         shutil.rmtree(left, ignore_errors=True)
     drawn.mkdir(mode=0o700)
-    calls = [(source, root, drawn, read_time, selection, size, seed) for root in roots]
-    done = sorted(workers.each(draw_root, calls), key=lambda each: each.root.collection)
-    sampled = workers.call(complete, source, done, run / "archive", read_time, selection, size, seed, batch_size)
+    calls = [(inputs, root, drawn) for root in roots]
+    done = sorted(workers.each(draw_root, calls), key=lambda draw: draw.root.collection)
+    sampled = workers.call(complete, inputs, done, run / "archive")
     shutil.rmtree(drawn, ignore_errors=True)
     return sampled
 
 
-# ── drawing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class Reservoir:
-    """Some of the things that pass, each with the same chance, however many there are (Vitter's algorithm R)."""
-
-    def __init__(self, size: int, chance: Random) -> None:
-        self.size, self.chance = size, chance
-        self.kept: list[tuple[str, bytes]] = []
-        self.seen = 0
-
-    def see(self, path: str, document: bytes) -> None:
-        self.seen += 1
-        if len(self.kept) < self.size:
-            self.kept.append((path, document))
-        elif (place := self.chance.randrange(self.seen)) < self.size:
-            self.kept[place] = (path, document)
-
-
-def draw_root(
-    source: Source,
-    root: RootCollection,
-    directory: Path,
-    read_time: str,
-    selection: Selection,
-    size: int,
-    seed: str,
-    report: Callable[[Any], None],
-) -> Drawn:
-    """Draws from root collections and all beneath; of a large one at most `SMALL` + 1 samples and a few documents are read."""
-    firestore = open_firestore(source)
-    draw = _Draw(selection, size, Random(f"{seed}:{root.collection}"))
-    documents: dict[str, int | None]
-    if root.beside or _is_small(firestore, root, read_time, size):
-        for path, document in read_documents(firestore, KeyRange(root.start, root.end), read_time, None, root.documents, lambda _: None):
-            draw.see(path, document)
-        if root.documents is not None:
-            prove_count(root, draw.reads, read_time)
-        documents, exact, counted = {**draw.met}, frozenset(draw.met), 0
-    else:
-        _look_into_places(firestore, root, read_time, size, draw)
-        own = _own(firestore, root, read_time)
-        documents, exact, counted = _reckoned(root, draw, own), frozenset({root.collection} if own is not None else ()), own or 0
-    firestore.close()
-    file = directory / f"{file_name(root.collection)}.parquet"
-    kept = [each for reservoir in draw.reservoirs.values() for each in reservoir.kept]
-    paths, documents_drawn = ([one[place] for one in kept] for place in (0, 1))
-    write_parquet(pa.table([pa.array(paths, pa.string()), pa.array(documents_drawn, pa.binary())], schema=DRAWN), file)
-    taken = {collection: number for collection, number in documents.items() if selection.takes(collection)}
-    return Drawn(root, file, draw.reads, draw.skipped, counted, taken, exact)
-
-
-def _is_small(firestore: Firestore, root: RootCollection, read_time: str, size: int) -> bool:
-    if root.documents is not None:
-        return root.documents <= SMALL * size
-    keys = KeyRange(root.start, root.end)
-    return sum(1 for _ in first_documents(firestore, keys, read_time, SMALL * size + 1)) <= SMALL * size
-
-
-def _own(firestore: Firestore, root: RootCollection, read_time: str) -> int | None:
-    """The root collection's own documents: a COUNT of one collection may be answered although all beneath it is not counted."""
-    try:
-        return count_collection(firestore, root.collection, read_time)
-    except REFUSALS as error:
-        if not is_refusal(error):
-            raise
-        return None
-
-
-class _Draw:
-    """What was read of a root collection, and what of it is kept."""
-
-    def __init__(self, selection: Selection, size: int, chance: Random) -> None:
-        self.selection, self.size, self.chance = selection, size, chance
-        self.reservoirs: dict[str, Reservoir] = {}
-        self.met: Counter[str] = Counter()
-        self.reads = self.skipped = 0
-        self._takes: dict[str, bool] = {}
-
-    def see(self, path: str, document: bytes, *, counts: bool = True) -> None:
-        """`counts`: it was met where every document of the root collection had a place, so it says what the collections' shares are."""
-        self.reads += 1
-        collection = collection_of(path)
-        self.met[collection] += counts
-        if collection not in self._takes:
-            self._takes[collection] = self.selection.takes(collection)
-        if not self._takes[collection]:
-            self.skipped += 1
-            return
-        if collection not in self.reservoirs:
-            self.reservoirs[collection] = Reservoir(self.size, self.chance)
-        self.reservoirs[collection].see(path, document)
-
-
-def _look_into_places(firestore: Firestore, root: RootCollection, read_time: str, size: int, draw: _Draw) -> None:
-    """Reads on from some places of a large root collection: everything there, and the root collection's own documents, which may be few."""
-    whole = DiscoveredRoot(root.collection, KeyRange(root.start, root.end), root.documents)
-    found = places(firestore, whole, PLACES, read_time)
-    everything, own = -(-SMALL * size // len(found)), -(-size // len(found))
-    for keys in found:
-        met = set()
-        for path, document in first_documents(firestore, keys, read_time, everything):
-            met.add(path)
-            draw.see(path, document)
-        begin = KeyRange(_own_start(root.collection, keys.start))
-        for path, document in first_documents(firestore, begin, read_time, own, root.collection):
-            if path in met or _is_behind(path, keys.end):
-                draw.reads += 1
-            else:
-                draw.see(path, document, counts=False)
-
-
-def _own_start(collection: str, start: str | None) -> str | None:
-    """The document of the root collection in or behind which a key range begins; None for the first of all."""
-    segments = (start or "").split("/")
-    return "/".join(segments[:2]) if segments[0] == collection and len(segments) > 1 else None
-
-
-def _is_behind(path: str, end: str | None) -> bool:
-    return end is not None and path_order(path) >= path_order(end)
-
-
-def _reckoned(root: RootCollection, draw: _Draw, own: int | None) -> dict[str, int | None]:
-    """Documents by collection: the root collection's as counted, the rest shared out as the collections beneath it were met."""
-    beneath = {collection: number for collection, number in draw.met.items() if collection != root.collection}
-    if root.documents is None or own is None:
-        return {root.collection: own, **dict.fromkeys(beneath)}
-    rest, met = max(0, root.documents - own), sum(beneath.values())
-    shares = {collection: max(number, round(rest * number / met)) for collection, number in beneath.items()}
-    return {root.collection: own, **shares}
-
-
-# ── completing ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
 def complete(
-    source: Source,
+    inputs: SampleInputs,
     drawn: Sequence[Drawn],
     archive: Path,
-    read_time: str,
-    selection: Selection,
-    size: int,
-    seed: str,
-    batch_size: int,
     report: Callable[[Any], None],
 ) -> Sampled:
     """Adds what the drawn documents need and writes everything into the archive."""
-    sample = _Sample(source, {name: each.root.collection for each in drawn for name in each.root.collections}, selection, size)
-    for each in drawn:
-        for batch in pq.ParquetFile(each.file).iter_batches():
+    source, roots = inputs.source, {name: draw.root.collection for draw in drawn for name in draw.root.collections}
+    sample = _Sample(source, roots, inputs.selection, inputs.size)
+    for draw in drawn:
+        for batch in pq.ParquetFile(draw.file).iter_batches():
             for path, document in zip(batch["path"].to_pylist(), batch["document"].to_pylist(), strict=True):
-                sample.take(each.root.collection, path, document)
+                sample.take(draw.root.collection, path, document)
     own = Counter(collection_of(path) for path in sample.documents)
     firestore = open_firestore(source)
     while wanted := sample.wanted():
-        for name, found in get_documents(firestore, [f"{source.root}/{path}" for path in wanted], read_time):
+        for name, found in get_documents(firestore, [f"{source.root}/{path}" for path in wanted], inputs.read_time):
             sample.found(name.removeprefix(f"{source.root}/"), found)
     firestore.close()
-    parts = [_archived(sample, each, archive / file_name(each.root.collection), batch_size) for each in drawn]
+    parts = [_archived(sample, draw, archive / file_name(draw.root.collection), inputs.batch_size) for draw in drawn]
     return Sampled(
-        seed=seed,
-        size=size,
+        seed=inputs.seed,
+        size=inputs.size,
         reads=sum(part.reads for part in parts),
-        counted=sum(each.counted for each in drawn),
+        counted=sum(draw.counted for draw in drawn),
         parts=tuple(parts),
-        collections=tuple(_told(sample, own, drawn)),
+        collections=tuple(_sampled_collections(sample, own, drawn)),
     )
 
 
-def _told(sample: _Sample, own: Mapping[str, int], drawn: Sequence[Drawn]) -> Iterator[CollectionSampled]:
-    documents = {collection: number for each in drawn for collection, number in each.documents.items()}
-    exact = {collection for each in drawn for collection in each.exact}
+def _sampled_collections(sample: _Sample, own: Mapping[str, int], drawn: Sequence[Drawn]) -> Iterator[CollectionSampled]:
+    documents = {collection: number for draw in drawn for collection, number in draw.documents.items()}
+    exact = {collection for draw in drawn for collection in draw.exact}
     held, size = Counter[str](), Counter[str]()
     for path, (_, document) in sample.documents.items():
         held[collection_of(path)] += 1

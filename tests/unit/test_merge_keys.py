@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firelift.modes.incremental.merge_keys import KeyMerge, KeysOutOfOrder
+from firelift.modes.incremental.merge_keys import KeyMergeJoin, KeysOutOfOrder
 from firelift.paths import Key, collection_of, id_order, ids_of, key_order
 from firelift.postgres.inspect.published_keys import PublishedKeys
 from firelift.receipts import TableChanges
@@ -26,14 +26,14 @@ def path_order(path: str) -> list[object]:
 
 def merged(
     streamed: list[tuple[str, int]], rows: dict[str, list[tuple[object, ...]]], left_out: str = ""
-) -> tuple[set[str], set[str], KeyMerge]:
+) -> tuple[set[str], set[str], KeyMergeJoin]:
     gone: set[str] = set()
 
     def lost(collection: str, key: Key) -> None:
         segments = collection.split("/*/")
         gone.add("/".join(f"{segment}/{part}" for segment, part in zip(segments, key, strict=True)))
 
-    merge = KeyMerge(
+    merge = KeyMergeJoin(
         rows, lambda collection: PublishedKeys(iter(rows.get(collection, [])), numbered=True), lambda one: one != left_out, lost
     )
     return {each.path for each in merge.differing(iter(streamed))}, gone, merge
@@ -113,7 +113,7 @@ def test_a_stream_that_does_not_ascend_is_an_error(streamed: list[str], standing
 def test_rows_that_do_not_ascend_are_an_error(rows: list[tuple[object, ...]], numbered: bool) -> None:
     def none_gone(collection: str, key: Key) -> None: ...
 
-    merge = KeyMerge(["users"], lambda _: PublishedKeys(iter(rows), numbered), lambda _: True, none_gone)
+    merge = KeyMergeJoin(["users"], lambda _: PublishedKeys(iter(rows), numbered), lambda _: True, none_gone)
     with pytest.raises(KeysOutOfOrder, match="the table"):
         list(merge.differing([("users/a", 1)]))
 
@@ -126,7 +126,7 @@ def test_a_table_is_read_no_further_than_the_stream() -> None:
             read.append(number)
             yield f"{number:04}", 1
 
-    merge = KeyMerge(["users"], lambda _: PublishedKeys(rows()), lambda _: True, lambda collection, key: None)
+    merge = KeyMergeJoin(["users"], lambda _: PublishedKeys(rows()), lambda _: True, lambda collection, key: None)
     differing = merge.differing((f"users/{number:04}", 1 + (number == 500)) for number in range(1000))
     assert next(differing).path == "users/0500"
     assert len(read) == 502
