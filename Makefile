@@ -3,14 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed-from-lock
 
-.PHONY: demo test soak lint bench lock clean setup
+.PHONY: demo test unit soak lint bench lock clean setup
 
 demo: setup
 	$(BIN)/firelift demo
 
 # A process for each core, at most four: each has servers of its own. JOBS=0 for one process.
 test: lint
-	$(BIN)/python -m pytest --numprocesses $(or $(JOBS),auto) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses $(or $(JOBS),auto) --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 40
+
+# What needs no server, for whoever edits.
+unit: setup
+	$(BIN)/python -m pytest tests/unit --numprocesses $(or $(JOBS),auto) --maxprocesses 4
 
 # KILLS=1000 for longer; FIRELIFT_FAULT_SEED=… repeats the moments of a run that failed.
 soak: setup

@@ -28,7 +28,7 @@ from psycopg import sql  # noqa: E402
 
 from firelift.local.emulator import clear, emulator  # noqa: E402
 from firelift.local.postgres import PostgresServer  # noqa: E402
-from tests.acceptance.prefect_world import Api, database, prefect_server  # noqa: E402
+from tests.support.prefect_servers import Api, database, prefect_server  # noqa: E402
 
 # A suite that a script started with `&` has Ctrl-C ignored, and so would have every command it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.runner import Runner
+from tests.support.flow_runner import Runner
 
 
 @pytest.fixture

@@ -31,9 +31,9 @@ from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.errors import CredentialsRefused, FirestoreUnreachable
 from firelift.firestore.values import Document
 from firelift.local.postgres import PostgresServer
-from tests.acceptance.operator import CANARY, FIRELIFT, QUICKLY, Operator, Said, holds_nothing, is_untouched
-from tests.acceptance.prefect_world import Api, eventually, schemas_of, tables_of, text_of
-from tests.integration.way import Things, new_source, write
+from tests.support.command_line import CANARY, FIRELIFT, QUICKLY, Operator, Said, holds_nothing, is_untouched
+from tests.support.prefect_servers import Api, eventually, schemas_of, tables_of, text_of
+from tests.support.whole_way import Things, new_source, write
 
 KEY = f"{CANARY}-service-role-key"
 PASSWORD = f"{CANARY}-password"

@@ -20,10 +20,10 @@ from firelift.postgres.schema.ddl import create_table
 from firelift.postgres.session.connect import connect
 from firelift.receipts import Difference, Verified
 from firelift.verification.proof import DigestUnit, Proof, Reread
-from tests.acceptance.browser import Browser, Seen, browser
-from tests.integration.postgres_world import plan
-from tests.integration.proofs import DIGEST, OTHER, compared, measured, proof_of
-from tests.integration.way import new_database
+from tests.support.browser import Browser, Seen, browser
+from tests.support.postgres_tables import plan
+from tests.support.proofs import DIGEST, OTHER, compared, measured, proof_of
+from tests.support.whole_way import new_database
 
 __all__ = ["browser"]
 

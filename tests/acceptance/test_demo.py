@@ -15,7 +15,7 @@ import pytest
 
 from firelift.cli.demo import HOME
 from firelift.run.workspace import REPORT
-from tests.acceptance.operator import FIRELIFT, ONE_WORKER, Operator, Said
+from tests.support.command_line import FIRELIFT, ONE_WORKER, Operator, Said
 
 SETTINGS = ["FIRESTORE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "DATABASE_URL", "PGPASSFILE"]
 LAST = f"  export {SETTINGS[-1]}="

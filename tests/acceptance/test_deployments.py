@@ -23,8 +23,8 @@ from firelift.local.sample_app import load_sample
 from firelift.local.writer import values, write_documents
 from firelift.run.workspace import REPORT
 from firelift.settings.settings import PUBLIC_FIELDS, SECRETS, Settings
-from tests.acceptance.operator import QUICKLY
-from tests.acceptance.prefect_world import (
+from tests.support.command_line import QUICKLY
+from tests.support.prefect_servers import (
     CHECKOUT,
     Api,
     environment,
@@ -37,7 +37,7 @@ from tests.acceptance.prefect_world import (
     text_of,
     worker,
 )
-from tests.acceptance.steps import Copy
+from tests.support.synced_database import Copy
 
 WRONG_PASSWORD = "canary-4f1c-Wr0ng"
 

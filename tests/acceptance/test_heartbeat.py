@@ -18,8 +18,8 @@ import pytest
 
 from firelift.local.postgres import PostgresServer
 from firelift.local.server import free_port
-from tests.acceptance.operator import FIRELIFT, QUICKLY
-from tests.acceptance.prefect_world import CHECKOUT, Api, environment, eventually, prefect
+from tests.support.command_line import FIRELIFT, QUICKLY
+from tests.support.prefect_servers import CHECKOUT, Api, environment, eventually, prefect
 
 AUTOMATION = CHECKOUT / "deployments" / "heartbeat.yaml"
 # A run's first heartbeat comes at once, and no run of these tests lives to see its second.

@@ -12,10 +12,10 @@ from firelift.local.postgres import PostgresServer
 from firelift.migration.rollback import roll_back
 from firelift.planning.deletion_limits import WOULD_STOP
 from firelift.run.reports.plan_text import plan_text
-from tests.acceptance.operator import QUICKLY
-from tests.acceptance.runner import Outcome, Runner
-from tests.acceptance.steps import Steps, steps
-from tests.integration.way import Things, new_source
+from tests.support.command_line import QUICKLY
+from tests.support.flow_runner import Outcome, Runner
+from tests.support.synced_database import Steps, steps
+from tests.support.whole_way import Things, new_source
 
 FIRST: Things = {
     "users/ada": {"name": "Ada"},

@@ -13,10 +13,10 @@ import pytest
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import Reference
 from firelift.migration.rollback import roll_back_run
-from tests.acceptance.prefect_world import eventually
-from tests.acceptance.runner import Runner
-from tests.acceptance.steps import Steps, moment, steps
-from tests.integration.way import Things
+from tests.support.flow_runner import Runner
+from tests.support.prefect_servers import eventually
+from tests.support.synced_database import Steps, moment, steps
+from tests.support.whole_way import Things
 
 FIRST: Things = {
     "users/ada": {"name": "Ada", "age": 36, "active": True},
@@ -302,7 +302,7 @@ def test_somebody_who_writes_during_the_run_changes_nothing_about_it(target: Ste
 
 
 def test_a_published_target_is_verified_against_firestore_as_an_increment_s_archive_is_only_the_difference(target: Steps) -> None:
-    from tests.acceptance.operator import Operator
+    from tests.support.command_line import Operator
 
     target.delete("users/bob")
     target.write({"users/ada": {"name": "Ada", "age": 0.5}})

@@ -16,9 +16,9 @@ from firelift.local.emulator import clear
 from firelift.local.postgres import PostgresServer
 from firelift.local.sample_app import load_sample
 from firelift.local.writer import values, write_documents
-from tests.acceptance.browser import Browser, browser
-from tests.acceptance.prefect_world import PHASES, Api, database, environment, eventually, run, sample_tables, tables_of, text_below
-from tests.reported import undocumented_below
+from tests.support.browser import Browser, browser
+from tests.support.prefect_servers import PHASES, Api, database, environment, eventually, run, sample_tables, tables_of, text_below
+from tests.support.reported import undocumented_below
 
 __all__ = ["browser"]
 

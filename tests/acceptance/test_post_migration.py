@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.acceptance.operator import CANARY, ONE_WORKER, Operator, Said, is_untouched
-from tests.integration.way import new_source, write
+from tests.support.command_line import CANARY, ONE_WORKER, Operator, Said, is_untouched
+from tests.support.whole_way import new_source, write
 
 OLD = """# the app
 export API_URL="https://old.example.org"  # Firestore

@@ -16,10 +16,10 @@ import pytest
 from psycopg import sql
 
 from firelift.local.writer import delete_documents
-from tests.acceptance.operator import PROGRAMS, Operator, is_untouched
-from tests.acceptance.prefect_world import CHECKOUT, schemas_of, tables_of
-from tests.faults.migrating import start
-from tests.integration.way import Things, new_source, write
+from tests.support.command_line import PROGRAMS, Operator, is_untouched
+from tests.support.migrating import start
+from tests.support.prefect_servers import CHECKOUT, schemas_of, tables_of
+from tests.support.whole_way import Things, new_source, write
 
 README = (CHECKOUT / "README.md").read_text()
 

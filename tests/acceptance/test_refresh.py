@@ -17,11 +17,11 @@ import pytest
 from firelift.firestore.channel import Source
 from firelift.local.emulator import clear
 from firelift.postgres.schema.ddl import backup_schema
-from tests.acceptance.operator import FIRELIFT, QUICKLY, Operator, Said
-from tests.acceptance.prefect_world import eventually, schemas_of, tables_of, text_of
-from tests.integration import refresh_world
-from tests.integration.refresh_world import FIRST, SECOND, catalog, contents, live_in, target
-from tests.integration.way import Things, new_source, write
+from tests.support import refreshed_tables as refresh_world
+from tests.support.command_line import FIRELIFT, QUICKLY, Operator, Said
+from tests.support.prefect_servers import eventually, schemas_of, tables_of, text_of
+from tests.support.refreshed_tables import FIRST, SECOND, catalog, contents, live_in, target
+from tests.support.whole_way import Things, new_source, write
 
 Database = Callable[[Things], Operator]
 

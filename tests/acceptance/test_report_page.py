@@ -12,9 +12,9 @@ import pytest
 from firelift.formatting import count
 from firelift.planning.increment import Increment
 from firelift.run.reports import html_report
-from tests.acceptance.browser import Browser, Seen, browser
-from tests.unit.increment_cases import difference, whole, wider
-from tests.unit.report_cases import EVIL, Differs, report_of, samples, tables_of, verified
+from tests.support.browser import Browser, Seen, browser
+from tests.support.increment_cases import difference, whole, wider
+from tests.support.report_cases import EVIL, Differs, report_of, samples, tables_of, verified
 
 __all__ = ["browser"]
 

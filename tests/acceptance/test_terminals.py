@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from firelift.firestore.channel import Source
-from tests.acceptance.operator import ONE_WORKER, Operator
-from tests.acceptance.prefect_world import tables_of
-from tests.integration.way import Things, new_source, write
+from tests.support.command_line import ONE_WORKER, Operator
+from tests.support.prefect_servers import tables_of
+from tests.support.whole_way import Things, new_source, write
 
 # Python would take UTF-8 for the locale C by itself; it does not for others, such as de_DE.ISO-8859-1.
 ASCII = {"LANG": "C", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}

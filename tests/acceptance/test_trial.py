@@ -17,9 +17,9 @@ from firelift.firestore.channel import Source
 from firelift.local.emulator import clear
 from firelift.local.writer import Reference
 from firelift.postgres.schema.ddl import scratch_schema
-from tests.acceptance.operator import ONE_WORKER, Operator, is_untouched
-from tests.acceptance.prefect_world import Api, schemas_of, tables_of, text_of
-from tests.integration.way import Things, new_source, write
+from tests.support.command_line import ONE_WORKER, Operator, is_untouched
+from tests.support.prefect_servers import Api, schemas_of, tables_of, text_of
+from tests.support.whole_way import Things, new_source, write
 
 TRY = ("migrate", "--migration-mode", "test", "--sample-size", "5")
 

@@ -25,9 +25,9 @@ from firelift.settings.settings import Settings
 from firelift.settings.types import LevelName
 from firelift.verification.level import LEVELS
 from firelift.verification.proof import Against
-from tests.acceptance.operator import CANARY, ONE_WORKER, Operator, Said, holds_nothing
-from tests.acceptance.prefect_world import database, tables_of, text_below, text_of
-from tests.integration.way import Things, new_source, write
+from tests.support.command_line import CANARY, ONE_WORKER, Operator, Said, holds_nothing
+from tests.support.prefect_servers import database, tables_of, text_below, text_of
+from tests.support.whole_way import Things, new_source, write
 
 CITIES: Things = {f"cities/c{n:03}": {"name": f"City {n}", "population": n * 1000, "area": n / 7, "tags": ["a", "b"]} for n in range(60)}
 STREETS: Things = {f"cities/c{n:03}/streets/s": {"name": f"Street {n}", "lanes": n % 4} for n in range(0, 60, 2)}

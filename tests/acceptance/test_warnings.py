@@ -13,10 +13,10 @@ import pytest
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import Reference
 from firelift.run.workspace import LOG, REPORT, SUMMARY
-from tests.acceptance.operator import QUICKLY
-from tests.acceptance.runner import Runner
-from tests.acceptance.steps import Steps, steps
-from tests.integration.way import new_source, write
+from tests.support.command_line import QUICKLY
+from tests.support.flow_runner import Runner
+from tests.support.synced_database import Steps, steps
+from tests.support.whole_way import new_source, write
 
 FEW_LOCKS = {"max_connections": "8", "max_wal_senders": "0", "max_locks_per_transaction": "10"}
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from firelift.local.sample_app import load_sample
-from tests.acceptance.operator import Operator, Said
-from tests.acceptance.prefect_world import CHECKOUT, run, sample_tables, tables_of
+from tests.support.command_line import Operator, Said
+from tests.support.prefect_servers import CHECKOUT, run, sample_tables, tables_of
 
 SQUATTED = "raise ImportError('another package of this name')\n"
 

@@ -10,9 +10,9 @@ from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.query import server_time
 from firelift.local.emulator import clear
 from firelift.local.postgres import PostgresServer
-from tests.faults.gateway import Gateway, gateway
-from tests.faults.migrating import Ground, Undisturbed, numbered, undisturbed_run
-from tests.faults.source import fill, go_on
+from tests.support.gateway import Gateway, gateway
+from tests.support.migrating import Ground, Undisturbed, numbered, undisturbed_run
+from tests.support.nasty_database import fill, go_on
 
 PROJECT = "test-faults"
 

@@ -14,10 +14,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.faults.gateway import Gateway
-from tests.faults.migrating import Ground, Place, Undisturbed, differences
-from tests.faults.proxy import Strike, proxy
 from tests.faults.test_network import POINTS, rows, server_of, through
+from tests.support.gateway import Gateway
+from tests.support.migrating import Ground, Place, Undisturbed, differences
+from tests.support.proxy import Strike, proxy
 
 NO_ROOM = r"error: The disk is full \(path: .*\)\. Free space there, then go on with --resume\."
 

@@ -11,8 +11,8 @@ from itertools import cycle
 
 import pytest
 
-from tests.faults.gateway import Gateway
-from tests.faults.migrating import VERIFIED, WORKERS, Ground, Place, Started, Undisturbed, differences
+from tests.support.gateway import Gateway
+from tests.support.migrating import VERIFIED, WORKERS, Ground, Place, Started, Undisturbed, differences
 
 KILLS = int(os.environ.get("FIRELIFT_KILLS") or 9)
 SEED = int(os.environ["FIRELIFT_FAULT_SEED"])

@@ -20,10 +20,10 @@ from firelift.local.postgres import PostgresServer
 from firelift.local.writer import GeoPoint, Reference, Vector
 from firelift.migration.rollback import roll_back_run
 from firelift.paths import collection_of
-from tests.acceptance.prefect_world import eventually
-from tests.acceptance.runner import Outcome, Runner
-from tests.acceptance.steps import steps
-from tests.faults.migrating import SOAK
+from tests.support.flow_runner import Outcome, Runner
+from tests.support.migrating import SOAK
+from tests.support.prefect_servers import eventually
+from tests.support.synced_database import steps
 
 # What happens is drawn anew in the soak; otherwise it is always the same, so that a change is judged by what it changes.
 SEED = int(os.environ["FIRELIFT_FAULT_SEED"]) if SOAK else 1

@@ -14,11 +14,11 @@ from firelift.firestore.query import KeyRange, server_time
 from firelift.firestore.stream import read_documents
 from firelift.local.emulator import Emulator
 from firelift.local.postgres import PostgresServer
-from tests.acceptance.operator import Said
-from tests.faults.gateway import gateway
-from tests.faults.migrating import SOAK, VERIFIED, Content, Ground, Place, Started, Undisturbed, differences
-from tests.faults.proxy import Proxy, Strike, proxy
-from tests.faults.source import fill
+from tests.support.command_line import Said
+from tests.support.gateway import gateway
+from tests.support.migrating import SOAK, VERIFIED, Content, Ground, Place, Started, Undisturbed, differences
+from tests.support.nasty_database import fill
+from tests.support.proxy import Proxy, Strike, proxy
 
 # What a connection to the target says at a certain point of the run, word after word.
 POINTS: dict[str, Sequence[bytes]] = {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.faults.gateway import Gateway
-from tests.faults.holding import held_in
-from tests.faults.migrating import Ground, Undisturbed, differences
+from tests.support.gateway import Gateway
+from tests.support.holding import held_in
+from tests.support.migrating import Ground, Undisturbed, differences
 
 
 def test_a_configuration_that_breaks_meanwhile(ground: Ground, front: Gateway, undisturbed: Undisturbed) -> None:

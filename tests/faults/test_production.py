@@ -24,9 +24,9 @@ from firelift.receipts import Completeness, Extracted, RootCollection
 from firelift.storage.archive import file_name, ranges, read_chunk
 from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.workers import Workers
-from tests.faults.gateway import Answer, gateway
-from tests.faults.production import Bent, partitions, refusing, without
-from tests.integration.way import new_source, write
+from tests.support.gateway import Answer, gateway
+from tests.support.production_rules import Bent, partitions, refusing, without
+from tests.support.whole_way import new_source, write
 
 USERS = 1500
 NUMBERED = ["__id-3__", "__id7__", "__id10__"]

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.operator import Operator
-from tests.acceptance.prefect_world import PHASES, Api, eventually, prefect_server
-from tests.faults.gateway import Gateway
-from tests.faults.holding import dead_in
-from tests.faults.migrating import SOAK, VERIFIED, Content, Ground, Place, Undisturbed, differences, files_below
+from tests.support.command_line import Operator
+from tests.support.gateway import Gateway
+from tests.support.holding import dead_in
+from tests.support.migrating import SOAK, VERIFIED, Content, Ground, Place, Undisturbed, differences, files_below
+from tests.support.prefect_servers import PHASES, Api, eventually, prefect_server
 
 ROOTS = ("cities", "rooms", "users")
 

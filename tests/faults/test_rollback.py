@@ -12,10 +12,10 @@ import pytest
 from firelift.postgres.schema.control import create_control, record_finish, record_start
 from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.lock import target_lock
-from tests.acceptance.operator import Operator, Said
-from tests.acceptance.prefect_world import schemas_of, tables_of
-from tests.faults.held import ACTS, held, kill_in
-from tests.integration.refresh_world import FIRST, NEW, OLD, SECOND, catalog, contents, live_in, migrate, stage, target
+from tests.support.command_line import Operator, Said
+from tests.support.held_write import ACTS, held, kill_in
+from tests.support.prefect_servers import schemas_of, tables_of
+from tests.support.refreshed_tables import FIRST, NEW, OLD, SECOND, catalog, contents, live_in, migrate, stage, target
 
 
 @pytest.fixture

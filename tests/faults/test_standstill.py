@@ -12,8 +12,8 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from firelift.local.writer import values, write_documents
-from tests.acceptance.operator import FIRELIFT, QUICKLY, Operator
-from tests.acceptance.prefect_world import tables_of
+from tests.support.command_line import FIRELIFT, QUICKLY, Operator
+from tests.support.prefect_servers import tables_of
 
 COLLECTIONS = 20
 # Where it stood still it did so for a minute: as long as a statement waits for its lock.

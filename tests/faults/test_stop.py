@@ -10,11 +10,11 @@ import psutil  # type: ignore[import-untyped]
 import psycopg
 import pytest
 
-from tests.acceptance.operator import Operator
-from tests.acceptance.prefect_world import CHECKOUT, Api
-from tests.faults.gateway import Gateway
-from tests.faults.holding import held_in
-from tests.faults.migrating import SOAK, Ground, Place, Started, Undisturbed, differences, start
+from tests.support.command_line import Operator
+from tests.support.gateway import Gateway
+from tests.support.holding import held_in
+from tests.support.migrating import SOAK, Ground, Place, Started, Undisturbed, differences, start
+from tests.support.prefect_servers import CHECKOUT, Api
 
 Ask = Callable[[Place, Started, Api], None]
 

@@ -12,7 +12,7 @@ from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.query import KeyRange, server_time
 from firelift.firestore.stream import read_documents
 from firelift.local.writer import values, write_documents
-from tests.faults.breaking import breaking
+from tests.support.breaking import breaking
 
 DOCUMENTS = 40
 PASSING = [

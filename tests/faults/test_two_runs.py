@@ -5,9 +5,9 @@ from __future__ import annotations
 import psycopg
 
 from firelift.migration.rollback import roll_back_run
-from tests.faults.gateway import Gateway
-from tests.faults.holding import held_in, kill_in
-from tests.faults.migrating import BATCH, WORKERS, Content, Ground, Undisturbed, content, differences, files_below
+from tests.support.gateway import Gateway
+from tests.support.holding import held_in, kill_in
+from tests.support.migrating import BATCH, WORKERS, Content, Ground, Undisturbed, content, differences, files_below
 
 # The heartbeat of the run that goes on.
 CHANGING = ("migration-status.json", "migration-checkpoint.json", "migration-log.json", "throughput.json")

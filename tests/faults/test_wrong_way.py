@@ -7,9 +7,9 @@ import pytest
 
 from firelift.phases.import_ import StagingMissing, existing_staging, prepare, record_begin
 from firelift.planning.model import Plan
-from tests.faults.gateway import Gateway
-from tests.faults.holding import kill_in
-from tests.faults.migrating import Ground, Undisturbed, content
+from tests.support.gateway import Gateway
+from tests.support.holding import kill_in
+from tests.support.migrating import Ground, Undisturbed, content
 
 
 def test_a_name_that_the_target_knows_from_another_working_directory(ground: Ground, undisturbed: Undisturbed) -> None:

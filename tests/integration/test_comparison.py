@@ -23,7 +23,7 @@ from firelift.verification.level import LEVELS
 from firelift.verification.proof import Limits, Proof
 from firelift.verification.subject import Known, Tables, Verification
 from firelift.workers import Workers
-from tests.integration.way import Arrival, Things, migrate, new_database, new_source, write
+from tests.support.whole_way import Arrival, Things, migrate, new_database, new_source, write
 
 PEOPLE = 230
 LONG = "long" * 350

@@ -11,7 +11,7 @@ from firelift.firestore.channel import Source
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import GeoPoint, Reference, Vector
 from firelift.receipts import RelationChecked
-from tests.integration.way import Arrival, Things, migrate, new_database, new_source, write
+from tests.support.whole_way import Arrival, Things, migrate, new_database, new_source, write
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 MIXED: list[object] = [None, True, 1, 1.5, "x", b"\0", NOON, GeoPoint(1.0, 2.0), {"in": [1, {"deeper": []}]}, 1, 1, None]

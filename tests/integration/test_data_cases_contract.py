@@ -11,7 +11,7 @@ import pytest
 from firelift.firestore.channel import Source
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import GeoPoint, Reference, Vector
-from tests.integration.way import Arrival, Things, migrate, new_database, new_source, write
+from tests.support.whole_way import Arrival, Things, migrate, new_database, new_source, write
 
 JOINED = datetime(2024, 1, 1, 12, 30, 15, 123456, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ import pytest
 from firelift.local.postgres import PostgresServer
 from firelift.planning.build import PlanOptions
 from firelift.planning.naming import IMPOSSIBLE, Naming
-from tests.integration.way import Arrival, Things, arrived, migrate, new_database, new_source, write
+from tests.support.whole_way import Arrival, Things, arrived, migrate, new_database, new_source, write
 
 NFC, NFD = unicodedata.normalize("NFC", "é"), unicodedata.normalize("NFD", "é")
 

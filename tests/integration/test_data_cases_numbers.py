@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from firelift.local.postgres import PostgresServer
-from tests.integration.way import Arrival, Things, arrived
+from tests.support.whole_way import Arrival, Things, arrived
 
 INTEGERS = {
     "least": -(2**63),

@@ -16,7 +16,7 @@ from firelift.local.writer import Reference, delete_documents
 from firelift.paths import Selection
 from firelift.planning.build import PlanOptions
 from firelift.planning.mapping import CollectionMapping, Mapping
-from tests.integration.way import Arrival, Things, arrived, migrate, new_source, write
+from tests.support.whole_way import Arrival, Things, arrived, migrate, new_source, write
 
 PHANTOM = "ghosts/a/l2/b/l3/c/l4/d/l5/real"
 RARE = "users/u1234/rare/needle"

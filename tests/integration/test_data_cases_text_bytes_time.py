@@ -10,7 +10,7 @@ import pytest
 from firelift.firestore.values import Value
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import value_of
-from tests.integration.way import Arrival, Things, arrived
+from tests.support.whole_way import Arrival, Things, arrived
 
 TEXTS = {
     "empty": "",

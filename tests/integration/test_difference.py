@@ -26,11 +26,11 @@ from firelift.receipts import Completeness, RootCollection
 from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.verification.completeness import Seen, prove_digests
 from firelift.workers import Workers
-from tests.faults.breaking import breaking
-from tests.faults.gateway import gateway
-from tests.faults.production import partitions, refusing
-from tests.integration.difference_world import There, find, published
-from tests.integration.way import arrived, write
+from tests.support.breaking import breaking
+from tests.support.differences import There, find, published
+from tests.support.gateway import gateway
+from tests.support.production_rules import partitions, refusing
+from tests.support.whole_way import arrived, write
 
 NASTY = ["__id-5__", "__id5__", "__id10__", "-1", "007", "B", "a b", "ä", "\uff00", "🦊"]
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

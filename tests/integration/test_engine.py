@@ -22,7 +22,7 @@ from firelift.migration.lifecycle import open_migration
 from firelift.migration.migrate import migrate
 from firelift.migration.surroundings import Surroundings
 from firelift.settings.settings import Settings
-from tests.integration.way import Things, write
+from tests.support.whole_way import Things, write
 
 DOCUMENTS: Things = {"users/ada": {"name": "Ada"}, "users/ada/orders/1": {"total": 1.5}, "teams/a": {"n": 1}}
 

@@ -25,9 +25,9 @@ from firelift.postgres.session.errors import ConnectionLost, PermissionDenied, P
 from firelift.receipts import Difference, FailedExpectation, Verified
 from firelift.settings.types import LevelName
 from firelift.verification.proof import DigestUnit, Proof, Reread
-from tests.integration.postgres_world import HOSTILE, as_role, plan
-from tests.integration.proofs import DIGEST, OTHER, column, compared, measured, nested, proof_of, relation, same
-from tests.integration.way import Arrival, Things, arrived
+from tests.support.postgres_tables import HOSTILE, as_role, plan
+from tests.support.proofs import DIGEST, OTHER, column, compared, measured, nested, proof_of, relation, same
+from tests.support.whole_way import Arrival, Things, arrived
 
 RUN = "migration-2026-11-22T10-30-00-123Z-abc123"
 SESSION = f"firelift {RUN}"

@@ -28,11 +28,11 @@ from firelift.verification.level import LEVELS
 from firelift.verification.proof import Limits
 from firelift.verification.subject import Known, Tables, Verification
 from firelift.workers import Workers
-from tests.integration.counting import calls, statements
-from tests.integration.postgres_world import plan
-from tests.integration.proofs import proof_of
-from tests.integration.refresh_world import FIRST, SECOND, migrate, target
-from tests.integration.way import Arrival, arrived, new_database
+from tests.support.call_counts import calls, statements
+from tests.support.postgres_tables import plan
+from tests.support.proofs import proof_of
+from tests.support.refreshed_tables import FIRST, SECOND, migrate, target
+from tests.support.whole_way import Arrival, arrived, new_database
 
 FEW = 10
 NUMBERS = (FEW, 2 * FEW, 3 * FEW)

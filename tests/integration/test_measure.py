@@ -17,7 +17,7 @@ from firelift.settings.types import LevelName
 from firelift.verification.checks.performance import measure, too_slow
 from firelift.verification.level import LEVELS
 from firelift.verification.proof import Limits, Measured
-from tests.integration.postgres_world import HOSTILE, RUN, load, plan, row, started
+from tests.support.postgres_tables import HOSTILE, RUN, load, plan, row, started
 
 STAGING = staging_schema(RUN)
 USERS = plan("users", boss=ReferenceTarget(collection="users"))

@@ -16,7 +16,7 @@ from firelift.receipts import Extracted
 from firelift.storage.archive import DIGEST, ArchiveDamaged, ranges, read_chunk
 from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.workers import Workers
-from tests.integration.way import new_source, write
+from tests.support.whole_way import new_source, write
 
 BATCH = 3
 SELECTION = Selection(exclude=["users/*/drafts"])

@@ -22,8 +22,8 @@ from firelift.verification.difference_file import DifferenceFile, join_files
 from firelift.verification.level import LEVELS
 from firelift.verification.subject import Tables
 from firelift.workers import Workers
-from tests.integration.corruption import CORRUPTIONS, KEYS, STRUCTURAL, Corruption, Planted, corrupt, rich_documents
-from tests.integration.way import Arrival, migrate, new_database, new_source, write
+from tests.support.corruption import CORRUPTIONS, KEYS, STRUCTURAL, Corruption, Planted, corrupt, rich_documents
+from tests.support.whole_way import Arrival, migrate, new_database, new_source, write
 
 SEEDS = range(3)
 

@@ -11,8 +11,8 @@ from psycopg import sql
 
 from firelift.local.postgres import PostgresServer
 from firelift.migration.rollback import roll_back_run
-from tests.integration.postgres_world import ODD, as_role
-from tests.integration.way import migrate, new_database, new_source, write
+from tests.support.postgres_tables import ODD, as_role
+from tests.support.whole_way import migrate, new_database, new_source, write
 
 AT = datetime(2026, 2, 3, 4, 5, 6, 789_012, tzinfo=UTC)
 DOCUMENTS: dict[str, dict[str, object]] = {

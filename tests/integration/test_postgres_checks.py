@@ -23,8 +23,8 @@ from firelift.postgres.schema.ddl import scratch_schema
 from firelift.postgres.schema.name_conflicts import NamesTaken, TakenName, taken_names
 from firelift.postgres.session.connect import connect
 from firelift.postgres.session.errors import TargetReadOnly, TooManyConnections
-from tests.integration.postgres_world import HOSTILE, RUN, as_role, named
-from tests.integration.refresh_world import FIRST, OLD, ORDERS, SECOND, USERS, migrate, target
+from tests.support.postgres_tables import HOSTILE, RUN, as_role, named
+from tests.support.refreshed_tables import FIRST, OLD, ORDERS, SECOND, USERS, migrate, target
 
 
 @pytest.fixture

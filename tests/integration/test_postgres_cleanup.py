@@ -10,7 +10,7 @@ from firelift.postgres.publish.cleanup import drop_backups, expired_backups
 from firelift.postgres.publish.rollback import BackupGone, DependentObjects, rollback
 from firelift.postgres.schema.ddl import backup_schema
 from firelift.postgres.session.ownership import schema_exists
-from tests.integration.refresh_world import FIRST, NEW, OLD, SECOND, THIRD, contents, migrate, target
+from tests.support.refreshed_tables import FIRST, NEW, OLD, SECOND, THIRD, contents, migrate, target
 
 WEEK = timedelta(days=7)
 

@@ -18,8 +18,8 @@ from firelift.postgres.schema import compatibility as fit
 from firelift.postgres.schema.checks import check_tables, check_target
 from firelift.postgres.schema.name_conflicts import NamesTaken
 from firelift.postgres.session.connect import Connection
-from tests.integration.postgres_world import as_role, named, plan
-from tests.integration.refresh_world import FIRST, OLD, SECOND, TABLES, USERS, catalog, migrate, target, user
+from tests.support.postgres_tables import as_role, named, plan
+from tests.support.refreshed_tables import FIRST, OLD, SECOND, TABLES, USERS, catalog, migrate, target, user
 from tests.unit.test_profile import BELOW, DATABASE, profiled
 
 PLAN = plan("users/*/orders", name="string", seen="timestamps", price="double")

@@ -16,7 +16,7 @@ from firelift.postgres.session import errors
 from firelift.postgres.session.connect import connect, parameters_of
 from firelift.postgres.session.errors import refusal
 from firelift.settings.settings import Settings
-from tests.integration.postgres_world import ODD, values
+from tests.support.postgres_tables import ODD, values
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])

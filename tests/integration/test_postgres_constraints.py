@@ -11,7 +11,7 @@ from firelift.postgres.load.constraints import CheckedRelation, ForeignKeys, Orp
 from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import DuplicateKeys, PostgresLimit
-from tests.integration.postgres_world import HOSTILE, RUN, load, plan, row, started, values
+from tests.support.postgres_tables import HOSTILE, RUN, load, plan, row, started, values
 
 STAGING = staging_schema(RUN)
 USERS = plan("users", boss=ReferenceTarget(collection="users"))

@@ -14,7 +14,7 @@ from firelift.postgres.schema import control
 from firelift.postgres.session.connect import connect
 from firelift.postgres.session.errors import PermissionDenied
 from firelift.postgres.session.stop import stop_requested
-from tests.integration.postgres_world import RUN, as_arrow, as_role, plan, row, started
+from tests.support.postgres_tables import RUN, as_arrow, as_role, plan, row, started
 
 READ_TIME = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
 

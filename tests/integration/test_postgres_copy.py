@@ -18,7 +18,7 @@ from firelift.postgres.schema.control import loaded_chunks
 from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session import errors
 from firelift.postgres.session.connect import connect
-from tests.integration.postgres_world import HOSTILE, RUN, as_arrow, bits, load, plan, row, started, values
+from tests.support.postgres_tables import HOSTILE, RUN, as_arrow, bits, load, plan, row, started, values
 
 STAGING = staging_schema(RUN)
 YEAR_1, YEAR_9999 = -62_135_596_800_000_000, 253_402_300_799_999_999

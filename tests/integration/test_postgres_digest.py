@@ -6,8 +6,8 @@ import pytest
 
 from firelift.postgres.inspect.digest import digest
 from firelift.postgres.session.connect import Connection
-from tests.integration.postgres_world import HOSTILE
-from tests.integration.refresh_world import target
+from tests.support.postgres_tables import HOSTILE
+from tests.support.refreshed_tables import target
 
 TABLE = "CREATE TABLE public.t (id text, f float8, j jsonb, b bytea, a text[], n numeric, x xid)"
 ROWS = """('a', 0.0, '{"a": 1}', '\\x00', '{a,NULL}', 1.0, '7'), ('b', 'NaN', NULL, NULL, '{}', NULL, NULL)"""

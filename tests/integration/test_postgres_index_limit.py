@@ -17,10 +17,10 @@ from firelift.postgres.publish.rollback import rollback
 from firelift.postgres.schema.control import saved_tables
 from firelift.postgres.schema.indexes import TooLongForIndex
 from firelift.postgres.session.connect import Connection
-from tests.integration.merge_world import LATER, increase
-from tests.integration.postgres_world import plan, row, values
-from tests.integration.refresh_world import FIRST, OLD, READ_TIME, SECOND, TABLES, THIRD, Rows, catalog, contents, migrate, stage, target
 from tests.integration.test_postgres_merge import step, with_column
+from tests.support.merged_tables import LATER, increase
+from tests.support.postgres_tables import plan, row, values
+from tests.support.refreshed_tables import FIRST, OLD, READ_TIME, SECOND, TABLES, THIRD, Rows, catalog, contents, migrate, stage, target
 
 NOTES = plan("notes", seen=ReferenceTarget(collection="users/*/orders", ancestors=("seen_of",)))
 ALL = (*TABLES, NOTES)

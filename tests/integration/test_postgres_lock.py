@@ -23,7 +23,7 @@ from firelift.postgres.session.lock import (
     target_lock,
 )
 from firelift.postgres.session.ownership import schema_exists
-from tests.integration.postgres_world import RUN
+from tests.support.postgres_tables import RUN
 
 
 def test_the_second_run_is_told_the_first(database_url: str) -> None:

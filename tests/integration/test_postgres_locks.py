@@ -22,7 +22,7 @@ from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.connect import Connection, connect
 from firelift.postgres.session.errors import TooManyLocks
 from firelift.postgres.session.ownership import schema_exists
-from tests.integration.postgres_world import RUN, plan, values
+from tests.support.postgres_tables import RUN, plan, values
 
 READ_TIME = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
 FIRST = plan("c0", tags="strings")

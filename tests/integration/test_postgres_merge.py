@@ -23,9 +23,9 @@ from firelift.postgres.schema.control import saved_tables
 from firelift.postgres.schema.ddl import backup_schema, staging_schema
 from firelift.postgres.schema.foreign_keys import ForeignKeyBroken
 from firelift.postgres.session.connect import Connection
-from tests.integration.merge_world import AFTER, LATER, Keys, increase, moment, planned, stage_difference, written
-from tests.integration.postgres_world import HOSTILE, bits, plan, row, values
-from tests.integration.refresh_world import (
+from tests.support.merged_tables import AFTER, LATER, Keys, increase, moment, planned, stage_difference, written
+from tests.support.postgres_tables import HOSTILE, bits, plan, row, values
+from tests.support.refreshed_tables import (
     FIRST,
     NEW,
     OLD,

@@ -13,9 +13,10 @@ from firelift.postgres.publish.rollback import BackupGone, CannotRestore, Change
 from firelift.postgres.schema.control import saved_tables
 from firelift.postgres.schema.ddl import backup_schema
 from firelift.postgres.session.connect import Connection
-from tests.integration.merge_world import AFTER, LATER, Keys, increase
-from tests.integration.postgres_world import plan, row, values
-from tests.integration.refresh_world import (
+from tests.integration.test_postgres_merge import CHANGED, GONE, JSON_ROWS, JSON_SCORES, step, with_column
+from tests.support.merged_tables import AFTER, LATER, Keys, increase
+from tests.support.postgres_tables import plan, row, values
+from tests.support.refreshed_tables import (
     FIRST,
     OLD,
     ORDERS,
@@ -30,7 +31,6 @@ from tests.integration.refresh_world import (
     target,
     user,
 )
-from tests.integration.test_postgres_merge import CHANGED, GONE, JSON_ROWS, JSON_SCORES, step, with_column
 
 WIDER = with_column(USERS, Column(name="email", path=("email",), kind="string"))
 

@@ -27,7 +27,7 @@ from firelift.postgres.session.connect import connect
 from firelift.postgres.session.owner import RunsAtTheEnd
 from firelift.postgres.session.ownership import BelongsToAnother, SchemaOfAnother, foreign_objects
 from firelift.settings.trusted_owners import with_trusted
-from tests.integration.postgres_world import RUN, load, named, plan, row, started
+from tests.support.postgres_tables import RUN, load, named, plan, row, started
 
 USERS = plan("users", name="string")
 AT = datetime(2026, 11, 22, tzinfo=UTC)

@@ -20,7 +20,7 @@ from firelift.postgres.schema import control
 from firelift.postgres.schema.ddl import staging_schema
 from firelift.postgres.session.connect import Connection, connect
 from firelift.postgres.session.ownership import schema_exists
-from tests.integration.postgres_world import HOSTILE, RUN, load, plan, row, started, values
+from tests.support.postgres_tables import HOSTILE, RUN, load, plan, row, started, values
 
 STAGING = staging_schema(RUN)
 READ_TIME = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)

@@ -12,8 +12,8 @@ from firelift.paths import id_order, key_order
 from firelift.planning.model import DELETED_AT, TablePlan
 from firelift.postgres.inspect.published_keys import Between, count_live, published_keys, written_at
 from firelift.postgres.session.connect import Connection, connect
-from tests.integration.postgres_world import HOSTILE, plan
-from tests.integration.refresh_world import FIRST, migrate
+from tests.support.postgres_tables import HOSTILE, plan
+from tests.support.refreshed_tables import FIRST, migrate
 
 USERS, ORDERS = plan("users"), plan("users/*/orders", table=HOSTILE[:40])
 PLAIN = ["-1", "007", "B", "__not_reserved", "a", "a b", "ä", "\uff00", "🦊"]

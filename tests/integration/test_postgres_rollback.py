@@ -19,8 +19,8 @@ from firelift.postgres.schema.ddl import backup_schema, staging_schema
 from firelift.postgres.schema.foreign_keys import ForeignKeyBroken
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.ownership import schema_exists
-from tests.integration.postgres_world import HOSTILE, as_role, plan, row, values
-from tests.integration.refresh_world import (
+from tests.support.postgres_tables import HOSTILE, as_role, plan, row, values
+from tests.support.refreshed_tables import (
     FIRST,
     NEW,
     OLD,

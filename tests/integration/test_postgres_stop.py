@@ -11,8 +11,8 @@ from firelift.phases.import_ import record_begin, record_failure
 from firelift.postgres.schema.control import create_control, record_finish, record_start
 from firelift.postgres.session.lock import target_lock
 from firelift.postgres.session.stop import forget_stop, request_stop, stop_requested
-from tests.integration.postgres_world import values
-from tests.integration.refresh_world import FIRST, SECOND, target
+from tests.support.postgres_tables import values
+from tests.support.refreshed_tables import FIRST, SECOND, target
 
 
 def test_a_request_is_seen_by_the_run_it_names_until_it_is_forgotten(database_url: str) -> None:

@@ -22,7 +22,7 @@ from firelift.storage.archive import write_parquet
 from firelift.storage.column_stats import LONGEST, rows_directory, with_column_stats
 from firelift.verification.checks.columns import COLUMNS, loaded_columns, prove_columns
 from firelift.verification.proof import ColumnProved
-from tests.integration.postgres_world import HOSTILE, RUN, as_arrow, load, plan, row, started
+from tests.support.postgres_tables import HOSTILE, RUN, as_arrow, load, plan, row, started
 
 STAGING = staging_schema(RUN)
 YEAR_1, YEAR_9999 = -62_135_596_800_000_000, 253_402_300_799_999_999

@@ -16,7 +16,7 @@ from firelift.postgres.inspect.nested import Every
 from firelift.postgres.session.connect import Connection
 from firelift.verification.checks.nested import MOST_PLACES, prove_nested, typed_places
 from firelift.verification.proof import NestedProved
-from tests.integration.way import Arrival, arrived
+from tests.support.whole_way import Arrival, arrived
 
 MOMENT = datetime(2024, 2, 29, 23, 59, 59, 1, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ from firelift.postgres.session.connect import Connection
 from firelift.receipts import RelationChecked
 from firelift.verification.checks.relations import prove_relations
 from firelift.verification.proof import RelationProved
-from tests.integration.postgres_world import HOSTILE, RUN, load, plan, row, started
+from tests.support.postgres_tables import HOSTILE, RUN, load, plan, row, started
 
 STAGING = staging_schema(RUN)
 USERS = plan("users", boss=ReferenceTarget(collection="users"))

@@ -17,7 +17,7 @@ from firelift.firestore.channel import Source
 from firelift.local.postgres import PostgresServer
 from firelift.migration.api import NoSuchTable, RowsNotKept
 from firelift.run.workspace import NoSuchRun
-from tests.integration.way import Things, new_database, new_source, write
+from tests.support.whole_way import Things, new_database, new_source, write
 
 MOMENT = datetime(2026, 11, 29, 12, 30, 15, 123456, tzinfo=UTC)
 DOCUMENTS: Things = {

@@ -14,7 +14,7 @@ from firelift.paths import collection_of, ids_of
 from firelift.receipts import Difference
 from firelift.verification.proof import Reread
 from firelift.verification.reread import reread, reread_tables
-from tests.integration.way import Arrival, arrived, write
+from tests.support.whole_way import Arrival, arrived, write
 
 EVERYTHING = {
     **{f"users/u{n:03}": {"name": f"ü {n}", "age": n, "where": GeoPoint(n / 7, 1.0), "odd": float("nan")} for n in range(230)},

@@ -28,7 +28,7 @@ from firelift.storage.archive import RangeArchive, ranges, read_chunk, write_dig
 from firelift.storage.deleted_keys import deleted_keys_directory, write_deleted_keys
 from firelift.transform import UnreadableRow
 from firelift.workers import Workers
-from tests.integration.way import Arrival, arrived
+from tests.support.whole_way import Arrival, arrived
 
 KINDS: list[object] = [1, 2**62, None, 1.5, b"a", Value(string_value="a\0b")]
 CHANGED = ("users/15", "users/16", "users/15/orders/a")

@@ -16,7 +16,7 @@ from firelift.phases.pre_validation import root_found, survey
 from firelift.settings.grouping import SMALL
 from firelift.storage.archive import file_name, ranges, read_chunk
 from firelift.workers import Workers
-from tests.integration.way import Things, new_source, write
+from tests.support.whole_way import Things, new_source, write
 
 SIZE = 5
 

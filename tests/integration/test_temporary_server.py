@@ -21,7 +21,7 @@ from firelift.local.prefect_server import tables
 from firelift.local.prefect_server.server import temporary_server
 from firelift.local.prefect_server.steady import EPHEMERAL, THREAD, TRIED
 from firelift.local.prefect_server.tables import make_tables, written_down
-from tests.integration.prefect_tables import UNKNOWN, migrated_by_prefect
+from tests.support.prefect_tables import UNKNOWN, migrated_by_prefect
 
 # What a process of Prefect's finds when it has loaded its collections, as a server does before it serves.
 LOOK = """
@@ -121,7 +121,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_tables_that_are_written_down_are_those_that_prefect_s_migrations_leave(migrated: Path, tmp_path: Path) -> None:
-    """After a new version of Prefect: `python -m tests.integration.prefect_tables`."""
+    """After a new version of Prefect: `python -m tests.support.prefect_tables`."""
     made = tmp_path / "made.db"
     assert make_tables(made, prefect.__version__)
     assert contents(made) == contents(migrated)

@@ -21,8 +21,8 @@ from firelift.receipts import RootCollection
 from firelift.storage.archive import file_name, listed_ranges, ranges
 from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.workers import Workers
-from tests.integration.difference_world import find, published
-from tests.integration.way import Things, arrived, new_source, write
+from tests.support.differences import find, published
+from tests.support.whole_way import Things, arrived, new_source, write
 
 SIZES = {**{f"c{number:02}": 1 + number % 3 for number in range(30)}, "c04": 40, "c20": 25, "c20!": 8, "ä": 5, "🦊": 2}
 DOCUMENTS: Things = {

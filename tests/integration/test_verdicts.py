@@ -30,9 +30,9 @@ from firelift.verification.level import LEVELS
 from firelift.verification.proof import Limits
 from firelift.verification.subject import Known, Tables, Verification
 from firelift.workers import Workers
-from tests.integration.corruption import rich_documents
-from tests.integration.proofs import nested, proof_of
-from tests.integration.way import Arrival, arrived, migrate, new_database, new_source, write
+from tests.support.corruption import rich_documents
+from tests.support.proofs import nested, proof_of
+from tests.support.whole_way import Arrival, arrived, migrate, new_database, new_source, write
 
 SESSION = "firelift-test"
 

@@ -16,7 +16,7 @@ from firelift.paths import Selection
 from firelift.receipts import Verified
 from firelift.run.reports.verify_text import verified_text
 from firelift.settings.settings import Settings
-from tests.integration.way import Arrival, migrate, new_database, new_source, write
+from tests.support.whole_way import Arrival, migrate, new_database, new_source, write
 
 
 @dataclass

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from firelift.firestore.values import Document, same_document
 from firelift.verification.fields import differing_fields
 from firelift.verification.rendering import LONGEST
-from tests.strategies import documents
+from tests.support.strategies import documents
 
 
 @given(documents(st.just("d")), documents(st.just("d")))

@@ -18,7 +18,7 @@ from firelift.planning.model import TablePlan
 from firelift.planning.profile import CollectionProfile, Profiler
 from firelift.transform import compile_decoder, compile_encoder
 from firelift.transform.encode import Row
-from tests.strategies import ANY, BELOW, DATABASE, FIELDS, LOOKALIKES, TAME, document, planned_documents
+from tests.support.strategies import ANY, BELOW, DATABASE, FIELDS, LOOKALIKES, TAME, document, planned_documents
 
 BOUNDED = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 MIGRATED = frozenset({"users", "users/*/orders"})

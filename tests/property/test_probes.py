@@ -23,7 +23,7 @@ from firelift.transform import compile_encoder
 from firelift.verification.checks.columns import prove_columns
 from firelift.verification.checks.nested import prove_nested
 from tests.property.test_transform_postgres import SCHEMA, arrow_table
-from tests.strategies import DATABASE, planned_documents
+from tests.support.strategies import DATABASE, planned_documents
 
 
 @pytest.fixture

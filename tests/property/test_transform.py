@@ -13,7 +13,7 @@ from firelift.firestore.values import Document, Value, same_document, same_value
 from firelift.planning.model import EXTRA, Shape, TablePlan
 from firelift.times import read_rfc3339, rfc3339
 from firelift.transform import compile_decoder, compile_encoder
-from tests.strategies import (
+from tests.support.strategies import (
     ANY,
     BELOW,
     DATABASE,

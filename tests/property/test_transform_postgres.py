@@ -20,7 +20,7 @@ from firelift.postgres.schema.ddl import create_table
 from firelift.postgres.session.connect import Connection, connect
 from firelift.transform import compile_decoder, compile_encoder
 from firelift.transform.encode import Row
-from tests.strategies import DATABASE, planned_documents
+from tests.support.strategies import DATABASE, planned_documents
 
 SCHEMA = "public"
 

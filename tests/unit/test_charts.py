@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from firelift.run.reports.charts import MOST_BARS, MOST_BUCKETS, bars, throughput
-from tests.unit.report_cases import samples, tables_of
+from tests.support.report_cases import samples, tables_of
 
 
 def sample(second: int, phase: str, documents: int = 0, rows: int = 0) -> dict[str, Any]:

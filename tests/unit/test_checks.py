@@ -14,8 +14,8 @@ from firelift.verification import checks
 from firelift.verification.check import Check, Evidence
 from firelift.verification.checks import CHECKS
 from firelift.verification.level import LEVELS
-from tests.integration.postgres_world import plan
-from tests.integration.proofs import proof_of, relation
+from tests.support.postgres_tables import plan
+from tests.support.proofs import proof_of, relation
 
 USERS = plan("users", name="string")
 ORDERS = plan("users/*/orders", parent="users", gift_for="string")

@@ -15,8 +15,8 @@ from firelift.verification.difference_file import FIRST, HEADER, DifferenceFile,
 from firelift.verification.fields import FieldDiffers, differing_fields
 from firelift.verification.rendering import LONGEST, quoted, render, render_moment, shortened
 from firelift.verification.rows import same_json
-from tests.strategies import array, double, geopoint, integer, mapping, null, text, timestamp, value_of, vector
-from tests.strategies import document as made
+from tests.support.strategies import array, double, geopoint, integer, mapping, null, text, timestamp, value_of, vector
+from tests.support.strategies import document as made
 
 ODD_NAN = struct.unpack(">d", bytes.fromhex("fff8000000000001"))[0]
 

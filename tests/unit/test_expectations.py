@@ -18,8 +18,8 @@ from firelift.postgres.schema.compatibility import ExistingColumn, ExistingTable
 from firelift.settings.types import LevelName
 from firelift.verification.check import Evidence
 from firelift.verification.proof import LiveRows, RelationProved
-from tests.integration.postgres_world import plan
-from tests.integration.proofs import column, proof_of, relation
+from tests.support.postgres_tables import plan
+from tests.support.proofs import column, proof_of, relation
 
 USERS = plan("users", name="string", seen="timestamp")
 ORDERS = plan("users/*/orders", parent="users", gift_for="string")

@@ -16,9 +16,9 @@ from firelift.run.reports.increment import increment_report
 from firelift.run.reports.plan_text import plan_text
 from firelift.run.status import Status
 from firelift.run.workspace import Workspace
-from tests.reported import undocumented
-from tests.unit.increment_cases import BASE, MANY, NOTHING, SINCE, difference, some, whole, wider
-from tests.unit.report_cases import EVIL, Differs, report_of, table, verified
+from tests.support.increment_cases import BASE, MANY, NOTHING, SINCE, difference, some, whole, wider
+from tests.support.report_cases import EVIL, Differs, report_of, table, verified
+from tests.support.reported import undocumented
 
 WRITTEN = [table("users", 1000, rejected=1, residue=4), table("users/*/orders", 2), table("reviews", 40)]
 CLEAN = [table("users", 1000), table("users/*/orders", 2), table("reviews", 40)]

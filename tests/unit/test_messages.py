@@ -8,7 +8,7 @@ from firelift.postgres.publish.rollback import Restored, RolledBack
 from firelift.postgres.schema.indexes import Index, LeftIndex
 from firelift.receipts import RunVerified, Verified
 from firelift.run.reports.verify_text import verified_message
-from tests.unit.report_cases import tables_of, verified
+from tests.support.report_cases import tables_of, verified
 
 MADE, FILLED, MERGED = (
     Restored(table="public.a", action="created"),

@@ -14,8 +14,8 @@ from firelift.run.reports import TableReport, executive_summary, final_report, h
 from firelift.run.reports.state import headline
 from firelift.run.status import Status
 from firelift.run.workspace import CHECKPOINT, PAGE, REPORT, STATUS, SUMMARY, Workspace
-from tests.reported import undocumented
-from tests.unit.report_cases import EVIL, REASONS, SETTINGS, Differs, WrongKey, report_of, samples, table, tables_of, verified
+from tests.support.report_cases import EVIL, REASONS, SETTINGS, Differs, WrongKey, report_of, samples, table, tables_of, verified
+from tests.support.reported import undocumented
 
 TABLES: list[TableReport] = [table("users", 1200, 1, 7), table("users/*/orders", 30)]
 

@@ -16,7 +16,21 @@ from firelift.firestore.values import Document, UnknownValueType, Value, same_do
 from firelift.planning.model import Column, ColumnKind, ReferenceTarget, Shape, TablePlan
 from firelift.transform import Rejected, UnreadableRow, compile_decoder, compile_encoder
 from firelift.transform.encode import LONGEST_KEY, NotOfThisTable, key_size
-from tests.strategies import BELOW, DATABASE, array, document, double, geopoint, integer, mapping, null, text, timestamp, value_of, vector
+from tests.support.strategies import (
+    BELOW,
+    DATABASE,
+    array,
+    document,
+    double,
+    geopoint,
+    integer,
+    mapping,
+    null,
+    text,
+    timestamp,
+    value_of,
+    vector,
+)
 
 NAN, INFINITY = float("nan"), float("inf")
 NEGATIVE_NAN = struct.unpack(">d", bytes.fromhex("fff8000000000001"))[0]

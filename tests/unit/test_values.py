@@ -21,7 +21,7 @@ from firelift.firestore.values import (
     untag,
 )
 from firelift.times import MomentOutOfRange, from_microseconds, microseconds, read_rfc3339, rfc3339
-from tests.strategies import BELOW, array, document, geopoint, mapping, null, timestamp, value_of, vector
+from tests.support.strategies import BELOW, array, document, geopoint, mapping, null, timestamp, value_of, vector
 
 NEGATIVE_NAN = struct.unpack(">d", bytes.fromhex("fff8000000000001"))[0]
 

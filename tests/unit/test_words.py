@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from firelift.formatting import counted
-from tests.options import README, with_table
+from tests.support.options import README, with_table
 
 
 def test_one_row_is_one_row() -> None:

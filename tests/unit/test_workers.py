@@ -12,10 +12,10 @@ import pytest
 from firelift.errors import Stopped
 from firelift.migration.prefetch import start_workers_early, workers_of_run
 from firelift.workers import WorkerFailed, Workers
-from tests.acceptance.prefect_world import eventually
-from tests.unit import marking
-from tests.unit.marking import MARK
-from tests.unit.worked import failed, numbered, slept
+from tests.support import import_mark as marking
+from tests.support.import_mark import MARK
+from tests.support.prefect_servers import eventually
+from tests.support.worker_calls import failed, numbered, slept
 
 
 @pytest.fixture

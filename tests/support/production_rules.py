@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from firelift.firestore.messages import types
-from tests.faults.gateway import Answer
+from tests.support.gateway import Answer
 
 PAGES = 3
 Bent = Callable[[str, list[str]], list[str]]

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.acceptance.prefect_world import CHECKOUT, schemas_of, tables_of, text_below
-from tests.reported import undocumented_below
+from tests.support.prefect_servers import CHECKOUT, schemas_of, tables_of, text_below
+from tests.support.reported import undocumented_below
 
 PROGRAMS = Path(sys.executable).parent
 FIRELIFT = str(PROGRAMS / "firelift")

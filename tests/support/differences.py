@@ -30,9 +30,9 @@ from firelift.storage.deleted_keys import deleted_keys_directory
 from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.times import microseconds
 from firelift.workers import Workers
-from tests.integration.postgres_world import plan
-from tests.integration.refresh_world import FIRST, migrate
-from tests.integration.way import everything
+from tests.support.postgres_tables import plan
+from tests.support.refreshed_tables import FIRST, migrate
+from tests.support.whole_way import everything
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from tests.acceptance.prefect_world import CHECKOUT, environment
+from tests.support.prefect_servers import CHECKOUT, environment
 
 MAIN = """
 import sys
-from tests.acceptance.runner import serve
+from tests.support.flow_runner import serve
 serve(sys.stdin, sys.stdout)
 """
 READY = "ready\n"

@@ -1,6 +1,6 @@
-"""What Prefect's own migrations leave in a new database, and the file of `firelift/temporary_server/` that says so.
+"""What Prefect's own migrations leave in a new database, and the file of `firelift/local/prefect_server/` that says so.
 
-`python -m tests.integration.prefect_tables` writes that file for the version of Prefect that is installed.
+`python -m tests.support.prefect_tables` writes that file for the version of Prefect that is installed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from firelift.local.prefect_server.tables import written_down
 # Of this no tables are written down and nothing is kept.
 UNKNOWN = "0.0.0"
 HEAD = """-- The tables of a new SQLite database of Prefect {version}, as Prefect's own migrations leave them (Apache License 2.0, Prefect).
--- Made by `python -m tests.integration.prefect_tables`; not to be changed by hand.
+-- Made by `python -m tests.support.prefect_tables`; not to be changed by hand.
 
 """
 

@@ -1,6 +1,6 @@
 """A process that writes to the target, held in the middle by a lock of ours and killed there.
 
-`python -m tests.faults.held ACT URL RUN` carries an act of the engine out.
+`python -m tests.support.held_write ACT URL RUN` carries an act of the engine out.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from firelift.migration.rollback import roll_back_run
 from firelift.phases.import_ import publish_tables
 from firelift.planning.model import Plan
 from firelift.postgres.session.lock import target_lock
-from tests.acceptance.prefect_world import CHECKOUT, eventually
-from tests.integration.refresh_world import NEW, READ_TIME, TABLES, stage, target
+from tests.support.prefect_servers import CHECKOUT, eventually
+from tests.support.refreshed_tables import NEW, READ_TIME, TABLES, stage, target
 
 
 def importing(url: str, run: str) -> None:

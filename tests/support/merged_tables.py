@@ -17,8 +17,8 @@ from firelift.postgres.load.staging import create_staging
 from firelift.postgres.publish.publish import publish
 from firelift.postgres.schema.control import create_control, record_finish, record_start, saved_plans
 from firelift.postgres.session.connect import Connection
-from tests.integration.postgres_world import as_arrow
-from tests.integration.refresh_world import READ_TIME, TABLES, Rows
+from tests.support.postgres_tables import as_arrow
+from tests.support.refreshed_tables import READ_TIME, TABLES, Rows
 
 Keys = Mapping[str, Sequence[tuple[str, ...]]]
 AFTER = READ_TIME + timedelta(hours=1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 
-SCHEMA = Path(__file__).parents[1] / "docs" / "final-migration-report.schema.json"
+SCHEMA = Path(__file__).parents[2] / "docs" / "final-migration-report.schema.json"
 
 
 @cache

@@ -15,7 +15,7 @@ from psycopg import sql
 from firelift.firestore.channel import Source
 from firelift.local.writer import GeoPoint, Reference, Vector
 from firelift.postgres.session.connect import Connection
-from tests.integration.way import Things
+from tests.support.whole_way import Things
 
 DOCUMENTS = 36
 ORGS = 7

@@ -24,9 +24,9 @@ from psycopg import sql
 
 from firelift.local.postgres import PostgresServer
 from firelift.run.workspace import LOG, STATUS
-from tests.acceptance.operator import FIRELIFT, Operator, Said
-from tests.acceptance.prefect_world import CHECKOUT, schemas_of
-from tests.integration.refresh_world import CATALOG
+from tests.support.command_line import FIRELIFT, Operator, Said
+from tests.support.prefect_servers import CHECKOUT, schemas_of
+from tests.support.refreshed_tables import CATALOG
 
 BATCH = 40
 WORKERS = 2

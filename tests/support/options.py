@@ -1,4 +1,4 @@
-"""The README's table of options, made from the settings: `python -m tests.options` writes it."""
+"""The README's table of options, made from the settings: `python -m tests.support.options` writes it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from firelift.cli.options import markdown_table
 
-README = Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- options: made by `python -m tests.options`, checked by a test -->\n", "<!-- end of options -->"
+README = Path(__file__).parents[2] / "README.md"
+BEGIN, END = "<!-- options: made by `python -m tests.support.options`, checked by a test -->\n", "<!-- end of options -->"
 
 
 def with_table(text: str) -> str:

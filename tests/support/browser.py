@@ -98,5 +98,5 @@ def _install() -> None:
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
-    """`from tests.acceptance.browser import browser` makes the fixture known to a test module."""
+    """`from tests.support.browser import browser` makes the fixture known to a test module."""
     return Browser(find_browser(), tmp_path_factory.mktemp("browser"))

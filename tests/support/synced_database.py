@@ -21,9 +21,9 @@ from firelift.postgres.inspect.rows import read_rows
 from firelift.postgres.schema.control import SavedTable, saved_tables
 from firelift.postgres.session.connect import connect
 from firelift.transform import compile_decoder
-from tests.acceptance.operator import ONE_WORKER, QUICKLY
-from tests.acceptance.runner import Outcome, Runner
-from tests.integration.way import Things, below, everything, new_database, new_source, write
+from tests.support.command_line import ONE_WORKER, QUICKLY
+from tests.support.flow_runner import Outcome, Runner
+from tests.support.whole_way import Things, below, everything, new_database, new_source, write
 
 KEPT = {
     "columns": """

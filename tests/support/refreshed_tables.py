@@ -15,7 +15,7 @@ from firelift.postgres.load.staging import create_staging
 from firelift.postgres.publish.publish import publish
 from firelift.postgres.schema.control import create_control, record_finish, record_start
 from firelift.postgres.session.connect import Connection, connect
-from tests.integration.postgres_world import as_arrow, plan, row
+from tests.support.postgres_tables import as_arrow, plan, row
 
 FIRST, SECOND, THIRD = (f"migration-2026-11-2{day}T10-30-00-123Z-abc123" for day in (2, 3, 4))
 READ_TIME = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)

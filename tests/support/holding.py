@@ -12,9 +12,9 @@ import psycopg
 from psycopg import sql
 
 from firelift.postgres.schema.ddl import staging_schema
-from tests.faults.gateway import Gateway
-from tests.faults.migrating import BATCH, VERIFIED, Ground, Place
-from tests.faults.proxy import Strike, proxy
+from tests.support.gateway import Gateway
+from tests.support.migrating import BATCH, VERIFIED, Ground, Place
+from tests.support.proxy import Strike, proxy
 
 Reached = Callable[[], bool]
 Held = Iterator[tuple[Place, Reached]]
