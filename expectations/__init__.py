@@ -42,7 +42,7 @@ def validate(
 ) -> Verified:
     """Validates tables and proof against the suites of the proof's level; writes `verification.json` and `data-docs/` into `results`.
 
-    `session` is the application_name of its connections. Data that is wrong is said in what is returned; errors are raised where
+    `session` is the application_name of its connections. Wrong data is reported in the result; errors are raised where
     nobody could look, such as ConnectionLost. `check` is called before every suite, and may raise.
     """
     preload()

@@ -83,7 +83,7 @@ def write_docs(
 
 
 def _build(suite_results: Sequence[SuiteResult], to: Path) -> None:
-    """A page a suite, where Great Expectations itself would put it. What a suite asks stands on the page of its answers."""
+    """Writes a page for each suite where Great Expectations itself would. A suite's expectations are on the page of its results."""
     renderer, view = ValidationResultsPageRenderer(), DefaultJinjaPageView()
     for suite_result in suite_results:
         run = suite_result.result.meta["run_id"]

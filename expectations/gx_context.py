@@ -118,7 +118,7 @@ def open_context(url: str, session: str, schema: str, migration_id: str, check: 
     target = _target(context, connection, refused)
     engines = [target.get_engine(), target.get_execution_engine().engine]
     for engine in engines:
-        # Great Expectations goes on with the next question: on a stop, or without a server, that would be one too many.
+        # Great Expectations would ask its next question even after a stop, or without a server.
         watch(engine, lambda: gx_context.raise_if_waiting_helps(), refused.append, "verifying the tables")
     gx_context = GxContext(context, target, schema, migration_id, refused, check)
     try:

@@ -13,7 +13,7 @@ def annotated(level: LevelName, sentence: str, recompute: str = "", column: str 
 
 
 def rows_of(query: str) -> str:
-    """A query as UnexpectedRowsExpectation wants it, which formats it and binds what stands behind a colon.
+    """A query as UnexpectedRowsExpectation needs it, which formats it and binds every name after a colon.
 
     It also prints a warning where the query does not name {batch}: this names it and shows nothing of it.
     """

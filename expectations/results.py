@@ -70,13 +70,13 @@ def verified(proof: Proof, entries: Sequence[Entry], results: str) -> Verified:
         passed=not failed,
         tables=proof.tables,
         compared=sum(table.compared for table in proof.tables),
-        reread=sum(each.asked for each in proof.rereads if not each.unavailable),
+        reread=sum(reread.asked for reread in proof.rereads if not reread.unavailable),
         expectations=len(entries),
-        failed=tuple(said for entry in failed for said in _failed(entry))[:MOST_PLACES],
+        failed=tuple(failure for entry in failed for failure in _failed(entry))[:MOST_PLACES],
         failed_total=sum(entry.failures_total for entry in failed),
         differences_total=proof.differences_total,
         differences=proof.differences[:MOST_DIFFERENCES],
-        warnings=(*proof.warnings, *_uncounted(proof), *(said for entry in entries for said in _warned(entry))),
+        warnings=(*proof.warnings, *_uncounted(proof), *(warning for entry in entries for warning in _warned(entry))),
         results=results,
     )
 
@@ -114,21 +114,21 @@ def as_json(migration_id: str, proof: Proof, entries: Sequence[Entry], done: Ver
 
 def _entry(suite_result: SuiteResult, result: Any) -> Entry:
     config = result.expectation_config
-    said = config.meta
+    notes = config.meta
     raised = _raised(result)
     failures = [] if raised or result.success else _failures(suite_result, config, result.result)
     return Entry(
         suite=suite_result.suite,
-        level=said["level"],
+        level=notes["level"],
         table=suite_result.table,
-        column=said["column"] or config.kwargs.get("column") if suite_result.table else None,
+        column=notes["column"] or config.kwargs.get("column") if suite_result.table else None,
         expectation=config.type,
-        sentence=said["sentence"],
+        sentence=notes["sentence"],
         expected=_expected(config),
         observed=f"could not be looked at: {raised}" if raised else _observed(config, result.result, result.success),
         success=bool(result.success),
         severity=_severity(config),
-        recompute=said["recompute"],
+        recompute=notes["recompute"],
         raised=raised,
         failures_total=0 if result.success else max(1, _total(suite_result, result.result)),
         failures=tuple(failures),
@@ -143,7 +143,7 @@ def _severity(config: Any) -> Severity:
 def _raised(result: Any) -> str | None:
     info = result.exception_info or {}
     several = [info] if "raised_exception" in info else list(info.values())
-    texts = [str(each.get("exception_message") or "no reason given") for each in several if each.get("raised_exception")]
+    texts = [str(raised.get("exception_message") or "no reason given") for raised in several if raised.get("raised_exception")]
     return _short(redact(texts[0].split("\n")[0])) if texts else None
 
 
@@ -241,11 +241,11 @@ def _failed(entry: Entry) -> Iterator[FailedExpectation]:
 
 
 def _uncounted(proof: Proof) -> Iterator[str]:
-    """Orphans of which nobody knows whether they were orphans before."""
-    for each in proof.relations:
-        if each.expected is None and each.orphans:
-            place = f"{each.table}, {', '.join(each.columns)}"
-            yield f"{place}: {counted(each.orphans, 'row')} without its row of {each.references}; nobody counted them before."
+    """Warns of orphans in relations that nobody counted when the rows were loaded."""
+    for relation in proof.relations:
+        if relation.expected is None and relation.orphans:
+            place = f"{relation.table}, {', '.join(relation.columns)}"
+            yield f"{place}: {counted(relation.orphans, 'row')} without its row of {relation.references}; nobody counted them before."
 
 
 def _warned(entry: Entry) -> Iterator[str]:

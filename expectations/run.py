@@ -62,7 +62,7 @@ def _frames(gx_context: GxContext, proof: Proof, evidence: Evidence) -> list[Sui
 
 
 def _refuse_errored(entries: Sequence[Entry]) -> None:
-    """Where something is wrong for certain, that is said; an expectation about a column that is missing cannot but raise."""
+    """Raises ExpectationErrored where nothing failed for certain. (An expectation about a missing column always errors.)"""
     failed = [entry for entry in entries if not entry.success and entry.severity == "critical"]
     if failed and all(entry.raised for entry in failed):
         first = failed[0]

@@ -48,7 +48,7 @@ Progress = Callable[[Mapping[str, int]], None]
 
 
 class StagingMissing(ConfigurationError):
-    """Import can only be skipped while the tables stand into which an earlier attempt of this run loaded its rows."""
+    """Import can only be skipped while the tables exist into which an earlier attempt of this run loaded its rows."""
 
     remedy = "Do not skip import: the rows are loaded again from the working directory."
 
@@ -60,7 +60,7 @@ class NewerSnapshotPublished(ConfigurationError):
 
 
 def record_begin(url: str, migration_id: str, mode: str, settings: dict[str, Any], read_time: str, token: str | None = None) -> bool:
-    """Makes the control schema and writes down that the run goes on; whether it is new to the target."""
+    """Creates the control schema and records the run as running; returns whether the target did not know it yet."""
     # In one transaction: until it ends no run into another schema may take the control schema for unused and drop it.
     with closing(connect(url, application_name(migration_id))) as connection, connection.transaction():
         create_control(connection)
@@ -72,7 +72,7 @@ def record_begin(url: str, migration_id: str, mode: str, settings: dict[str, Any
 def refuse_older_snapshot(
     url: str, migration_id: str, plan: Plan, target_schema: str, read_time: str, increment: Increment | None = None
 ) -> None:
-    """For a run that goes on: raises NewerSnapshotPublished where a later snapshot, or this one already, has been published meanwhile."""
+    """For a resumed run: raises NewerSnapshotPublished where a later snapshot, or this one already, has been published meanwhile."""
     # An increment also moves on the tables in which nothing changes.
     moved_on = {table.collection for table in increment.tables} if increment else set()
     collections = moved_on | {table.collection for table in plan.tables}
@@ -114,7 +114,7 @@ def is_published(url: str, migration_id: str, plan: Plan, target_schema: str, in
 
 
 class RowsMissing(FireliftError):
-    """Other rows were loaded than were made of the documents: what the working directory holds is not whole any more."""
+    """The number of rows loaded is not the number made from the documents: the working directory is no longer complete."""
 
     remedy = "Start a new run."
 
@@ -214,19 +214,19 @@ def publish_tables(url: str, migration_id: str, plan: Plan, target_schema: str, 
     """All tables become the target's in one transaction."""
     with closing(connect(url, application_name(migration_id))) as connection:
         publish(connection, migration_id, target_schema, plan.tables, datetime.fromisoformat(read_time))
-        told = _tell_of_indexes(connection, migration_id, target_schema)
-    return Published(target_schema=target_schema, tables=tuple(table.table for table in plan.tables), index_notes=told)
+        notes = _index_notes(connection, migration_id, target_schema)
+    return Published(target_schema=target_schema, tables=tuple(table.table for table in plan.tables), index_notes=notes)
 
 
-def _tell_of_indexes(connection: Connection, migration_id: str, target_schema: str) -> tuple[str, ...]:
+def _index_notes(connection: Connection, migration_id: str, target_schema: str) -> tuple[str, ...]:
     """In words, the indexes that had to go, and those that cannot be made even now that the rows are published."""
     make_left_indexes(connection, migration_id)
     return tuple(
-        told for table in kept_tables(connection, migration_id) for told in _told_of(f"{target_schema}.{table.table}", table.changes)
+        note for table in kept_tables(connection, migration_id) for note in _notes_of(f"{target_schema}.{table.table}", table.changes)
     )
 
 
-def _told_of(table: str, changes: Changes) -> Iterator[str]:
+def _notes_of(table: str, changes: Changes) -> Iterator[str]:
     for index in changes.indexes_dropped:
         yield (
             f"{table}: the index {index.name} ({', '.join(index.columns)}) that Firelift had made was dropped, because a value that was "
@@ -240,7 +240,7 @@ def _told_of(table: str, changes: Changes) -> Iterator[str]:
 
 
 def rows_after_merge(url: str, migration_id: str, target_schema: str, increment: Increment) -> dict[str, int]:
-    """By table how many rows will stand for documents once the increment is merged; looks only."""
+    """By table how many rows will have a document once the increment is merged. Reads only."""
     with closing(connect_to_read(url, application_name(migration_id))) as connection:
         return rows_after(connection, migration_id, target_schema, increment)
 
@@ -272,14 +272,14 @@ def publish_increment(
             foreign_keys=foreign_keys,
             expected_rows=expected_rows,
         )
-        told = _tell_of_indexes(connection, migration_id, target_schema)
+        notes = _index_notes(connection, migration_id, target_schema)
     tables = tuple(table.table for table in increment.tables)
-    return Published(target_schema=target_schema, tables=tables, relations=tuple(map(checked, relations)), index_notes=told)
+    return Published(target_schema=target_schema, tables=tables, relations=tuple(map(checked, relations)), index_notes=notes)
 
 
 def record_failure(url: str, migration_id: str, status: str) -> None:
-    """How a run ended that was not completed. What it published stays published: only the record says so."""
-    # Under another name than the run's: a stop goes on cancelling the run's statements until it has ended, and would cancel this one.
+    """Records how a run ended that did not complete. What it published stays published."""
+    # Under another name than the run's: a stop cancels the run's statements until it has ended, and would cancel this one.
     with closing(connect(url, application_name("end"))) as connection:
         record_finish(connection, migration_id, status)
 

@@ -29,7 +29,7 @@ SAMPLED = "receipts/sampling.json"
 
 
 class PlanLost(FireliftError):
-    """Documents have been transformed by a plan that is not there any more."""
+    """Documents have been transformed by a plan that is no longer there."""
 
     remedy = "Part of the run's directory is gone or damaged: start a new run."
 
@@ -38,7 +38,7 @@ def existing_plan(run: Path, made: Callable[[], Plan] | None = None, mended: Cal
     """The plan by which chunks of this run have been transformed; None where there are none yet.
 
     A new one might give other names or columns than those chunks have, as the target's plans may have changed since: one whose file was
-    changed is taken only if it is the one that was `made` before, to the letter, which `mended` hears. Raises PlanLost.
+    changed is taken only if it is the one that was `made` before, to the letter; then `mended` is called with the file. Raises PlanLost.
     """
     if not is_begun(run):
         return None
@@ -79,9 +79,9 @@ def incompatibilities(
     before: Mapping[str, TablePlan] | None = None,
     profile: Profile | None = None,
 ) -> list[FireliftError]:
-    """What stands in the target under a table's name and cannot take its rows; nothing stays changed. `before`: plans of an increment.
+    """What has a table's name in the target and cannot take its rows. Changes nothing. `before`: plans of an increment.
 
-    The `profile` of the documents whose rows are to be written says which of them have no value for a column.
+    `profile` is that of the documents whose rows are to be written; it shows which columns lack a value.
     """
     with closing(connect(url, application_name(migration_id))) as connection:
         return check_tables(connection, target_schema, plan.tables, before, lacking_of(plan, profile or {}))
@@ -94,13 +94,13 @@ def lock_shortage(url: str, migration_id: str, plan: Plan, target_schema: str) -
 
 
 def dropped_collections(earlier: Mapping[str, TablePlan], plan: Plan, selection: Selection) -> list[TablePlan]:
-    """Published tables of collections that were looked for and have no document any more."""
+    """Published tables of selected collections that no longer have any document."""
     found = {table.collection for table in plan.tables}
     return [table for collection, table in earlier.items() if collection not in found and selection.takes(collection)]
 
 
 def forecaster(roots: Sequence[str], selection: Selection, options: PlanOptions, runs: Path) -> ForecastTables:
-    """What can be said of the tables of these root collections before any document is read; `runs` holds earlier runs' plans."""
+    """What is known of the tables of these root collections before any document is read; `runs` holds the plans of earlier runs."""
     return lambda earlier: forecast_tables(roots, selection, options, earlier, last_plans(runs))
 
 
@@ -110,7 +110,7 @@ def last_plans(runs: Path) -> Mapping[str, TablePlan]:
     A run that finds a field's type changed says how to change the column. Whoever did that has a table that fits no plan in the target.
     """
     files = sorted(runs.glob(f"*/{PLAN}"), key=lambda file: file.stat().st_mtime, reverse=True)
-    # That of a sample says nothing of a table that holds everything.
+    # The plan of a sample says nothing about the table of all documents.
     plans = (plan for file in files if not (file.parent / SAMPLED).exists() and (plan := _read(file)))
     last = next(plans, None)
     return {table.collection: table for table in last.tables} if last else {}
@@ -118,7 +118,7 @@ def last_plans(runs: Path) -> Mapping[str, TablePlan]:
 
 def _read(file: Path) -> Plan | None:
     try:
-        # One of an earlier version, without a digest, says as much.
+        # A plan of an earlier version has no digest, and is as good.
         return Plan.model_validate_json(read_sealed(file, sealed_only=False))
     except (OSError, ValidationError, FileChanged):
         return None

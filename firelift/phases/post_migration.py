@@ -1,4 +1,4 @@
-"""Post-migration: the app is told where its data is now, and what was only needed on the way is dropped."""
+"""Post-migration: writes into the app's configuration where its data is now, and drops what only the migration needed."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from firelift.receipts import RootCollection, Validated
 from firelift.verification.completeness import UNCOUNTED
 
 # Firestore does not say how large a database is. Archive and tables together took 0.2 KB a document of 570 bytes;
-# with larger documents a full disk still stops the run cleanly, and it goes on when there is room.
+# with larger documents a full disk still stops the run cleanly, and it can be resumed when there is room.
 BYTES_A_DOCUMENT = 1024
 
 
@@ -73,7 +73,7 @@ def validate(
 ) -> Validated:
     """Looks at the target, the disk and the names to come. Raises the one error, or NotReady with all of them.
 
-    `published`: collections that patterns may name although Firestore has none of their documents any more.
+    `published`: collections that patterns may name although Firestore no longer has any of their documents.
     """
     known = {collection.partition("/")[0] for collection in published}
     _refuse_unmatched(snapshot.names, selection, known)

@@ -71,10 +71,10 @@ def archived_documents(run: Path, root: RootGroup) -> dict[str, int]:
 
 
 def refuse_incomplete(extracted: Sequence[Extracted], transformed: Sequence[Transformed], rewritten: Mapping[str, int]) -> None:
-    """Raises ArchiveIncomplete for root collections of which other documents were transformed than extracted, or read from the target;
+    """Raises ArchiveIncomplete for root collections whose transformed documents are not those extracted, or read from the target;
     ArchiveDamaged where they came of other chunks.
 
-    Receipts may outlive the archive: what is not there any more is transformed without an error, and nothing later would miss it.
+    Receipts may outlive the archive: a chunk that is no longer there would count as transformed, and nothing later would notice.
     """
     found = {part.collection: part for part in transformed}
     for part in extracted:
@@ -87,7 +87,7 @@ def refuse_incomplete(extracted: Sequence[Extracted], transformed: Sequence[Tran
 
 
 def transform_chunk(run: Path, name: str, archived: StoredFile, report: Callable[[Any], None]) -> ChunkTransformed:
-    """One archive chunk as one Parquet file a table; its receipt appears last and says that all of them are whole."""
+    """One archive chunk as one Parquet file a table; its receipt is written last, when all of them are complete."""
     receipt, changed = receipt_path(run, name), list[str]()
     if (standing := existing_receipt(run, name, changed.append)) is not None:
         return standing
@@ -111,7 +111,7 @@ def transform_chunk(run: Path, name: str, archived: StoredFile, report: Callable
 def existing_receipt(run: Path, name: str, changed: Callable[[str], None] = lambda _: None) -> ChunkTransformed | None:
     """That of a chunk which has been transformed; None also where it cannot be read, as it can be made again.
 
-    So can the chunk's rejected documents. `changed` hears of the file that is not as it was written.
+    So can the chunk's rejected documents. `changed` is called with the file that is not as it was written.
     """
     try:
         receipt = read_receipt(run, name)

@@ -1,4 +1,4 @@
-"""Verification: what the tables of a schema say, beside what the archive and Firestore say."""
+"""Verification: compares the tables of a schema with the archive and with Firestore."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def parts_of(results: Path) -> Iterator[Path]:
 def _compared(
     workers: Workers, inputs: CompareInputs, chunks: Sequence[StoredChunk], chosen: Mapping[str, Chosen], progress: Progress
 ) -> Iterator[ChunkCompared]:
-    """Every chunk of which a document is chosen, in the order of the chunks."""
+    """Every chunk with a chosen document, in the order of the chunks."""
     calls = []
     for number, chunk in enumerate(chunks):
         here = {collection: drawn[number] for collection, drawn in chosen.items() if number in drawn}

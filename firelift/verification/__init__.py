@@ -1,1 +1,1 @@
-"""Exact comparison: tables of the target against the documents that they stand for."""
+"""Exact comparison of the target's tables with the documents that their rows were made from."""

@@ -1,7 +1,7 @@
 """What a check is: something found out about the tables, laid out in a frame, and what must hold of it.
 
 A new check is one file in `checks/` and its line in `checks/__init__.py`. The package `expectations` turns its expectations into those
-of Great Expectations, of which the engine knows no more than names and arguments.
+of Great Expectations; the engine knows only their names and arguments.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Check:
     level: LevelName
     """The lowest level at which it is asked."""
     frame: Callable[[Evidence], Iterable[Row]]
-    """A row for each place in the target: what was expected beside what was found. `table`, `column` and `key` name the place."""
+    """A row for each place in the target, with what was expected and what was found. `table`, `column` and `key` name the place."""
     expectations: tuple[Expectation, ...] = field(default=(), kw_only=True)
     """What must hold of the frame."""
     of_table: Callable[[TablePlan, Proof], Sequence[Expectation]] = field(default=nothing_of_a_table, kw_only=True)

@@ -51,7 +51,7 @@ class Digest:
         self.keys = 0
 
     def of(self, keys: Iterator[Key]) -> Iterator[Key]:
-        """The same keys, each seen."""
+        """Yields the same keys and adds each to the digest."""
         see = self._hash.update
         for path, updated in keys:
             see(f"{path}\0{updated}\0".encode())
@@ -114,7 +114,7 @@ def scan_archived(
 
 
 def scan_seen(source: Source, seen: Seen, read_time: str, report: Callable[[Any], None]) -> Scan:
-    """One range of which only a digest is known."""
+    """Scans again a range of which only a digest was kept."""
     digest, breaks = Digest(), list[str]()
     with closing(open_firestore(source)) as firestore:
         for _ in digest.of(read_keys(firestore, seen.keys, read_time, None, breaks.append)):

@@ -22,7 +22,7 @@ class FieldDiffers(NamedTuple):
 
 
 def differing_fields(expected: Document, found: Document) -> Iterator[FieldDiffers]:
-    """Every place inside the document, also its times, where `found` says otherwise; nothing for equal documents."""
+    """Every field, and create or update time, in which `found` differs; nothing for equal documents."""
     for difference in _fields("", expected.fields, found.fields):
         yield difference._replace(**dict(zip(("expected", "found"), shortened(difference.expected, difference.found), strict=True)))
     for what, one, other in (
@@ -34,7 +34,7 @@ def differing_fields(expected: Document, found: Document) -> Iterator[FieldDiffe
 
 
 def path_of(outer: str, key: str) -> str:
-    """The path of a field inside another; a name that is no plain word stands in backticks, as Firestore writes it."""
+    """The path of a field inside another; a name that is not a plain word is put in backticks, as Firestore writes it."""
     name = key if _PLAIN.fullmatch(key) else "`" + key.replace("\\", "\\\\").replace("`", "\\`") + "`"
     return f"{outer}.{name}" if outer else name
 

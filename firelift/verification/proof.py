@@ -38,7 +38,7 @@ class DigestUnit(Receipt):
 
 
 class LiveRows(Receipt):
-    """One whole table as it will be with an increment merged: rows that stand for documents beside documents in Firestore."""
+    """One whole table once the increment is merged: its rows for documents, and the documents in Firestore."""
 
     table: str
     expected: int
@@ -56,7 +56,7 @@ class RelationProved(Receipt):
     orphans: int
     examples: tuple[str, ...]
     foreign_key: bool
-    """Whether a validated foreign key stands."""
+    """Whether there is a validated foreign key."""
     expected_foreign_key: bool | None = None
     """Whether import made one; None where nobody noted it."""
     query: str
@@ -64,7 +64,7 @@ class RelationProved(Receipt):
 
 
 class ColumnProved(Receipt):
-    """What a column holds, beside what was loaded into it. Low and high are text; None where there is none or it is not comparable."""
+    """What a column holds, and what was loaded into it. Low and high are text; None where there is none or it cannot be compared."""
 
     table: str
     column: str

@@ -20,7 +20,7 @@ def new_seed() -> str:
 
 
 def draw(collection: str, stored: Sequence[int], wanted: int | None, seed: str) -> Chosen:
-    """Chooses `wanted` of the documents of a collection (None: all), of which each chunk stores so many, in the order of their keys.
+    """Draws `wanted` of a collection's documents (None: all). `stored` is how many of them each chunk has, in the order of their keys.
 
     The documents are divided into as many equal parts as are wanted, and one is drawn from each. A collection of no more is taken whole.
     """

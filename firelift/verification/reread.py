@@ -1,4 +1,4 @@
-"""Rows beside what Firestore itself says of their documents when it is asked again."""
+"""Compares rows with their documents, read from Firestore again."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def reread_tables(
     chosen: Sequence[tuple[TablePlan, Sequence[Key]]],
     progress: Progress = lambda _: None,
 ) -> Iterator[tuple[Reread, list[Difference]]]:
-    """`reread` of table after table over one channel and one connection; `progress` hears of documents that were compared.
+    """`reread` of table after table over one channel and one connection; `progress` gets the number of documents compared.
 
     Where Firestore does not answer a table it is not asked about the others.
     """

@@ -1,7 +1,7 @@
-"""Rows as the encoder makes them beside rows as the target has them, to the last bit of every column.
+"""Compares the target's rows with those that the encoder makes, to the last bit of every column.
 
-A row may say the right document and show the reader something wrong: the residue overrides what a column says, and two spellings
-of one reference or timestamp are read alike. So each row is also compared with the one its document makes.
+A row may decode to the right document and still show a wrong value: the residue overrides a column, and two spellings of one reference
+or timestamp decode to the same value. So each row is also compared with the one that its document makes.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def test_where_firestore_does_not_count_the_same_is_found_and_its_keys_are_scann
     assert {collection: sorted(deleted) for collection, deleted in found.deleted.items()} == GONE
     assert (found.extracted.counted, found.extracted.scanned) == (None, keys)
     assert found.extracted.ranges > 1
-    assert "only their number shows whether at has told of all" in found.extracted.scan_reason
+    assert "only their number shows whether at has found all" in found.extracted.scan_reason
 
 
 def test_keys_that_a_second_scan_does_not_find_again_are_an_error(there: There) -> None:

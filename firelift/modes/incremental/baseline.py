@@ -40,7 +40,7 @@ class ColumnsMissing(ConfigurationError):
 
 
 class SourceMismatch(ConfigurationError):
-    """Tables of the target hold the documents of another Firestore database, all of which an incremental run would take for deleted."""
+    """Tables of the target hold the documents of another Firestore database; an incremental run would take all of them for deleted."""
 
     remedy = (
         "Give the database that they came from, or another --target-schema; --exclude-collections leaves tables alone. "
@@ -67,7 +67,7 @@ OVERLAP: Final = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class Baseline:
-    """The published tables that an increment goes by: those that stand in the target, with the plans they follow."""
+    """The published tables with which an increment is compared: those that the target has, with their plans."""
 
     tables: Mapping[str, SavedTable]
     """By collection path."""
@@ -95,17 +95,17 @@ class Baseline:
 
 
 def read_baseline(url: str, migration_id: str, target_schema: str, selection: Selection, source: str) -> Baseline:
-    """What the target holds of earlier runs; a published table that was dropped since is as if it had never been.
+    """The tables that earlier runs published, without those dropped later.
 
-    `source` says which Firestore database is read. Raises SourceMismatch and ColumnsMissing where that is so of selected tables.
+    `source` says which Firestore database is read. Raises SourceMismatch and ColumnsMissing for selected tables.
     """
     with closing(connect(url, application_name(migration_id))) as connection:
         saved = saved_tables(connection, target_schema)
-        found = existing_tables(connection, target_schema, [each.plan.table for each in saved.values()])
+        found = existing_tables(connection, target_schema, [table.plan.table for table in saved.values()])
         sources = sources_of_tables(connection, target_schema)
-    there = {collection: each for collection, each in saved.items() if each.plan.table in found and each.watermark is not None}
-    columns = {name: frozenset(table.columns) for name, table in found.items()}
-    taken = {collection: each.plan for collection, each in there.items() if selection.takes(collection)}
+    there = {name: table for name, table in saved.items() if table.plan.table in found and table.watermark is not None}
+    columns = {name: frozenset(existing.columns) for name, existing in found.items()}
+    taken = {collection: table.plan for collection, table in there.items() if selection.takes(collection)}
     if others := {plan.table: sources[name] for name, plan in taken.items() if sources.get(name, source) != source}:
         raise SourceMismatch(tables=", ".join(others), came_from=", ".join(sorted({*others.values()})), to_be_read=source)
     for plan in taken.values():
@@ -134,7 +134,7 @@ def refuse_earlier_read_time(baseline: Baseline, selection: Selection, read_time
     moment = datetime.fromisoformat(read_time)
     later = [saved for name, saved in baseline.tables.items() if selection.takes(name) and saved.watermark and saved.watermark > moment]
     if later:
-        raise ReadTimeTooEarly(read_time=read_time, tables=", ".join(f"{each.plan.table} ({each.watermark})" for each in later))
+        raise ReadTimeTooEarly(read_time=read_time, tables=", ".join(f"{table.plan.table} ({table.watermark})" for table in later))
 
 
 def known_fields(baseline: Baseline, profile: Profile) -> dict[str, Collection[str]]:
@@ -154,7 +154,7 @@ def skipped(root: RootCollection) -> Extracted:
 def dropped_roots(
     found: Sequence[DiscoveredRoot], names: Collection[str], tables: Collection[str], selection: Selection
 ) -> list[RootCollection]:
-    """Root collections that have tables in the target and no document in Firestore any more; those side by side as one.
+    """Root collections that have tables in the target and no longer any document in Firestore; neighbours as one.
 
     `names` are all that Firestore has, `found` those that are looked at.
     """
@@ -174,7 +174,7 @@ def _dropped(roots: Sequence[str], end: str | None, counts: bool) -> RootCollect
 
 
 def with_dropped_roots(validated: Validated, dropped: Sequence[RootCollection], *, empty: bool) -> Validated:
-    """Root collections in key order, those without a document among them. That the whole database is `empty` is still said."""
+    """All root collections in key order, including those without a document. That the whole database is `empty` stays a warning."""
     roots = sorted([*validated.roots, *dropped], key=lambda root: root.collection.encode())
     return validated.model_copy(
         update={"roots": tuple(roots), "warnings": () if roots and not empty and not validated.roots else validated.warnings}
@@ -201,10 +201,10 @@ def plan_increment(
     deletes: Deletes,
     rewrite: Callable[[TablePlan], Rewritten],
 ) -> Planned:
-    """The plans of the tables in which something changes: those that stand, evolved, and those of new collections.
+    """The plans of the tables in which something changes: the evolved ones of existing tables, and those of new collections.
 
-    `profile` is that of the new and changed documents. `rewrite` is called for a table of which every other row must be written anew too,
-    with the plan it follows now, and returns how many those are. Raises SchemaChanged.
+    `profile` is that of the new and changed documents. `rewrite` is called, with the current plan, for a table whose other rows
+    must all be rewritten too, and returns how many those are. Raises SchemaChanged.
     """
     migrated = frozenset(found.tables) | {collection for collection in profile if why_no_table(collection) is None}
     new = {collection: seen for collection, seen in profile.items() if collection not in found.tables}
@@ -214,18 +214,18 @@ def plan_increment(
     before = {collection: found.tables[collection].plan for collection in by_collection}
     evolved = evolve_all(before, profile, migrated, options, "freeze" if policy == "freeze" else "evolve", found.columns)
     if policy == "fail":
-        refuse([*(step for each in evolved.values() for step in each.steps), *map(_new_table, made)])
+        refuse([*(step for table in evolved.values() for step in table.steps), *map(_new_table, made)])
     tables = [
-        _difference(found.tables[collection], by_collection[collection], each, deletes, rewrite if each.rewrites else None)
-        for collection, each in evolved.items()
+        _difference(found.tables[collection], by_collection[collection], table, deletes, rewrite if table.rewrites else None)
+        for collection, table in evolved.items()
     ]
     touched = [evolved[table.collection].plan for table in tables if table.touched]
     whole = [_whole(table, new[table.collection].documents) for table in made]
     return Planned(
         plan=Plan(database=database, tables=tuple(sorted([*touched, *made], key=lambda table: table.collection.encode()))),
         increment=Increment(deletes=deletes, tables=(*tables, *whole)),
-        frozen=tuple(step for each in evolved.values() for step in each.frozen),
-        warnings=tuple(warning for each in evolved.values() for warning in each.warnings),
+        frozen=tuple(step for table in evolved.values() for step in table.frozen),
+        warnings=tuple(warning for table in evolved.values() for warning in table.warnings),
     )
 
 
@@ -276,7 +276,7 @@ def refuse_changed_baseline(connection: Connection, target_schema: str, incremen
 
 
 def expected_rows(increment: Increment, counts: Mapping[str, TableCounts]) -> dict[str, int]:
-    """By table the rows that will stand for documents when the increment is merged, as far as all keys were compared.
+    """By table how many rows will have a document once the increment is merged, for tables whose keys were all compared.
 
     A document that cannot be stored is among the new ones of every run.
     """

@@ -1,4 +1,4 @@
-"""Compares the documents that a field says have changed with the rows of the published tables."""
+"""Compares documents that have changed, according to one of their fields, with the rows of the published tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ from firelift.receipts import TableChanges, by_root, tallied
 
 
 def compare_changed_since(job: CompareJob, report: Callable[[Any], None]) -> tuple[RangeResult, dict[str, int], str]:
-    """Archives the documents that a field says have changed; also how many there are by root collection, and why these cannot be all."""
+    """Archives the documents that have changed according to a field.
+
+    Also returns how many documents there are by root collection, and why those archived cannot be all; empty where they are.
+    """
     since, published, breaks = job.published.since, job.published, list[str]()
     assert since is not None, "it is only called where a field is to tell"
     assert job.inputs.root.documents is not None, "and where Firestore counts"
@@ -47,7 +50,7 @@ def compare_changed_since(job: CompareJob, report: Callable[[Any], None]) -> tup
             why = f"Firestore does not answer which documents of {table.collection} have changed by {since.field}: {_said(refused)}"
         else:
             rows = {table.collection: count_live(connection, published.schema, table) for table in published.tables}
-            new = {each.collection: each.new for each in changes}
+            new = {change.collection: change.new for change in changes}
             there = tallied([by_root(rows), by_root(new)])
             why = _why_not_all(job.inputs.root.documents, sum(rows.values()), sum(new.values()))
     return replace(archive.part(tuple(changes), 0, breaks), reads=reads), there, why
@@ -67,7 +70,7 @@ def _why_not_all(documents: int, rows: int, new: int) -> str:
 
 
 class _ChangedDocuments:
-    """One table's look at the documents that a field says have changed: which of them differ from their rows."""
+    """The documents of one table that have changed according to a field, compared with their rows."""
 
     def __init__(self, connection: Connection, schema: str, table: TablePlan) -> None:
         self._connection, self._schema, self._table = connection, schema, table

@@ -44,24 +44,24 @@ def extract_difference(
 ) -> Extracted:
     """Archives the new and changed documents of root collections with everything beneath them, and keeps the keys of those that are gone.
 
-    All keys at the read time are compared with those of the tables, or, with `standing.since`, only documents are read that a field says
-    have changed; where that cannot be all, everything is compared after all and `scan_reason` says why. Always begins anew: what
-    another attempt has left is removed. `progress` hears of documents that were compared and of bytes that were archived, `differs` is
-    called (once or more) as soon as there is anything that differs.
+    All keys at the read time are compared with those of the tables. With `published.since` only documents are read that have changed
+    according to a field; where those cannot be all, all keys are compared after all, and `scan_reason` says why. Removes what an earlier
+    attempt has left. `progress` gets the numbers of documents compared and of bytes archived. `differs` is called, once or more, as soon
+    as anything differs.
     """
 
-    def on_report(said: Any) -> None:
-        differs() if said == DIFFERS else progress(*said)
+    def on_report(report: Any) -> None:
+        differs() if report == DIFFERS else progress(*report)
 
-    def on_scan_report(said: Any) -> None:
+    def on_scan_report(report: Any) -> None:
         # Whether what it found counts is only known at its end.
-        if said == DIFFERS:
+        if report == DIFFERS:
             differs()
 
     job, root = CompareJob(inputs, run, published), inputs.root
     since_result, there, why = RangeResult(), dict[str, int](), ""
     if published.since is not None and root.documents is None:
-        why = f"Firestore does not count its documents, and only their number shows whether {published.since.field} has told of all"
+        why = f"Firestore does not count its documents, and only their number shows whether {published.since.field} has found all"
     elif published.since is not None:
         _begin_anew(job)
         since_result, there, why = workers.call(compare_changed_since, job, report=on_scan_report)
@@ -96,17 +96,17 @@ def _extracted(root: RootCollection, parts: Sequence[RangeResult], digest: str, 
         breaks=(*(broken for part in parts for broken in part.breaks), *(broken for scan in scans for broken in scan.breaks)),
         counted=root.documents,
         scanned=sum(scan.keys for scan in scans) if root.documents is None else None,
-        changes=_summed(each for part in parts for each in part.changes),
+        changes=_summed(change for part in parts for change in part.changes),
         shares=shared(part.shares for part in parts),
     )
 
 
 def _summed(changes: Iterable[TableChanges]) -> tuple[TableChanges, ...]:
     total: dict[str, TableChanges] = {}
-    for each in changes:
-        known = total.get(each.collection)
+    for change in changes:
+        known = total.get(change.collection)
         counts = ("documents", "new", "changed", "deleted")
-        total[each.collection] = known.model_copy(update={n: getattr(known, n) + getattr(each, n) for n in counts}) if known else each
+        total[change.collection] = known.model_copy(update={n: getattr(known, n) + getattr(change, n) for n in counts}) if known else change
     return tuple(total[collection] for collection in sorted(total))
 
 

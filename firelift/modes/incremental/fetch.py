@@ -22,7 +22,7 @@ Fetched = tuple[str, bytes, Document]
 
 
 class SnapshotInconsistent(FireliftError):
-    """Firestore does not have a document at the read time as its stream of keys says."""
+    """Firestore's stream of keys named a document that Firestore does not have, or has otherwise, at the read time."""
 
     recovery = "automatic"
     remedy = "Run again; if it happens again, the database is served inconsistently: report it with the migration log."
@@ -36,7 +36,7 @@ def batches_of(differing: Iterator[DifferingDocument]) -> Iterator[list[Differin
 def fetched_in_order(
     fetch: Callable[[list[DifferingDocument]], list[Fetched]], batches: Iterator[list[DifferingDocument]]
 ) -> Iterator[list[Fetched]]:
-    """What is fetched for each batch, in their order, while the next batches are looked for and asked for."""
+    """Yields the documents of each batch, in order, while the next batches are read."""
     with ThreadPoolExecutor(REQUESTS_AT_ONCE) as threads:
         waiting: deque[Future[list[Fetched]]] = deque()
         for batch in batches:
@@ -49,19 +49,19 @@ def fetched_in_order(
 def fetch_documents(
     firestore: Firestore, read_time: str, broken: Callable[[str], None], differing: Sequence[DifferingDocument]
 ) -> list[Fetched]:
-    """The documents in the order of their keys, each as the stream of keys has said that it is."""
+    """The documents in the order of their keys. Raises SnapshotInconsistent for one that is not as the stream of keys said."""
     prefix = firestore.source.root + "/"
-    found = dict(get_serialized(firestore, [prefix + each.path for each in differing], read_time, broken))
-    return [_checked(each, found.get(prefix + each.path), read_time) for each in differing]
+    found = dict(get_serialized(firestore, [prefix + wanted.path for wanted in differing], read_time, broken))
+    return [_checked(wanted, found.get(prefix + wanted.path), read_time) for wanted in differing]
 
 
-def _checked(each: DifferingDocument, document: bytes | None, read_time: str) -> Fetched:
+def _checked(wanted: DifferingDocument, document: bytes | None, read_time: str) -> Fetched:
     if document is None:
-        raise SnapshotInconsistent(document=each.path, read_time=read_time, found="no document")
+        raise SnapshotInconsistent(document=wanted.path, read_time=read_time, found="no document")
     parsed = Document.FromString(document)
-    if update_time_of(parsed) != each.updated:
-        raise SnapshotInconsistent(document=each.path, read_time=read_time, found="another update time")
-    return each.path, document, parsed
+    if update_time_of(parsed) != wanted.updated:
+        raise SnapshotInconsistent(document=wanted.path, read_time=read_time, found="another update time")
+    return wanted.path, document, parsed
 
 
 def update_time_of(document: Document) -> int:

@@ -26,14 +26,14 @@ from firelift.verification.completeness import Seen
 
 GONE_A_FILE: Final = 5000
 DIFFERS: Final = "differs"
-"""What a worker reports beside its counts, once, as soon as it has found a new, changed or deleted document."""
+"""What a worker reports besides its counts, once, as soon as it has found a new, changed or deleted document."""
 
 Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True)
 class PublishedTables:
-    """The tables that stand below some root collections, those that the migration takes, as they were published."""
+    """The published tables of some root collections and of everything beneath them, as far as the migration takes them."""
 
     url: str
     session: str
@@ -70,7 +70,7 @@ class RangeResult:
 
     @property
     def keys(self) -> int:
-        return sum(each.documents for each in self.changes)
+        return sum(change.documents for change in self.changes)
 
 
 class Once:
@@ -97,8 +97,8 @@ class DifferenceArchive:
     def __init__(self, job: CompareJob, number: int, report: Callable[[Any], None]) -> None:
         self._target = RangeArchive(job.inputs.directory, number)
         self._profiler = Profiler(job.inputs.source.name)
-        # The keys are told already; what is new of a chunk is its bytes.
-        self._writer = ChunkWriter(self._target, 0, job.inputs.batch_size, lambda said: report((said[0], 0, said[2])))
+        # Keys have been reported already; of a chunk only its bytes are new.
+        self._writer = ChunkWriter(self._target, 0, job.inputs.batch_size, lambda counts: report((counts[0], 0, counts[2])))
 
     def add(self, documents: Iterable[Fetched]) -> None:
         for path, document, parsed in documents:

@@ -125,10 +125,10 @@ def estimate(collections: Sequence[CollectionSeen], read: int | None, counts: in
 
     Where `read` is None because Firestore does not count, all keys would be read a second time, which nobody can reckon either.
     """
-    each = tuple(map(_whole, collections))
-    documents = total(one.documents for one in each)
-    archive, tables = total(one.archive_bytes for one in each), total(one.tables_bytes for one in each)
-    weighed = [one.target_bytes for one in each if one.target_bytes is not None]
+    figures = tuple(map(_whole, collections))
+    documents = total(one.documents for one in figures)
+    archive, tables = total(one.archive_bytes for one in figures), total(one.tables_bytes for one in figures)
+    weighed = [one.target_bytes for one in figures if one.target_bytes is not None]
     phases = {name: _seconds(pace, name, documents) for name in pace.seconds}
     reads = total([read, counts])
     return Estimate(
@@ -138,8 +138,8 @@ def estimate(collections: Sequence[CollectionSeen], read: int | None, counts: in
         seconds=Time(total=_rounded(total(phases.values())), phases=phases, earlier_run=pace.run),
         disk_bytes=Disk(archive=archive, tables=tables, total=total([archive, tables])),
         target_bytes=sum(weighed) if weighed and documents is not None else None,
-        collections=each,
-        how=tuple(_how(each, pace, bool(weighed))),
+        collections=figures,
+        how=tuple(_how(figures, pace, bool(weighed))),
     )
 
 

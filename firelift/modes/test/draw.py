@@ -56,7 +56,7 @@ class Drawn(NamedTuple):
 
 
 class Reservoir:
-    """Some of the things that pass, each with the same chance, however many there are (Vitter's algorithm R)."""
+    """Keeps some of the documents that it sees, each with the same chance, however many there are (Vitter's algorithm R)."""
 
     def __init__(self, size: int, chance: Random) -> None:
         self.size, self.chance = size, chance
@@ -89,7 +89,7 @@ def draw_root(inputs: SampleInputs, root: RootCollection, directory: Path, repor
         documents, exact, counted = _reckoned(root, draw, own), frozenset({root.collection} if own is not None else ()), own or 0
     firestore.close()
     file = directory / f"{file_name(root.collection)}.parquet"
-    kept = [each for reservoir in draw.reservoirs.values() for each in reservoir.kept]
+    kept = [document for reservoir in draw.reservoirs.values() for document in reservoir.kept]
     paths, documents_drawn = ([one[place] for one in kept] for place in (0, 1))
     write_parquet(pa.table([pa.array(paths, pa.string()), pa.array(documents_drawn, pa.binary())], schema=DRAWN), file)
     taken = {collection: number for collection, number in documents.items() if inputs.selection.takes(collection)}
@@ -124,7 +124,7 @@ class _Draw:
         self._takes: dict[str, bool] = {}
 
     def see(self, path: str, document: bytes, *, counts: bool = True) -> None:
-        """`counts`: it was met where every document of the root collection had a place, so it says what the collections' shares are."""
+        """`counts`: it was read where documents of all collections are, so it counts for the shares of the collections."""
         self.reads += 1
         collection = collection_of(path)
         self.met[collection] += counts
@@ -139,7 +139,7 @@ class _Draw:
 
 
 def _look_into_places(firestore: Firestore, root: RootCollection, read_time: str, size: int, draw: _Draw) -> None:
-    """Reads on from some places of a large root collection: everything there, and the root collection's own documents, which may be few."""
+    """Reads some places of a large root collection: all documents there, and the root collection's own documents, which may be few."""
     whole = DiscoveredRoot(root.collection, KeyRange(root.start, root.end), root.documents)
     found = places(firestore, whole, PLACES, read_time)
     everything, own = -(-SMALL * size // len(found)), -(-size // len(found))

@@ -44,20 +44,20 @@ def estimate_full_run(
 def _seen(run: Path, sampled: Sampled, plan: Plan, transformed: TransformedAll, weights: Mapping[str, Weight]) -> Iterator[CollectionSeen]:
     tables = {table.collection: table for table in plan.tables}
     packed = {name: _packed(run, part.collection, part.bytes) for part in sampled.parts for name in part.collections}
-    for each in (one for one in sampled.collections if one.documents != 0):
-        table, counts = tables.get(each.collection), transformed.tables.get(each.collection)
+    for sample in (one for one in sampled.collections if one.documents != 0):
+        table, counts = tables.get(sample.collection), transformed.tables.get(sample.collection)
         weight = weights.get(table.table) if table else None
         rows = counts.rows if counts else 0
-        held = each.drawn + each.needed
+        held = sample.drawn + sample.needed
         yield CollectionSeen(
-            collection=each.collection,
+            collection=sample.collection,
             table=table.table if table else None,
-            documents=each.documents,
-            exact=each.exact,
+            documents=sample.documents,
+            exact=sample.exact,
             sampled=held,
-            archive_bytes=each.bytes * packed.get(each.collection.split("/", 1)[0], 1.0),
+            archive_bytes=sample.bytes * packed.get(sample.collection.split("/", 1)[0], 1.0),
             tables_bytes=_size(rows_directory(run, table)) if table else 0,
-            target_bytes=_weighed(weight, rows, each.documents, held),
+            target_bytes=_weighed(weight, rows, sample.documents, held),
         )
 
 
@@ -98,8 +98,8 @@ def _earlier_pace(workspace: Workspace, target: str | None) -> Pace | None:
     )
 
 
-def warnings_of(each: CollectionSampled) -> Iterator[str]:
-    """What a reader of the sample's tables must know of a collection."""
-    if each.left_out:
-        told = "more than a sample may have, so rows that refer to them lead nowhere here"
-        yield f"{each.collection}: {counted(each.left_out, 'document')} that others need left out of the sample, {told}"
+def warnings_of(sample: CollectionSampled) -> Iterator[str]:
+    """Warnings about a collection, for readers of the sample's tables."""
+    if sample.left_out:
+        why = "more than a sample may have, so rows that refer to them lead nowhere here"
+        yield f"{sample.collection}: {counted(sample.left_out, 'document')} that others need left out of the sample, {why}"

@@ -1,4 +1,4 @@
-"""Values inside jsonb and array columns, at every place of which the plan says how to read them."""
+"""Values inside jsonb and array columns, at every place where the plan gives their type."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Named = dict[Spot, str]
 
 
 def prove_nested(url: str, session: str, schema: str, plan: Plan) -> tuple[NestedProved, ...]:
-    """How many values at each typed place, in rows without residue, cannot be read as the plan says."""
+    """Counts, at each typed place, the values that cannot be read as their planned type, in rows without residue."""
     with reading(url, session) as connection:
         return tuple(
             _proved(table, spots[found.spot], found)
@@ -33,7 +33,7 @@ def prove_nested(url: str, session: str, schema: str, plan: Plan) -> tuple[Neste
 
 
 def typed_places(table: TablePlan) -> Named:
-    """Up to MOST_PLACES places of a table at which JSON stands for something that JSON has no type for, and arrays."""
+    """Up to MOST_PLACES places of a table whose planned type JSON does not have, and arrays."""
     places = [place for column in table.columns for place in _in_column(column)]
     if table.extra is not None:
         places += _beneath(EXTRA, (), "", table.extra)
@@ -59,7 +59,7 @@ def _in_shape(column: str, steps: tuple[Step, ...], path: str, shape: Shape) -> 
 
 
 def _beneath(column: str, steps: tuple[Step, ...], path: str, shape: Shape) -> Iterator[tuple[Spot, str]]:
-    # A key with NUL is never shown as it is: its map is told by the residue.
+    # JSON in PostgreSQL has no NUL: a map with such a key is in the residue.
     keys = {key: child for key, child in shape.keys.items() if "\0" not in key}
     for key, child in keys.items():
         yield from _in_shape(column, (*steps, key), path_of(path, key), child)

@@ -1,4 +1,4 @@
-"""Parents and references of every table: what leads nowhere now, beside what did when the rows were loaded."""
+"""Parents and references of every table: how many rows lead nowhere, compared with when they were loaded."""
 
 from __future__ import annotations
 
