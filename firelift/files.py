@@ -103,13 +103,13 @@ def sealed(content: bytes) -> bytes:
 def unsealed(content: bytes, file: Path, *, sealed_only: bool = True) -> bytes:
     """The JSON object as it was before it was sealed; raises FileChanged.
 
-    Not `sealed_only`: what has no digest, as files of earlier versions, is taken as it is.
+    Not `sealed_only`: a file that has no digest, such as the status, is taken as it is.
     """
     head = _HEAD.match(content)
     if head is None:
         if not sealed_only:
             return content
-        raise FileChanged(file=str(file), why="it does not begin with its digest, as this version writes it")
+        raise FileChanged(file=str(file), why="it does not begin with its digest, as Firelift writes it")
     rest = content[head.end() :]
     if hashlib.sha256(rest).hexdigest() != head[1].decode():
         raise FileChanged(file=str(file), why="its digest is another one")

@@ -51,7 +51,7 @@ class RootCollection(RootGroup):
 class Validated(Receipt):
     """Everything needed is there: the snapshot that will be read and what is in it."""
 
-    connectionsValid: bool = True  # noqa: N815 - the original orchestrator's checkpoint calls it so
+    connectionsValid: bool = True  # noqa: N815 - a name that readers of the checkpoint look for
     read_time: str
     roots: tuple[RootCollection, ...]
     documents: int | None
@@ -142,7 +142,7 @@ class Completeness(Receipt):
 
     @classmethod
     def noted(cls, statistics: Mapping[str, Any]) -> Completeness:
-        """As a run's status has it; that of a sample, and of older versions, has none."""
+        """As a run's status has it; that of a sample has none."""
         return cls.model_validate(statistics.get("completeness") or {})
 
     @property
@@ -171,7 +171,7 @@ class Rewritten(Receipt):
 class PhaseReceipt(Receipt):
     """A whole phase, summed over the collections."""
 
-    totalRecords: int = 0  # noqa: N815 - the original orchestrator's checkpoint calls it so
+    totalRecords: int = 0  # noqa: N815 - a name that readers of the checkpoint look for
     collections: int = 0
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from dotenv.parser import Binding, parse_stream
 
-from firelift.settings.settings import JSON
+from firelift.settings.types import JSON
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _BLANK = r"[^\S\r\n]*"

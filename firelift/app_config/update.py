@@ -18,7 +18,7 @@ from firelift.app_config import json_file as json_edit
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.receipts import AppConfigUpdated
 from firelift.run.redact import redact
-from firelift.settings.settings import JSON
+from firelift.settings.types import JSON
 
 PLACES = ("target_schema", "migration_id", "read_time", "project_id", "supabase_url", "database_host")
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from firelift.formatting import count, duration, shortened
-from firelift.run.status import HEARTBEAT
+from firelift.run.status_files import HEARTBEAT
 from firelift.run.workspace import STATUS, Workspace
 
 MOST_COLLECTIONS = 15

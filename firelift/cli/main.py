@@ -27,7 +27,9 @@ from firelift.run.redact import RedactedStream
 from firelift.run.reports.plan_text import plan_text
 from firelift.run.reports.verify_text import verified_text
 from firelift.run.workspace import SUMMARY, Workspace
-from firelift.settings.settings import RETENTION, RunLocation, Settings, Target, given_secrets, unknown_variables
+from firelift.settings.fields import RETENTION
+from firelift.settings.settings import Settings, given_secrets, unknown_variables
+from firelift.settings.target import RunLocation, Target
 from firelift.workflow_path import workflow_directory
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ import click
 from pydantic.fields import FieldInfo
 
 from firelift.run.redact import MASK
+from firelift.settings.fields import NEVER_SHOWN, PREFIX, option_name
 from firelift.settings.secret_shapes import may_be_shown
-from firelift.settings.settings import NEVER_SHOWN, PREFIX, Settings, environment_names, off_name, option_name
+from firelift.settings.settings import Settings, environment_names, off_name
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

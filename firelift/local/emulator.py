@@ -18,7 +18,7 @@ from urllib.parse import quote
 from firelift.errors import FireliftError
 from firelift.local.fetch import EmulatorNotFound, fetched_jar
 from firelift.local.server import ServerProcess, free_port
-from firelift.settings.settings import InvalidSetting
+from firelift.settings.errors import InvalidSetting
 from firelift.settings.types import emulator_address
 
 MAIN_CLASS = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"

@@ -26,8 +26,9 @@ from firelift.planning.shown_plan import shown_plan
 from firelift.postgres.schema.ddl import scratch_schema
 from firelift.postgres.session.lock import TargetLock
 from firelift.receipts import Receipt, TransformedAll
+from firelift.run.progress import Phase
 from firelift.run.reports import TableReport, write_reports
-from firelift.run.status import Phase, Status
+from firelift.run.status import Status
 from firelift.run.workspace import Workspace
 from firelift.settings.settings import Settings
 from firelift.workers import Workers

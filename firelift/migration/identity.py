@@ -185,8 +185,7 @@ def _refuse_differences(workspace: Workspace, identity: Mapping[str, Any], setti
     before = deciding(identity["settings"]) | {"firestore": identity["source"]}
     now = deciding(settings.public()) | {"firestore": source}
     # A project that is named now and came from the key file before is the same one: `firestore` says so.
-    # A run that an earlier version began knows nothing of settings that came later.
-    compared = [name for name in now if name not in ("project_id", "firestore_database") and name in {*identity["settings"], "firestore"}]
+    compared = [name for name in now if name not in ("project_id", "firestore_database")]
     differing = {name: f"{before[name]!r}, now {now[name]!r}" for name in compared if before[name] != now[name]}
     if identity["mapping"] != _digest(settings.mapping):
         differing["mapping"] = "the file says something else now"

@@ -60,7 +60,7 @@ def drop(run: Path, what: str) -> Dropped:
                 shutil.rmtree(directory)
     except OSError as error:
         raise NotDropped(directory=str(run / what), reason=error.strerror or type(error).__name__) from error
-    return Dropped.model_validate(json.loads(read_sealed(note, sealed_only=False)))
+    return Dropped.model_validate(json.loads(read_sealed(note)))
 
 
 def _set_aside(directory: Path) -> Path:

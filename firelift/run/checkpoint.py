@@ -9,7 +9,7 @@ from firelift.run.workspace import CHECKPOINT, Workspace
 
 
 def checkpoint(status: Mapping[str, Any]) -> dict[str, Any]:
-    """What the original orchestrator's checkpoint says, made from the status."""
+    """The checkpoint as a file, made from the status."""
     return {
         "migrationId": status["migrationId"],
         "lastCompletedPhase": status["lastCompletedPhase"],

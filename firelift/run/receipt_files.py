@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from firelift.errors import ConfigurationError
-from firelift.run.status import Phase
+from firelift.run.progress import Phase
 from firelift.run.workspace import Workspace
 
 # Leaving these out is a choice; the others must have been completed by an earlier attempt.

@@ -106,7 +106,7 @@ class RangeArchive:
             lines = self.listing.read_bytes().split(b"\n")[:-1]
             return [Chunk(**json.loads(unsealed(line, self.listing))) for line in lines]
         except (ValueError, TypeError, FileChanged) as error:
-            why = "its list of chunks was changed after it was written, or is an earlier version's, without digests"
+            why = "its list of chunks was changed after it was written"
             raise ArchiveDamaged(file=str(self.listing), why=why) from error
 
     def path(self, chunk: Chunk) -> Path:

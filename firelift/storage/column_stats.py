@@ -51,10 +51,10 @@ def with_column_stats(rows: pa.Table, table: TablePlan) -> pa.Table:
     return rows.replace_schema_metadata({_KEY: json.dumps(stats, ensure_ascii=False)})
 
 
-def read_column_stats(file: Path) -> TableStats | None:
-    """The statistics of a file's columns; None for a file that was written without them."""
-    written = (pq.read_metadata(file).metadata or {}).get(_KEY)
-    return None if written is None else json.loads(written)
+def read_column_stats(file: Path) -> TableStats:
+    """The statistics of a file's columns."""
+    stats: TableStats = json.loads(pq.read_metadata(file).metadata[_KEY])
+    return stats
 
 
 def merged(table: TablePlan, parts: Sequence[TableStats]) -> TableStats:

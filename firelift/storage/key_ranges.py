@@ -43,7 +43,7 @@ def _kept_ranges(kept: Path, read_time: str) -> list[tuple[KeyRange, int | None]
         told = json.loads(read_sealed(kept))
         cuts = [(KeyRange(**cut["keys"]), cut["documents"]) for cut in told["ranges"]]
     except (ValueError, TypeError, KeyError, FileChanged) as error:
-        raise ArchiveDamaged(file=str(kept), why="it was changed after it was written, or by an earlier version") from error
+        raise ArchiveDamaged(file=str(kept), why="it was changed after it was written") from error
     if told["read_time"] != read_time:
         # Documents of two moments are no snapshot.
         raise ArchiveDamaged(file=str(kept), its_snapshot=told["read_time"], snapshot_of_the_run=read_time)

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import grpc
 import psycopg
 import pytest
+from firelift.settings.errors import InvalidSetting
 
 from firelift.firestore.messages import types
 from firelift.local.emulator import Emulator, PortTaken, answers, clear, emulator, find_jar, find_java
@@ -29,7 +30,6 @@ from firelift.local.postgres import DirectoryOutOfReach, PostgresServer, stop_se
 from firelift.local.sample_app import load_sample, sample_documents
 from firelift.local.server import ServerDidNotStart
 from firelift.local.writer import delete_documents, values, write_documents
-from firelift.settings.settings import InvalidSetting
 
 CHECKOUT = Path(__file__).parents[2]
 

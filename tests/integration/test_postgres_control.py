@@ -13,7 +13,6 @@ from firelift.postgres.load.staging import create_staging, drop_staging
 from firelift.postgres.schema import control
 from firelift.postgres.session.connect import connect
 from firelift.postgres.session.errors import PermissionDenied
-from firelift.postgres.session.stop import stop_requested
 from tests.support.postgres_tables import RUN, as_arrow, as_role, plan, row, started
 
 READ_TIME = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
@@ -100,26 +99,3 @@ def test_a_role_that_may_not_create_it_is_told_so(database_url: str) -> None:
                 control.create_control(connection)
         finally:
             admin.execute("DROP ROLE poor")
-
-
-def test_an_older_control_schema_gets_what_it_lacks_and_keeps_its_rows(database_url: str) -> None:
-    with started(database_url) as connection:
-        connection.execute("DROP TABLE firelift.backups")
-        connection.execute("ALTER TABLE firelift.migrations DROP stop_requested_at, DROP made_schema, DROP rolled_back")
-        assert not stop_requested(connection, RUN)
-        for _ in range(2):
-            control.create_control(connection)
-        asked = connection.execute("SELECT migration_id, stop_requested_at, made_schema, rolled_back FROM firelift.migrations")
-        assert asked.fetchall() == [(RUN, None, None, None)]
-        assert connection.execute("SELECT count(*) FROM firelift.backups").fetchone() == (0,)
-
-
-@pytest.mark.parametrize("lacking", ["previous_runs_since_scan", "previous_source", "previous_runs_since_scan, DROP previous_source"])
-def test_each_column_that_older_backups_lack_is_added(database_url: str, lacking: str) -> None:
-    asked = "SELECT attname FROM pg_attribute WHERE attrelid = 'firelift.backups'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY 1"
-    with started(database_url) as connection:
-        columns = connection.execute(asked).fetchall()
-        connection.execute(f"ALTER TABLE firelift.backups DROP {lacking}".encode())
-        assert connection.execute(asked).fetchall() != columns
-        control.create_control(connection)
-        assert connection.execute(asked).fetchall() == columns

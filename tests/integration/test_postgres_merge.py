@@ -462,16 +462,3 @@ def test_names_of_any_kind_are_merged_and_taken_back(database_url: str) -> None:
         migrate(connection, FIRST, {odd.table: [row(odd, "a", "x"), row(odd, "%s", "y")]}, [odd])
         increase(connection, SECOND, {odd.table: [row(odd, "b", "z")]}, {odd.table: [("%s",)]}, [odd], deletes="mark")
         assert sorted(found[0] for found in rows_of(connection, saved_tables(connection, "public")[HOSTILE].plan)) == ["a", "b"]
-
-
-def test_an_older_control_schema_learns_of_merges(database_url: str) -> None:
-    with target(database_url) as connection:
-        migrate(connection, FIRST, OLD)
-        connection.execute("""
-            ALTER TABLE firelift.tables DROP COLUMN runs_since_scan;
-            ALTER TABLE firelift.backups DROP COLUMN previous_runs_since_scan, DROP CONSTRAINT backups_action_check,
-                ADD CONSTRAINT backups_action_check CHECK (action IN ('created', 'replaced'));
-        """)
-        assert [table.runs_since_scan for table in saved_tables(connection, "public").values()] == [0, 0]
-        increase(connection, SECOND, CHANGED, GONE)
-        assert ids(connection) == ["ann", "bob", "dan"]

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from firelift.settings.fields import option_name
 
 from firelift.cli import options as cli_options
 from firelift.cli import run as cli_run
@@ -24,7 +25,7 @@ from firelift.run.reports import final_report
 from firelift.run.reports.plan_text import plan_text
 from firelift.run.status import Status
 from firelift.run.workspace import Workspace
-from firelift.settings.settings import PUBLIC_FIELDS, Settings, environment_names, option_name
+from firelift.settings.settings import PUBLIC_FIELDS, Settings, environment_names
 
 Output = pytest.CaptureFixture[str]
 URL = "postgresql://postgres:correct-horse-battery@127.0.0.1:1/postgres"

@@ -41,7 +41,7 @@ def test_a_change_of_any_byte_is_found(text: str, tmp_path: Path) -> None:
         unsealed(content + b"\n", tmp_path / "a.json")
 
 
-def test_one_without_a_digest_is_taken_only_where_earlier_versions_files_are(tmp_path: Path) -> None:
+def test_one_without_a_digest_is_taken_only_where_files_without_one_are_expected(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.write_text("{}")
     with pytest.raises(FileChanged, match=r"does not begin with its digest.*--resume.*start a new run"):

@@ -8,20 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from firelift.settings.errors import InvalidSetting, MissingSetting, UnknownSetting, UnreadableEnvFile
+from firelift.settings.fields import PREFIX
 
 from firelift.errors import ConfigurationError
-from firelift.settings.settings import (
-    PREFIX,
-    PUBLIC_FIELDS,
-    InvalidSetting,
-    MissingSetting,
-    Settings,
-    UnknownSetting,
-    UnreadableEnvFile,
-    environment_names,
-    forget_surroundings,
-    unknown_variables,
-)
+from firelift.settings.settings import PUBLIC_FIELDS, Settings, environment_names, forget_surroundings, unknown_variables
 
 PASSWORD = "s3cr3t-p@ss/word"
 URL = "postgresql://postgres:s3cr3t-p%40ss%2Fword@db.example.co:6543/postgres"

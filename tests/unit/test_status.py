@@ -21,8 +21,9 @@ from firelift.files import DiskFull
 from firelift.receipts import Validated
 from firelift.run.checkpoint import read_checkpoint
 from firelift.run.log import Log
+from firelift.run.progress import PHASES
 from firelift.run.redact import RedactedStream, clean, redact
-from firelift.run.status import PHASES, Status
+from firelift.run.status import Status
 from firelift.run.workspace import LOG, STATUS, Workspace
 
 SECRET = "correct-horse-battery"

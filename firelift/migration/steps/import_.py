@@ -21,8 +21,8 @@ from firelift.phases.import_ import (
     refuse_older_snapshot,
 )
 from firelift.receipts import Imported, Loaded, Published, Receipt, RelationChecked, RootCollection, Transformed, TransformedAll, Validated
+from firelift.run.progress import Phase
 from firelift.run.receipt_files import receipt_file
-from firelift.run.status import Phase
 
 
 class Staged(Receipt):

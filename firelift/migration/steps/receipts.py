@@ -9,8 +9,8 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 from firelift.files import read_sealed, write_sealed
 from firelift.migration.context import Migration
 from firelift.receipts import Receipt, RootCollection
+from firelift.run.progress import Phase
 from firelift.run.receipt_files import ReceiptMissing, receipt_file
-from firelift.run.status import Phase
 from firelift.storage.archive import file_name
 
 P = ParamSpec("P")

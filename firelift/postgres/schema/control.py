@@ -188,7 +188,7 @@ def saved_tables(connection: Connection, target_schema: str) -> dict[str, SavedT
 
 
 def sources_of_tables(connection: Connection, target_schema: str) -> dict[str, str]:
-    """Which Firestore database the rows of each published table came from, by collection, as far as the runs' records say."""
+    """Which Firestore database the rows of each published table came from, by collection, where that was recorded."""
     with translated("looking where published tables came from"):
         if not schema_exists(connection, CONTROL_SCHEMA):
             return {}

@@ -15,7 +15,7 @@ def request_stop(connection: Connection, migration_id: str | None, target_schema
     The request stands until `forget_stop`.
     """
     with translated("requesting the stop"):
-        if not _knows_stop(connection):
+        if not _has_migrations(connection):
             return None
         asked = migration_id or running_migration(connection, target_schema)
         row = connection.execute(QUERY["request_stop"], {"migration_id": asked}).fetchone()
@@ -25,14 +25,14 @@ def request_stop(connection: Connection, migration_id: str | None, target_schema
 def forget_stop(connection: Connection, migration_id: str, seconds: float) -> None:
     """For a run that is resumed: what was asked more than so many seconds ago stopped an earlier attempt."""
     with translated("forgetting the request to stop"):
-        if _knows_stop(connection):
+        if _has_migrations(connection):
             connection.execute(QUERY["forget_stop"], {"migration_id": migration_id, "seconds": seconds})
 
 
 def stop_requested(connection: Connection, migration_id: str) -> bool:
     """Whether somebody asked this migration to stop; one indexed row, cheap enough to ask between chunks."""
     with translated("looking for a request to stop"):
-        if not _knows_stop(connection):
+        if not _has_migrations(connection):
             return False
         row = connection.execute(QUERY["stop_requested"], {"migration_id": migration_id}).fetchone()
     return row == (True,)
@@ -44,5 +44,5 @@ def cancel_statements(connection: Connection, application: str) -> None:
         connection.execute(QUERY["cancel_statements"], {"application": application})
 
 
-def _knows_stop(connection: Connection) -> bool:
-    return connection.execute(QUERY["knows_stop"]).fetchone() == (True,)
+def _has_migrations(connection: Connection) -> bool:
+    return connection.execute(QUERY["has_migrations"]).fetchone() == (True,)

@@ -168,28 +168,10 @@ SET table_name = excluded.table_name, plan = excluded.plan, watermark = excluded
     runs_since_scan = CASE WHEN %(scanned)s THEN 0 ELSE saved.runs_since_scan + 1 END
 
 -- name: sources_of_tables
--- The table's own word first; in an older control schema it has none, and the run's record is asked. What an earlier version
--- recorded says it only where the project was given.
-SELECT plan::text, known
-FROM firelift.tables AS saved LEFT JOIN firelift.migrations USING (migration_id)
-CROSS JOIN (VALUES (NULL::text)) AS older (source)
-CROSS JOIN LATERAL (
-    SELECT coalesce(
-        (SELECT source FROM firelift.tables AS same WHERE same.target_schema = saved.target_schema AND same.collection = saved.collection),
-        settings ->> 'firestore',
-        'projects/' || (settings ->> 'project_id') || '/databases/' || (settings ->> 'firestore_database')
-            || CASE WHEN settings ->> 'firestore_emulator_host' IS NULL THEN '' ELSE ' of an emulator' END
-    )
-) AS recorded (known)
-WHERE target_schema = %(target_schema)s AND known IS NOT NULL
+SELECT plan::text, source FROM firelift.tables WHERE target_schema = %(target_schema)s AND source IS NOT NULL
 
 -- name: saved_tables
--- A table in an older control schema has no such count; then the name means the 0 outside.
-SELECT plan::text, watermark, migration_id, (
-    SELECT runs_since_scan FROM firelift.tables AS same
-    WHERE same.target_schema = saved.target_schema AND same.collection = saved.collection
-)
-FROM firelift.tables AS saved CROSS JOIN (VALUES (0)) AS older (runs_since_scan)
+SELECT plan::text, watermark, migration_id, runs_since_scan FROM firelift.tables
 WHERE target_schema = %(target_schema)s ORDER BY collection COLLATE "C"
 
 -- name: claim_chunk

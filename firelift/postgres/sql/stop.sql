@@ -15,13 +15,12 @@ WHERE migration_id = %(migration_id)s AND stop_requested_at < pg_catalog.clock_t
 -- name: stop_requested
 SELECT stop_requested_at IS NOT NULL FROM firelift.migrations WHERE migration_id = %(migration_id)s
 
--- name: knows_stop
--- Whether there is a control schema, and one new enough to hold a request.
+-- name: has_migrations
+-- Whether a migration has ever begun here; also asked by a role that may not use the schema.
 SELECT EXISTS (
-    SELECT FROM pg_catalog.pg_attribute
-    JOIN pg_catalog.pg_class AS class ON class.oid = attrelid
+    SELECT FROM pg_catalog.pg_class AS class
     JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
-    WHERE nspname = 'firelift' AND relname = 'migrations' AND attname = 'stop_requested_at' AND NOT attisdropped
+    WHERE nspname = 'firelift' AND relname = 'migrations'
 )
 
 -- name: cancel_statements

@@ -40,11 +40,11 @@ LoadedColumns = dict[str, dict[str, LoadedColumn]]
 def loaded_columns(run: Path, plan: Plan) -> LoadedColumns:
     """The columns as they were transformed, also written to `columns.json` in the run's directory, which outlives the rows.
 
-    A table with a file without column statistics is skipped. Where the rows have been removed the existing file is the answer.
+    Where the rows have been removed the existing file is the answer.
     """
     if not (run / "tables").is_dir():
         return _recorded(run)
-    loaded = {table.table: facts for table in plan.tables if (facts := _loaded_into(run, table)) is not None}
+    loaded = {table.table: _loaded_into(run, table) for table in plan.tables}
     write_sealed(run / COLUMNS, orjson.dumps(loaded, option=orjson.OPT_INDENT_2).decode())
     return loaded
 
@@ -70,13 +70,10 @@ def _recorded(run: Path) -> LoadedColumns:
     return recorded
 
 
-def _loaded_into(run: Path, table: TablePlan) -> dict[str, LoadedColumn] | None:
+def _loaded_into(run: Path, table: TablePlan) -> dict[str, LoadedColumn]:
     parts = [read_column_stats(file) for file in sorted(rows_directory(run, table).glob("*.parquet"))]
-    known = [part for part in parts if part is not None]
-    if len(known) < len(parts):
-        return None
     types = dict(table.target_columns())
-    return {column: _as_loaded(stats, types[column]) for column, stats in merged(table, known).items()}
+    return {column: _as_loaded(stats, types[column]) for column, stats in merged(table, parts).items()}
 
 
 def _as_loaded(stats: ColumnStats, pg_type: PgType) -> LoadedColumn:
