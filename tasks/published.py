@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from firelift.settings.target import RunLocation, Target
 from prefect import task
 from prefect.logging import get_run_logger
 
@@ -20,6 +19,7 @@ from firelift.receipts import Verified
 from firelift.run.reports import note_rollback
 from firelift.run.reports.verify_text import verified_message
 from firelift.settings.settings import Settings
+from firelift.settings.target import RunLocation, Target
 from firelift.verification.proof import Against
 from tasks.checkpoint import ALWAYS, NOT_KEPT, PHASE
 from tasks.reasons import reasons_first

@@ -15,6 +15,8 @@ from pydantic_settings import NoDecode
 
 from firelift.settings.secret_shapes import secret_look
 
+JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
+
 LevelName = Literal["basic", "standard", "comprehensive"]
 """The verification levels, each of which includes those before it."""
 

@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from firelift.settings.fields import SECRETS
 
 from firelift.firestore.channel import Source
 from firelift.local.postgres import PostgresServer
 from firelift.local.sample_app import load_sample
 from firelift.local.writer import values, write_documents
 from firelift.run.workspace import REPORT
+from firelift.settings.fields import SECRETS
 from firelift.settings.settings import PUBLIC_FIELDS, Settings
 from tests.support.command_line import QUICKLY
 from tests.support.prefect_servers import (

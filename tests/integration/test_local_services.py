@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 import grpc
 import psycopg
 import pytest
-from firelift.settings.errors import InvalidSetting
 
 from firelift.firestore.messages import types
 from firelift.local.emulator import Emulator, PortTaken, answers, clear, emulator, find_jar, find_java
@@ -30,6 +29,7 @@ from firelift.local.postgres import DirectoryOutOfReach, PostgresServer, stop_se
 from firelift.local.sample_app import load_sample, sample_documents
 from firelift.local.server import ServerDidNotStart
 from firelift.local.writer import delete_documents, values, write_documents
+from firelift.settings.errors import InvalidSetting
 
 CHECKOUT = Path(__file__).parents[2]
 

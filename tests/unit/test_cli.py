@@ -13,7 +13,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from firelift.settings.fields import option_name
 
 from firelift.cli import options as cli_options
 from firelift.cli import run as cli_run
@@ -25,6 +24,7 @@ from firelift.run.reports import final_report
 from firelift.run.reports.plan_text import plan_text
 from firelift.run.status import Status
 from firelift.run.workspace import Workspace
+from firelift.settings.fields import option_name
 from firelift.settings.settings import PUBLIC_FIELDS, Settings, environment_names
 
 Output = pytest.CaptureFixture[str]

@@ -6,11 +6,11 @@ import inspect
 from typing import Any
 
 import pytest
-from firelift.settings.fields import SECRETS
 from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
 
+from firelift.settings.fields import SECRETS
 from firelift.settings.settings import PUBLIC_FIELDS, Settings
 from flows.migration import migration
 

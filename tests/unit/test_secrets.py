@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelift.settings.errors import InvalidSetting
-from firelift.settings.target import Target
 from prefect.exceptions import ParameterTypeError
 
 from firelift.cli.main import call
 from firelift.errors import ConfigurationError
 from firelift.run.redact import redact
+from firelift.settings.errors import InvalidSetting
 from firelift.settings.secret_shapes import secret_look
 from firelift.settings.settings import PUBLIC_FIELDS, Settings, environment_names
+from firelift.settings.target import Target
 from flows.migration import migration
 
 CANARY = "C4nary"

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from firelift.settings.errors import InvalidSetting, MissingSetting, UnknownSetting, UnreadableEnvFile
-from firelift.settings.fields import PREFIX
 
 from firelift.errors import ConfigurationError
+from firelift.settings.errors import InvalidSetting, MissingSetting, UnknownSetting, UnreadableEnvFile
+from firelift.settings.fields import PREFIX
 from firelift.settings.settings import PUBLIC_FIELDS, Settings, environment_names, forget_surroundings, unknown_variables
 
 PASSWORD = "s3cr3t-p@ss/word"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from firelift.settings.target import Target
 
 from firelift.settings.settings import Settings
+from firelift.settings.target import Target
 from firelift.settings.tls import hosts_of, is_beyond, with_tls
 
 DIRECT = "postgresql://postgres:p@db.abc.supabase.co:5432/postgres"
