@@ -1,4 +1,4 @@
-"""How much of something is done: documents, rows and bytes, at what rate, until when."""
+"""How far a run is: its six phases, and in each of them the documents, rows and bytes done, at what rate, until when."""
 
 from __future__ import annotations
 
@@ -6,7 +6,22 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+Phase = Literal["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]
+State = Literal["pending", "running", "completed", "skipped", "failed"]
+
+PHASES: tuple[Phase, ...] = ("pre_validation", "extraction", "transformation", "import", "verification", "post_migration")
+
+# Share of a run's time a phase usually takes, for the percentage of the whole.
+WEIGHT: Mapping[Phase, int] = {
+    "pre_validation": 2,
+    "extraction": 45,
+    "transformation": 15,
+    "import": 30,
+    "verification": 6,
+    "post_migration": 2,
+}
 
 _WINDOW = 15.0
 """Seconds the rate looks back: long enough to be calm, short enough to show a stall."""
@@ -111,3 +126,46 @@ class Progress:
         # One sample older than the window stays: it says that there is a past.
         while len(self.samples) > 2 and now - self.samples[1][0] > _WINDOW:
             self.samples.popleft()
+
+
+@dataclass
+class PhaseStatus:
+    """One phase: where it stands, and how far each collection is in it."""
+
+    state: State = "pending"
+    started_at: str | None = None
+    finished_at: str | None = None
+    total: Progress = field(default_factory=Progress)
+    collections: dict[str, Progress] = field(default_factory=dict)
+    uncounted: set[str] = field(default_factory=set)
+    """Collections of which nobody knows how many documents they have."""
+    expected_of_several: dict[str, int] = field(default_factory=dict)
+    """Documents of collections of which only all together were counted, by what they are called."""
+    is_total_expected: bool = False
+    """The expectation of the whole was given; else it is the sum of the collections'."""
+
+    def percent(self) -> float:
+        if self.state in ("completed", "skipped"):
+            return 100.0
+        return self.total.percent() or 0.0
+
+    def render(self) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "startedAt": self.started_at,
+            "finishedAt": self.finished_at,
+            **self.total.render(),
+            "percent": self.percent(),
+            "collections": {name: progress.render() for name, progress in self.collections.items()},
+        }
+
+    @classmethod
+    def from_json(cls, shown: Mapping[str, Any]) -> PhaseStatus:
+        state: State = shown["state"] if shown["state"] in ("completed", "skipped") else "pending"
+        collections = {name: Progress.from_json(progress) for name, progress in shown["collections"].items()}
+        return cls(state, shown["startedAt"], shown["finishedAt"], Progress.from_json(shown), collections)
+
+
+def percent_of_run(phases: Mapping[Phase, PhaseStatus]) -> float:
+    """How much of a run is done, by the time its phases usually take."""
+    return round(sum(WEIGHT[name] * phase.percent() for name, phase in phases.items()) / sum(WEIGHT.values()), 1)

@@ -5,84 +5,22 @@ from __future__ import annotations
 import os
 import platform
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from firelift.errors import FireliftError, Stopped
 from firelift.files import DiskFull
-from firelift.run.checkpoint import write_checkpoint
 from firelift.run.log import Log
-from firelift.run.periodic_writer import PeriodicWriter
-from firelift.run.progress import Progress
+from firelift.run.progress import PHASES, Phase, PhaseStatus, Progress, State, percent_of_run
 from firelift.run.redact import clean, redact
-from firelift.run.throughput import THROUGHPUT, Throughput
+from firelift.run.status_files import StatusFiles
+from firelift.run.throughput import Throughput
 from firelift.run.timestamps import now, seconds_between
-from firelift.run.workspace import STATUS, Workspace, encode
+from firelift.run.workspace import STATUS, Workspace
 
-Phase = Literal["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]
-State = Literal["pending", "running", "completed", "skipped", "failed"]
 Outcome = Literal["in_progress", "completed", "failed", "stopped"]
 
-PHASES: tuple[Phase, ...] = ("pre_validation", "extraction", "transformation", "import", "verification", "post_migration")
-
-HEARTBEAT = 5.0
-"""Seconds after which a run that has nothing new to say writes its status all the same."""
-
 _MOST_MESSAGES = 1000
-
-_KEEP_THROUGHPUT = 10.0
-"""Seconds of samples that a killed run may lose."""
-
-# Share of a run's time a phase usually takes, for the percentage of the whole.
-_WEIGHT: Mapping[str, int] = {
-    "pre_validation": 2,
-    "extraction": 45,
-    "transformation": 15,
-    "import": 30,
-    "verification": 6,
-    "post_migration": 2,
-}
-
-
-@dataclass
-class PhaseStatus:
-    """One phase: where it stands, and how far each collection is in it."""
-
-    state: State = "pending"
-    started_at: str | None = None
-    finished_at: str | None = None
-    total: Progress = field(default_factory=Progress)
-    collections: dict[str, Progress] = field(default_factory=dict)
-    uncounted: set[str] = field(default_factory=set)
-    """Collections of which nobody knows how many documents they have."""
-    expected_of_several: dict[str, int] = field(default_factory=dict)
-    """Documents of collections of which only all together were counted, by what they are called."""
-    is_total_expected: bool = False
-    """The expectation of the whole was given; else it is the sum of the collections'."""
-
-    def percent(self) -> float:
-        if self.state in ("completed", "skipped"):
-            return 100.0
-        return self.total.percent() or 0.0
-
-    def render(self) -> dict[str, Any]:
-        return {
-            "state": self.state,
-            "startedAt": self.started_at,
-            "finishedAt": self.finished_at,
-            **self.total.render(),
-            "percent": self.percent(),
-            "collections": {name: progress.render() for name, progress in self.collections.items()},
-        }
-
-    @classmethod
-    def from_json(cls, shown: Mapping[str, Any]) -> PhaseStatus:
-        state: State = shown["state"] if shown["state"] in ("completed", "skipped") else "pending"
-        collections = {name: Progress.from_json(progress) for name, progress in shown["collections"].items()}
-        return cls(state, shown["startedAt"], shown["finishedAt"], Progress.from_json(shown), collections)
 
 
 class Status:
@@ -104,8 +42,8 @@ class Status:
         self._errors: list[dict[str, Any]] = list(seen.get("errors", []))
         self._warnings: list[dict[str, Any]] = list(seen.get("warnings", []))
         self._statistics: dict[str, Any] = dict(seen.get("statistics", {}))
-        self._throughput, self._throughput_kept = Throughput.of(workspace), 0.0
-        self._writer = PeriodicWriter(self._write, heartbeat=HEARTBEAT)
+        self._throughput = Throughput.of(workspace)
+        self._files = StatusFiles(workspace, log, data=self._data_now, throughput=self._samples)
 
     @classmethod
     def open(cls, workspace: Workspace, mode: str = "full", secrets: Sequence[str] = (), log: Log | None = None) -> Status:
@@ -149,7 +87,7 @@ class Status:
             progress.expected_rows = progress.expected_rows if rows is None else rows
             status.is_total_expected = status.is_total_expected or collection is None
             self._sum_expected(status)
-        self._writer.soon()
+        self._files.soon()
 
     def expect_unknown(self, phase: Phase, collection: str) -> None:
         """Nobody knows how many documents the collection has, nor therefore the phase."""
@@ -158,7 +96,7 @@ class Status:
             self._progress(status, collection).expected_documents = None
             status.uncounted.add(collection)
             self._sum_expected(status)
-        self._writer.soon()
+        self._files.soon()
 
     def expect_of_all(self, phase: Phase, several: str, documents: int) -> None:
         """How much there is to do of several collections of which only all together were counted; of each nothing is known."""
@@ -166,7 +104,7 @@ class Status:
             status = self._phases[phase]
             status.expected_of_several[several] = documents
             self._sum_expected(status)
-        self._writer.soon()
+        self._files.soon()
 
     def advance(self, phase: Phase, collection: str | None = None, documents: int = 0, rows: int = 0, bytes: int = 0) -> None:
         """So much more is done."""
@@ -175,7 +113,7 @@ class Status:
             status.total.add(documents, rows, bytes)
             if collection is not None:
                 self._progress(status, collection).add(documents, rows, bytes)
-        self._writer.soon()
+        self._files.soon()
 
     def restart_collection(self, phase: Phase, collection: str) -> None:
         """The collection is begun again in this phase: what was counted of it is taken back."""
@@ -184,13 +122,13 @@ class Status:
             progress = self._progress(status, collection)
             status.total.add(-progress.documents, -progress.rows, -progress.bytes)
             progress.documents = progress.rows = progress.bytes = 0
-        self._writer.soon()
+        self._files.soon()
 
     def restart(self, phase: Phase) -> None:
         """The phase counts from the beginning: what an earlier attempt did of it counts no more."""
         with self._lock:
             self._phases[phase].total = Progress()
-        self._writer.soon()
+        self._files.soon()
 
     def set_counts(self, phase: Phase, collection: str, documents: int = 0, rows: int = 0, bytes: int = 0) -> None:
         """So much is done of the collection, by whichever attempt: counts that are right already stay, and so does the rate."""
@@ -201,7 +139,7 @@ class Status:
             status.total.rows += rows - progress.rows
             status.total.bytes += bytes - progress.bytes
             progress.documents, progress.rows, progress.bytes = documents, rows, bytes
-        self._writer.soon()
+        self._files.soon()
 
     def finish_phase(self, name: Phase, receipt: Mapping[str, Any]) -> None:
         """The phase is done with this result; the checkpoint says so from here on."""
@@ -227,13 +165,13 @@ class Status:
         """The moment of the snapshot, RFC 3339."""
         with self._lock:
             self._read_time = read_time
-        self._writer.soon()
+        self._files.soon()
 
     def add_statistics(self, **statistics: object) -> None:
         """Figures of the whole run, such as `rowsRejected`, `residueRows`."""
         with self._lock:
             self._statistics |= clean(statistics, self._secrets)
-        self._writer.soon()
+        self._files.soon()
 
     def warn(self, text: str, phase: Phase | None = None) -> None:
         with self._lock:
@@ -245,7 +183,7 @@ class Status:
                 self._warnings.append(clean({"timestamp": now(), "phase": at, "message": text}, self._secrets))
         if self._log is not None:
             self._log.warning("warning", text, at)
-        self._writer.soon()
+        self._files.soon()
 
     def fail(self, error: BaseException) -> None:
         """The run ended with this error (or was stopped). Never raises: the error itself is what must come through."""
@@ -261,7 +199,7 @@ class Status:
             self._end("failed")
         if self._log is not None:
             self._log.error(error, at)
-        self._final_write(isinstance(error, DiskFull))
+        self._files.final_write(disk_is_full=isinstance(error, DiskFull))
 
     def stop(self) -> None:
         """The run was stopped on request."""
@@ -269,7 +207,7 @@ class Status:
             self._close_running("pending")
             self._end("stopped")
         self._log_event("stopped", "stopped on request", self._current)
-        self._final_write(disk_is_full=False)
+        self._files.final_write()
 
     def complete(self) -> None:
         """Everything is done."""
@@ -281,19 +219,11 @@ class Status:
 
     def flush(self) -> None:
         """Write status, log and checkpoint now."""
-        self._writer.now()
-        if self._log is not None:
-            self._log.flush()
-        self._write_throughput()
-        write_checkpoint(self._workspace, self.data())
+        self._files.flush()
 
     def close(self) -> None:
         """Write what is left; the object is of no use afterwards."""
-        with suppress(FireliftError):
-            self._writer.close()
-        if self._log is not None:
-            with suppress(FireliftError):
-                self._log.close()
+        self._files.close()
 
     def data(self) -> dict[str, Any]:
         """Everything, as it stands in migration-status.json."""
@@ -338,7 +268,7 @@ class Status:
     def _percent(self) -> float:
         if self._outcome == "completed":
             return 100.0
-        return round(sum(_WEIGHT[name] * phase.percent() for name, phase in self._phases.items()) / sum(_WEIGHT.values()), 1)
+        return percent_of_run(self._phases)
 
     def _eta(self) -> float | None:
         """Seconds until the current phase is over; what follows is not known yet."""
@@ -378,45 +308,20 @@ class Status:
         if self._log is not None:
             self._log.info(event, message, phase, **facts)
 
-    def _final_write(self, disk_is_full: bool) -> None:
-        """Write the end of the run, into the room kept for it where the disk is full."""
-        if disk_is_full:
-            self._workspace.release_reserve()
-        writes: tuple[Callable[[], None], ...] = (self._writer.now, self._write_checkpoint, self._write_throughput, self._flush_log)
-        for write in writes:
-            try:
-                write()
-            except DiskFull:
-                self._workspace.release_reserve()
-                with suppress(FireliftError):
-                    write()
-            except FireliftError:
-                continue
-
-    def _write(self) -> None:
+    def _data_now(self) -> dict[str, Any]:
+        """The data for the status file, with a sample of the phase that is running."""
         with self._lock:
             if self._current is not None and self._phases[self._current].state == "running":
                 self._sample(self._current)
-        self._workspace.write_json(STATUS, self.data())
-        if time.monotonic() - self._throughput_kept >= _KEEP_THROUGHPUT:
-            self._write_throughput()
+        return self.data()
 
     def _sample(self, name: Phase, is_edge: bool = False) -> None:
         total = self._phases[name].total
         self._throughput.take(name, total.documents, total.rows, is_edge=is_edge)
 
-    def _write_throughput(self) -> None:
+    def _samples(self) -> dict[str, Any]:
         with self._lock:
-            shown = self._throughput.render()
-        self._workspace.write(THROUGHPUT, encode(shown))
-        self._throughput_kept = time.monotonic()
-
-    def _write_checkpoint(self) -> None:
-        write_checkpoint(self._workspace, self.data())
-
-    def _flush_log(self) -> None:
-        if self._log is not None:
-            self._log.flush()
+            return self._throughput.render()
 
 
 def is_stop(error: BaseException) -> bool:

@@ -19,7 +19,6 @@ import pytest
 from firelift.errors import FireliftError
 from firelift.files import DiskFull
 from firelift.receipts import Validated
-from firelift.run.checkpoint import read_checkpoint
 from firelift.run.log import Log
 from firelift.run.progress import PHASES
 from firelift.run.redact import RedactedStream, clean, redact
@@ -133,7 +132,7 @@ def test_the_checkpoint_is_the_original_s(status: Status, workspace: Workspace) 
     status.start_phase("pre_validation")
     status.finish_phase("pre_validation", {"connectionsValid": True})
     status.start_phase("extraction")
-    found = read_checkpoint(workspace)
+    found = workspace.read_json(CHECKPOINT)
     assert found is not None
     assert datetime.fromisoformat(found.pop("timestamp")).tzinfo is not None
     assert found == {
@@ -283,7 +282,7 @@ import resource, signal, sys
 from pathlib import Path
 from firelift.run.status import Status
 from firelift.files import DiskFull
-from firelift.run.workspace import Workspace
+from firelift.run.workspace import CHECKPOINT, Workspace
 workspace = Workspace(Path(sys.argv[1]), "full").create()
 status = Status.open(workspace)
 status.start_phase("extraction")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from firelift.run.checkpoint import write_checkpoint
 from firelift.run.reports.write import write_reports
+from firelift.run.status_files import write_checkpoint
 from firelift.run.timestamps import now
 from firelift.run.workspace import REPORT, STATUS, Workspace
 
