@@ -128,7 +128,7 @@ def test_a_collection_begun_again_is_not_counted_twice(status: Status) -> None:
     assert extraction_of(status.data())["documents"]["done"] == 105
 
 
-def test_the_checkpoint_is_the_original_s(status: Status, workspace: Workspace) -> None:
+def test_the_checkpoint_names_the_last_completed_phase_and_keeps_its_result(status: Status, workspace: Workspace) -> None:
     status.start_phase("pre_validation")
     status.finish_phase("pre_validation", {"connectionsValid": True})
     status.start_phase("extraction")
