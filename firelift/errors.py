@@ -43,4 +43,4 @@ class Stopped(FireliftError):
     """The migration was stopped on request."""
 
     exit_code = 3
-    remedy = "Nothing is lost: go on with --resume."
+    remedy = "Nothing is lost: continue with --resume."

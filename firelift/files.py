@@ -30,7 +30,7 @@ class DiskFull(FireliftError):
     """The disk is full."""
 
     recovery = "after_fix"
-    remedy = "Free space there, then go on with --resume."
+    remedy = "Free space there, then continue with --resume."
 
 
 class WorkingDirUnusable(ConfigurationError):

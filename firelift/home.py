@@ -11,8 +11,8 @@ from firelift.errors import ConfigurationError
 # Set by the step for the run, which is another process.
 DEPLOYED = "FIRELIFT_DEPLOYED"
 UNSET = (
-    "FIRELIFT_HOME is not set here: each worker's own will count, so set it where the worker starts, "
-    "to the absolute path of the directory that runs are to work in."
+    "FIRELIFT_HOME is not set here: each worker will use its own, so set it where the worker starts, "
+    "to the absolute path of the directory in which runs will work."
 )
 
 

@@ -39,7 +39,7 @@ class WorkerDied(FireliftError):
 
     recovery = "automatic"
     remedy = (
-        "Look for the kernel's out-of-memory killer; with little memory go on with --resume and a smaller --max-workers or --batch-size."
+        "Look for the kernel's out-of-memory killer; with little memory continue with --resume and a smaller --max-workers or --batch-size."
     )
 
 

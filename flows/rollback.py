@@ -24,7 +24,7 @@ def rollback(migration_id: str | None = None, force: bool = False) -> State[Any]
 
     Args:
         migration_id: The run to undo; without it the latest of the target schema and, where it is set, MIGRATION_WORKING_DIR
-        force: Also undo what others have changed in its tables since
+        force: Also undo what others have changed in its tables since the run
     """
     done = roll_back_target(migration_id, force)
     return Completed(message=rollback_message(done), data=done.model_dump(mode="json"))

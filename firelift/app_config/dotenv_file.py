@@ -50,7 +50,7 @@ def as_text(name: str, value: JSON) -> str:
 
 def _checked(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name for a variable")
+        raise ValueError(f"{name!r} is not a name for a variable")
     return name
 
 

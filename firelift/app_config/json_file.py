@@ -32,7 +32,7 @@ def edit(text: str, values: Mapping[str, JSON]) -> str:
     for name, value in values.items():
         parts = name.split(".")
         if not all(parts):
-            raise ValueError(f"{name!r} is no name: dots stand between names")
+            raise ValueError(f"{name!r} is not a name: dots separate names")
         text = _set(text, _skip(text, 0), parts, value)
     return text
 
@@ -55,11 +55,11 @@ def _object(text: str) -> dict[str, JSON]:
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"line {error.lineno}, column {error.colno} is no JSON") from None
+        raise ValueError(f"line {error.lineno}, column {error.colno} is not JSON") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(found, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not JSON object")
     return found
 
 
@@ -73,7 +73,7 @@ def _set(text: str, at: int, parts: Sequence[str], value: JSON) -> str:
     inner = by_name.get(parts[0])
     if inner is not None:
         if text[inner.start] != "{":
-            raise ValueError(f"{parts[0]!r} is no object that could hold {'.'.join(parts[1:])!r}")
+            raise ValueError(f"{parts[0]!r} is not an object that could hold {'.'.join(parts[1:])!r}")
         return _set(text, inner.start, parts[1:], value)
     for part in reversed(parts[1:]):
         value = {part: value}

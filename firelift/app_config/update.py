@@ -31,14 +31,14 @@ _PLACE = re.compile(r"\{(\{?)([a-z_]+)(\}?)\}")
 class AppConfigUnusable(ConfigurationError):
     """The app's configuration cannot be updated with what was given."""
 
-    remedy = "Mend it, or leave out --app-config and --app-config-values."
+    remedy = "Fix it, or leave out --app-config and --app-config-values."
 
 
 class AppConfigNotUpdated(FireliftError):
     """The tables ARE published, but the app's configuration could not be updated."""
 
     recovery = "after_fix"
-    remedy = "Mend that and go on with --resume, which migrates nothing again; or change the file by hand."
+    remedy = "Fix that and continue with --resume, which migrates nothing again; or change the file by hand."
 
 
 class _Found(NamedTuple):
@@ -66,7 +66,7 @@ class AppConfig:
         if self.file is None:
             return
         if not self.values:
-            raise AppConfigUnusable(file=str(self.file), problem="--app-config-values, what to put there, is missing")
+            raise AppConfigUnusable(file=str(self.file), problem="--app-config-values, the values to put there, is missing")
         found = _read(self.file)
         _edited(found, self._filled())
         _refuse_unwritable(found)
@@ -112,7 +112,7 @@ class AppConfig:
         if name not in PLACES:
             known = ", ".join(f"{{{place}}}" for place in PLACES)
             raise AppConfigUnusable(
-                problem=f"there is no {{{name}}}; there are {known}; {{{{{name}}}}} stands for the word in braces itself"
+                problem=f"there is no {{{name}}}; there are {known}; write {{{{{name}}}}} for the word in braces itself"
             )
         if name not in self.places:
             raise AppConfigUnusable(problem=f"{{{name}}} is not known: the setting it comes from is not given")
@@ -181,11 +181,11 @@ def _read(file: Path, kind: ModuleType | None = None) -> _Found:
     try:
         real = file.resolve(strict=True)
         if real.stat().st_size > _MOST_BYTES:
-            raise AppConfigUnusable(file=str(file), problem=f"with more than {_MOST_BYTES:,} bytes it is hardly a configuration")
+            raise AppConfigUnusable(file=str(file), problem=f"it has more than {_MOST_BYTES:,} bytes, too many for a configuration file")
         data = real.read_bytes()
         text = _decoded(data)
     except UnicodeDecodeError:
-        raise AppConfigUnusable(file=str(file), problem="it is no text in UTF-8") from None
+        raise AppConfigUnusable(file=str(file), problem="it is not UTF-8 text") from None
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise AppConfigUnusable(file=str(file), problem=f"it cannot be read: {reason}") from None
@@ -210,7 +210,7 @@ def _edited(found: _Found, values: Mapping[str, JSON]) -> bytes:
         text: str = found.kind.edit(found.text, values)
         return (_BOM if found.data.startswith(_BOM) else b"") + text.encode()
     except UnicodeEncodeError:
-        raise AppConfigUnusable(file=str(found.file), problem="a value is no text that UTF-8 can hold") from None
+        raise AppConfigUnusable(file=str(found.file), problem="a value cannot be written as UTF-8") from None
     except RecursionError:
         raise AppConfigUnusable(file=str(found.file), problem="it is nested too deeply") from None
     except ValueError as error:

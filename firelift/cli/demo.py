@@ -96,7 +96,7 @@ def _how_to_look(demo: Demo, keep: bool) -> str:
         lines += ["The tables, until you press Ctrl-C here:", *_commands(demo)]
         lines += ["The same source and target for another shell, or for the worker of a deployment:", *_exports(demo)]
     else:
-        lines += ["The servers are stopped now. `firelift demo --keep` leaves them running, for this:", *_commands(demo)]
+        lines += ["The servers have been stopped. `firelift demo --keep` leaves them running, so that you can run:", *_commands(demo)]
     return "\n".join(lines)
 
 

@@ -179,7 +179,7 @@ def status_lines(status: Mapping[str, Any]) -> list[str]:
     lines += [f"  warning: {shortened(warning['message'], 500)}" for warning in status.get("warnings", [])]
     lines += [f"  error: {shortened(error['message'], 2000)}" for error in status.get("errors", [])]
     if is_dead(status):
-        lines.append("  its process is gone: go on with `firelift migrate --resume`")
+        lines.append("  its process is gone: continue with `firelift migrate --resume`")
     return lines
 
 

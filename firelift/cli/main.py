@@ -121,10 +121,13 @@ def _printing() -> Iterator[None]:
             _say(f"warning: the result could not be printed: {error.strerror or error}. It is in the reports.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog="Every option is also MIGRATION_<NAME> in the environment.")
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Every setting can also be given as MIGRATION_<NAME> in the environment.",
+)
 @click.version_option(__version__, prog_name="firelift")
 def firelift() -> None:
-    """Moves a Firestore database into PostgreSQL / Supabase: everything in it, exactly."""
+    """Migrate a Firestore database into PostgreSQL or Supabase: every document, exactly."""
 
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON")
@@ -132,7 +135,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print the resul
 
 @firelift.command(cls=OneLineCommand)
 @settings_options()
-@click.option("--emergency-stop", is_flag=True, help="Stop the run that is going on (= firelift stop)")
+@click.option("--emergency-stop", is_flag=True, help="Stop the running migration (= firelift stop)")
 @click.option("--emergency-rollback", is_flag=True, help="Put the target back as it was before the run (= firelift rollback)")
 @_as_json
 @click.pass_obj
@@ -156,12 +159,12 @@ def plan(session: Session, /, as_json: bool, **options: Any) -> int:
 
 
 @firelift.command(cls=OneLineCommand)
-@settings_options(only=["working_dir", "migration_id", "verbose"], meaning={"migration_id": "The run to show; the latest when not given"})
+@settings_options(only=["working_dir", "migration_id", "verbose"], meaning={"migration_id": "The run to show; by default the latest"})
 @click.option("--watch", is_flag=True, help="Follow the run until it ends; the exit code is the run's")
 @_as_json
 @click.pass_obj
 def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> int:
-    """Show how the latest run stands."""
+    """Show the status of the latest run, or of the one named."""
     place = RunLocation.load(**given(options))
     session.verbose = place.verbose
     workspace = _run_named(place)
@@ -176,14 +179,14 @@ def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> i
 @settings_options(
     only=["working_dir", "migration_id", "database_url", "require_tls", "target_schema", "verbose"],
     meaning={
-        "migration_id": "The run to stop; the one that is going on when not given",
-        "target_schema": "The schema that the run writes, where none is named",
+        "migration_id": "The run to stop; by default the one that is running",
+        "target_schema": "Target schema of the run to stop, if no run is named",
     },
 )
 @_as_json
 @click.pass_obj
 def stop(session: Session, /, as_json: bool, **options: Any) -> int:
-    """Stop the run that is going on; it can be resumed."""
+    """Stop the running migration; it can be resumed."""
     _stop(session, given(options), as_json)
     return DONE
 
@@ -192,12 +195,12 @@ def stop(session: Session, /, as_json: bool, **options: Any) -> int:
 @settings_options(
     only=["database_url", "require_tls", "trust_owner", "target_schema", "migration_id", "working_dir", "verbose"],
     meaning={
-        "target_schema": "The schema that the run wrote, where none is named",
-        "migration_id": "The run to undo; the latest of this target schema and working directory when not given",
-        "working_dir": "Where the run was started; its reports there say that it was rolled back",
+        "target_schema": "Target schema of the run to undo, if no run is named",
+        "migration_id": "The run to undo; by default the latest of this target schema and working directory",
+        "working_dir": "Working directory of the run, whose reports will say that it was rolled back",
     },
 )
-@click.option("--force", is_flag=True, help="Also undo what others have changed in its tables since")
+@click.option("--force", is_flag=True, help="Also undo what others have changed in its tables since the run")
 @_as_json
 @click.pass_obj
 def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) -> int:
@@ -207,17 +210,17 @@ def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) ->
 
 
 @firelift.command(cls=OneLineCommand)
-@settings_options(only=VERIFY_SETTINGS, meaning={"migration_id": "The run to verify; every run with a published table when not given"})
+@settings_options(only=VERIFY_SETTINGS, meaning={"migration_id": "The run to verify; by default every run that has published tables"})
 @click.option(
     "--against",
     type=click.Choice(["archive", "firestore"]),
-    help="Compare with the run's archive, or read Firestore again as of its snapshot [default: the archive where it is whole]",
+    help="Compare with the run's archive, or read Firestore again as of the run's snapshot [default: the archive if it is complete]",
 )
-@click.option("--seed", metavar="TEXT", help="Draw the same sample as the verification with this seed")
+@click.option("--seed", metavar="TEXT", help="Draw the same sample as an earlier verification with this seed")
 @_as_json
 @click.pass_obj
 def verify(session: Session, /, against: Against | None, seed: str | None, as_json: bool, **options: Any) -> int:
-    """Compare a published target with Firestore's documents; writes nothing to it."""
+    """Compare published tables with Firestore's documents; write nothing to the target."""
     done = run_verification(session.load(given(options)), against, seed)
     _show(done.model_dump(mode="json"), as_json, verified_text(done))
     return DONE if done.passed else UNVERIFIED
@@ -226,19 +229,19 @@ def verify(session: Session, /, against: Against | None, seed: str | None, as_js
 @firelift.command(cls=OneLineCommand)
 @settings_options(
     only=["database_url", "require_tls", "target_schema", "verbose"],
-    meaning={"target_schema": "The schema whose backups are meant [default: public]"},
+    meaning={"target_schema": "Target schema of the backups [default: public]"},
 )
 @click.option(
     "--backup-retention",
     metavar="DAYS",
     type=click.IntRange(0, 36_500),
-    help=f"Keep what is younger [env: {RETENTION}; default: 7]",
+    help=f"Keep backups younger than this [env: {RETENTION}; default: 7]",
 )
-@click.option("--yes", is_flag=True, help="Drop it; without this it is only shown")
+@click.option("--yes", is_flag=True, help="Drop the backups; without this option they are only listed")
 @_as_json
 @click.pass_obj
 def cleanup(session: Session, /, yes: bool, as_json: bool, **options: Any) -> int:
-    """Drop backups that no rollback will need any more."""
+    """List or drop the backups that are older than the retention."""
     from firelift.migration.rollback import drop_expired, what_expired
 
     target = session.load_target(given(options))
@@ -251,12 +254,12 @@ def cleanup(session: Session, /, yes: bool, as_json: bool, **options: Any) -> in
 
 
 @firelift.command(cls=OneLineCommand)
-@click.option("--keep", is_flag=True, help="Leave emulator and PostgreSQL running until Ctrl-C")
-@click.option("--verbose", is_flag=True, help="Show more, and tracebacks of errors")
+@click.option("--keep", is_flag=True, help="Keep the emulator and PostgreSQL running until Ctrl-C")
+@click.option("--verbose", is_flag=True, help="Show more, with tracebacks of errors")
 @_as_json
 @click.pass_obj
 def demo(session: Session, /, keep: bool, verbose: bool, as_json: bool) -> int:
-    """Migrate a sample app, all on this machine."""
+    """Migrate a sample app, with all servers on this machine."""
     from firelift.cli.demo import run_demo
 
     session.verbose = verbose
@@ -276,7 +279,7 @@ def deployments(as_json: bool) -> int:
 
 def _migrate(settings: Settings, as_json: bool) -> int:
     for variable in unknown_variables(os.environ):
-        print(f"warning: {variable} in the environment is no setting of firelift", file=sys.stderr)
+        print(f"warning: {variable} in the environment is not a setting of firelift", file=sys.stderr)
     report = run_migration(settings)
     _show(report, as_json, plan_text(report) if settings.dry_run else _summary_of(report))
     return _EXIT_OF.get(report["status"], FAILED)

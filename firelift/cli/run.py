@@ -121,7 +121,7 @@ def prepare_environment(settings: Settings) -> None:
     for name, value in {**PREFECT, **({} if settings.verbose else QUIET)}.items():
         os.environ.setdefault(name, value)
     for name in spare_this_machine(os.environ):
-        beyond = f"{name} names a proxy of a kind that Firelift cannot use, and is passed over"
+        beyond = f"{name} names a proxy of a kind that Firelift cannot use, and is ignored"
         print(f"warning: {beyond} (`pip install socksio` adds socks5://)", file=sys.stderr)
     os.environ.update(settings.secret_environment())
 
@@ -202,7 +202,7 @@ def _interruptible() -> Iterator[None]:
         asked.append(number)
         if len(asked) > 1 or not _ask_to_stop():
             raise KeyboardInterrupt
-        print("stopping; once more to stop at once", file=sys.stderr)
+        print("stopping; interrupt again to stop at once", file=sys.stderr)
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

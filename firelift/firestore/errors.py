@@ -53,7 +53,7 @@ class FirestoreUnreachable(FireliftError):
     """Firestore does not answer."""
 
     recovery = "automatic"
-    remedy = "Check the network, and FIRESTORE_EMULATOR_HOST if an emulator is meant; then go on with --resume."
+    remedy = "Check the network, and FIRESTORE_EMULATOR_HOST if you use an emulator; then continue with --resume."
 
 
 class FirestoreDenied(FireliftError):
@@ -80,7 +80,7 @@ class SnapshotExpired(FireliftError):
 class FirestoreError(FireliftError):
     """Firestore answered with an error."""
 
-    remedy = "See the code and message; go on with --resume when it is mended."
+    remedy = "See the code and message; continue with --resume when it is fixed."
 
 
 # What Firestore, or the way to it, answers where something was only to be looked at once more.
@@ -109,7 +109,7 @@ class ScansDiffer(FireliftError):
 
     recovery = "automatic"
     remedy = (
-        "Go on with --resume, which reads the range again; if it happens again, the database is served inconsistently: "
+        "Continue with --resume, which reads the range again; if it happens again, the database is served inconsistently: "
         "report it with the migration log."
     )
 

@@ -41,9 +41,9 @@ class EmulatorNotFetched(EmulatorNotFound):
 
 
 class WrongChecksum(EmulatorNotFound):
-    """What was fetched is not the Firestore emulator that was meant: its checksum is another, and it is not kept."""
+    """The fetched file is not the expected Firestore emulator: its checksum differs, and it was not kept."""
 
-    remedy = f"Say in {VARIABLE} which one is meant, as in https://…/emulator.jar#sha256=<64 hex digits>. {EmulatorNotFound.remedy}"
+    remedy = f"Name the expected one in {VARIABLE}, as in https://…/emulator.jar#sha256=<64 hex digits>. {EmulatorNotFound.remedy}"
 
 
 @dataclass(frozen=True)

@@ -36,14 +36,14 @@ class PostgresNotFound(FireliftError):
 
 
 class InitdbFailed(FireliftError):
-    """A PostgreSQL data directory could not be made."""
+    """A PostgreSQL data directory could not be created."""
 
 
 class DirectoryOutOfReach(FireliftError):
     """PostgreSQL refuses to run as root, and the account it runs as instead cannot reach its directory."""
 
     exit_code = 2
-    remedy = "Choose a directory below one that everybody may enter, such as /tmp."
+    remedy = "Choose a directory below one that every user may enter, such as /tmp."
 
 
 class PostgresServer:

@@ -31,19 +31,19 @@ RESUMED_SETTINGS = (
 class SettingsMismatch(ConfigurationError):
     """A run cannot be resumed with settings that would give another result."""
 
-    remedy = "Leave them out to resume with those it began with, or start a new run without --resume."
+    remedy = "Leave them out to resume with the settings it began with, or start a new run without --resume."
 
 
 class RunExists(ConfigurationError):
     """There is a run of this name already."""
 
-    remedy = "Add --resume to go on with it, or give another --migration-id."
+    remedy = "Add --resume to continue it, or give another --migration-id."
 
 
 class NothingToResume(ConfigurationError):
-    """The last run in the working directory came to its end: there is nothing to resume."""
+    """The last run in the working directory has finished: there is nothing to resume."""
 
-    remedy = "Start a new run without --resume; to carry this one out again all the same, name it with --migration-id."
+    remedy = "Start a new run without --resume; to run this one again anyway, name it with --migration-id."
 
 
 class NotACheckpoint(ConfigurationError):
@@ -168,13 +168,13 @@ def _run_of_checkpoint(file: Path, working_dir: Path) -> Workspace:
         raise NotACheckpoint(file=str(file)) from error
     # It becomes the name of a directory: nothing that leads out of `runs`.
     if not is_run_name(migration_id):
-        raise NotACheckpoint(file=str(file), problem="its migrationId is no name of a run")
+        raise NotACheckpoint(file=str(file), problem="its migrationId is not the name of a run")
     # The file in the run's own directory, or the link to it, says where that is; a copy of it does not.
     run = file.resolve().parent
     if run.name == migration_id and run.parent.name == "runs":
         return Workspace.of(run.parent.parent, migration_id)
     if (run / IDENTITY).exists():
-        raise NotACheckpoint(file=str(file), problem="it lies in the directory of another run than it names")
+        raise NotACheckpoint(file=str(file), problem="it lies in the directory of another run")
     try:
         return Workspace.of(working_dir, migration_id)
     except NoSuchRun:
@@ -188,7 +188,7 @@ def _refuse_differences(workspace: Workspace, identity: Mapping[str, Any], setti
     compared = [name for name in now if name not in ("project_id", "firestore_database")]
     differing = {name: f"{before[name]!r}, now {now[name]!r}" for name in compared if before[name] != now[name]}
     if identity["mapping"] != _digest(settings.mapping):
-        differing["mapping"] = "the file says something else now"
+        differing["mapping"] = "the content of the file has changed"
     if differing:
         raise SettingsMismatch(migration_id=workspace.migration_id, **{f"{name}_was": text for name, text in differing.items()})
 

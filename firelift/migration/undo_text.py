@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def stop_text(request: StopRequest) -> str:
     lines = [f"{request.migration_id} was asked to stop; `firelift status --watch` shows when it has."]
     lines += [f"The request could not be left in the target: {request.unreached}"] if request.unreached else []
-    return "\n".join([*lines, "It goes on with `firelift migrate --resume`.", ""])
+    return "\n".join([*lines, "Continue it with `firelift migrate --resume`.", ""])
 
 
 def rollback_text(done: RolledBack) -> str:
@@ -52,10 +52,10 @@ def _taken_back(done: RolledBack) -> str:
     for table in done.tables:
         lines.append(f"  {table.table}: {_restored(table)}")
     for changed in done.overridden:
-        lines.append(f"  {changed.table}: changes of others since were undone too (--force)")
+        lines.append(f"  {changed.table}: later changes by others were undone too (--force)")
     lines += [line.rstrip("\n") for line in _left(done)]
     if done.app_config:
-        lines.append(f"The app's configuration still names what the run made; as it was before it is kept in {done.app_config}.")
+        lines.append(f"The app's configuration still names what the run made; its earlier version is kept in {done.app_config}.")
     return "\n".join(lines) + "\n"
 
 
@@ -84,7 +84,7 @@ def cleanup_text(expired: Sequence[ExpiredBackup], dropped: Sequence[str]) -> st
 
 def _restored(table: Restored) -> str:
     if table.action == "created":
-        return "removed, as the run had made it"
+        return "removed: the run had created it"
     if table.action == "merged":
-        return f"what the run had changed is as before ({counted(table.rows or 0, 'row')} it had touched are back, digest equal)"
-    return f"has its {counted(table.rows or 0, 'row')} of before, digest equal"
+        return f"the run's changes are undone ({counted(table.rows or 0, 'row')} restored, digest equal)"
+    return f"has its {counted(table.rows or 0, 'row')} back, digest equal"

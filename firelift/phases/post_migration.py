@@ -22,7 +22,7 @@ class NotDropped(FireliftError):
     """The tables ARE published, but a temporary directory could not be removed."""
 
     recovery = "after_fix"
-    remedy = "Remove it yourself, or mend that and go on with --resume, which migrates nothing again."
+    remedy = "Remove it yourself, or fix that and continue with --resume, which migrates nothing again."
 
 
 def app_config_of(settings: Settings, migration_id: str, read_time: str | None = None) -> AppConfig:

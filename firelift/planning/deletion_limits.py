@@ -23,7 +23,7 @@ class TooManyDeletions(FireliftError):
     recovery = "after_fix"
     remedy = (
         "Nothing was written to the tables. See whether this is the Firestore database that you mean and holds what it should; "
-        "if the documents are really gone, go on with --resume and the number named above, or with --max-deletes 100%."
+        "if the documents are really gone, continue with --resume and the number named above, or with --max-deletes 100%."
     )
 
 

@@ -16,7 +16,7 @@ LOCK_FILE = ".held"
 
 
 class RunAtWork(FireliftError):
-    """Another process is carrying out this very run."""
+    """Another process is already carrying out this run."""
 
     remedy = "`firelift status --watch` follows it, `firelift stop` stops it."
 

@@ -16,7 +16,7 @@ NEEDS_NO_RECEIPT = ("verification", "post_migration")
 class ReceiptMissing(ConfigurationError):
     """A phase can only be skipped when an earlier attempt of the same run has completed it."""
 
-    remedy = "Do not skip it; or give --resume, and with --migration-id the run that has it."
+    remedy = "Do not skip it, or resume the run that has it with --resume and --migration-id."
 
 
 def receipt_file(workspace: Workspace, name: str) -> Path:

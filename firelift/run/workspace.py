@@ -36,9 +36,9 @@ class NoSuchRun(ConfigurationError):
 
 
 class NotOurDirectory(ConfigurationError):
-    """A directory of the run is not this user's alone, so whoever else may write there could decide what is migrated."""
+    """A directory of the run is not private to this user, so others could decide what is migrated."""
 
-    remedy = "Where you trust what is in it, make it yours with `chown` and `chmod go-w`; else name another --working-dir."
+    remedy = "If you trust its content, make it yours with `chown` and `chmod go-w`; otherwise name another --working-dir."
 
 
 def new_migration_id(now: datetime | None = None, tail: str | None = None) -> str:

@@ -14,11 +14,11 @@ class InvalidSetting(ConfigurationError):
 class UnknownSetting(ConfigurationError):
     """There is no such setting."""
 
-    remedy = "See `firelift migrate --help` for those there are."
+    remedy = "See `firelift migrate --help` for the settings there are."
 
 
 class MissingSetting(ConfigurationError):
-    """A setting that is needed is missing."""
+    """A required setting is missing."""
 
     remedy = "Give it as an option, in the environment or in `.env`."
 
@@ -26,4 +26,4 @@ class MissingSetting(ConfigurationError):
 class UnreadableEnvFile(ConfigurationError):
     """The file `.env` in the current directory cannot be read."""
 
-    remedy = "Make it a readable text file in UTF-8 with one NAME=value a line, or move it away."
+    remedy = "Make it a readable text file in UTF-8 with one NAME=value per line, or move it away."

@@ -44,12 +44,14 @@ def option_name(name: str) -> str:
 
 
 # Settings that several models have.
-MIGRATION_ID = setting(None, "Name of this run; made from the time when not given", own="MIGRATION_ID")
+MIGRATION_ID = setting(None, "Name of this run; made from the current time by default", own="MIGRATION_ID")
 WORKING_DIR = setting(Path("migration-workspace"), "Directory for status, reports and archive", own="WORKING_DIR")
-VERBOSE = setting(False, "Show more, and tracebacks of errors", own="VERBOSE")
+VERBOSE = setting(False, "Show more, with tracebacks of errors", own="VERBOSE")
 DATABASE_URL = setting(
-    None, "Target PostgreSQL connection; better in the environment", "SUPABASE_DB_URL", "DATABASE_URL", own="DATABASE_URL"
+    None, "Connection URL of the target PostgreSQL; better set in the environment", "SUPABASE_DB_URL", "DATABASE_URL", own="DATABASE_URL"
 )
-REQUIRE_TLS = setting(None, "Refuse a target that offers no encrypted connection; by default where it is Supabase's", own="REQUIRE_TLS")
+REQUIRE_TLS = setting(None, "Refuse a target without an encrypted connection; on by default for Supabase's hosts", own="REQUIRE_TLS")
 TARGET_SCHEMA = setting("public", "Schema of the target tables", own="TARGET_SCHEMA")
-TRUST_OWNER = setting((), "Write tables that belong to these roles, as them: their own code then runs with their rights", own="TRUST_OWNER")
+TRUST_OWNER = setting(
+    (), "Also write to tables owned by these roles, acting as the owner: the owner's code then runs with its rights", own="TRUST_OWNER"
+)

@@ -63,7 +63,7 @@ class Settings(BaseSettings):
         None, "Supabase project URL, checked before and after the migration", "SUPABASE_URL", own="SUPABASE_URL"
     )
     supabase_key: SecretStr | None = setting(
-        None, "Supabase service role key; better in the environment", "SUPABASE_SERVICE_ROLE_KEY", own="SUPABASE_KEY"
+        None, "Supabase service role key; better set in the environment", "SUPABASE_SERVICE_ROLE_KEY", own="SUPABASE_KEY"
     )
     # Before firebase_service_account: whether that file must exist depends on it.
     firestore_emulator_host: EmulatorAddress | None = setting(
@@ -79,60 +79,68 @@ class Settings(BaseSettings):
         None, "Google Cloud project of the Firestore database", "GOOGLE_CLOUD_PROJECT", own="PROJECT_ID"
     )
     firestore_database: ResourceId = setting("(default)", "Firestore database id", own="FIRESTORE_DATABASE")
-    collections: Globs = setting((), "Only these collections, as in users or users/*/orders, with all beneath them", own="COLLECTIONS")
-    exclude_collections: Globs = setting((), "Not these collections, nor what is beneath them", own="EXCLUDE_COLLECTIONS")
-    target_schema: SchemaName = TARGET_SCHEMA
-    mapping: ExistingFile = setting(None, "JSON file with names of your own for tables and columns", own="MAPPING")
-    naming: Literal["snake_case", "preserve"] = setting("snake_case", "How names of fields become names of columns", own="NAMING")
-    foreign_keys: Literal["report", "strict", "off"] = setting(
-        "report", "References as foreign keys: where whole, all or fail, none", own="FOREIGN_KEYS"
+    collections: Globs = setting(
+        (), "Migrate only these collections (such as users or users/*/orders) and everything below them", own="COLLECTIONS"
     )
-    max_rejects: int = setting(0, "Rejected documents above which the migration fails", own="MAX_REJECTS", ge=0)
-    max_workers: int = setting(default_workers(), "Collections and key ranges at a time", own="MAX_WORKERS", ge=1, le=64)
+    exclude_collections: Globs = setting((), "Leave out these collections and everything below them", own="EXCLUDE_COLLECTIONS")
+    target_schema: SchemaName = TARGET_SCHEMA
+    mapping: ExistingFile = setting(None, "JSON file with your own names for tables and columns", own="MAPPING")
+    naming: Literal["snake_case", "preserve"] = setting("snake_case", "How field names become column names", own="NAMING")
+    foreign_keys: Literal["report", "strict", "off"] = setting(
+        "report", "Foreign keys for references: add those that hold, fail if one does not hold, or add none", own="FOREIGN_KEYS"
+    )
+    max_rejects: int = setting(0, "Fail if more documents than this are rejected", own="MAX_REJECTS", ge=0)
+    max_workers: int = setting(
+        default_workers(), "Worker processes: collections and key ranges handled at the same time", own="MAX_WORKERS", ge=1, le=64
+    )
     migration_id: RunName | None = MIGRATION_ID
     migration_mode: Literal["full", "incremental", "test"] = setting(
-        "full", "Everything, only what has changed since the last run, or a sample to try it out", own="MIGRATION_MODE"
+        "full", "Migrate everything, only what changed since the last run, or a sample to try it out", own="MIGRATION_MODE"
     )
     deletes: Literal["propagate", "mark", "ignore"] = setting(
-        "propagate", "Incremental: rows of deleted documents are deleted, marked in firestore_deleted_at, or left", own="DELETES"
+        "propagate", "Incremental: delete the rows of deleted documents, mark them in firestore_deleted_at, or leave them", own="DELETES"
     )
     max_deletes: MaxDeletes | None = setting(
-        None, "Most rows a run may take out: 5000 or 20%; when not given 100 or 20% a table, and never all", own="MAX_DELETES"
+        None, "Most rows a run may remove, such as 5000 or 20%; by default 100 rows or 20% if that is more, never all", own="MAX_DELETES"
     )
     schema_changes: Literal["evolve", "freeze", "fail"] = setting(
-        "evolve", "Incremental: new fields and types change the tables, stay in the residue, or fail", own="SCHEMA_CHANGES"
+        "evolve", "Incremental: new fields and types change the tables, stay in the residue, or end the run", own="SCHEMA_CHANGES"
     )
     changed_since_field: str | None = setting(
-        None, "Incremental: a timestamp field of your documents, trusted to tell what has changed", own="CHANGED_SINCE_FIELD", min_length=1
+        None, "Incremental: a timestamp field of your documents that shows which of them changed", own="CHANGED_SINCE_FIELD", min_length=1
     )
     full_scan_every: int = setting(
-        10, "Incremental with --changed-since-field: every so many runs all keys are compared all the same", own="FULL_SCAN_EVERY", ge=1
+        10, "Incremental with --changed-since-field: compare all keys anyway every N runs", own="FULL_SCAN_EVERY", ge=1
     )
-    sample_size: int = setting(100, "Test: documents a collection, besides those they refer to", own="SAMPLE_SIZE", ge=1, le=100_000)
+    sample_size: int = setting(100, "Test: documents per collection, plus those they refer to", own="SAMPLE_SIZE", ge=1, le=100_000)
     keep: bool = setting(False, "Test: keep the scratch schema", own="KEEP")
-    batch_size: int = setting(5000, "Documents a chunk, the unit of checkpoint and transaction", own="BATCH_SIZE", ge=1, le=100_000)
-    range_documents: int = setting(500_000, "Documents above which a collection is read in several key ranges", own="RANGE_DOCUMENTS", ge=1)
-    read_time: Moment = setting("now", "The snapshot: now, minute (the last whole one) or an RFC 3339 time", own="READ_TIME")
+    batch_size: int = setting(5000, "Documents per chunk, the unit of checkpoint and transaction", own="BATCH_SIZE", ge=1, le=100_000)
+    range_documents: int = setting(
+        500_000, "Read collections with more documents than this in several key ranges", own="RANGE_DOCUMENTS", ge=1
+    )
+    read_time: Moment = setting("now", "Snapshot to read: now, minute (the last full minute) or an RFC 3339 time", own="READ_TIME")
     working_dir: WorkingDir = WORKING_DIR
-    resume: bool = setting(False, "Go on with the last run, or the one named, where it stood", own="RESUME")
-    checkpoint_file: ExistingFile = setting(None, "Resume the run of this migration-checkpoint.json", own="CHECKPOINT_FILE")
-    skip_phases: Phases = setting((), "Leave these phases out, using what an earlier attempt of this run has of them", own="SKIP_PHASES")
-    auto_rollback: bool = setting(True, "Take out of the target what a failed import or verification made", own="AUTO_ROLLBACK")
-    auto_verification: bool = setting(True, "Verify before the tables become visible", own="AUTO_VERIFICATION")
+    resume: bool = setting(False, "Resume the last run, or the one that --migration-id names, where it ended", own="RESUME")
+    checkpoint_file: ExistingFile = setting(None, "Resume the run that wrote this migration-checkpoint.json", own="CHECKPOINT_FILE")
+    skip_phases: Phases = setting((), "Skip these phases and use what an earlier attempt of this run did in them", own="SKIP_PHASES")
+    auto_rollback: bool = setting(True, "Undo what a failed import or verification left in the target", own="AUTO_ROLLBACK")
+    auto_verification: bool = setting(True, "Verify the tables before they become visible", own="AUTO_VERIFICATION")
     verification_level: LevelName = setting(
-        "standard", "How much is compared: 10 or 100 documents a table, or all", own="VERIFICATION_LEVEL"
+        "standard", "How much to compare: 10 or 100 documents per table, or all", own="VERIFICATION_LEVEL"
     )
     max_lookup_ms: float = setting(
-        50.0, "Milliseconds above which looking up a key is a warning", own="MAX_LOOKUP_MS", gt=0, allow_inf_nan=False
+        50.0, "Warn if looking up a key takes more milliseconds than this", own="MAX_LOOKUP_MS", gt=0, allow_inf_nan=False
     )
     max_count_ms: float = setting(
-        10_000.0, "Milliseconds above which counting a table is a warning", own="MAX_COUNT_MS", gt=0, allow_inf_nan=False
+        10_000.0, "Warn if counting a table takes more milliseconds than this", own="MAX_COUNT_MS", gt=0, allow_inf_nan=False
     )
     keep_archive: bool = setting(True, "Keep the archive once everything is published", own="KEEP_ARCHIVE")
     keep_tables: bool = setting(True, "Keep the Parquet tables once everything is published", own="KEEP_TABLES")
     app_config: ExistingFile = setting(None, "The app's dotenv or JSON file to update once everything is published", own="APP_CONFIG")
-    app_config_values: AppConfigValues = setting({}, "What to put there: NAME=VALUE[,..] or a JSON object", own="APP_CONFIG_VALUES")
-    dry_run: bool = setting(False, "Read and plan, write nothing to the target", own="DRY_RUN")
+    app_config_values: AppConfigValues = setting(
+        {}, "Values for the --app-config file: NAME=VALUE[,..] or a JSON object", own="APP_CONFIG_VALUES"
+    )
+    dry_run: bool = setting(False, "Read and plan only; write nothing to the target", own="DRY_RUN")
     verbose: bool = VERBOSE
 
     def __init__(self, **options: object) -> None:

@@ -20,7 +20,7 @@ JSON = None | bool | int | float | str | list["JSON"] | dict[str, "JSON"]
 LevelName = Literal["basic", "standard", "comprehensive"]
 """The verification levels, each of which includes those before it."""
 
-_ESCAPE = "cannot be taken apart: write special characters of the password as %XX (@ is %40, / is %2F, : is %3A, # is %23, ? is %3F)"
+_ESCAPE = "cannot be parsed: write special characters of the password as %XX (@ is %40, / is %2F, : is %3A, # is %23, ? is %3F)"
 
 
 def _listed(value: object) -> object:
@@ -31,7 +31,7 @@ def _listed(value: object) -> object:
         try:
             return json.loads(value)
         except (ValueError, RecursionError):
-            raise ValueError("starts like a JSON list and is none") from None
+            raise ValueError("starts like a JSON list but is not one") from None
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
@@ -46,7 +46,7 @@ def _plain_file(path: Path | None, info: ValidationInfo) -> Path | None:
     if path is None:
         return None
     if str(path).lstrip("'\" \n\t").startswith(("{", "-----BEGIN")) or secret_look(str(path)) is not None:
-        raise ValueError("must be the path of a file, not what stands in it")
+        raise ValueError("must be the path of a file, not its content")
     path = path.expanduser()
     # Google's clients ignore the key file where an emulator is named: a left-over variable must not stop a test.
     if info.field_name == "firebase_service_account" and info.data.get("firestore_emulator_host"):
@@ -166,7 +166,7 @@ def _named_values(value: object) -> object:
         try:
             return json.loads(value, parse_constant=_no_constant)
         except (ValueError, RecursionError):
-            raise ValueError("starts like a JSON object and is none") from None
+            raise ValueError("starts like a JSON object but is not one") from None
     parts = [part.partition("=") for part in value.split(",") if part.strip()]
     for name, equals, _ in parts:
         if not name.strip() or not equals:
@@ -175,7 +175,7 @@ def _named_values(value: object) -> object:
 
 
 def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 PhaseName = Literal["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]

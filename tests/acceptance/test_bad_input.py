@@ -446,7 +446,7 @@ def test_a_disk_that_fills_up_in_mid_run_loses_nothing(disk: Disk, documents: Do
 
     said = operator.firelift(*command)
     assert said.code == 1
-    assert re.fullmatch(rf"error: The disk is full \(path: {disk.path}/\S+\)\. Free space there, then go on with --resume\.", said.error)
+    assert re.fullmatch(rf"error: The disk is full \(path: {disk.path}/\S+\)\. Free space there, then continue with --resume\.", said.error)
     shown = operator.firelift("status", "--working-dir", str(disk.path))
     assert shown.code == 0
     assert "the-same: failed, extraction" in shown.out

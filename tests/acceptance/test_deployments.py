@@ -163,7 +163,7 @@ def test_a_rollback_is_a_deployment_too(ready: str, api: Api, emulator_host: str
     run, *_ = api.runs_of("target")
     assert (run["name"], run["state_name"]) == ("rollback the latest run", "Completed")
     assert run["state"]["message"] == "the-first is rolled back: 1 table removed."
-    assert any("public.users: removed, as the run had made it" in entry["message"] for entry in logs_of(api, run))
+    assert any("public.users: removed: the run had created it" in entry["message"] for entry in logs_of(api, run))
     assert start(ready, "target", 'database_url="postgresql://x"', flow="rollback")[0] != 0
 
     password = urlsplit(database_url).password

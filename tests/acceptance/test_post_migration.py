@@ -103,9 +103,9 @@ def test_a_plan_neither_tells_nor_drops(ready: Operator) -> None:
 
 SLIPS: dict[str, tuple[str, str]] = {
     "values without a file": ("--app-config-values A=1", "--app-config-values is given without --app-config"),
-    "a file without values": ("--app-config .env.app", "--app-config-values, what to put there, is missing"),
+    "a file without values": ("--app-config .env.app", "--app-config-values, the values to put there, is missing"),
     "no file": ("--app-config nowhere --app-config-values A=1", "there is no file of this name, value: nowhere"),
-    "a file that is no JSON": ("--app-config broken.json --app-config-values A=1", "line 1, column 2 is no JSON"),
+    "a file that is not JSON": ("--app-config broken.json --app-config-values A=1", "line 1, column 2 is not JSON"),
     "a secret": (
         f"--app-config .env.app --app-config-values A=1,URL=postgresql://me:{CANARY}@h/x",
         "name: URL, problem: it holds a secret",

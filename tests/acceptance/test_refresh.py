@@ -135,10 +135,10 @@ def test_rows_are_replaced_what_is_the_users_stays_and_a_rollback_needs_no_worki
     said.append(done(operator.firelift("rollback")))
     assert said[-1].out.splitlines() == [
         f"{run} is rolled back.",
-        "  public.posts: removed, as the run had made it",
-        "  public.teams: has its 1 row of before, digest equal",
-        "  public.users: has its 3 rows of before, digest equal",
-        "  public.users_orders: has its 2 rows of before, digest equal",
+        "  public.posts: removed: the run had created it",
+        "  public.teams: has its 1 row back, digest equal",
+        "  public.users: has its 3 rows back, digest equal",
+        "  public.users_orders: has its 2 rows back, digest equal",
     ]
     assert state(database_url) == before
 
@@ -248,7 +248,7 @@ def test_rows_that_others_changed_are_listed_and_only_force_undoes_them(operator
     )
     assert state(database_url) == changed
     said = done(operator.firelift("rollback", "--force"))
-    assert "public.users: changes of others since were undone too (--force)" in said.out
+    assert "public.users: later changes by others were undone too (--force)" in said.out
     (objects, rows), (objects_before, rows_before) = state(database_url), refreshed
     assert objects == objects_before
     assert [rows[table] for table in ("users", "users_orders")] == [rows_before[table] for table in ("users", "users_orders")]

@@ -222,7 +222,7 @@ def test_a_row_that_somebody_changed_is_named_and_nothing_is_undone(migrated: tu
         assert not verify(operator, "comprehensive", "firestore").passed
         said = operator.firelift("verify", "--verification-level", "comprehensive")
         assert said.code == 4
-        assert "The target does NOT say what Firestore said." in said.out
+        assert "The target does NOT match Firestore." in said.out
         assert "cities c042 population: value: expected integer 42000, found integer 42001" in said.out
         with psycopg.connect(url) as connection:
             assert connection.execute("SELECT population FROM public.cities WHERE id = 'c042'").fetchone() == (42001,)

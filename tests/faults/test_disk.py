@@ -1,4 +1,4 @@
-"""No room in the working directory, and a target that takes no writes: one clear line, and a resume when it is mended."""
+"""No room in the working directory, and a target that takes no writes: one clear line, and a resume when it is fixed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.gateway import Gateway
 from tests.support.migrating import Ground, Place, Undisturbed, differences
 from tests.support.proxy import Strike, proxy
 
-NO_ROOM = r"error: The disk is full \(path: .*\)\. Free space there, then go on with --resume\."
+NO_ROOM = r"error: The disk is full \(path: .*\)\. Free space there, then continue with --resume\."
 
 
 @contextmanager

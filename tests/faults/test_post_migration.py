@@ -19,7 +19,7 @@ def test_a_configuration_that_breaks_meanwhile(ground: Ground, front: Gateway, u
         said = started.wait()
         assert said.code == 1
         assert "The tables ARE published, but the app's configuration could not be updated" in said.error
-        assert "line 1, column 12 is no JSON" in said.error
+        assert "line 1, column 12 is not JSON" in said.error
         assert (place.state("post_migration"), place.status()["status"]) == ("failed", "failed")
         assert differences(place.content(), undisturbed.content) == ["runs: 1 instead of 1; too much: ['failed']; missing: ['completed']"]
 

@@ -92,7 +92,7 @@ class Broken(FireliftError):
     """Something broke."""
 
     recovery = "after_fix"
-    remedy = "Go on with --resume."
+    remedy = "Continue with --resume."
 
 
 def attempt(options: dict[str, Any], fails_at: str = "") -> list[str]:

@@ -87,7 +87,7 @@ def test_a_mapping_that_says_something_else_now_is_refused() -> None:
     Path("mapping.json").write_text("{}")
     began("mine", mapping="mapping.json")
     Path("mapping.json").write_text('{"collections": {}}')
-    with pytest.raises(SettingsMismatch, match="mapping was: the file says something else now"):
+    with pytest.raises(SettingsMismatch, match="mapping was: the content of the file has changed"):
         resume()
 
 
@@ -148,7 +148,7 @@ def test_a_checkpoint_in_the_directory_of_a_run_names_no_other() -> None:
     began("other")
     workspace = began("mine")
     (workspace.run / "migration-checkpoint.json").write_text('{"migrationId": "other"}')
-    with pytest.raises(NotACheckpoint, match="another run than it names"):
+    with pytest.raises(NotACheckpoint, match="in the directory of another run"):
         resume(checkpoint_file=workspace.run / "migration-checkpoint.json")
 
 

@@ -174,7 +174,7 @@ def test_the_summary_lists_tables_that_change_and_schema_changes(tmp_path: Path)
         "## Schema changes",
         "users.age: wider column, jsonb instead of bigint, for the field age",
         "With the increment each of the 3 tables that changed, of 6, has as many rows as Firestore has documents.",
-        "documents whose rows were written compared to the last bit with the archive of what was read (985 of them made of rows",
+        "documents whose rows were written compared to the last bit with the archive of what was read (985 of them made from existing rows",
         "Write policies for 1 new table",
     ):
         assert said in summary

@@ -49,7 +49,7 @@ def test_a_verification_says_how_many_of_how_many_and_what_it_left_out() -> None
 
 def test_a_verification_that_failed_says_so_without_a_value() -> None:
     said = verified_message(published(("archive", 40, 100), differing=3))
-    assert said.startswith("The target does NOT say what Firestore said.")
+    assert said.startswith("The target does NOT match Firestore.")
     assert "04109" not in said
 
 

@@ -102,7 +102,7 @@ def test_a_dry_run_says_that_nothing_was_written(status: Status) -> None:
 def test_a_test_run_says_what_a_full_one_would_take_and_how_that_was_reckoned(tmp_path: Path) -> None:
     report = report_of(tmp_path, tried=True)
     page = executive_summary(report)
-    assert "**Tried out: a sample went the whole way." in page
+    assert "**Tried out: a sample went through all phases." in page
     assert "| Firestore reads billed | 1,001 |" in page
     assert "| Time, at most | 3 min 20 s |" in page
     assert "$0.06 for 100,000 reads; regions differ" in page

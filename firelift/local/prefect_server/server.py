@@ -57,7 +57,7 @@ class TemporaryServer:
 
     def stop(self) -> None:
         if self._process is not None:
-            # Nobody will ask it anything any more.
+            # Nobody will ask it anything again.
             self._process.stop(SIGKILL)
             self._process = None
 

@@ -60,7 +60,7 @@ class NoLongerPublished(FireliftError):
     recovery = "after_fix"
     remedy = (
         "Start a new run; or put back what is gone, or take the whole run back with `firelift rollback`, "
-        "and go on with --resume, which reads nothing again."
+        "and continue with --resume, which reads nothing again."
     )
 
 

@@ -23,7 +23,7 @@ class CannotRetype(FireliftError):
 
     recovery = "after_fix"
     remedy = (
-        "Drop what is named, go on with --resume, and make it anew for the new type; an incremental run with --schema-changes freeze "
+        "Drop what is named, continue with --resume, and make it anew for the new type; an incremental run with --schema-changes freeze "
         "leaves the columns as they are."
     )
 

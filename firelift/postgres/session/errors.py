@@ -77,7 +77,7 @@ class PostgresNotReady(FireliftError):
     """PostgreSQL is starting up or shutting down."""
 
     recovery = "automatic"
-    remedy = "Wait for the server, then go on with --resume."
+    remedy = "Wait for the server, then continue with --resume."
 
 
 class TooManyConnections(FireliftError):
@@ -97,28 +97,28 @@ class ConnectionLost(FireliftError):
     """The connection to PostgreSQL broke."""
 
     recovery = "automatic"
-    remedy = "Nothing half-written stays behind; go on with --resume."
+    remedy = "Nothing half-written stays behind; continue with --resume."
 
 
 class TargetDiskFull(FireliftError):
     """The target's disk is full."""
 
     recovery = "after_fix"
-    remedy = "Make room or enlarge the disk of the database, then go on with --resume."
+    remedy = "Make room or enlarge the disk of the database, then continue with --resume."
 
 
 class TargetOutOfMemory(FireliftError):
     """The target's server has no memory left."""
 
     recovery = "after_fix"
-    remedy = "Give the server more memory or lower --max-workers, then go on with --resume."
+    remedy = "Give the server more memory or lower --max-workers, then continue with --resume."
 
 
 class TooManyLocks(FireliftError):
     """PostgreSQL has no room left for the locks of so many tables in one transaction, of which nothing stays."""
 
     recovery = "after_fix"
-    remedy = "Raise max_locks_per_transaction (the server has to be restarted for it), then try again; a migration goes on with --resume."
+    remedy = "Raise max_locks_per_transaction (the server has to be restarted for it), then try again; a migration continues with --resume."
 
 
 class TargetReadOnly(FireliftError):
@@ -127,7 +127,7 @@ class TargetReadOnly(FireliftError):
     recovery = "after_fix"
     remedy = (
         "Connect to the primary, not to a replica. Supabase switches a project to read-only when its disk is full: enlarge the disk, "
-        "then go on with --resume."
+        "then continue with --resume."
     )
 
 
@@ -135,7 +135,7 @@ class TargetBusy(FireliftError):
     """Somebody else held a lock for too long, or two transactions collided."""
 
     recovery = "automatic"
-    remedy = "Go on with --resume when the other session is done."
+    remedy = "Continue with --resume when the other session is done."
 
 
 class PermissionDenied(FireliftError):
@@ -148,7 +148,7 @@ class StatementCancelled(FireliftError):
     """Somebody cancelled a statement of ours in the target."""
 
     recovery = "automatic"
-    remedy = "Go on with --resume."
+    remedy = "Continue with --resume."
 
 
 class DuplicateKeys(FireliftError):
@@ -166,7 +166,7 @@ class PostgresLimit(FireliftError):
 class PostgresRefused(FireliftError):
     """PostgreSQL refused a statement."""
 
-    remedy = "The server's own words are above; go on with --resume when the cause is gone."
+    remedy = "The server's own words are above; continue with --resume when the cause is gone."
 
 
 # The texts are libpq's, PostgreSQL's and Supavisor's: a failed connection has no SQLSTATE.

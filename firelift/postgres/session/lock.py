@@ -28,7 +28,7 @@ class LockLost(FireliftError):
     """The connection that held the target's lock broke, so another run may have started."""
 
     recovery = "automatic"
-    remedy = "Go on with --resume."
+    remedy = "Continue with --resume."
 
 
 class TargetLock:

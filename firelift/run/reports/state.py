@@ -11,12 +11,12 @@ from firelift.run.reports.changed import headline_of_increment, steps_after_incr
 _RESUME = "`firelift migrate --resume`"
 
 _PHASE_REMEDY: Mapping[str, str] = {
-    "pre_validation": f"Nothing has been written to the target. Mend the cause and run it again: {_RESUME}.",
-    "extraction": f"No table of the target has been touched. Mend the cause and go on: {_RESUME}.",
-    "transformation": f"No table of the target has been touched. Mend the cause and go on: {_RESUME}.",
-    "import": f"Readers of the target see nothing of this run. Mend the cause and go on: {_RESUME}.",
-    "verification": f"Nothing has been published. Look into `verification-results/` for what differs, mend it and go on: {_RESUME}.",
-    "post_migration": f"Look at the error below: what was published stays. Mend the cause and go on: {_RESUME}.",
+    "pre_validation": f"Nothing has been written to the target. Fix the cause and run it again: {_RESUME}.",
+    "extraction": f"No table of the target has been touched. Fix the cause and continue: {_RESUME}.",
+    "transformation": f"No table of the target has been touched. Fix the cause and continue: {_RESUME}.",
+    "import": f"Readers of the target see nothing of this run. Fix the cause and continue: {_RESUME}.",
+    "verification": f"Nothing has been published. Look into `verification-results/` for what differs, fix it and continue: {_RESUME}.",
+    "post_migration": f"Look at the error below: what was published stays. Fix the cause and continue: {_RESUME}.",
 }
 
 
@@ -52,13 +52,13 @@ def next_steps(report: Mapping[str, Any]) -> list[str]:
     if state == "in_progress":
         return ["Wait, or watch it: `firelift status --watch`."]
     if state == "stopped":
-        return [f"The run was stopped; nothing is lost. Go on with it: {_RESUME}."]
+        return [f"The run was stopped; nothing is lost. Continue it: {_RESUME}."]
     if state == "rolled_back":
-        return ["Mend what made you take it back, then migrate anew: `firelift migrate`.", "The archive of this run is still there."]
+        return ["Fix what made you roll it back, then migrate again: `firelift migrate`.", "The archive of this run is still there."]
     if state == "failed":
         last = report["errors"][-1] if report["errors"] else {}
         cause = [last["remedy"]] if last.get("remedy") else []
-        return [*cause, _PHASE_REMEDY.get(report["currentPhase"] or "", f"Mend the cause and go on: {_RESUME}.")]
+        return [*cause, _PHASE_REMEDY.get(report["currentPhase"] or "", f"Fix the cause and continue: {_RESUME}.")]
     return _after_success(report)
 
 
@@ -81,7 +81,7 @@ def _headline_of_success(report: Mapping[str, Any]) -> str:
     verified = report["verification"]
     if report["mode"] == "test":
         proof = proof_sentence(verified) if verified and verified["passed"] else "Nothing was verified."
-        return f"Tried out: a sample went the whole way. {proof} {_whereabouts(report)}"
+        return f"Tried out: a sample went through all phases. {proof} {_whereabouts(report)}"
     proof = proof_sentence(verified) if verified and verified["passed"] else "Nothing was verified: rows and documents were only counted."
     return f"Completed: every document read is a row of the target or among the rejects. {proof}"
 
@@ -146,7 +146,7 @@ def _compared(verified: Mapping[str, Any], increment: Mapping[str, Any] | None) 
 def _not_from_firestore(increment: Mapping[str, Any] | None) -> str:
     """Rows that are written anew are compared with what they said before: what Firestore says of them was not looked at."""
     rewritten = increment["totals"]["rewritten"] if increment else 0
-    return f" ({count(rewritten)} of them made of rows that stood before, not read from Firestore)" if rewritten else ""
+    return f" ({count(rewritten)} of them made from existing rows, not read from Firestore)" if rewritten else ""
 
 
 def _reread(verified: Mapping[str, Any]) -> str:
@@ -157,7 +157,7 @@ def _reread(verified: Mapping[str, Any]) -> str:
 
 def _after_success(report: Mapping[str, Any]) -> list[str]:
     if is_empty(report):
-        return ["Check that project, database and `--collections` are the ones you meant; if so, all is well."]
+        return ["Check that project, database and `--collections` are the ones you want; if so, all is well."]
     if report["increment"]:
         return [*steps_after_increment(report), *_restart(report)]
     if report["mode"] == "test":
@@ -190,7 +190,7 @@ def _after_test(report: Mapping[str, Any]) -> list[str]:
     removal = f"Look at the tables in `{kept}`; `firelift rollback --migration-id {report['migrationId']}` removes them."
     return [
         *([removal] if kept else []),
-        "Read the estimate and the warnings. Types are those of the sample: rarer values may make a column a wider one in the full run.",
+        "Read the estimate and the warnings. Types are those of the sample: rarer values may give a column a wider type in the full run.",
         "Then run `firelift migrate` with the same options, without `--migration-mode test`.",
     ]
 
@@ -200,7 +200,7 @@ def _app_steps(updated: Mapping[str, Any] | None) -> list[str]:
     if updated is None:
         return ["Point the application at the new tables."]
     if not updated["old_file"]:
-        return [f"`{plain(updated['file'])}` said all it should already: restart the application where it has not read it yet."]
+        return [f"`{plain(updated['file'])}` already had these values: restart the application if it has not read them yet."]
     names = ", ".join(f"`{plain(name)}`" for name in updated["changed"]) or "nothing"
     return [
         f"Restart the application: in `{plain(updated['file'])}` changed {names}. "

@@ -40,7 +40,7 @@ def _unseen(done: Verified) -> str:
 
 
 def _verdict(done: Verified) -> str:
-    return "All expectations are met." if done.passed else "The target does NOT say what Firestore said."
+    return "All expectations are met." if done.passed else "The target does NOT match Firestore."
 
 
 def _against(done: Verified) -> list[str]:
