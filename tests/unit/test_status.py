@@ -23,7 +23,7 @@ from firelift.run.log import Log
 from firelift.run.progress import PHASES
 from firelift.run.redact import RedactedStream, clean, redact
 from firelift.run.status import Status
-from firelift.run.workspace import LOG, STATUS, Workspace
+from firelift.run.workspace import CHECKPOINT, LOG, STATUS, Workspace
 
 SECRET = "correct-horse-battery"
 
