@@ -79,7 +79,7 @@ def proved(
 
 
 def compared(proof: Proof, table: str) -> TableCompared:
-    return next(each for each in proof.tables if each.table == table)
+    return next(compared_table for compared_table in proof.tables if compared_table.table == table)
 
 
 def listed(results: Path) -> list[Difference]:

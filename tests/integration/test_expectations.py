@@ -77,7 +77,7 @@ def read(results: Path) -> Any:
 
 
 def found(done: Verified) -> list[tuple[str, str, str | None, str]]:
-    return [(each.expectation, each.table, each.column, each.observed) for each in done.failed]
+    return [(failure.expectation, failure.table, failure.column, failure.observed) for failure in done.failed]
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -91,14 +91,14 @@ def test_tables_that_are_as_they_should_be_pass(level: LevelName, migrated: Arri
     told = read(tmp_path)
     assert (told["passed"], told["level"], told["migrationId"]) == (True, level, RUN)
     assert told["counts"]["expectations"] == done.expectations == len(told["expectations"])
-    assert all(each["success"] for each in told["expectations"])
+    assert all(expectation["success"] for expectation in told["expectations"])
 
 
 def test_a_level_asks_all_that_the_one_below_asks(migrated: Arrival, tmp_path: Path) -> None:
     asked: list[set[str]] = []
     for level in LEVELS:
         validate(migrated.url, migrated.plan, proof_of(migrated.plan, ROWS, level), tmp_path / level)
-        asked.append({f"{each['suite']}: {each['sentence']}" for each in read(tmp_path / level)["expectations"]})
+        asked.append({f"{expectation['suite']}: {expectation['sentence']}" for expectation in read(tmp_path / level)["expectations"]})
     assert asked[0] < asked[1] < asked[2]
 
 
@@ -218,7 +218,7 @@ def test_what_the_comparison_found_fails(fault: str, migrated: Arrival, tmp_path
     assert found(done) == expected
     assert done.failed_total == len(expected)
     told = read(tmp_path)
-    assert [each["failuresTotal"] for each in told["expectations"] if not each["success"]] == [1] * len(expected)
+    assert [expectation["failuresTotal"] for expectation in told["expectations"] if not expectation["success"]] == [1] * len(expected)
 
 
 def test_every_place_is_counted_and_the_first_hundred_are_named(migrated: Arrival, tmp_path: Path) -> None:
@@ -254,9 +254,9 @@ def test_slow_answers_are_a_warning(migrated: Arrival, tmp_path: Path) -> None:
     done = validate(migrated.url, migrated.plan, slow, tmp_path)
     assert done.passed
     assert done.warnings == ("users, key lookup: p95 7.5 ms, limit 5.0 ms.",)
-    assert [(each["severity"], each["observed"]) for each in read(tmp_path)["expectations"] if not each["success"]] == [
-        ("warning", "1 of 1 not so")
-    ]
+    assert [
+        (expectation["severity"], expectation["observed"]) for expectation in read(tmp_path)["expectations"] if not expectation["success"]
+    ] == [("warning", "1 of 1 not so")]
 
 
 def test_no_tables_pass(migrated: Arrival, tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_every_name_that_postgres_allows_can_be_asked_about(database_url: str, t
     proof = proof_of(whole, dict.fromkeys(names, 0), schema=schema)
     done = validate(database_url, whole, proof, tmp_path)
     assert found(done) == []
-    assert {each["table"] for each in read(tmp_path)["expectations"]} == {*names, None}
+    assert {expectation["table"] for expectation in read(tmp_path)["expectations"]} == {*names, None}
 
     with psycopg.connect(database_url, autocommit=True) as connection:
         for table in tables:
@@ -304,7 +304,9 @@ def test_every_name_that_postgres_allows_can_be_asked_about(database_url: str, t
                 insert = sql.SQL("INSERT INTO {} (id, firestore_created_at, firestore_updated_at) VALUES ('a', now(), now())")
                 connection.execute(insert.format(sql.Identifier(schema, table.table)))
     twice = [
-        each.table for each in validate(database_url, whole, proof, tmp_path).failed if each.expectation == "unexpected_rows_expectation"
+        failure.table
+        for failure in validate(database_url, whole, proof, tmp_path).failed
+        if failure.expectation == "unexpected_rows_expectation"
     ]
     assert sorted(twice) == sorted(names)
 

@@ -164,6 +164,6 @@ def test_many_small_collections_are_compared_in_so_many_statements_a_table_over_
             for level, sent in found.items():
                 sent.append(proved(postgres, here, level, tmp_path / "results"))
     for level, sent in found.items():
-        assert growth([len(each) for each in sent])[0] <= MOST[level] * FEW
+        assert growth([len(statements_sent) for statements_sent in sent])[0] <= MOST[level] * FEW
         # Each of our connections begins so.
-        assert growth([sum(line.startswith("SET search_path") for line in each) for each in sent]) == [0]
+        assert growth([sum(line.startswith("SET search_path") for line in statements_sent) for statements_sent in sent]) == [0]

@@ -100,8 +100,8 @@ def test_a_firestore_that_refuses_says_nothing_of_the_rows_either(there: Arrival
     key_file.write_text("{}")
     refusing = Source(there.source.project, service_account=str(key_file))
     chosen = [(there.table(collection), asked(there, collection)) for collection in ("users", "users/*/orders")]
-    where = (refusing, there.validated.read_time, there.url, "firelift-test", "public", there.plan.database)
-    done = list(reread_tables(*where, chosen))
+    read_time, database = there.validated.read_time, there.plan.database
+    done = list(reread_tables(refusing, read_time, there.url, "firelift-test", "public", database, chosen))
     assert [(receipt.table, receipt.asked, receipt.differing, found) for receipt, found in done] == [
         ("users", 230, 0, []),
         ("users_orders", 6, 0, []),

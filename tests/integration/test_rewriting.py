@@ -77,7 +77,7 @@ def archive(run: Path, database: str, found: dict[str, dict[str, Any]]) -> None:
     for path, document in zip(found, made, strict=True):
         profiler.see(collection_of(path), document)
     moments = [1] * len(made)
-    target.write(0, list(found), moments, moments, [each.SerializeToString() for each in made], list(found)[-1], 0)
+    target.write(0, list(found), moments, moments, [document.SerializeToString() for document in made], list(found)[-1], 0)
     write_sealed(target.profile, json.dumps(profile_to_json(profiler.profile)))
     write_digest(target.directory)
 
@@ -147,7 +147,7 @@ def test_marked_rows_are_rewritten_unless_their_document_is_there_again(arrival:
 def test_nested_tables_are_rewritten_below_their_root_and_beside_each_other(arrival: Arrival, workers: Workers, run: Path) -> None:
     done = [rewritten(arrival, workers, run, collection) for collection in ("users/*/orders", "users")]
     check(arrival, found(run), *GONE, collections=("users", "users/*/orders"))
-    assert [each.collection for each in done] == ["users/*/orders", "users"]
+    assert [rewritten_table.collection for rewritten_table in done] == ["users/*/orders", "users"]
 
 
 def test_what_a_failed_attempt_left_is_made_anew(arrival: Arrival, workers: Workers, run: Path) -> None:

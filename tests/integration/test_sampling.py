@@ -50,7 +50,7 @@ class Drawn:
         return [path for path in self.paths if collection_of(path) == collection]
 
     def told(self, collection: str) -> CollectionSampled:
-        return next(each for each in self.sampled.collections if each.collection == collection)
+        return next(sampled for sampled in self.sampled.collections if sampled.collection == collection)
 
 
 def drawn(

@@ -26,7 +26,7 @@ def proof_of(plan: Plan, rows: dict[str, int], level: LevelName = "comprehensive
     }
     if level != "basic":
         found |= {
-            "columns": tuple(column(table.table, each.name) for table in plan.tables for each in table.columns),
+            "columns": tuple(column(table.table, planned.name) for table in plan.tables for planned in table.columns),
             "performance": (measured(plan.tables[0], 1.0),) if plan.tables else (),
         }
     if level == "comprehensive":

@@ -36,7 +36,7 @@ def merged(
     merge = KeyMergeJoin(
         rows, lambda collection: PublishedKeys(iter(rows.get(collection, [])), numbered=True), lambda one: one != left_out, lost
     )
-    return {each.path for each in merge.differing(iter(streamed))}, gone, merge
+    return {document.path for document in merge.differing(iter(streamed))}, gone, merge
 
 
 def rows_of(standing: Keys) -> dict[str, list[tuple[object, ...]]]:
