@@ -144,7 +144,7 @@ def _verified(
             known=known,
         )
         proof = prove(workers, verification, counting.of("compared"))
-        say("judging by the expectations")
+        say("validating the expectations")
         verified = suites.validate(url, session, documents.plan, proof, results, published.migration_id)
     if not verified.passed and published not in published_runs(url, None, settings.target_schema):
         raise ReplacedMeanwhile(migration_id=published.migration_id)

@@ -83,7 +83,7 @@ def validated(server: PostgresServer, url: str, number: int, level: LevelName, r
 
 
 @pytest.mark.parametrize("level", ["standard", "comprehensive"])
-def test_judging_costs_so_much_a_table_and_writes_nothing_into_stores_that_nobody_asks(
+def test_validating_costs_so_much_a_table_and_writes_nothing_into_stores_that_nobody_asks(
     postgres: PostgresServer, standing: str, tmp_path: Path, level: LevelName
 ) -> None:
     # The first time of all loads libraries, and fills what they keep.
