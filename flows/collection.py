@@ -6,8 +6,7 @@ from prefect import flow, task
 from prefect.transactions import CommitMode, transaction
 
 from firelift.migration.context import Run
-from firelift.migration.steps.import_ import Staged
-from firelift.receipts import Extracted, Loaded, RootCollection, Transformed
+from firelift.receipts import Extracted, Loaded, RootCollection, Staged, Transformed
 from tasks.checkpoint import PHASE
 from tasks.extraction import extract
 from tasks.import_ import load

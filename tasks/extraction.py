@@ -7,8 +7,7 @@ from prefect import task
 from firelift.migration.context import Run
 from firelift.migration.lifecycle import migration_of
 from firelift.migration.steps import extraction as steps
-from firelift.modes.test.sample import Sampled
-from firelift.receipts import Extracted, PhaseReceipt, RootCollection, Validated
+from firelift.receipts import Extracted, PhaseReceipt, RootCollection, Sampled, Validated
 from tasks.checkpoint import INNER, PHASE
 
 

@@ -7,8 +7,7 @@ from prefect import task
 from firelift.migration.context import Run
 from firelift.migration.lifecycle import migration_of
 from firelift.migration.steps import import_ as steps
-from firelift.migration.steps.import_ import Staged
-from firelift.receipts import Imported, Loaded, Published, RootCollection, Transformed, TransformedAll, Validated
+from firelift.receipts import Imported, Loaded, Published, RootCollection, Staged, Transformed, TransformedAll, Validated
 from tasks.checkpoint import INNER, NOT_KEPT, PHASE
 
 

@@ -11,7 +11,7 @@ from firelift.migration.identity import latest_of_schema
 from firelift.postgres.session import stop
 from firelift.postgres.session.connect import Connection, connect
 from firelift.postgres.session.lock import application_name, running_elsewhere
-from firelift.receipts import Receipt
+from firelift.receipts import StopRequest
 from firelift.run.stop_request import request_stop
 from firelift.run.workspace import NoSuchRun, Workspace
 
@@ -23,16 +23,6 @@ class NoRunningMigration(ConfigurationError):
         "`firelift status` shows how the last one stands; name another place with --working-dir, --migration-id, --database-url or "
         "--target-schema."
     )
-
-
-class StopRequest(Receipt):
-    """A run that was asked to stop, and where the request lies: in its directory, in its target, or in both."""
-
-    migration_id: str
-    in_directory: bool
-    in_target: bool
-    unreached: str | None = None
-    """Why it could not be left in the target."""
 
 
 def stop_run(working_dir: Path, migration_id: str | None, url: str | None, target_schema: str, *, of_schema: bool = False) -> StopRequest:

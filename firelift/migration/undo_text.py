@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from firelift.formatting import counted
 
 if TYPE_CHECKING:
-    from firelift.migration.stop import StopRequest
     from firelift.postgres.publish.cleanup import ExpiredBackup
     from firelift.postgres.publish.rollback import Restored, RolledBack
+    from firelift.receipts import StopRequest
 
 
 def stop_text(request: StopRequest) -> str:

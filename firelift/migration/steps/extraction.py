@@ -15,10 +15,10 @@ from firelift.modes.incremental.compare import extract_difference
 from firelift.modes.incremental.worker import PublishedTables
 from firelift.modes.test.draw import SampleInputs
 from firelift.modes.test.estimate import warnings_of
-from firelift.modes.test.sample import Sampled, sample_database
+from firelift.modes.test.sample import sample_database
 from firelift.phases.extraction import extract_collection, read_profile
 from firelift.postgres.session.lock import application_name
-from firelift.receipts import Completeness, Extracted, PhaseReceipt, RootCollection, Validated
+from firelift.receipts import Completeness, Extracted, PhaseReceipt, RootCollection, Sampled, Validated
 from firelift.run.receipt_files import receipt_file
 from firelift.run.status import Status
 from firelift.storage.chunk_writer import Progress

@@ -20,18 +20,9 @@ from firelift.phases.import_ import (
     publish_tables,
     refuse_older_snapshot,
 )
-from firelift.receipts import Imported, Loaded, Published, Receipt, RelationChecked, RootCollection, Transformed, TransformedAll, Validated
+from firelift.receipts import Imported, Loaded, Published, RelationChecked, RootCollection, Staged, Transformed, TransformedAll, Validated
 from firelift.run.progress import Phase
 from firelift.run.receipt_files import receipt_file
-
-
-class Staged(Receipt):
-    """The schema in which the tables grow, unseen by readers of the target."""
-
-    token: str
-    """Another one for every schema that was made, also under the same name."""
-    published: bool
-    """An earlier attempt of this run got as far as publishing: there is nothing left to load."""
 
 
 @asks_the_target

@@ -6,12 +6,11 @@ from firelift.files import read_sealed, write_whole
 from firelift.migration.context import Migration
 from firelift.migration.execution import asks_the_target
 from firelift.modes.test.estimate import estimate_full_run
-from firelift.modes.test.sample import Sampled
 from firelift.modes.test.scratch import throw_away, weights
 from firelift.phases.import_ import record_end
 from firelift.phases.post_migration import drop
 from firelift.postgres.schema.supabase import check_api
-from firelift.receipts import AppConfigUpdated, Dropped, Finished, Published
+from firelift.receipts import AppConfigUpdated, Dropped, Finished, Published, Sampled
 from firelift.run.receipt_files import receipt_file
 from firelift.run.workspace import ESTIMATE
 

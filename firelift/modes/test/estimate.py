@@ -8,10 +8,9 @@ from typing import Any
 
 from firelift.formatting import counted
 from firelift.modes.test.costs import CollectionSeen, Estimate, Pace, estimate
-from firelift.modes.test.sample import CollectionSampled, Sampled
 from firelift.planning.model import Plan
 from firelift.postgres.publish.scratch_schema import Weight
-from firelift.receipts import TransformedAll, Validated
+from firelift.receipts import CollectionSampled, Sampled, TransformedAll, Validated
 from firelift.run.earlier_runs import earlier_full_run
 from firelift.run.reports.reads import counts_billed
 from firelift.run.timestamps import now, seconds_between

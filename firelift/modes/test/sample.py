@@ -23,52 +23,13 @@ from firelift.modes.test.draw import Drawn, SampleInputs, draw_root
 from firelift.paths import Selection, collection_of, path_order
 from firelift.planning.build import why_no_table
 from firelift.planning.profile import Profiler, profile_to_json
-from firelift.receipts import Extracted, Receipt, RootCollection, Validated, shared
+from firelift.receipts import CollectionSampled, Extracted, RootCollection, Sampled, shared
 from firelift.storage.archive import RangeArchive, file_name, write_digest
 from firelift.storage.chunk_writer import ChunkWriter
 from firelift.workers import Workers
 
 MOST = 10
 """So many times the sample a collection may have together with what others need of it."""
-
-
-class CollectionSampled(Receipt):
-    """What was drawn of a collection, and what it has."""
-
-    collection: str
-    drawn: int
-    needed: int
-    """Documents beyond those drawn: the parents of others, and what others refer to."""
-    left_out: int
-    """Needed as well, but more than a sample may have."""
-    absent: int
-    """Looked for because others name them; Firestore has none."""
-    documents: int | None
-    """In the whole database; None where nobody knows."""
-    exact: bool
-    """`documents` was counted, not reckoned from what was seen."""
-    bytes: int
-    """Of the sampled documents, as Firestore sent them."""
-
-
-class Sampled(Receipt):
-    """A sample in the archive, as if the database held nothing else."""
-
-    seed: str
-    """Draws the same sample again from the same snapshot."""
-    size: int
-    """Documents a collection that were to be drawn."""
-    reads: int
-    counted: int
-    """Documents that COUNT went over, beyond the first count of every root collection."""
-    parts: tuple[Extracted, ...]
-    collections: tuple[CollectionSampled, ...]
-
-    def of(self, validated: Validated) -> Validated:
-        """The snapshot as the phases behind see it: each root collection with the documents of the sample."""
-        archived = {part.collection: part.documents for part in self.parts}
-        roots = tuple(root.model_copy(update={"documents": archived.get(root.collection, 0)}) for root in validated.roots)
-        return validated.model_copy(update={"roots": roots, "documents": sum(archived.values())})
 
 
 def sample_database(
