@@ -118,7 +118,6 @@ def last_plans(runs: Path) -> Mapping[str, TablePlan]:
 
 def _read(file: Path) -> Plan | None:
     try:
-        # A plan of an earlier version has no digest, and is as good.
         return Plan.model_validate_json(read_sealed(file))
     except (OSError, ValidationError, FileChanged):
         return None
