@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from firelift.planning.model import Plan
+    from firelift.postgres.session.connect import Session
     from firelift.receipts import Verified
     from firelift.verification.proof import Proof
 
@@ -38,14 +39,14 @@ def _import_when_used(name: str) -> None:
 
 
 def validate(
-    url: str, session: str, plan: Plan, proof: Proof, results: Path, migration_id: str, check: Callable[[], None] = lambda: None
+    session: Session, plan: Plan, proof: Proof, results: Path, migration_id: str, check: Callable[[], None] = lambda: None
 ) -> Verified:
     """Validates tables and proof against the suites of the proof's level; writes `verification.json` and `data-docs/` into `results`.
 
-    `session` is the application_name of its connections. Wrong data is reported in the result; errors are raised where
+    `session` opens its connections. Wrong data is reported in the result; errors are raised where
     nobody could look, such as ConnectionLost. `check` is called before every suite, and may raise.
     """
     preload()
     from expectations.run import validate
 
-    return validate(url, session, plan, proof, results, migration_id, check)
+    return validate(session, plan, proof, results, migration_id, check)

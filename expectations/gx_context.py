@@ -19,7 +19,7 @@ from great_expectations.validator.v1_validator import Validator
 from firelift.errors import FireliftError
 from firelift.planning.model import TablePlan
 from firelift.postgres.session.alchemy import to_the_letter, watch
-from firelift.postgres.session.connect import Connection, connect_to_read
+from firelift.postgres.session.connect import Connection, Session
 
 # Never used: connections come from `connect_to_read`, so that no password is in Great Expectations' configuration, results or documents.
 NO_ADDRESS = "postgresql+psycopg://firelift@target/target"
@@ -98,13 +98,13 @@ class GxContext:
 
 
 @contextmanager
-def open_context(url: str, session: str, schema: str, migration_id: str, check: Callable[[], None]) -> Iterator[GxContext]:
+def open_context(session: Session, schema: str, migration_id: str, check: Callable[[], None]) -> Iterator[GxContext]:
     """A context for the tables of this schema; its connections can only read, and are closed with it."""
     refused: list[FireliftError] = []
 
     def connection() -> Connection:
         try:
-            return connect_to_read(url, session)
+            return session.connect_to_read()
         except FireliftError as error:
             refused.append(error)
             raise

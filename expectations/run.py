@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from pathlib import Path
 
 from expectations import suites
@@ -14,7 +13,7 @@ from firelift.errors import FireliftError
 from firelift.files import write_whole
 from firelift.planning.model import Plan
 from firelift.postgres.schema.compatibility import ExistingTable, described_tables
-from firelift.postgres.session.connect import connect
+from firelift.postgres.session.connect import Session
 from firelift.postgres.session.errors import translated
 from firelift.receipts import Verified
 from firelift.verification.check import Evidence
@@ -31,10 +30,10 @@ class ExpectationErrored(FireliftError):
     remedy = "Nothing is known to be wrong with the data. Run again with --resume; if it happens again, report it."
 
 
-def validate(url: str, session: str, plan: Plan, proof: Proof, results: Path, migration_id: str, check: Callable[[], None]) -> Verified:
+def validate(session: Session, plan: Plan, proof: Proof, results: Path, migration_id: str, check: Callable[[], None]) -> Verified:
     """See `expectations.validate`."""
-    evidence = Evidence(plan, proof, _existing(url, session, proof.schema_name, plan))
-    with open_context(url, session, proof.schema_name, migration_id, check) as gx_context:
+    evidence = Evidence(plan, proof, _existing(session, proof.schema_name, plan))
+    with open_context(session, proof.schema_name, migration_id, check) as gx_context:
         suite_results = [*_tables(gx_context, proof, evidence), *_frames(gx_context, proof, evidence)]
         entries = entries_of(suite_results)
         _refuse_errored(entries)
@@ -44,8 +43,8 @@ def validate(url: str, session: str, plan: Plan, proof: Proof, results: Path, mi
     return done
 
 
-def _existing(url: str, session: str, schema: str, plan: Plan) -> dict[str, ExistingTable]:
-    with closing(connect(url, session)) as connection, translated("looking at the tables"):
+def _existing(session: Session, schema: str, plan: Plan) -> dict[str, ExistingTable]:
+    with session.open() as connection, translated("looking at the tables"):
         return described_tables(connection, schema, [table.table for table in plan.tables])
 
 

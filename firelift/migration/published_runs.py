@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +18,7 @@ from firelift.phases.transformation import receipts_are_whole, transform_collect
 from firelift.planning.increment import read_increment
 from firelift.planning.model import PLAN, Plan, TablePlan, keep_plan, read_plan
 from firelift.postgres.schema.control import SavedTable, migration, saved_tables
-from firelift.postgres.session.connect import connect
-from firelift.postgres.session.lock import application_name
+from firelift.postgres.session.lock import session_of
 from firelift.receipts import Completeness, Extracted, Imported, RelationChecked, Validated
 from firelift.run.receipt_files import receipt_file
 from firelift.run.workspace import Workspace
@@ -81,7 +79,7 @@ class Documents:
 
 def published_runs(url: str, migration_id: str | None, target_schema: str) -> tuple[PublishedRun, ...]:
     """The run of this name, by default every one of which the schema holds a table, latest snapshot first. Raises NothingPublished."""
-    with closing(connect(url, application_name("verify"))) as connection:
+    with session_of(url, "verify").open() as connection:
         saved = saved_tables(connection, target_schema)
         wanted = [name for name in _latest_first(saved.values()) if migration_id in (None, name)]
         if not wanted:

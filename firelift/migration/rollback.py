@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,8 +12,7 @@ from firelift.postgres.publish.cleanup import ExpiredBackup, drop_backups, expir
 from firelift.postgres.publish.rollback import RolledBack, UnknownMigration, rollback
 from firelift.postgres.publish.scratch_schema import forget_test
 from firelift.postgres.schema.control import RecordedRun, recorded_runs
-from firelift.postgres.session.connect import connect
-from firelift.postgres.session.lock import application_name, target_lock
+from firelift.postgres.session.lock import session_of, target_lock
 
 
 class NothingToRollBack(ConfigurationError):
@@ -28,7 +26,7 @@ class NothingToRollBack(ConfigurationError):
 
 def roll_back(url: str, migration_id: str) -> RolledBack:
     """Undoes a run whose lock the caller holds."""
-    with closing(connect(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open() as connection:
         return rollback(connection, migration_id)
 
 
@@ -36,7 +34,7 @@ def roll_back_run(
     url: str, migration_id: str | None, force: bool, target_schema: str = "public", working_dir: Path | None = None
 ) -> RolledBack:
     """Undoes a run under the lock of its target schema; by default the latest of this target schema and working directory."""
-    with closing(connect(url, application_name("rollback"))) as connection:
+    with session_of(url, "rollback").open() as connection:
         known = recorded_runs(connection)
     run = (
         next((run for run in known if run.migration_id == migration_id), None)
@@ -45,7 +43,7 @@ def roll_back_run(
     )
     if run is None:
         raise UnknownMigration(migration_id=migration_id)
-    with target_lock(url, run.migration_id, run.target_schema), closing(connect(url, application_name(run.migration_id))) as connection:
+    with target_lock(url, run.migration_id, run.target_schema), session_of(url, run.migration_id).open() as connection:
         done = rollback(connection, run.migration_id, force=force)
         forget_test(connection, run.migration_id)
     is_latest = migration_id is not None or run == known[0]
@@ -77,11 +75,11 @@ def _is_of(run: RecordedRun, working_dir: Path | None) -> bool:
 
 def what_expired(url: str, days: int, target_schema: str) -> list[ExpiredBackup]:
     """What `drop_expired` would drop."""
-    with closing(connect(url, application_name("cleanup"))) as connection:
+    with session_of(url, "cleanup").open() as connection:
         return expired_backups(connection, timedelta(days=days), target_schema)
 
 
 def drop_expired(url: str, migration_ids: Sequence[str], target_schema: str) -> list[str]:
     """Drops what is kept for these runs of a target schema; they cannot be rolled back then."""
-    with target_lock(url, "cleanup", target_schema), closing(connect(url, application_name("cleanup"))) as connection:
+    with target_lock(url, "cleanup", target_schema), session_of(url, "cleanup").open() as connection:
         return drop_backups(connection, migration_ids)

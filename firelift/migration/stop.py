@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.migration.identity import latest_of_schema
 from firelift.postgres.session import stop
-from firelift.postgres.session.connect import Connection, connect
-from firelift.postgres.session.lock import application_name, running_elsewhere
+from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.lock import application_name, running_elsewhere, session_of
 from firelift.receipts import StopRequest
 from firelift.run.stop_request import request_stop
 from firelift.run.workspace import NoSuchRun, Workspace
@@ -69,7 +69,7 @@ def ask_to_stop(url: str, migration_id: str | None, target_schema: str) -> tuple
 
     Returns its id, None where there is none, and which runs are at work in other schemas of the database.
     """
-    with closing(connect(url, application_name("stop"))) as connection:
+    with session_of(url, "stop").open() as connection:
         return stop.request_stop(connection, migration_id, target_schema), running_elsewhere(connection, target_schema)
 
 
@@ -81,7 +81,7 @@ def asked_in_target(url: str, migration_id: str) -> Iterator[Callable[[], bool]]
     def look() -> bool:
         nonlocal connection
         if connection is None or connection.closed or connection.broken:
-            connection = connect(url, application_name("watch"))
+            connection = session_of(url, "watch").connect()
         return stop.stop_requested(connection, migration_id)
 
     try:
@@ -93,11 +93,11 @@ def asked_in_target(url: str, migration_id: str) -> Iterator[Callable[[], bool]]
 
 def forget_stop_in_target(url: str, migration_id: str, seconds: float) -> None:
     """For a run that goes on: what was asked more than so many seconds ago stopped an earlier attempt."""
-    with closing(connect(url, application_name("stop"))) as connection:
+    with session_of(url, "stop").open() as connection:
         stop.forget_stop(connection, migration_id, seconds)
 
 
 def cancel_statements(url: str, migration_id: str) -> None:
     """Ends what the target is doing for a run at this moment; each such statement fails and leaves nothing behind."""
-    with closing(connect(url, application_name("stop"))) as connection:
+    with session_of(url, "stop").open() as connection:
         stop.cancel_statements(connection, application_name(migration_id))

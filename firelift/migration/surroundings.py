@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from firelift.planning.model import Plan
+from firelift.postgres.session.connect import Session
 from firelift.receipts import Verified
 from firelift.run.log import Log
 from firelift.run.watch import Look
@@ -24,7 +25,7 @@ class Validate(Protocol):
     """
 
     def __call__(
-        self, url: str, session: str, plan: Plan, proof: Proof, results: Path, migration_id: str, check: Callable[[], None] = ...
+        self, session: Session, plan: Plan, proof: Proof, results: Path, migration_id: str, check: Callable[[], None] = ...
     ) -> Verified: ...
 
 

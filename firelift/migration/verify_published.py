@@ -20,7 +20,7 @@ from firelift.migration.published_runs import Documents, NoArchive, NothingToCom
 from firelift.migration.surroundings import Suites
 from firelift.phases.transformation import ArchiveIncomplete
 from firelift.phases.verification import prove
-from firelift.postgres.session.lock import application_name
+from firelift.postgres.session.lock import session_of
 from firelift.receipts import RunVerified, Verified
 from firelift.run.earlier_runs import earlier_verification
 from firelift.run.workspace import Workspace
@@ -118,7 +118,7 @@ def _verified(
     settings: Settings, against: Against, seed: str | None, say: Say, suites: Suites, workers: Workers, published: PublishedRun
 ) -> Verified:
     """The tables of one run."""
-    url, session = settings.target_url(), application_name(f"verify {published.migration_id}")
+    session = session_of(settings.target_url(), f"verify {published.migration_id}")
     workspace = Workspace(settings.working_dir.absolute(), published.migration_id)
     counting, level = Counting(say), LEVELS[settings.verification_level]
     with _documents(settings, against, workers, workspace, published, counting) as documents:
@@ -132,7 +132,7 @@ def _verified(
             warnings=unreachable,
         )
         verification = Verification(
-            Tables(url, session, settings.target_schema, documents.plan, documents.run),
+            Tables(session, settings.target_schema, documents.plan, documents.run),
             roots=documents.roots,
             level=level,
             seed=seed or new_seed(),
@@ -145,8 +145,8 @@ def _verified(
         )
         proof = prove(workers, verification, counting.of("compared"))
         say("validating the expectations")
-        verified = suites.validate(url, session, documents.plan, proof, results, published.migration_id)
-    if not verified.passed and published not in published_runs(url, None, settings.target_schema):
+        verified = suites.validate(session, documents.plan, proof, results, published.migration_id)
+    if not verified.passed and published not in published_runs(session.url, None, settings.target_schema):
         raise ReplacedMeanwhile(migration_id=published.migration_id)
     return verified.model_copy(update={"results": str(results), "runs": (_told(published, verified, results),)})
 

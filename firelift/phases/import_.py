@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -36,8 +35,9 @@ from firelift.postgres.schema.control import (
     record_start,
 )
 from firelift.postgres.schema.ddl import staging_schema
-from firelift.postgres.session.connect import Connection, connect, connect_to_read, kept_open
-from firelift.postgres.session.lock import application_name
+from firelift.postgres.schema.target_table import TargetTable
+from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.lock import session_of
 from firelift.receipts import ChunkTransformed, Imported, Loaded, Published, RelationChecked, RootGroup, by_root, tallied
 from firelift.storage.archive import ArchiveDamaged, ChunkDamaged, StoredFile, file_name, ranges, read_parquet
 from firelift.storage.deleted_keys import deleted_keys_directory
@@ -62,7 +62,7 @@ class NewerSnapshotPublished(ConfigurationError):
 def record_begin(url: str, migration_id: str, mode: str, settings: dict[str, Any], read_time: str, token: str | None = None) -> bool:
     """Creates the control schema and records the run as running; returns whether the target did not know it yet."""
     # In one transaction: until it ends no run into another schema may take the control schema for unused and drop it.
-    with closing(connect(url, application_name(migration_id))) as connection, connection.transaction():
+    with session_of(url, migration_id).open() as connection, connection.transaction():
         create_control(connection)
         new = record_start(connection, migration_id, mode, settings, token)
         record_progress(connection, migration_id, phase="extraction", read_time=datetime.fromisoformat(read_time))
@@ -76,7 +76,7 @@ def refuse_older_snapshot(
     # An increment also moves on the tables in which nothing changes.
     moved_on = {table.collection for table in increment.tables} if increment else set()
     collections = moved_on | {table.collection for table in plan.tables}
-    with closing(connect(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open() as connection:
         later = published_later(connection, migration_id, target_schema, datetime.fromisoformat(read_time))
         by = {later[collection] for collection in collections if collection in later}
         if by or has_published(connection, migration_id):
@@ -85,7 +85,7 @@ def refuse_older_snapshot(
 
 def prepare(url: str, migration_id: str, plan: Plan, target_schema: str, increment: Increment | None = None) -> str:
     """Makes the run's staging tables, and returns a token of their schema; refuses what the target has already and cannot take the rows."""
-    with closing(connect(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open() as connection:
         if increment is not None:
             refuse_changed_baseline(connection, target_schema, increment)
         refuse(check_tables(connection, target_schema, plan.tables, increment.before() if increment else None))
@@ -96,7 +96,7 @@ def prepare(url: str, migration_id: str, plan: Plan, target_schema: str, increme
 
 def existing_staging(url: str, migration_id: str, loaded_into: str) -> str:
     """The token of the staging schema, which must be the one everything was loaded into; raises StagingMissing."""
-    with closing(connect(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open() as connection:
         token = staging_token(connection, migration_id)
     if token is None or token != loaded_into:
         raise StagingMissing(schema=staging_schema(migration_id))
@@ -105,7 +105,7 @@ def existing_staging(url: str, migration_id: str, loaded_into: str) -> str:
 
 def is_published(url: str, migration_id: str, plan: Plan, target_schema: str, increment: Increment | None = None) -> bool:
     """Whether an earlier attempt of this run has published its tables."""
-    with closing(connect(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open() as connection:
         return (
             bool(plan.tables or (increment and increment.before()))
             and staging_token(connection, migration_id) is None
@@ -157,9 +157,8 @@ def load(url: str, migration_id: str, run: Path, name: str, archived: StoredFile
             raise
         remade.append(str(damaged.facts["file"]))
         pieces = list(_pieces(run, plan, transform_again(run, name, archived)))
-    loaded = load_chunk(
-        kept_open(url, application_name(migration_id)), migration_id, name, [(staging, table, rows) for table, rows in pieces]
-    )
+    staged = [(TargetTable(staging, table), rows) for table, rows in pieces]
+    loaded = load_chunk(session_of(url, migration_id).kept_open(), migration_id, name, staged)
     shares = by_root({table.collection: loaded.rows.get(table.table, 0) for table, _ in pieces})
     return ChunkLoaded(dict(loaded.rows), shares, tuple(remade))
 
@@ -178,7 +177,7 @@ def _plan(run: Path) -> Plan:
 
 def load_deleted_keys(url: str, migration_id: str, plan: Plan, run: Path, increment: Increment) -> None:
     """The keys of rows whose documents are gone into staging, each file exactly once."""
-    with closing(connect(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open() as connection:
         for table in plan.tables:
             found = increment.of(table.table)
             if found is not None and found.deleted and increment.deletes != "ignore":
@@ -192,7 +191,7 @@ def load_deleted_keys(url: str, migration_id: str, plan: Plan, run: Path, increm
 
 def finish(url: str, migration_id: str, plan: Plan, foreign_keys: ForeignKeys | None, loaded: Sequence[Loaded]) -> Imported:
     """Keys, foreign keys where no row is orphaned (None: no relation is looked at), statistics."""
-    with closing(connect(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open() as connection:
         relations = constrain(connection, staging_schema(migration_id), plan.tables, foreign_keys)
     rows = {table.table: 0 for table in plan.tables} | tallied([part.rows for part in loaded])
     return Imported(importedRecords=sum(rows.values()), rows=rows, relations=tuple(map(checked, relations)))
@@ -212,7 +211,7 @@ def checked(relation: CheckedRelation) -> RelationChecked:
 
 def publish_tables(url: str, migration_id: str, plan: Plan, target_schema: str, read_time: str) -> Published:
     """All tables become the target's in one transaction."""
-    with closing(connect(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open() as connection:
         publish(connection, migration_id, target_schema, plan.tables, datetime.fromisoformat(read_time))
         notes = _index_notes(connection, migration_id, target_schema)
     return Published(target_schema=target_schema, tables=tuple(table.table for table in plan.tables), index_notes=notes)
@@ -241,7 +240,7 @@ def _notes_of(table: str, changes: Changes) -> Iterator[str]:
 
 def rows_after_merge(url: str, migration_id: str, target_schema: str, increment: Increment) -> dict[str, int]:
     """By table how many rows will have a document once the increment is merged. Reads only."""
-    with closing(connect_to_read(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open_to_read() as connection:
         return rows_after(connection, migration_id, target_schema, increment)
 
 
@@ -259,7 +258,7 @@ def publish_increment(
 
     Raises BaselineChanged, RowCountMismatch.
     """
-    with closing(connect(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open() as connection:
         if staging_token(connection, migration_id) is not None:
             refuse_changed_baseline(connection, target_schema, increment)
         relations = publish(
@@ -280,17 +279,17 @@ def publish_increment(
 def record_failure(url: str, migration_id: str, status: str) -> None:
     """Records how a run ended that did not complete. What it published stays published."""
     # Under another name than the run's: a stop cancels the run's statements until it has ended, and would cancel this one.
-    with closing(connect(url, application_name("end"))) as connection:
+    with session_of(url, "end").open() as connection:
         record_finish(connection, migration_id, status)
 
 
 def forget_refused(url: str, migration_id: str) -> None:
     """For a run that was refused before it staged anything: the target is as it was."""
-    with closing(connect(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open() as connection:
         if staging_token(connection, migration_id) is None:
             forget_run(connection, migration_id)
 
 
 def record_end(url: str, migration_id: str, status: str, counts: dict[str, Any] | None = None) -> None:
-    with closing(connect(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open() as connection:
         record_finish(connection, migration_id, status, counts)

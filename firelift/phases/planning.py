@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -21,8 +20,7 @@ from firelift.planning.profile import Profile
 from firelift.planning.reasons import reasons
 from firelift.postgres.schema.checks import check_tables, lock_warning
 from firelift.postgres.schema.control import saved_plans
-from firelift.postgres.session.connect import connect
-from firelift.postgres.session.lock import application_name
+from firelift.postgres.session.lock import session_of
 from firelift.run.workspace import REASONS
 
 SAMPLED = "receipts/sampling.json"
@@ -57,7 +55,7 @@ def existing_plan(run: Path, made: Callable[[], Plan] | None = None, mended: Cal
 
 def published_plans(url: str, migration_id: str, target_schema: str) -> dict[str, TablePlan]:
     """The plans by which the target's tables were published, by collection."""
-    with closing(connect(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open() as connection:
         return saved_plans(connection, target_schema)
 
 
@@ -83,13 +81,13 @@ def incompatibilities(
 
     `profile` is that of the documents whose rows are to be written; it shows which columns lack a value.
     """
-    with closing(connect(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open() as connection:
         return check_tables(connection, target_schema, plan.tables, before, lacking_of(plan, profile or {}))
 
 
 def lock_shortage(url: str, migration_id: str, plan: Plan, target_schema: str) -> str | None:
     """A warning where the target's server may have too little room for the locks of so many tables."""
-    with closing(connect(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open() as connection:
         return lock_warning(connection, target_schema, plan.tables)
 
 

@@ -13,9 +13,9 @@ from firelift.errors import FireliftError
 from firelift.files import storage_errors
 from firelift.phases.transformation import ArchiveIncomplete
 from firelift.planning.model import Plan, TablePlan
-from firelift.postgres.inspect.reading import reading
 from firelift.postgres.inspect.rows import count_rows
 from firelift.postgres.schema.compatibility import existing_tables
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.errors import translated
 from firelift.receipts import ChunkTransformed, Difference, TableCompared, TableCounts
 from firelift.storage.archive import file_name, ranges
@@ -123,7 +123,7 @@ def compare_tables(
 
     The differences are in files in `parts`. Raises ArchiveIncomplete.
     """
-    inputs = CompareInputs(tables.url, tables.session, tables.schema, tables.run, parts, whole=wanted is None)
+    inputs = CompareInputs(tables.session, tables.schema, tables.run, parts, whole=wanted is None)
     lacking = _lacking(tables)
     readable = replace(tables, plan=tables.plan.model_copy(update={"tables": _without(tables.plan, lacking)}))
     chosen = {table.collection: draw_documents(table.collection, chunks, wanted, seed) for table in readable.plan.tables}
@@ -145,7 +145,7 @@ def compare_tables(
 
 def _lacking(tables: Tables) -> dict[str, list[Difference]]:
     """The tables that cannot be read by the plan: gone, or without a column. Only in a target that somebody else may change."""
-    with reading(tables.url, tables.session) as connection, translated("looking at the tables"):
+    with tables.session.open_to_read() as connection, translated("looking at the tables"):
         standing = existing_tables(connection, tables.schema, [table.table for table in tables.plan.tables])
     lacking: dict[str, list[Difference]] = {}
     for table in tables.plan.tables:
@@ -235,8 +235,8 @@ def _compared(
 
 
 def _rows(tables: Tables) -> dict[str, int]:
-    with reading(tables.url, tables.session) as connection:
-        return {table.table: count_rows(connection, tables.schema, table) for table in tables.plan.tables}
+    with tables.session.open_to_read() as connection:
+        return {table.table: count_rows(connection, TargetTable(tables.schema, table)) for table in tables.plan.tables}
 
 
 class _TableResult(NamedTuple):

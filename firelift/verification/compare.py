@@ -13,7 +13,8 @@ from firelift.firestore.values import Document
 from firelift.paths import collection_of, ids_of
 from firelift.planning.model import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, TablePlan, read_plan
 from firelift.postgres.inspect.rows import read_rows
-from firelift.postgres.session.connect import kept_open
+from firelift.postgres.schema.target_table import TargetTable
+from firelift.postgres.session.connect import Session
 from firelift.receipts import Difference
 from firelift.storage.archive import StoredFile, read_chunk
 from firelift.storage.transformed import read_receipt, read_rejects
@@ -32,8 +33,7 @@ Row = list[Any]
 class CompareInputs:
     """What a worker needs to compare documents with rows. Small and picklable."""
 
-    url: str
-    session: str
+    session: Session
     schema: str
     run: Path
     parts: Path
@@ -82,12 +82,12 @@ def compare_chunk(
 def _compared(
     inputs: CompareInputs, documents: dict[str, dict[Key, bytes]], done: ChunkCompared, report: Callable[[Any], None]
 ) -> Iterator[Difference]:
-    connection = kept_open(inputs.url, inputs.session, read_only=True)
+    connection = inputs.session.kept_open(read_only=True)
     comparers = _comparers(inputs.run)
     for collection, theirs in documents.items():
         comparer, tally = comparers[collection], done.tables.setdefault(collection, TableTally())
         digests = _Digests(comparer.table.table, done.chunk, inputs.whole)
-        rows = read_rows(connection, inputs.schema, comparer.table, list(theirs))
+        rows = read_rows(connection, TargetTable(inputs.schema, comparer.table), list(theirs))
         for key, document, row in _paired(theirs, rows, len(comparer.table.keys)):
             comparison = comparer.compare(document, row)
             tally.compared += document is not None

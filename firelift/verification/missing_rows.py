@@ -12,7 +12,7 @@ import numpy as np
 from firelift.paths import collection_of, ids_of
 from firelift.planning.model import TablePlan, read_plan
 from firelift.postgres.inspect.rows import read_keys
-from firelift.postgres.session.connect import kept_open
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.receipts import Difference
 from firelift.storage.archive import StoredFile, file_name, read_paths
 from firelift.verification.compare import CompareInputs, rejected_paths
@@ -56,7 +56,7 @@ def _found(
 
 
 def _unknown(inputs: CompareInputs, table: TablePlan, known: Any, met: Any) -> Iterator[Difference]:
-    for keys in read_keys(kept_open(inputs.url, inputs.session, read_only=True), inputs.schema, table):
+    for keys in read_keys(inputs.session.kept_open(read_only=True), TargetTable(inputs.schema, table)):
         for key, place in zip(keys, places_among(keys, known), strict=True):
             if place is None or met[place]:
                 expected = "no document of this key" if place is None else "one row of this key"

@@ -10,10 +10,9 @@ from firelift.firestore.channel import Firestore, Source, open_firestore
 from firelift.firestore.errors import UNAVAILABLE, SnapshotExpired
 from firelift.firestore.get import A_REQUEST, get_documents
 from firelift.firestore.values import Document, same_document
-from firelift.planning.model import TablePlan
-from firelift.postgres.inspect.reading import reading
 from firelift.postgres.inspect.rows import read_rows
-from firelift.postgres.session.connect import Connection
+from firelift.postgres.schema.target_table import TargetTable
+from firelift.postgres.session.connect import Connection, Session
 from firelift.receipts import Difference
 from firelift.transform.decode import Row, UnreadableRow, compile_decoder
 from firelift.transform.names import Ids, Names
@@ -26,24 +25,22 @@ Progress = Callable[[int], None]
 
 
 def reread(
-    source: Source, read_time: str, url: str, session: str, schema: str, table: TablePlan, database: str, keys: Sequence[Key]
+    source: Source, read_time: str, session: Session, table: TargetTable, database: str, keys: Sequence[Key]
 ) -> tuple[Reread, list[Difference]]:
     """The documents of one table that have these keys, read from Firestore as of `read_time`, against the table's rows.
 
     A snapshot that Firestore no longer keeps makes it `unavailable`, which says nothing about the rows.
     """
-    [(receipt, found)] = reread_tables(source, read_time, url, session, schema, database, [(table, keys)])
+    [(receipt, found)] = reread_tables(source, read_time, session, database, [(table, keys)])
     return receipt, found
 
 
 def reread_tables(
     source: Source,
     read_time: str,
-    url: str,
-    session: str,
-    schema: str,
+    session: Session,
     database: str,
-    chosen: Sequence[tuple[TablePlan, Sequence[Key]]],
+    chosen: Sequence[tuple[TargetTable, Sequence[Key]]],
     progress: Progress = lambda _: None,
 ) -> Iterator[tuple[Reread, list[Difference]]]:
     """`reread` of table after table over one channel and one connection; `progress` gets the number of documents compared.
@@ -56,47 +53,47 @@ def reread_tables(
         yield from ((_unavailable(table, keys, error), []) for table, keys in chosen)
         return
     refused: FireliftError | None = None
-    with closing(firestore), reading(url, session) as connection:
+    with closing(firestore), session.open_to_read() as connection:
         for table, keys in chosen:
             if refused is not None:
                 yield _unavailable(table, keys, refused), []
                 continue
-            done, found, refused = _reread(firestore, read_time, connection, schema, table, database, keys)
+            done, found, refused = _reread(firestore, read_time, connection, table, database, keys)
             yield done, found
             progress(len(keys))
 
 
 def _reread(
-    firestore: Firestore, read_time: str, connection: Connection, schema: str, table: TablePlan, database: str, keys: Sequence[Key]
+    firestore: Firestore, read_time: str, connection: Connection, table: TargetTable, database: str, keys: Sequence[Key]
 ) -> tuple[Reread, list[Difference], FireliftError | None]:
     found: list[Difference] = []
     try:
         for start in range(0, len(keys), A_REQUEST):
-            found += _compared(firestore, read_time, connection, schema, table, database, keys[start : start + A_REQUEST])
+            found += _compared(firestore, read_time, connection, table, database, keys[start : start + A_REQUEST])
     except UNAVAILABLE as error:
         return _unavailable(table, keys, error, found), found, error
-    return Reread(table=table.table, asked=len(keys), differing=len(_documents(found))), found, None
+    return Reread(table=table.name, asked=len(keys), differing=len(_documents(found))), found, None
 
 
-def _unavailable(table: TablePlan, keys: Sequence[Key], error: FireliftError, found: Sequence[Difference] = ()) -> Reread:
-    return Reread(table=table.table, asked=len(keys), differing=len(_documents(found)), unavailable=_why(error))
+def _unavailable(table: TargetTable, keys: Sequence[Key], error: FireliftError, found: Sequence[Difference] = ()) -> Reread:
+    return Reread(table=table.name, asked=len(keys), differing=len(_documents(found)), unavailable=_why(error))
 
 
 def _compared(
-    firestore: Firestore, read_time: str, connection: Connection, schema: str, table: TablePlan, database: str, keys: Sequence[Key]
+    firestore: Firestore, read_time: str, connection: Connection, table: TargetTable, database: str, keys: Sequence[Key]
 ) -> Iterator[Difference]:
-    ids = Ids(Names(database), table.collection)
+    ids = Ids(Names(database), table.plan.collection)
     named = {ids.name(key): tuple(key) for key in keys}
-    rows = _rows(connection, schema, table, database, list(named.values()))
+    rows = _rows(connection, table, database, list(named.values()))
     for name, document in get_documents(firestore, list(named), read_time):
         key = named[name]
         for field, what, expected, found in _differing(document, rows.get(key), read_time):
-            yield Difference(table=table.table, key="/".join(key), field=field, what=what, expected=expected, found=found)
+            yield Difference(table=table.name, key="/".join(key), field=field, what=what, expected=expected, found=found)
 
 
-def _rows(connection: Connection, schema: str, table: TablePlan, database: str, keys: Sequence[Key]) -> dict[Key, Read]:
-    decode = compile_decoder(table, database)
-    return {tuple(row[: len(table.keys)]): _decoded(decode, row) for row in read_rows(connection, schema, table, keys)}
+def _rows(connection: Connection, table: TargetTable, database: str, keys: Sequence[Key]) -> dict[Key, Read]:
+    decode = compile_decoder(table.plan, database)
+    return {tuple(row[: len(table.keys)]): _decoded(decode, row) for row in read_rows(connection, table, keys)}
 
 
 def _decoded(decode: Callable[[Row], Document], row: Row) -> Read:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from firelift.firestore.channel import Source
 from firelift.planning.model import Plan
+from firelift.postgres.session.connect import Session
 from firelift.receipts import RelationChecked, TableCounts
 from firelift.storage.archive import StoredFile
 from firelift.verification.level import Level
@@ -19,9 +20,8 @@ from firelift.verification.proof import Against, Limits, LiveRows
 class Tables:
     """Where the rows are, and what they should be."""
 
-    url: str
-    session: str
-    """The application_name of connections, by which a stop finds and cancels their statements."""
+    session: Session
+    """By its application_name a stop finds and cancels the statements."""
     schema: str
     plan: Plan
     run: Path

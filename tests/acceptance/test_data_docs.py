@@ -17,7 +17,7 @@ import expectations
 from firelift.local.postgres import PostgresServer
 from firelift.planning.model import Plan
 from firelift.postgres.schema.ddl import create_table
-from firelift.postgres.session.connect import connect
+from firelift.postgres.session.connect import Session, connect
 from firelift.receipts import Difference, Verified
 from firelift.verification.proof import DigestUnit, Proof, Reread
 from tests.support.browser import Browser, Seen, browser
@@ -81,7 +81,7 @@ def failed(url: str, tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 def site(url: str, proof: Proof, directory: Path) -> Site:
-    done = expectations.validate(url, "firelift-test", PLAN, proof, directory, RUN)
+    done = expectations.validate(Session(url, "firelift-test"), PLAN, proof, directory, RUN)
     (directory / "differences.csv").write_text("table,key,field,what,expected,found\n")
     return Site(directory, json.loads((directory / "verification.json").read_text()), done)
 

@@ -14,7 +14,7 @@ import pytest
 from firelift.local.postgres import PostgresServer
 from firelift.phases.transformation import ArchiveIncomplete
 from firelift.phases.verification import DIFFERENCES, prove
-from firelift.postgres.session.connect import Connection, kept_open
+from firelift.postgres.session.connect import Connection, Session, kept_open
 from firelift.receipts import Difference, TableCompared
 from firelift.settings.types import LevelName
 from firelift.storage.archive import ArchiveDamaged, ChunkDamaged
@@ -72,7 +72,7 @@ def proved(
     progress: Callable[[int], None] = lambda _: None,
     **options: Any,
 ) -> Proof:
-    tables = tables or Tables(arrival.url, "firelift-test", "public", arrival.plan, arrival.run)
+    tables = tables or Tables(Session(arrival.url, "firelift-test"), "public", arrival.plan, arrival.run)
     roots, read_time = [root.collection for root in arrival.validated.roots], arrival.validated.read_time
     verification = Verification(tables, roots, LEVELS[level], seed, read_time, results, Limits(1000, 1000), **options)
     return prove(workers, verification, progress)
@@ -236,7 +236,7 @@ def test_verification_cannot_change_the_target(arrival: Arrival) -> None:
 def test_the_tables_of_a_schema_are_compared_and_no_others(workers: Workers, arrival: Arrival, target: Connection, tmp_path: Path) -> None:
     target.execute('CREATE SCHEMA "Other %s"; CREATE TABLE "Other %s".people AS TABLE public.people')
     target.execute('CREATE TABLE "Other %s".people_pets AS TABLE public.people_pets; DELETE FROM public.people')
-    other = Tables(arrival.url, "firelift-test", "Other %s", arrival.plan, arrival.run)
+    other = Tables(Session(arrival.url, "firelift-test"), "Other %s", arrival.plan, arrival.run)
     assert proved(workers, arrival, tmp_path, "comprehensive", tables=other).differences_total == 0
 
 
@@ -244,7 +244,7 @@ def test_a_table_or_column_that_is_gone_is_a_difference_and_the_others_are_compa
     workers: Workers, arrival: Arrival, target: Connection, tmp_path: Path
 ) -> None:
     target.execute("CREATE SCHEMA gone; CREATE TABLE gone.people AS TABLE public.people")
-    gone = Tables(arrival.url, "firelift-test", "gone", arrival.plan, arrival.run)
+    gone = Tables(Session(arrival.url, "firelift-test"), "gone", arrival.plan, arrival.run)
     proof = proved(workers, arrival, tmp_path, "comprehensive", tables=gone, source=arrival.source)
     assert [(difference.table, difference.key, difference.what) for difference in listed(tmp_path)] == [
         ("people_pets", "*", "missing table")
@@ -273,7 +273,7 @@ def test_a_column_of_another_type_is_seen_in_every_row(
     target.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.people AS TABLE public.people".encode())
     target.execute(f"ALTER TABLE {schema}.people ALTER COLUMN {column} TYPE {to}".encode())
     people = arrival.plan.model_copy(update={"tables": (arrival.plan.table_of("people"),)})
-    proved(workers, arrival, tmp_path, "comprehensive", tables=Tables(arrival.url, "firelift-test", schema, people, arrival.run))
+    proved(workers, arrival, tmp_path, "comprehensive", tables=Tables(Session(arrival.url, "firelift-test"), schema, people, arrival.run))
     found = listed(tmp_path)
     assert {difference.key for difference in found} == {f"p{number:03}" for number in range(PEOPLE)}
     assert column in {difference.field for difference in found}

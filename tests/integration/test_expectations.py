@@ -21,6 +21,7 @@ from firelift.errors import FireliftError
 from firelift.local.postgres import PostgresServer
 from firelift.planning.model import Plan
 from firelift.postgres.schema.ddl import create_table
+from firelift.postgres.session.connect import Session
 from firelift.postgres.session.errors import ConnectionLost, PermissionDenied, PostgresUnreachable, StatementCancelled
 from firelift.receipts import Difference, FailedExpectation, Verified
 from firelift.settings.types import LevelName
@@ -66,7 +67,7 @@ def spoil(url: str, statement: str) -> None:
 
 
 def validate(url: str, plan: Plan, proof: Proof, results: Path) -> Verified:
-    return expectations.validate(url, SESSION, plan, proof, results, RUN)
+    return expectations.validate(Session(url, SESSION), plan, proof, results, RUN)
 
 
 def read(results: Path) -> Any:

@@ -21,7 +21,7 @@ from firelift.postgres.load.constraints import constrain
 from firelift.postgres.schema.checks import check_target
 from firelift.postgres.schema.compatibility import incompatibilities
 from firelift.postgres.schema.ddl import create_table
-from firelift.postgres.session.connect import connect
+from firelift.postgres.session.connect import Session, connect
 from firelift.settings.types import LevelName
 from firelift.verification.checks.performance import measure
 from firelift.verification.level import LEVELS
@@ -77,7 +77,7 @@ def standing(postgres: PostgresServer) -> Iterator[str]:
 def validated(server: PostgresServer, url: str, number: int, level: LevelName, results: Path) -> Cost:
     proof = proof_of(planned(number), dict.fromkeys((table.table for table in tables(number)), 0), level)
     with statements(server, url) as sent, calls() as made:
-        done = expectations.validate(url, "firelift-test", planned(number), proof, results, FIRST)
+        done = expectations.validate(Session(url, "firelift-test"), planned(number), proof, results, FIRST)
     assert len(done.tables) == number
     return Cost(sent, made)
 
@@ -100,7 +100,7 @@ def test_measuring_costs_so_much_a_table(postgres: PostgresServer, standing: str
     costs: list[Cost] = []
     for number in NUMBERS:
         with statements(postgres, standing) as sent, calls() as made:
-            measure(standing, "firelift-test", "public", planned(number), LEVELS[level], LIMITS, "seed")
+            measure(Session(standing, "firelift-test"), "public", planned(number), LEVELS[level], LIMITS, "seed")
         costs.append(Cost(sent, made))
     assert max(growth([len(cost.statements) for cost in costs])) <= most * FEW
     # All relations are worked out once; a table's from among those of all would be so many times as many.
@@ -137,7 +137,7 @@ def proved(server: PostgresServer, here: Arrival, level: LevelName, results: Pat
     roots = [root.collection for root in here.validated.roots]
     with Workers(1) as workers, statements(server, here.url) as sent:
         verification = Verification(
-            Tables(here.url, "firelift-test", "public", here.plan, here.run),
+            Tables(Session(here.url, "firelift-test"), "public", here.plan, here.run),
             roots,
             LEVELS[level],
             "seed",

@@ -12,7 +12,8 @@ from firelift.planning.model import Plan, ReferenceTarget
 from firelift.postgres.inspect.performance import drawn
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.schema.ddl import staging_schema
-from firelift.postgres.session.connect import Connection
+from firelift.postgres.schema.target_table import TargetTable
+from firelift.postgres.session.connect import Connection, Session
 from firelift.settings.types import LevelName
 from firelift.verification.checks.performance import measure, too_slow
 from firelift.verification.level import LEVELS
@@ -39,7 +40,8 @@ def connection(database_url: str) -> Iterator[Connection]:
 
 
 def measured(url: str, level: LevelName, limits: Limits = LIMITS, earlier: Path | None = None) -> dict[tuple[str, str], Measured]:
-    return {(one.table, one.what): one for one in measure(url, "firelift-test", STAGING, PLAN, LEVELS[level], limits, "seed", earlier)}
+    session = Session(url, "firelift-test")
+    return {(one.table, one.what): one for one in measure(session, STAGING, PLAN, LEVELS[level], limits, "seed", earlier)}
 
 
 def test_basic_measures_nothing(database_url: str) -> None:
@@ -100,8 +102,9 @@ def test_what_takes_longer_than_its_limit_is_a_warning(connection: Connection, d
 
 
 def test_drawn_keys_are_the_same_for_a_seed_and_spread_over_the_table(connection: Connection) -> None:
-    keys = drawn(connection, STAGING, USERS, USERS.keys, 200, 7)
-    assert keys == drawn(connection, STAGING, USERS, USERS.keys, 200, 7) != drawn(connection, STAGING, USERS, USERS.keys, 200, 8)
+    users = TargetTable(STAGING, USERS)
+    keys = drawn(connection, users, USERS.keys, 200, 7)
+    assert keys == drawn(connection, users, USERS.keys, 200, 7) != drawn(connection, users, USERS.keys, 200, 8)
     numbers = sorted(int(key[3:8]) for (key,) in keys)
     assert len({*numbers}) == 200
     assert numbers[20] < PEOPLE / 4

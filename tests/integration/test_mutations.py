@@ -15,7 +15,7 @@ from psycopg import sql
 from firelift.local.postgres import PostgresServer
 from firelift.phases.verification import DIFFERENCES, Compared, compare_tables, parts_of, stored_chunks
 from firelift.planning.model import TYPE_OF
-from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.connect import Connection, Session
 from firelift.receipts import Difference
 from firelift.settings.types import LevelName
 from firelift.verification.difference_file import DifferenceFile, join_files
@@ -40,7 +40,7 @@ class Verified:
     def compare(self, level: LevelName = "comprehensive", seed: str = "seed") -> tuple[Compared, DifferenceFile]:
         """What was found out of all tables, and the differences as they are in differences.csv."""
         arrival = self.arrival
-        tables = Tables(arrival.url, "firelift-test", "public", arrival.plan, arrival.run)
+        tables = Tables(Session(arrival.url, "firelift-test"), "public", arrival.plan, arrival.run)
         chunks = stored_chunks(arrival.run, [root.collection for root in arrival.validated.roots])
         with parts_of(self.results) as parts:
             compared = compare_tables(self.workers, tables, chunks, LEVELS[level].documents, seed, parts)

@@ -11,6 +11,7 @@ from firelift.planning.model import Column, TablePlan
 from firelift.postgres.load.copy import load_chunk
 from firelift.postgres.load.staging import create_staging, drop_staging
 from firelift.postgres.schema import control
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import connect
 from firelift.postgres.session.errors import PermissionDenied
 from tests.support.postgres_tables import RUN, as_arrow, as_role, plan, row, started
@@ -74,7 +75,7 @@ def test_dropping_the_staging_schema_forgets_its_receipts(database_url: str) -> 
     users = plan("users")
     with started(database_url, users) as connection:
         schema = create_staging(connection, RUN, [users])
-        load_chunk(connection, RUN, "c1", [(schema, users, as_arrow(users, [row(users, "a")]))])
+        load_chunk(connection, RUN, "c1", [(TargetTable(schema, users), as_arrow(users, [row(users, "a")]))])
         assert control.loaded_chunks(connection, RUN) == {"c1": control.LoadedChunk(chunk="c1", rows={"users": 1})}
         drop_staging(connection, RUN)
         assert control.loaded_chunks(connection, RUN) == {}
@@ -85,7 +86,7 @@ def test_receipts_do_not_outlive_a_staging_schema_that_somebody_dropped(database
     users = plan("users")
     with started(database_url, users) as connection:
         schema = create_staging(connection, RUN, [users])
-        load_chunk(connection, RUN, "c1", [(schema, users, as_arrow(users, [row(users, "a")]))])
+        load_chunk(connection, RUN, "c1", [(TargetTable(schema, users), as_arrow(users, [row(users, "a")]))])
         connection.execute(f"DROP SCHEMA {schema} CASCADE".encode())
         create_staging(connection, RUN, [users])
         assert control.loaded_chunks(connection, RUN) == {}

@@ -16,6 +16,7 @@ from firelift.postgres.load.copy import load_chunk
 from firelift.postgres.load.staging import finish_types
 from firelift.postgres.schema.control import loaded_chunks
 from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session import errors
 from firelift.postgres.session.connect import connect
 from tests.support.postgres_tables import HOSTILE, RUN, as_arrow, bits, load, plan, row, started, values
@@ -59,20 +60,20 @@ ROWS = [
 
 
 def read(connection: Any, table: TablePlan, keys: list[list[str]] | None = None) -> list[Any]:
-    return [bits(found) for found in read_rows(connection, STAGING, table, keys)]
+    return [bits(found) for found in read_rows(connection, TargetTable(STAGING, table), keys)]
 
 
 def test_every_type_comes_back_bit_for_bit(database_url: str) -> None:
     with started(database_url, EVERYTHING) as connection:
         load(connection, STAGING, [(EVERYTHING, ROWS)])
-        finish_types(connection, STAGING, EVERYTHING)
+        finish_types(connection, TargetTable(STAGING, EVERYTHING))
         assert read(connection, EVERYTHING) == bits(ROWS)
 
 
 def test_columns_have_the_types_of_the_plan_once_finished(database_url: str) -> None:
     with started(database_url, EVERYTHING) as connection:
         for _ in range(2):
-            finish_types(connection, STAGING, EVERYTHING)
+            finish_types(connection, TargetTable(STAGING, EVERYTHING))
         shown = connection.execute(
             "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum",
             [f"{STAGING}.everything"],
@@ -87,7 +88,7 @@ def test_a_table_of_nothing_but_keys_is_loaded(database_url: str) -> None:
     with started(database_url, bare) as connection:
         load(connection, STAGING, [(bare, rows)])
         assert read(connection, bare) == rows
-        assert count_rows(connection, STAGING, bare) == 2
+        assert count_rows(connection, TargetTable(STAGING, bare)) == 2
 
 
 def test_hostile_names_are_only_names(database_url: str) -> None:
@@ -96,10 +97,10 @@ def test_hostile_names_are_only_names(database_url: str) -> None:
     rows = [row(table, HOSTILE, HOSTILE, 1, [5], '{"%s": "\\""}')]
     with started(database_url, table) as connection:
         load(connection, STAGING, [(table, rows)])
-        finish_types(connection, STAGING, table)
+        finish_types(connection, TargetTable(STAGING, table))
         assert read(connection, table) == rows
         assert read(connection, table, [[HOSTILE]]) == rows
-        assert count_rows(connection, STAGING, table) == 1
+        assert count_rows(connection, TargetTable(STAGING, table)) == 1
         assert loaded_chunks(connection, RUN)["c1"].rows == {HOSTILE: 1}
 
 
@@ -138,23 +139,23 @@ def test_a_table_read_from_parquet_with_other_arrow_types_is_loaded(database_url
     arrow = as_arrow(table, rows)
     arrow = arrow.set_column(1, "s", arrow["s"].dictionary_encode()).set_column(0, "id", arrow["id"].cast(pa.large_string()))
     with started(database_url, table) as connection:
-        load_chunk(connection, RUN, "c1", [(STAGING, table, arrow)])
+        load_chunk(connection, RUN, "c1", [(TargetTable(STAGING, table), arrow)])
         assert read(connection, table) == rows
 
 
 def test_a_chunk_received_before_is_skipped(database_url: str) -> None:
     users, orders = plan("users"), plan("users/*/orders")
     pieces = [
-        (STAGING, users, as_arrow(users, [row(users, "a"), row(users, "b")])),
-        (STAGING, orders, as_arrow(orders, [])),
-        (STAGING, users, as_arrow(users, [row(users, "c")])),
+        (TargetTable(STAGING, users), as_arrow(users, [row(users, "a"), row(users, "b")])),
+        (TargetTable(STAGING, orders), as_arrow(orders, [])),
+        (TargetTable(STAGING, users), as_arrow(users, [row(users, "c")])),
     ]
     with started(database_url, users, orders) as connection:
         first = load_chunk(connection, RUN, "c1", pieces)
         again = load_chunk(connection, RUN, "c1", pieces)
         assert first == again
         assert first.rows == {"users": 3, "users_orders": 0}
-        assert count_rows(connection, STAGING, users) == 3
+        assert count_rows(connection, TargetTable(STAGING, users)) == 3
         assert list(loaded_chunks(connection, RUN)) == ["c1"]
 
 
@@ -168,7 +169,7 @@ def test_a_second_loader_of_a_chunk_waits_for_the_first_and_then_skips_it(databa
             with pytest.raises(errors.TargetBusy):
                 load(second, STAGING, share)
         load(second, STAGING, share)
-        assert count_rows(second, STAGING, users) == 1
+        assert count_rows(second, TargetTable(STAGING, users)) == 1
 
 
 # The server itself raises these in mid-COPY, from a trigger on the staging table.
@@ -218,7 +219,7 @@ def test_reading_from_a_broken_connection_is_a_lost_connection(database_url: str
 def connection_after_its_end(connection: Any, table: TablePlan) -> None:
     with errors.translated("ending"):
         connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
-    list(read_rows(connection, STAGING, table))
+    list(read_rows(connection, TargetTable(STAGING, table)))
 
 
 def test_arrow_columns_are_the_plans() -> None:

@@ -19,7 +19,7 @@ from firelift.postgres.publish.rollback import rollback
 from firelift.postgres.schema.checks import lock_warning
 from firelift.postgres.schema.control import create_control, record_start
 from firelift.postgres.schema.ddl import staging_schema
-from firelift.postgres.session.connect import Connection, connect
+from firelift.postgres.session.connect import Connection, Session, connect
 from firelift.postgres.session.errors import TooManyLocks
 from firelift.postgres.session.ownership import schema_exists
 from tests.support.postgres_tables import RUN, plan, values
@@ -93,6 +93,6 @@ def test_too_little_room_for_locks_is_said_by_name_and_leaves_nothing_half_done(
 
 
 def read_all_keys(server: PostgresServer) -> None:
-    with published_keys(server.url(), "firelift-test", "public", len(TABLES), Between()) as rows_of:
+    with published_keys(Session(server.url(), "firelift-test"), "public", len(TABLES), Between()) as rows_of:
         for table in TABLES:
             rows_of(table)

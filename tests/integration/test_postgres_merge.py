@@ -22,6 +22,7 @@ from firelift.postgres.publish.retype import NotRewritten
 from firelift.postgres.schema.control import saved_tables
 from firelift.postgres.schema.ddl import backup_schema, staging_schema
 from firelift.postgres.schema.foreign_keys import ForeignKeyBroken
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from tests.support.merged_tables import AFTER, LATER, Keys, increase, moment, planned, stage_difference, written
 from tests.support.postgres_tables import HOSTILE, bits, plan, row, values
@@ -53,7 +54,7 @@ GONE: Keys = {"users": [("cat",)], "users_orders": [("cat", "1")]}
 
 
 def rows_of(connection: Connection, table: TablePlan) -> Any:
-    return [bits(found) for found in read_rows(connection, "public", table)]
+    return [bits(found) for found in read_rows(connection, TargetTable("public", table))]
 
 
 def test_a_run_that_goes_on_moves_no_table_back_not_even_one_in_which_it_changes_nothing(database_url: str) -> None:
@@ -154,11 +155,11 @@ def test_gone_rows_are_marked_and_a_marked_one_is_no_row_to_a_reader(database_ur
         assert values(connection, "SELECT firestore_deleted_at FROM public.users ORDER BY id") == [None, None, AFTER]
         table = saved_tables(connection, "public")["users"].plan
         assert table == USERS.model_copy(update={"marks_deleted": True})
-        assert [found[0] for found in read_rows(connection, "public", table)] == ["ann", "bob"]
-        assert [found[0] for found in read_rows(connection, "public", table, [("bob",), ("cat",)])] == ["bob"]
-        assert sorted(next(read_keys(connection, "public", table))) == [("ann",), ("bob",)]
-        assert count_rows(connection, "public", table) == 2
-        assert count_rows(connection, "public", USERS) == 3
+        assert [found[0] for found in read_rows(connection, TargetTable("public", table))] == ["ann", "bob"]
+        assert [found[0] for found in read_rows(connection, TargetTable("public", table), [("bob",), ("cat",)])] == ["bob"]
+        assert sorted(next(read_keys(connection, TargetTable("public", table)))) == [("ann",), ("bob",)]
+        assert count_rows(connection, TargetTable("public", table)) == 2
+        assert count_rows(connection, TargetTable("public", USERS)) == 3
 
 
 def test_the_column_for_marks_comes_with_the_first_row_that_is_to_have_one(database_url: str) -> None:

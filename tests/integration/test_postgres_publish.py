@@ -18,6 +18,7 @@ from firelift.postgres.publish.publish import NameTakenMeanwhile, NoLongerPublis
 from firelift.postgres.publish.rollback import rollback
 from firelift.postgres.schema import control
 from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection, connect
 from firelift.postgres.session.ownership import schema_exists
 from tests.support.postgres_tables import HOSTILE, RUN, load, plan, row, started, values
@@ -61,7 +62,7 @@ def test_tables_move_with_their_rows_keys_and_foreign_keys(database_url: str) ->
     with started(database_url, *TABLES) as connection:
         fill(connection)
         publish(connection, RUN, "public", TABLES, READ_TIME)
-        assert list(read_rows(connection, "public", USERS)) == [row(USERS, "ann", ["x"])]
+        assert list(read_rows(connection, TargetTable("public", USERS))) == [row(USERS, "ann", ["x"])]
         assert values(
             connection, "SELECT conname FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n' ORDER BY 1"
         ) == [
@@ -182,7 +183,7 @@ def test_a_missing_target_schema_is_made_for_the_service_role(supabase_url: str)
     with started(supabase_url, *TABLES) as connection:
         fill(connection)
         publish(connection, RUN, 'From "Firestore"', TABLES, READ_TIME)
-        assert list(read_rows(connection, 'From "Firestore"', USERS)) == [row(USERS, "ann", ["x"])]
+        assert list(read_rows(connection, TargetTable('From "Firestore"', USERS))) == [row(USERS, "ann", ["x"])]
         assert allowed(connection, "service_role", 'SELECT FROM "From ""Firestore""".users')
         assert not allowed(connection, "anon", 'SELECT FROM "From ""Firestore""".users')
 
@@ -237,7 +238,7 @@ def test_hostile_names_are_published(database_url: str) -> None:
         load(connection, STAGING, [(table, [row(table, "a")])])
         constrain(connection, STAGING, [table], "report")
         publish(connection, RUN, "public", [table], READ_TIME)
-        assert list(read_rows(connection, "public", table)) == [row(table, "a")]
+        assert list(read_rows(connection, TargetTable("public", table))) == [row(table, "a")]
 
 
 def test_postgrest_is_told_when_the_tables_are_there(database_url: str) -> None:

@@ -11,7 +11,8 @@ import pytest
 from firelift.paths import id_order, key_order
 from firelift.planning.model import DELETED_AT, TablePlan
 from firelift.postgres.inspect.published_keys import Between, count_live, published_keys, written_at
-from firelift.postgres.session.connect import Connection, connect
+from firelift.postgres.schema.target_table import TargetTable
+from firelift.postgres.session.connect import Connection, Session, connect
 from tests.support.postgres_tables import HOSTILE, plan
 from tests.support.refreshed_tables import FIRST, migrate
 
@@ -35,7 +36,7 @@ def sub(table: TablePlan, ids: Sequence[str]) -> Sequence[str]:
 
 
 def read(url: str, table: TablePlan, between: Between | None = None) -> list[tuple[object, ...]]:
-    with published_keys(url, "firelift-test", "public", 1, between or Between()) as rows_of:
+    with published_keys(Session(url, "firelift-test"), "public", 1, between or Between()) as rows_of:
         return list(rows_of(table).rows)
 
 
@@ -60,7 +61,7 @@ def test_many_tables_are_read_in_step_with_one_another_and_in_one_snapshot(datab
     ids = [f"{number:04}" for number in range(700)]
     with closing(connect(database_url, "firelift-test")) as connection:
         fill(connection, ids, tables)
-        with published_keys(database_url, "firelift-test", "public", len(tables), Between()) as rows_of:
+        with published_keys(Session(database_url, "firelift-test"), "public", len(tables), Between()) as rows_of:
             opened = [rows_of(table).rows for table in tables]
             assert {next(rows) for rows in opened} == {("0000", WRITTEN)}
             connection.execute("DELETE FROM public.c39")
@@ -75,15 +76,17 @@ def test_rows_of_documents_that_are_gone_are_no_rows(database_url: str) -> None:
         connection.execute(f"ALTER TABLE public.users ADD COLUMN {DELETED_AT} timestamptz".encode())
         connection.execute(f"UPDATE public.users SET {DELETED_AT} = now() WHERE id IN ('B', 'ä')".encode())
         assert read(database_url, marking) == [(one, WRITTEN) for one in PLAIN if one not in ("B", "ä")]
-        assert (count_live(connection, "public", marking), count_live(connection, "public", USERS)) == (len(PLAIN) - 2, len(PLAIN))
-        assert written_at(connection, "public", marking, [("a",), ("B",), ("never",)]) == {("a",): WRITTEN}
+        soft_deleting = TargetTable("public", marking)
+        assert count_live(connection, soft_deleting) == len(PLAIN) - 2
+        assert count_live(connection, TargetTable("public", USERS)) == len(PLAIN)
+        assert written_at(connection, soft_deleting, [("a",), ("B",), ("never",)]) == {("a",): WRITTEN}
 
 
 def test_keys_are_looked_up_by_all_their_parts(database_url: str) -> None:
     with closing(connect(database_url, "firelift-test")) as connection:
         fill(connection, PLAIN)
         connection.execute("UPDATE public.users SET firestore_updated_at = NULL WHERE id = 'a'")
-        assert written_at(connection, "public", USERS, [("a",), ("🦊",)]) == {("a",): None, ("🦊",): WRITTEN}
+        assert written_at(connection, TargetTable("public", USERS), [("a",), ("🦊",)]) == {("a",): None, ("🦊",): WRITTEN}
         wanted = [("B", "a"), ("a", "B"), ("B", "'; --"), (HOSTILE, "B")]
-        assert written_at(connection, "public", ORDERS, wanted) == dict.fromkeys(wanted[:2], WRITTEN)
-        assert written_at(connection, "public", ORDERS, []) == {}
+        assert written_at(connection, TargetTable("public", ORDERS), wanted) == dict.fromkeys(wanted[:2], WRITTEN)
+        assert written_at(connection, TargetTable("public", ORDERS), []) == {}

@@ -18,6 +18,7 @@ from firelift.postgres.publish.rollback import rollback
 from firelift.postgres.schema.control import save_table, saved_tables
 from firelift.postgres.schema.ddl import backup_schema, staging_schema
 from firelift.postgres.schema.foreign_keys import ForeignKeyBroken
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.errors import PermissionDenied
 from tests.support.postgres_tables import HOSTILE, as_role, bits, plan, row, values
 from tests.support.refreshed_tables import (
@@ -43,7 +44,7 @@ from tests.support.refreshed_tables import (
 
 
 def rows_of(connection: Any, table: TablePlan) -> Any:
-    return [bits(found) for found in read_rows(connection, "public", table)]
+    return [bits(found) for found in read_rows(connection, TargetTable("public", table))]
 
 
 def foreign_keys(connection: Any) -> list[str]:

@@ -17,7 +17,7 @@ from firelift.files import read_sealed
 from firelift.planning.model import ColumnKind, Plan, ReferenceTarget, TablePlan
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.schema.ddl import staging_schema
-from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.connect import Connection, Session
 from firelift.storage.archive import write_parquet
 from firelift.storage.column_stats import LONGEST, rows_directory, with_column_stats
 from firelift.verification.checks.columns import COLUMNS, loaded_columns, prove_columns
@@ -64,7 +64,7 @@ class Loaded:
     plan: Plan
 
     def proved(self) -> dict[tuple[str, str], ColumnProved]:
-        return {(one.table, one.column): one for one in prove_columns(self.url, "firelift-test", STAGING, self.plan, self.run)}
+        return {(one.table, one.column): one for one in prove_columns(Session(self.url, "firelift-test"), STAGING, self.plan, self.run)}
 
     def changed(self) -> dict[tuple[str, str], ColumnProved]:
         return {name: one for name, one in self.proved().items() if otherwise(one)}

@@ -13,7 +13,7 @@ from firelift.local.postgres import PostgresServer
 from firelift.local.writer import GeoPoint, Reference, Vector
 from firelift.planning.model import Column, Shape, TablePlan
 from firelift.postgres.inspect.nested import Every
-from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.connect import Connection, Session
 from firelift.verification.checks.nested import MOST_PLACES, prove_nested, typed_places
 from firelift.verification.proof import NestedProved
 from tests.support.whole_way import Arrival, arrived
@@ -57,7 +57,7 @@ def connection(there: Arrival) -> Iterator[Connection]:
 
 
 def proved(there: Arrival, schema: str = "public") -> dict[tuple[str, str], NestedProved]:
-    return {(one.place, one.reads_as): one for one in prove_nested(there.url, "firelift-test", schema, there.plan)}
+    return {(one.place, one.reads_as): one for one in prove_nested(Session(there.url, "firelift-test"), schema, there.plan)}
 
 
 def test_every_typed_place_is_looked_at_and_is_readable(there: Arrival) -> None:

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from firelift.planning.model import Plan, ReferenceTarget
-from firelift.postgres.inspect.reading import reading
 from firelift.postgres.load.constraints import constrain
 from firelift.postgres.schema.ddl import staging_schema
-from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.connect import Connection, Session
 from firelift.receipts import RelationChecked
 from firelift.verification.checks.relations import prove_relations
 from firelift.verification.proof import RelationProved
@@ -55,7 +54,7 @@ def recorded(connection: Connection) -> list[RelationChecked]:
 
 
 def proved(url: str, recorded: list[RelationChecked] | None = None) -> dict[tuple[str, ...], RelationProved]:
-    return {(one.table, *one.columns): one for one in prove_relations(url, "firelift-test", STAGING, PLAN, recorded)}
+    return {(one.table, *one.columns): one for one in prove_relations(Session(url, "firelift-test"), STAGING, PLAN, recorded)}
 
 
 def changed(proofs: dict[tuple[str, ...], RelationProved]) -> dict[tuple[str, ...], tuple[int, bool]]:
@@ -123,5 +122,5 @@ def test_tables_and_columns_that_are_gone_are_no_relation(connection: Connection
 
 
 def test_nothing_can_be_written_over_the_connection_that_reads(connection: Connection, database_url: str) -> None:
-    with reading(database_url, "firelift-test") as looking, pytest.raises(Exception, match="read-only"):
+    with Session(database_url, "firelift-test").open_to_read() as looking, pytest.raises(Exception, match="read-only"):
         looking.execute(f"DELETE FROM {STAGING}.users".encode())

@@ -11,6 +11,8 @@ from firelift.firestore.channel import Source
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import GeoPoint, delete_documents
 from firelift.paths import collection_of, ids_of
+from firelift.postgres.schema.target_table import TargetTable
+from firelift.postgres.session.connect import Session
 from firelift.receipts import Difference
 from firelift.verification.proof import Reread
 from firelift.verification.reread import reread, reread_tables
@@ -34,7 +36,8 @@ def asked(there: Arrival, collection: str) -> list[tuple[str, ...]]:
 
 def again(there: Arrival, collection: str, read_time: str | None = None) -> tuple[Reread, list[Difference]]:
     keys, moment = asked(there, collection), read_time or there.validated.read_time
-    return reread(there.source, moment, there.url, "firelift-test", "public", there.table(collection), there.plan.database, keys)
+    table = TargetTable("public", there.table(collection))
+    return reread(there.source, moment, Session(there.url, "firelift-test"), table, there.plan.database, keys)
 
 
 def test_nothing_differs_however_firestore_has_changed_since(there: Arrival) -> None:
@@ -72,10 +75,8 @@ def test_a_document_that_firestore_has_not_at_that_time_is_a_difference(there: A
     receipt, found = reread(
         there.source,
         there.validated.read_time,
-        there.url,
-        "firelift-test",
-        "public",
-        there.table("users"),
+        Session(there.url, "firelift-test"),
+        TargetTable("public", there.table("users")),
         there.plan.database,
         [("u001",), ("never",)],
     )
@@ -99,9 +100,9 @@ def test_a_firestore_that_refuses_says_nothing_of_the_rows_either(there: Arrival
     key_file = tmp_path / "key.json"
     key_file.write_text("{}")
     refusing = Source(there.source.project, service_account=str(key_file))
-    chosen = [(there.table(collection), asked(there, collection)) for collection in ("users", "users/*/orders")]
+    chosen = [(TargetTable("public", there.table(collection)), asked(there, collection)) for collection in ("users", "users/*/orders")]
     read_time, database = there.validated.read_time, there.plan.database
-    done = list(reread_tables(refusing, read_time, there.url, "firelift-test", "public", database, chosen))
+    done = list(reread_tables(refusing, read_time, Session(there.url, "firelift-test"), database, chosen))
     assert [(receipt.table, receipt.asked, receipt.differing, found) for receipt, found in done] == [
         ("users", 230, 0, []),
         ("users_orders", 6, 0, []),

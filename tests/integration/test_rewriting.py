@@ -23,6 +23,7 @@ from firelift.planning.build import PlanOptions
 from firelift.planning.evolve import evolve
 from firelift.planning.model import Plan, TablePlan, keep_plan
 from firelift.planning.profile import Profiler, profile_to_json
+from firelift.postgres.session.connect import Session
 from firelift.receipts import Rewritten, RootGroup
 from firelift.storage.archive import RangeArchive, ranges, read_chunk, write_digest
 from firelift.storage.deleted_keys import deleted_keys_directory, write_deleted_keys
@@ -94,7 +95,7 @@ def rewritten(
     heard: list[tuple[str, int, int]] = []
     plan, batch_size = before or arrival.table(collection), 25
     inputs = RewriteInputs(
-        arrival.url, "firelift-test", "public", plan, arrival.plan.database, run, "users", batch_size, skip_deleted=skip_deleted
+        Session(arrival.url, "firelift-test"), "public", plan, arrival.plan.database, run, "users", batch_size, skip_deleted=skip_deleted
     )
     done = rewrite(workers, inputs, lambda *counts: heard.append(counts))
     assert (sum(number for _, number, _ in heard), sum(size for _, _, size in heard)) == (done.documents, done.bytes)

@@ -19,8 +19,8 @@ from firelift.migration.published_runs import PublishedRun, read_again
 from firelift.phases import verification
 from firelift.phases.verification import prove
 from firelift.planning.model import Plan
-from firelift.postgres.inspect import reading
 from firelift.postgres.session import connect as connecting
+from firelift.postgres.session.connect import Session
 from firelift.postgres.session.errors import ConnectionLost
 from firelift.receipts import RootCollection, Verified
 from firelift.run.workspace import Workspace
@@ -53,7 +53,7 @@ def workers() -> Iterator[Workers]:
 
 def verdict(workers: Workers, arrival: Arrival, results: Path, level: LevelName) -> Verified:
     verification = Verification(
-        Tables(arrival.url, SESSION, "public", arrival.plan, arrival.run),
+        Tables(Session(arrival.url, SESSION), "public", arrival.plan, arrival.run),
         [root.collection for root in arrival.validated.roots],
         LEVELS[level],
         "seed",
@@ -64,7 +64,7 @@ def verdict(workers: Workers, arrival: Arrival, results: Path, level: LevelName)
         known=Known(relations=arrival.imported.relations),
     )
     proof = prove(workers, verification)
-    return expectations.validate(arrival.url, SESSION, arrival.plan, proof, results, "a-run")
+    return expectations.validate(Session(arrival.url, SESSION), arrival.plan, proof, results, "a-run")
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -77,7 +77,7 @@ def test_an_untouched_target_passes(workers: Workers, rich: Arrival, tmp_path: P
 def test_of_two_ways_to_read_one_place_the_wrong_one_is_shown(rich: Arrival, tmp_path: Path) -> None:
     one, other = nested("rich", 3), nested("rich", 0).model_copy(update={"reads_as": "geopoint"})
     rows = {table.table: table.rows for table in rich.proof.tables}
-    done = expectations.validate(rich.url, SESSION, rich.plan, proof_of(rich.plan, rows, nested=(one, other)), tmp_path, "a-run")
+    done = expectations.validate(Session(rich.url, SESSION), rich.plan, proof_of(rich.plan, rows, nested=(one, other)), tmp_path, "a-run")
     assert [failed.observed for failed in done.failed] == ["address.since: unreadable 3"]
 
 
@@ -143,11 +143,11 @@ def test_a_session_that_the_server_ends_is_a_lost_connection_wherever_it_happens
 ) -> None:
     plan = Plan(database="projects/p/databases/(default)", tables=())
     for module, looks, ask in (
-        (verification, "existing_tables", lambda: verification._lacking(Tables(database_url, SESSION, "public", plan, tmp_path))),
+        (verification, "existing_tables", lambda: verification._lacking(Tables(Session(database_url, SESSION), "public", plan, tmp_path))),
         (
             performance,
             "described_tables",
-            lambda: performance.measure(database_url, SESSION, "public", plan, LEVELS["standard"], Limits(1, 1), "seed"),
+            lambda: performance.measure(Session(database_url, SESSION), "public", plan, LEVELS["standard"], Limits(1, 1), "seed"),
         ),
     ):
         with monkeypatch.context() as patched:
@@ -164,7 +164,7 @@ def test_a_session_that_the_server_ends_is_a_lost_connection_wherever_it_happens
     monkeypatch.setattr(connecting, "connect", connect)
     with pytest.raises(ConnectionLost):
         connecting.kept_open(database_url, SESSION, read_only=True)
-    with pytest.raises(ConnectionLost), reading.reading(database_url, SESSION):
+    with pytest.raises(ConnectionLost), connecting.Session(database_url, SESSION).open_to_read():
         pass
 
 
@@ -177,5 +177,5 @@ def test_a_stop_is_heard_between_two_suites(rich: Arrival, tmp_path: Path) -> No
             raise stop
 
     with pytest.raises(Stopped):
-        expectations.validate(rich.url, SESSION, rich.plan, proof_of(rich.plan, rows), tmp_path, "a-run", check)
+        expectations.validate(Session(rich.url, SESSION), rich.plan, proof_of(rich.plan, rows), tmp_path, "a-run", check)
     assert list(tmp_path.iterdir()) == []

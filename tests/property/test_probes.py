@@ -16,7 +16,8 @@ from firelift.planning.model import Plan, TablePlan
 from firelift.postgres.load.copy import copy_rows
 from firelift.postgres.load.staging import finish_types
 from firelift.postgres.schema.ddl import create_table
-from firelift.postgres.session.connect import Connection, connect
+from firelift.postgres.schema.target_table import TargetTable
+from firelift.postgres.session.connect import Connection, Session, connect
 from firelift.storage.archive import write_parquet
 from firelift.storage.column_stats import rows_directory, with_column_stats
 from firelift.transform import compile_encoder
@@ -51,16 +52,16 @@ def test_untouched_tables_hold_what_was_loaded_and_every_value_is_readable(
     encode = compile_encoder(table, DATABASE)
     rows = arrow_table(table, [encode(document.SerializeToString()) for document in documents])
     connection.execute(create_table(table, SCHEMA, staged=True))
-    copy_rows(connection, SCHEMA, table, rows)
-    finish_types(connection, SCHEMA, table)
+    copy_rows(connection, TargetTable(SCHEMA, table), rows)
+    finish_types(connection, TargetTable(SCHEMA, table))
     plan = Plan(database=DATABASE, tables=(table,))
     with tempfile.TemporaryDirectory() as run:
         rows_directory(Path(run), table).mkdir(parents=True)
         for start in range(0, rows.num_rows, 2):
             write_parquet(with_column_stats(rows.slice(start, 2), table), rows_directory(Path(run), table) / f"{start}.parquet")
-        columns = prove_columns(database_url, "test", SCHEMA, plan, Path(run))
+        columns = prove_columns(Session(database_url, "test"), SCHEMA, plan, Path(run))
     assert len(columns) == len(table.target_columns())
     for column in columns:
         expected = column.expected_present, column.expected_low, column.expected_high
         assert (column.present, column.low, column.high) == expected
-    assert [found for found in prove_nested(database_url, "test", SCHEMA, plan) if found.unreadable] == []
+    assert [found for found in prove_nested(Session(database_url, "test"), SCHEMA, plan) if found.unreadable] == []

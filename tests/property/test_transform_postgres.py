@@ -17,6 +17,7 @@ from firelift.postgres.inspect.rows import read_rows
 from firelift.postgres.load.copy import copy_rows
 from firelift.postgres.load.staging import finish_types
 from firelift.postgres.schema.ddl import create_table
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection, connect
 from firelift.transform import compile_decoder, compile_encoder
 from firelift.transform.encode import Row
@@ -56,9 +57,9 @@ def test_a_row_read_from_postgres_gives_its_document_back_to_the_bit(
 
 def through_postgres(connection: Connection, table: TablePlan, rows: list[Row]) -> list[Row]:
     connection.execute(create_table(table, SCHEMA, staged=True))
-    copy_rows(connection, SCHEMA, table, arrow_table(table, rows))
-    finish_types(connection, SCHEMA, table)
-    stored = list(read_rows(connection, SCHEMA, table))
+    copy_rows(connection, TargetTable(SCHEMA, table), arrow_table(table, rows))
+    finish_types(connection, TargetTable(SCHEMA, table))
+    stored = list(read_rows(connection, TargetTable(SCHEMA, table)))
     connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(SCHEMA, table.table)))
     return stored
 

@@ -23,7 +23,7 @@ from firelift.phases.pre_validation import root_found, survey
 from firelift.planning.model import TablePlan
 from firelift.planning.profile import Profile
 from firelift.postgres.schema.control import saved_plans
-from firelift.postgres.session.connect import Connection, connect
+from firelift.postgres.session.connect import Connection, Session, connect
 from firelift.receipts import Extracted, TableChanges
 from firelift.storage.archive import ranges, read_chunk
 from firelift.storage.deleted_keys import deleted_keys_directory
@@ -111,7 +111,7 @@ def find(
     tables = tuple(
         plans(plan) for collection, plan in saved.items() if collection.split("/")[0] in counted.collections and selection.takes(collection)
     )
-    published = PublishedTables(there.url, "firelift-test", "public", tables, since)
+    published = PublishedTables(Session(there.url, "firelift-test"), "public", tables, since)
     meanwhile()
     heard: list[tuple[str, int, int]] = []
     source = replace(there.source, emulator_host=host or there.source.emulator_host)

@@ -16,6 +16,7 @@ from firelift.postgres.load.deleted_keys import create_deleted_keys, load_delete
 from firelift.postgres.load.staging import create_staging
 from firelift.postgres.publish.publish import publish
 from firelift.postgres.schema.control import create_control, record_finish, record_start, saved_plans
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from tests.support.postgres_tables import as_arrow
 from tests.support.refreshed_tables import READ_TIME, TABLES, Rows
@@ -67,7 +68,7 @@ def stage_difference(
     create_control(connection)
     record_start(connection, run, "incremental", {"target_schema": "public"})
     schema = create_staging(connection, run, touched)
-    load_chunk(connection, run, "c1", [(schema, table, as_arrow(table, rows.get(table.table, []))) for table in touched])
+    load_chunk(connection, run, "c1", [(TargetTable(schema, table), as_arrow(table, rows.get(table.table, []))) for table in touched])
     for table in touched:
         if keys := gone.get(table.table):
             create_deleted_keys(connection, run, table)

@@ -16,6 +16,7 @@ from firelift.planning.model import Column, ColumnKind, ReferenceTarget, TablePl
 from firelift.postgres.load.copy import load_chunk
 from firelift.postgres.load.staging import create_staging
 from firelift.postgres.schema.control import create_control, record_start
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection, connect
 
 RUN = "migration-2026-11-22T10-30-00-123Z-abc123"
@@ -94,7 +95,7 @@ def started(url: str, *tables: TablePlan) -> Iterator[Connection]:
 
 
 def load(connection: Connection, schema: str, rows: Sequence[tuple[TablePlan, Sequence[Sequence[Any]]]], chunk: str = "c1") -> None:
-    load_chunk(connection, RUN, chunk, [(schema, table, as_arrow(table, share)) for table, share in rows])
+    load_chunk(connection, RUN, chunk, [(TargetTable(schema, table), as_arrow(table, share)) for table, share in rows])
 
 
 def values(connection: Connection, query: str) -> list[Any]:

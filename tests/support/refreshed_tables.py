@@ -14,6 +14,7 @@ from firelift.postgres.load.copy import load_chunk
 from firelift.postgres.load.staging import create_staging
 from firelift.postgres.publish.publish import publish
 from firelift.postgres.schema.control import create_control, record_finish, record_start
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection, connect
 from tests.support.postgres_tables import as_arrow, plan, row
 
@@ -63,7 +64,7 @@ def stage(
     create_control(connection)
     record_start(connection, run, "full", {"target_schema": "public", **settings})
     schema = create_staging(connection, run, tables)
-    load_chunk(connection, run, "c1", [(schema, table, as_arrow(table, rows.get(table.table, []))) for table in tables])
+    load_chunk(connection, run, "c1", [(TargetTable(schema, table), as_arrow(table, rows.get(table.table, []))) for table in tables])
     constrain(connection, schema, tables, foreign_keys)
 
 

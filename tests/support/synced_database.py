@@ -19,6 +19,7 @@ from firelift.local.writer import delete_documents
 from firelift.paths import collection_of
 from firelift.postgres.inspect.rows import read_rows
 from firelift.postgres.schema.control import SavedTable, saved_tables
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import connect
 from firelift.transform import compile_decoder
 from tests.support.command_line import ONE_WORKER, QUICKLY
@@ -73,7 +74,7 @@ class Copy:
             return {
                 below(document.name): document
                 for saved in saved_tables(connection, "public").values()
-                for row in read_rows(connection, "public", saved.plan)
+                for row in read_rows(connection, TargetTable("public", saved.plan))
                 for document in [compile_decoder(saved.plan, self.source.name)(row)]
             }
 

@@ -34,7 +34,8 @@ from firelift.paths import Selection, collection_of
 from firelift.planning.build import PlanOptions
 from firelift.planning.model import Plan, TablePlan
 from firelift.postgres.inspect.rows import read_rows
-from firelift.postgres.session.connect import Connection, connect
+from firelift.postgres.schema.target_table import TargetTable
+from firelift.postgres.session.connect import Connection, Session, connect
 from firelift.receipts import Imported, TableCounts, Validated, Verified
 from firelift.run.workspace import new_migration_id
 from firelift.settings.settings import Settings
@@ -84,7 +85,7 @@ class Arrival:
     def _read_table(self, connection: Connection, table: TablePlan) -> Iterator[tuple[str, dict[str, Any], Document]]:
         decode = compile_decoder(table, self.plan.database)
         columns = [name for name, _ in table.target_columns()]
-        for row in read_rows(connection, "public", table):
+        for row in read_rows(connection, TargetTable("public", table)):
             document = decode(row)
             yield below(document.name), dict(zip(columns, row, strict=True)), document
 
@@ -221,9 +222,9 @@ class SuitesSeen:
     proof: Proof
     preload = staticmethod(expectations.preload)
 
-    def validate(self, url: str, session: str, plan: Plan, proof: Proof, *rest: Any) -> Verified:
+    def validate(self, session: Session, plan: Plan, proof: Proof, *rest: Any) -> Verified:
         self.proof = proof
-        return expectations.validate(url, session, plan, proof, *rest)
+        return expectations.validate(session, plan, proof, *rest)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from firelift.modes.test.draw import SampleInputs
 from firelift.modes.test.estimate import warnings_of
 from firelift.modes.test.sample import sample_database
 from firelift.phases.extraction import extract_collection, read_profile
-from firelift.postgres.session.lock import application_name
+from firelift.postgres.session.lock import session_of
 from firelift.receipts import Completeness, Extracted, PhaseReceipt, RootCollection, Sampled, Validated
 from firelift.run.receipt_files import receipt_file
 from firelift.run.status import Status
@@ -77,10 +77,8 @@ def _extract(migration: Migration, root: RootCollection, read_time: str, progres
             return skipped(root)
         if tables := baseline.below(root.collections, selection):
             since = baseline.since(tables, settings.changed_since_field, settings.full_scan_every)
-            session = application_name(migration.migration_id)
-            published = PublishedTables(
-                migration.database_url, session, settings.target_schema, tuple(table.plan for table in tables), since
-            )
+            session = session_of(migration.database_url, migration.migration_id)
+            published = PublishedTables(session, settings.target_schema, tuple(table.plan for table in tables), since)
             return extract_difference(
                 migration.workers,
                 replace(inputs, selection=selection),

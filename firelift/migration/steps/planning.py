@@ -20,7 +20,7 @@ from firelift.planning.deletion_limits import WOULD_STOP, too_many
 from firelift.planning.increment import Increment
 from firelift.planning.model import PLAN, Plan, TablePlan
 from firelift.planning.profile import Profile
-from firelift.postgres.session.lock import application_name
+from firelift.postgres.session.lock import session_of
 from firelift.receipts import Extracted, Planned, Rewritten, RootCollection, Validated
 
 
@@ -107,8 +107,7 @@ def _rewrite(migration: Migration, extracted: Sequence[Extracted], before: Table
     """Every other row of a table whose columns hold something else now, as documents again."""
     root = before.collection.partition("/")[0]
     inputs = RewriteInputs(
-        migration.database_url,
-        application_name(migration.migration_id),
+        session_of(migration.database_url, migration.migration_id),
         migration.settings.target_schema,
         before,
         migration.source.name,

@@ -10,7 +10,7 @@ from firelift.modes.incremental.baseline import expected_rows
 from firelift.phases.import_ import rows_after_merge
 from firelift.phases.verification import TooManyRejects, VerificationFailed, prove
 from firelift.postgres.schema.ddl import staging_schema
-from firelift.postgres.session.lock import application_name
+from firelift.postgres.session.lock import session_of
 from firelift.receipts import Completeness, Imported, RootCollection, TransformedAll, Validated, Verified
 from firelift.run.earlier_runs import earlier_verification
 from firelift.verification.level import LEVELS
@@ -44,8 +44,7 @@ def verification(migration: Migration, validated: Validated, transformed: Transf
     migration.check()
     results = migration.workspace.verification_results
     done = migration.surroundings.suites.validate(
-        migration.database_url,
-        application_name(migration.migration_id),
+        session_of(migration.database_url, migration.migration_id),
         migration.plan(),
         proof,
         results,
@@ -80,8 +79,7 @@ def collect_proof(
     settings = migration.settings
     migration.status.restart("verification")
     tables = Tables(
-        migration.database_url,
-        application_name(migration.migration_id),
+        session_of(migration.database_url, migration.migration_id),
         staging_schema(migration.migration_id),
         migration.plan(),
         migration.directory,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -26,8 +25,8 @@ from firelift.planning.model import DELETED_AT, Plan, TablePlan
 from firelift.planning.profile import Profile
 from firelift.postgres.schema.compatibility import existing_tables
 from firelift.postgres.schema.control import SavedTable, saved_tables, sources_of_tables
-from firelift.postgres.session.connect import Connection, connect
-from firelift.postgres.session.lock import application_name
+from firelift.postgres.session.connect import Connection
+from firelift.postgres.session.lock import session_of
 from firelift.receipts import Extracted, Rewritten, RootCollection, TableChanges, TableCounts, Validated
 from firelift.storage.archive import read_parquet
 from firelift.storage.deleted_keys import deleted_key_files
@@ -99,7 +98,7 @@ def read_baseline(url: str, migration_id: str, target_schema: str, selection: Se
 
     `source` says which Firestore database is read. Raises SourceMismatch and ColumnsMissing for selected tables.
     """
-    with closing(connect(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open() as connection:
         saved = saved_tables(connection, target_schema)
         found = existing_tables(connection, target_schema, [table.plan.table for table in saved.values()])
         sources = sources_of_tables(connection, target_schema)

@@ -17,9 +17,8 @@ from firelift.formatting import counted
 from firelift.modes.incremental.fetch import Fetched, update_time_of
 from firelift.modes.incremental.worker import DIFFERS, CompareJob, Once, RangeResult, archiving
 from firelift.paths import collection_of, ids_of
-from firelift.planning.model import TablePlan
 from firelift.postgres.inspect.published_keys import count_live, written_at
-from firelift.postgres.inspect.reading import reading
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.receipts import TableChanges, by_root, tallied
 
@@ -36,12 +35,12 @@ def compare_changed_since(job: CompareJob, report: Callable[[Any], None]) -> tup
     found = Once(partial(report, DIFFERS))
     with (
         closing(open_firestore(job.inputs.source)) as firestore,
-        reading(published.url, published.session) as connection,
+        published.session.open_to_read() as connection,
         archiving(job, 0, report) as archive,
     ):
         try:
             for table in published.tables:
-                look = _ChangedDocuments(connection, published.schema, table)
+                look = _ChangedDocuments(connection, TargetTable(published.schema, table))
                 for batch in look.batches(read_changed(firestore, table.collection, since, job.inputs.read_time, breaks.append)):
                     archive.add(found.at_first(batch))
                 reads += look.reads
@@ -49,7 +48,7 @@ def compare_changed_since(job: CompareJob, report: Callable[[Any], None]) -> tup
         except QueryRefused as refused:
             why = f"Firestore does not answer which documents of {table.collection} have changed by {since.field}: {_said(refused)}"
         else:
-            rows = {table.collection: count_live(connection, published.schema, table) for table in published.tables}
+            rows = {table.collection: count_live(connection, TargetTable(published.schema, table)) for table in published.tables}
             new = {change.collection: change.new for change in changes}
             there = tallied([by_root(rows), by_root(new)])
             why = _why_not_all(job.inputs.root.documents, sum(rows.values()), sum(new.values()))
@@ -72,19 +71,19 @@ def _why_not_all(documents: int, rows: int, new: int) -> str:
 class _ChangedDocuments:
     """The documents of one table that have changed according to a field, compared with their rows."""
 
-    def __init__(self, connection: Connection, schema: str, table: TablePlan) -> None:
-        self._connection, self._schema, self._table = connection, schema, table
+    def __init__(self, connection: Connection, table: TargetTable) -> None:
+        self._connection, self._table = connection, table
         self.reads = self._met = self._new = self._changed = 0
 
     def batches(self, documents: Iterator[tuple[str, bytes]]) -> Iterator[list[Fetched]]:
         while batch := list(islice(documents, A_REQUEST)):
             self.reads += len(batch)
-            yield self._differing([(path, document) for path, document in batch if collection_of(path) == self._table.collection])
+            yield self._differing([(path, document) for path, document in batch if collection_of(path) == self._table.plan.collection])
 
     def _differing(self, batch: Sequence[tuple[str, bytes]]) -> list[Fetched]:
         keys = {path: tuple(ids_of(path)) for path, _ in batch}
         # No text of PostgreSQL holds NUL, so neither does a key.
-        rows = written_at(self._connection, self._schema, self._table, [key for key in keys.values() if "\0" not in "".join(key)])
+        rows = written_at(self._connection, self._table, [key for key in keys.values() if "\0" not in "".join(key)])
         found = []
         for path, document in batch:
             parsed = Document.FromString(document)
@@ -98,5 +97,5 @@ class _ChangedDocuments:
 
     def changes(self) -> TableChanges:
         return TableChanges(
-            collection=self._table.collection, documents=self._met, new=self._new, changed=self._changed, deleted=0, scanned=False
+            collection=self._table.plan.collection, documents=self._met, new=self._new, changed=self._changed, deleted=0, scanned=False
         )

@@ -153,7 +153,7 @@ def compare_range(
     with (
         closing(open_firestore(job.inputs.source)) as firestore,
         archiving(job, number, report) as archive,
-        published_keys(published.url, published.session, published.schema, len(tables), between) as rows_of,
+        published_keys(published.session, published.schema, len(tables), between) as rows_of,
     ):
 
         def delete(collection: str, key: Key) -> None:

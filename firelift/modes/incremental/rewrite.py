@@ -14,10 +14,10 @@ from firelift.firestore.values import Document
 from firelift.paths import collection_of, ids_of
 from firelift.planning.model import Frozen, TablePlan
 from firelift.planning.profile import Profiler, profile_to_json
-from firelift.postgres.inspect.reading import reading
 from firelift.postgres.inspect.rows import read_rows
 from firelift.postgres.inspect.soft_deleted import read_soft_deleted
-from firelift.postgres.session.connect import Connection
+from firelift.postgres.schema.target_table import TargetTable
+from firelift.postgres.session.connect import Connection, Session
 from firelift.receipts import Rewritten
 from firelift.storage.archive import FIRST_REWRITTEN, RangeArchive, file_name, ranges, read_parquet, read_paths
 from firelift.storage.chunk_writer import ChunkWriter, Progress
@@ -36,8 +36,7 @@ Fate = Literal["skipped", "deleted", "present"]
 class RewriteInputs:
     """Which rows are rewritten, and where their documents are archived. Small and picklable, for workers."""
 
-    url: str
-    session: str
+    session: Session
     schema: str
     before: TablePlan
     """The plan by which the rows were written."""
@@ -71,12 +70,12 @@ def rewrite_table(inputs: RewriteInputs, report: Callable[[Any], None]) -> Rewri
     _clear(present)
     _clear(deleted)
     writers = _Writers(before, present, deleted, database, inputs.batch_size, report)
-    with reading(inputs.url, inputs.session) as connection:
+    with inputs.session.open_to_read() as connection:
         fates = _Fates(connection, inputs, directory)
         decode = compile_decoder(before, database)
         # Rows marked as deleted are rewritten too.
         whole = before.model_copy(update={"marks_deleted": False})
-        for rows in _batches(read_rows(connection, inputs.schema, whole)):
+        for rows in _batches(read_rows(connection, TargetTable(inputs.schema, whole))):
             for row, fate in zip(rows, fates.of(rows), strict=True):
                 writers.take(decode, row, fate)
     writers.close()
@@ -139,7 +138,7 @@ class _Fates:
         self._keys, self._skip_deleted = len(before.keys), inputs.skip_deleted
         self._archived = numbers_of(_archived_keys(directory, before.collection))
         self._gone = numbers_of(_gone_keys(inputs.run, before))
-        self._marked = numbers_of(read_soft_deleted(connection, inputs.schema, before))
+        self._marked = numbers_of(read_soft_deleted(connection, TargetTable(inputs.schema, before)))
 
     def of(self, rows: list[Row]) -> Iterator[Fate]:
         """`skipped`, `deleted` or `present`, a row each."""

@@ -17,6 +17,7 @@ from firelift.modes.incremental.fetch import Fetched
 from firelift.paths import Key, collection_of
 from firelift.planning.model import TablePlan
 from firelift.planning.profile import Profiler, profile_to_json
+from firelift.postgres.session.connect import Session
 from firelift.receipts import TableChanges, shared
 from firelift.storage.archive import RangeArchive
 from firelift.storage.chunk_writer import ChunkWriter
@@ -35,8 +36,7 @@ Thing = TypeVar("Thing")
 class PublishedTables:
     """The published tables of some root collections and of everything beneath them, as far as the migration takes them."""
 
-    url: str
-    session: str
+    session: Session
     schema: str
     tables: tuple[TablePlan, ...]
     since: Since | None = None

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from psycopg import sql
 
-from firelift.planning.model import Frozen, PgType, TablePlan
+from firelift.planning.model import Frozen, PgType
 from firelift.postgres.inspect.rows import Microseconds, live
 from firelift.postgres.schema.compatibility import SPELLED, described_tables
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 
@@ -28,25 +29,25 @@ class ColumnHolds(Frozen):
     """The SQL that says so."""
 
 
-def columns_hold(connection: Connection, schema: str, table: TablePlan, longest: int) -> Iterator[ColumnHolds]:
+def columns_hold(connection: Connection, table: TargetTable, longest: int) -> Iterator[ColumnHolds]:
     """Every planned column; reads only. Texts are cut one character behind `longest`, NaN is left out of the range.
 
     A column that is not there holds nothing, and one of another type than planned has no range.
     """
-    with translated(f"looking at the columns of {table.table}"):
-        existing = described_tables(connection, schema, [table.table]).get(table.table)
+    with translated(f"looking at the columns of {table.name}"):
+        existing = described_tables(connection, table.schema, [table.name]).get(table.name)
         types = {name: column.type for name, column in existing.columns.items()} if existing else {}
-        columns = table.target_columns()
+        columns = table.plan.target_columns()
         for start in range(0, len(columns), A_STATEMENT):
-            yield from _hold(connection, schema, table, columns[start : start + A_STATEMENT], types, longest)
+            yield from _hold(connection, table, columns[start : start + A_STATEMENT], types, longest)
 
 
 def _hold(
-    connection: Connection, schema: str, table: TablePlan, columns: Sequence[tuple[str, PgType]], types: dict[str, str], longest: int
+    connection: Connection, table: TargetTable, columns: Sequence[tuple[str, PgType]], types: dict[str, str], longest: int
 ) -> Iterator[ColumnHolds]:
     asked = {name: _asked(name, pg_type if _is(types[name], pg_type) else None, longest) for name, pg_type in columns if name in types}
     source = sql.SQL("SELECT {} FROM {}{}")
-    where, rows = sql.Identifier(schema, table.table), live(table, "WHERE")
+    where, rows = table.identifier, live(table, "WHERE")
     found = _row(connection, source.format(sql.SQL(", ").join(asked.values()), where, rows)) if asked else ()
     facts = dict(zip(asked, zip(found[::3], found[1::3], found[2::3], strict=True), strict=True))
     for name, pg_type in columns:

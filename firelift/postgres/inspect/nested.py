@@ -8,9 +8,10 @@ from typing import Any, Final, Literal
 
 from psycopg import sql
 
-from firelift.planning.model import RESIDUE, TablePlan
+from firelift.planning.model import RESIDUE
 from firelift.postgres.inspect.rows import live
 from firelift.postgres.schema.compatibility import SPELLED, described_tables
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 
@@ -50,24 +51,24 @@ class Unreadable:
     """The SQL that counts them."""
 
 
-def unreadable(connection: Connection, schema: str, table: TablePlan, spots: Sequence[Spot]) -> Iterator[Unreadable]:
+def unreadable(connection: Connection, table: TargetTable, spots: Sequence[Spot]) -> Iterator[Unreadable]:
     """Counts at each spot, in rows without residue, what is not to be read as the spot says; reads only.
 
     Spots in columns that are not there, or of another type than planned, are left out.
     """
-    with translated(f"looking into the columns of {table.table}"):
-        existing = described_tables(connection, schema, [table.table]).get(table.table)
+    with translated(f"looking into the columns of {table.name}"):
+        existing = described_tables(connection, table.schema, [table.name]).get(table.name)
         types = {name: column.type for name, column in existing.columns.items()} if existing else {}
-        planned = {name: SPELLED.get(pg_type, pg_type) for name, pg_type in table.target_columns()}
+        planned = {name: SPELLED.get(pg_type, pg_type) for name, pg_type in table.plan.target_columns()}
         there = [spot for spot in spots if RESIDUE in types and types.get(spot.column) == planned[spot.column]]
         for start in range(0, len(there), A_STATEMENT):
-            yield from _counted(connection, schema, table, there[start : start + A_STATEMENT])
+            yield from _counted(connection, table, there[start : start + A_STATEMENT])
 
 
-def _counted(connection: Connection, schema: str, table: TablePlan, spots: Sequence[Spot]) -> Iterator[Unreadable]:
+def _counted(connection: Connection, table: TargetTable, spots: Sequence[Spot]) -> Iterator[Unreadable]:
     sums = [sql.SQL("coalesce(pg_catalog.sum({}), 0)::bigint").format(_of_a_row(spot)) for spot in spots]
     query = sql.SQL("SELECT {} FROM {} AS whole WHERE {} IS NULL{}")
-    where = (sql.Identifier(schema, table.table), sql.Identifier("whole", RESIDUE), live(table, "AND"))
+    where = (table.identifier, sql.Identifier("whole", RESIDUE), live(table, "AND"))
     found = connection.execute(query.format(sql.SQL(", ").join(sums), *where)).fetchone() or ()
     for spot, asked, values in zip(spots, sums, found, strict=True):
         yield Unreadable(spot, values, query.format(asked, *where).as_string(connection))

@@ -13,10 +13,10 @@ from psycopg import sql
 
 from firelift.paths import NUMBERED, Key, id_order
 from firelift.planning.model import DELETED_AT, UPDATED_AT, TablePlan
-from firelift.postgres.inspect.reading import reading
 from firelift.postgres.inspect.rows import Microseconds
 from firelift.postgres.schema.ddl import columns_of
-from firelift.postgres.session.connect import Connection
+from firelift.postgres.schema.target_table import TargetTable
+from firelift.postgres.session.connect import Connection, Session
 from firelift.postgres.session.errors import translated
 from firelift.postgres.session.lock_space import locks_told
 
@@ -43,77 +43,74 @@ class PublishedKeys:
 
 
 @contextmanager
-def published_keys(url: str, session: str, schema: str, tables: int, between: Between) -> Iterator[Callable[[TablePlan], PublishedKeys]]:
+def published_keys(session: Session, schema: str, tables: int, between: Between) -> Iterator[Callable[[TablePlan], PublishedKeys]]:
     """Opens one table after another, up to so many, for reading them all at once: in one snapshot, and in bounded memory.
 
     Rows of documents that are gone already (`marks_deleted`) are left out. Nothing can be read behind the end of the block.
     """
-    with reading(url, session) as connection, locks_told(connection, tables):
+    with session.open_to_read() as connection, locks_told(connection, tables):
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         held = max(FEWEST_ROWS, min(MOST_ROWS, ROWS_HELD // max(1, tables)))
         numbers = count()
         with connection.transaction():
-            yield lambda table: _ordered(connection, schema, table, between, f"firelift_keys_{next(numbers)}", held)
+            yield lambda table: _ordered(connection, TargetTable(schema, table), between, f"firelift_keys_{next(numbers)}", held)
 
 
-def count_live(connection: Connection, schema: str, table: TablePlan) -> int:
+def count_live(connection: Connection, table: TargetTable) -> int:
     """How many rows stand for documents."""
-    query = sql.SQL("SELECT pg_catalog.count(*) FROM {}{}").format(sql.Identifier(schema, table.table), _where(_live(table)))
-    with translated(f"counting {table.table}"):
+    query = sql.SQL("SELECT pg_catalog.count(*) FROM {}{}").format(table.identifier, _where(_live(table)))
+    with translated(f"counting {table.name}"):
         row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0
 
 
-def written_at(connection: Connection, schema: str, table: TablePlan, keys: Sequence[Key]) -> dict[Key, int | None]:
+def written_at(connection: Connection, table: TargetTable, keys: Sequence[Key]) -> dict[Key, int | None]:
     """The firestore_updated_at, in microseconds since 1970, of those keys that have a row standing for a document."""
     # Side by side: unnest(a, b) would be the same, but only without its schema.
     arrays = sql.SQL(", ").join(
         sql.SQL("pg_catalog.unnest({}::text[])").format(sql.Literal([key[place] for key in keys])) for place in range(len(table.keys))
     )
     chosen = sql.SQL("({}) IN (SELECT * FROM ROWS FROM ({}) AS wanted)").format(columns_of(table.keys), arrays)
-    query = sql.SQL("SELECT {} FROM {}{}").format(_columns(table), sql.Identifier(schema, table.table), _where([*_live(table), chosen]))
-    with translated(f"looking up keys in {table.table}"), connection.cursor(binary=True) as cursor:
+    query = sql.SQL("SELECT {} FROM {}{}").format(_columns(table), table.identifier, _where([*_live(table), chosen]))
+    with translated(f"looking up keys in {table.name}"), connection.cursor(binary=True) as cursor:
         cursor.adapters.register_loader("timestamptz", Microseconds)
         return {row[:-1]: row[-1] for row in cursor.execute(query)}
 
 
-def _ordered(connection: Connection, schema: str, table: TablePlan, between: Between, cursor: str, held: int) -> PublishedKeys:
-    with translated(f"reading the keys of {table.table}"):
-        numbered = _is_numbered(connection, schema, table)
-    return PublishedKeys(_rows(connection, _select(schema, table, between, numbered), table, cursor, held), numbered)
+def _ordered(connection: Connection, table: TargetTable, between: Between, cursor: str, held: int) -> PublishedKeys:
+    with translated(f"reading the keys of {table.name}"):
+        numbered = _is_numbered(connection, table)
+    return PublishedKeys(_rows(connection, _select(table, between, numbered), table, cursor, held), numbered)
 
 
-def _rows(connection: Connection, query: sql.Composed, table: TablePlan, name: str, held: int) -> Iterator[tuple[Any, ...]]:
-    with translated(f"reading the keys of {table.table}"), connection.cursor(name=name, binary=True) as cursor:
+def _rows(connection: Connection, query: sql.Composed, table: TargetTable, name: str, held: int) -> Iterator[tuple[Any, ...]]:
+    with translated(f"reading the keys of {table.name}"), connection.cursor(name=name, binary=True) as cursor:
         cursor.adapters.register_loader("timestamptz", Microseconds)
         cursor.execute(query)
         yield from chain.from_iterable(iter(lambda: cursor.fetchmany(held), []))
 
 
-def _is_numbered(connection: Connection, schema: str, table: TablePlan) -> bool:
+def _is_numbered(connection: Connection, table: TargetTable) -> bool:
     # Each key by itself: of the first the index tells at once, and a sequence of OR would have the whole table read for it.
     any_key = [
-        sql.SQL("EXISTS (SELECT FROM {} WHERE {} BETWEEN '__id' AND '__ie')").format(sql.Identifier(schema, table.table), _text(key))
-        for key in table.keys
+        sql.SQL("EXISTS (SELECT FROM {} WHERE {} BETWEEN '__id' AND '__ie')").format(table.identifier, _text(key)) for key in table.keys
     ]
     return connection.execute(sql.SQL("SELECT {}").format(sql.SQL(" OR ").join(any_key))).fetchone() == (True,)
 
 
-def _select(schema: str, table: TablePlan, between: Between, numbered: bool) -> sql.Composed:
+def _select(table: TargetTable, between: Between, numbered: bool) -> sql.Composed:
     first = table.keys[0]
     bounds = [bound for bound in (_from(first, between.low, numbered), _before(first, between.high, numbered)) if bound]
     order = sql.SQL(", ").join(term for key in table.keys for term in _order(key, numbered))
-    return sql.SQL("SELECT {} FROM {}{} ORDER BY {}").format(
-        _columns(table), sql.Identifier(schema, table.table), _where([*_live(table), *bounds]), order
-    )
+    return sql.SQL("SELECT {} FROM {}{} ORDER BY {}").format(_columns(table), table.identifier, _where([*_live(table), *bounds]), order)
 
 
-def _columns(table: TablePlan) -> sql.Composed:
+def _columns(table: TargetTable) -> sql.Composed:
     return columns_of([*table.keys, UPDATED_AT])
 
 
-def _live(table: TablePlan) -> list[sql.Composed]:
-    return [sql.SQL("{} IS NULL").format(sql.Identifier(DELETED_AT))] if table.marks_deleted else []
+def _live(table: TargetTable) -> list[sql.Composed]:
+    return [sql.SQL("{} IS NULL").format(sql.Identifier(DELETED_AT))] if table.plan.marks_deleted else []
 
 
 def _where(conditions: Sequence[sql.Composed]) -> sql.Composable:

@@ -12,8 +12,9 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.pq import Format
 
-from firelift.planning.model import DELETED_AT, TablePlan
+from firelift.planning.model import DELETED_AT
 from firelift.postgres.schema.ddl import columns_of
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 from firelift.postgres.session.queries import QUERY
@@ -44,41 +45,41 @@ class JsonText(Loader):
         return bytes(data[1:]).decode()
 
 
-def read_rows(connection: Connection, schema: str, table: TablePlan, keys: Sequence[Sequence[str]] | None = None) -> Iterator[list[Any]]:
-    """Rows with the columns of `table.target_columns()`, in byte order of their keys; with `keys`, only those rows.
+def read_rows(connection: Connection, table: TargetTable, keys: Sequence[Sequence[str]] | None = None) -> Iterator[list[Any]]:
+    """Rows with the columns of `table.columns`, in byte order of their keys; with `keys`, only those rows.
 
     As everywhere here, a row that is marked deleted is left out where the plan knows of such marks.
     Holds a transaction on the connection until the last row is taken.
     """
-    query = _select(schema, table, keyed=keys is not None)
+    query = _select(table, keyed=keys is not None)
     wanted = None if keys is None else {_parameter(place): [key[place] for key in keys] for place in range(len(table.keys))}
-    with translated(f"reading {table.table}"), connection.transaction(), connection.cursor(name="firelift_rows", binary=True) as cursor:
+    with translated(f"reading {table.name}"), connection.transaction(), connection.cursor(name="firelift_rows", binary=True) as cursor:
         _register(cursor)
-        cursor.itersize = _rows_a_fetch(connection, schema, table)
+        cursor.itersize = _rows_a_fetch(connection, table)
         cursor.execute(query, wanted)
         for row in cursor:
             yield list(row)
 
 
-def read_keys(connection: Connection, schema: str, table: TablePlan) -> Iterator[list[tuple[str, ...]]]:
+def read_keys(connection: Connection, table: TargetTable) -> Iterator[list[tuple[str, ...]]]:
     """The keys of all rows, some thousands at a time, in no particular order; holds a transaction until the last are taken."""
-    query = sql.SQL("SELECT {} FROM {}").format(columns_of(table.keys), sql.Identifier(schema, table.table)) + live(table, "WHERE")
-    with translated(f"reading {table.table}"), connection.transaction(), connection.cursor(name="firelift_keys", binary=True) as cursor:
+    query = sql.SQL("SELECT {} FROM {}").format(columns_of(table.keys), table.identifier) + live(table, "WHERE")
+    with translated(f"reading {table.name}"), connection.transaction(), connection.cursor(name="firelift_keys", binary=True) as cursor:
         cursor.execute(query)
         while keys := cursor.fetchmany(MOST_ROWS):
             yield keys
 
 
-def count_rows(connection: Connection, schema: str, table: TablePlan) -> int:
-    with translated(f"counting {table.table}"):
-        query = sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(sql.Identifier(schema, table.table))
+def count_rows(connection: Connection, table: TargetTable) -> int:
+    with translated(f"counting {table.name}"):
+        query = sql.SQL("SELECT pg_catalog.count(*) FROM {}").format(table.identifier)
         row = connection.execute(query + live(table, "WHERE")).fetchone()
     return int(row[0]) if row else 0
 
 
-def _select(schema: str, table: TablePlan, *, keyed: bool) -> sql.Composed:
-    columns = columns_of([name for name, _ in table.target_columns()])
-    select = sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(schema, table.table))
+def _select(table: TargetTable, *, keyed: bool) -> sql.Composed:
+    columns = columns_of(table.columns)
+    select = sql.SQL("SELECT {} FROM {}").format(columns, table.identifier)
     # In a table that the user made the keys may have another collation; where it is "C" already, the index serves all the same.
     ordered = sql.SQL(" ORDER BY {}").format(
         sql.SQL(", ").join(sql.SQL('{} COLLATE "C"').format(sql.Identifier(key)) for key in table.keys)
@@ -93,10 +94,10 @@ def _select(schema: str, table: TablePlan, *, keyed: bool) -> sql.Composed:
     return _escaped(select) + chosen + live(table, "AND") + _escaped(ordered)
 
 
-def live(table: TablePlan, word: Literal["WHERE", "AND"]) -> sql.Composed:
+def live(table: TargetTable, word: Literal["WHERE", "AND"]) -> sql.Composed:
     """Leaves out rows that stand for nothing in Firestore any more."""
     condition = sql.SQL(" {} {} IS NULL").format(sql.SQL(word), sql.Identifier(DELETED_AT))
-    return condition if table.marks_deleted else sql.Composed([])
+    return condition if table.plan.marks_deleted else sql.Composed([])
 
 
 def _escaped(part: sql.Composed) -> sql.SQL:
@@ -114,7 +115,7 @@ def _register(context: psycopg.ServerCursor[Any]) -> None:
     adapters.register_loader("jsonb", JsonText)
 
 
-def _rows_a_fetch(connection: Connection, schema: str, table: TablePlan) -> int:
-    row = connection.execute(QUERY["average_row_size"], {"schema": schema, "table": table.table}).fetchone()
+def _rows_a_fetch(connection: Connection, table: TargetTable) -> int:
+    row = connection.execute(QUERY["average_row_size"], table.parameters).fetchone()
     size = row[0] if row and row[0] else FETCH_BYTES // FEWEST_ROWS
     return max(FEWEST_ROWS, min(MOST_ROWS, FETCH_BYTES // max(1, size)))

@@ -6,25 +6,26 @@ from collections.abc import Iterator
 
 from psycopg import sql
 
-from firelift.planning.model import DELETED_AT, TablePlan
+from firelift.planning.model import DELETED_AT
 from firelift.postgres.inspect.rows import MOST_ROWS
 from firelift.postgres.schema.ddl import columns_of
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 
 _SOFT_DELETED = sql.SQL("SELECT {keys} FROM {table} WHERE {deleted} IS NOT NULL")
 
 
-def read_soft_deleted(connection: Connection, schema: str, table: TablePlan) -> Iterator[tuple[str, ...]]:
+def read_soft_deleted(connection: Connection, table: TargetTable) -> Iterator[tuple[str, ...]]:
     """The keys of the soft-deleted rows, in no particular order; none where the plan says that the table has none.
 
     Holds a transaction on the connection until the last is taken.
     """
-    if not table.marks_deleted:
+    if not table.plan.marks_deleted:
         return
-    query = _SOFT_DELETED.format(keys=columns_of(table.keys), table=sql.Identifier(schema, table.table), deleted=sql.Identifier(DELETED_AT))
+    query = _SOFT_DELETED.format(keys=columns_of(table.keys), table=table.identifier, deleted=sql.Identifier(DELETED_AT))
     with (
-        translated(f"reading {table.table}"),
+        translated(f"reading {table.name}"),
         connection.transaction(),
         connection.cursor(name="firelift_soft_deleted", binary=True) as cursor,
     ):

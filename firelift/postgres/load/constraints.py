@@ -14,6 +14,7 @@ from firelift.postgres.load.staging import finish_types
 from firelift.postgres.schema.ddl import columns_of
 from firelift.postgres.schema.foreign_keys import add_foreign_key
 from firelift.postgres.schema.indexes import create_index
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 from firelift.postgres.session.lock_space import locks_told
@@ -55,9 +56,9 @@ def constrain(connection: Connection, schema: str, tables: Sequence[TablePlan], 
     with locks_told(connection, len(tables)), translated("adding keys and foreign keys"), connection.transaction():
         existing = _existing_keys(connection, schema)
         for table in tables:
-            finish_types(connection, schema, table)
+            finish_types(connection, TargetTable(schema, table))
             if (table.table, "p", table.keys) not in existing:
-                _add_primary_key(connection, schema, table)
+                _add_primary_key(connection, TargetTable(schema, table))
             connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table.table)))
         if foreign_keys is None:
             return []
@@ -75,9 +76,9 @@ def _existing_keys(connection: Connection, schema: str) -> set[tuple[str, str, t
     return {(table, kind, tuple(columns)) for table, kind, columns in rows}
 
 
-def _add_primary_key(connection: Connection, schema: str, table: TablePlan) -> None:
+def _add_primary_key(connection: Connection, table: TargetTable) -> None:
     add = sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})")
-    connection.execute(add.format(sql.Identifier(schema, table.table), columns_of(table.keys)))
+    connection.execute(add.format(table.identifier, columns_of(table.keys)))
 
 
 def _check(connection: Connection, schema: str, relation: Relation, keys: tuple[str, ...], foreign_keys: ForeignKeys) -> CheckedRelation:

@@ -17,49 +17,50 @@ from firelift.planning.arrow_schema import arrow_schema
 from firelift.planning.model import PgType, TablePlan
 from firelift.postgres.schema.control import CONTROL_SCHEMA, LoadedChunk
 from firelift.postgres.schema.ddl import columns_of
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 from firelift.postgres.session.lock_space import locks_told
 from firelift.postgres.session.ownership import refuse_foreign_in_own
 from firelift.postgres.session.queries import QUERY
 
-Piece = tuple[str, TablePlan, pa.Table]
-"""Schema, plan and rows of one table's share of a chunk."""
+TableRows = tuple[TargetTable, pa.Table]
+"""One table's share of a chunk."""
 
 # The encoder holds a batch's bytes in memory once more; a chunk of 5000 documents may be 5 GB.
 BATCH_BYTES = 8 << 20
 
 
-def load_chunk(connection: Connection, migration_id: str, chunk: str, pieces: Sequence[Piece]) -> LoadedChunk:
+def load_chunk(connection: Connection, migration_id: str, chunk: str, pieces: Sequence[TableRows]) -> LoadedChunk:
     """Writes a chunk's rows and its receipt in one transaction; a chunk that was received before is only read back.
 
     Returns the receipt that stands in the target.
     """
     loaded = LoadedChunk(chunk=chunk, rows=_count(pieces))
     with locks_told(connection, len(pieces)), translated(f"loading chunk {chunk}"), connection.transaction():
-        refuse_foreign_in_own(connection, CONTROL_SCHEMA, *sorted({schema for schema, _, _ in pieces}))
+        refuse_foreign_in_own(connection, CONTROL_SCHEMA, *sorted({table.schema for table, _ in pieces}))
         if not _claim(connection, migration_id, loaded):
             return _receipt(connection, migration_id, chunk)
-        for schema, table, rows in pieces:
-            copy_rows(connection, schema, table, rows)
+        for table, rows in pieces:
+            copy_rows(connection, table, rows)
     return loaded
 
 
-def copy_rows(connection: Connection, schema: str, table: TablePlan, rows: pa.Table) -> None:
+def copy_rows(connection: Connection, table: TargetTable, rows: pa.Table) -> None:
     """Sends rows by binary COPY; `rows` has the columns of `arrow_schema(table)`."""
     if not rows.num_rows:
         return
-    columns = columns_of([name for name, _ in table.target_columns()])
-    command = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(sql.Identifier(schema, table.table), columns)
+    columns = columns_of(table.columns)
+    command = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(table.identifier, columns)
     with connection.cursor() as cursor, cursor.copy(command) as copy:
-        for piece in _encoded(table, rows):
+        for piece in _encoded(table.plan, rows):
             copy.write(piece)
 
 
-def _count(pieces: Sequence[Piece]) -> dict[str, int]:
+def _count(pieces: Sequence[TableRows]) -> dict[str, int]:
     counted: Counter[str] = Counter()
-    for _, table, rows in pieces:
-        counted[table.table] += rows.num_rows
+    for table, rows in pieces:
+        counted[table.name] += rows.num_rows
     return dict(counted)
 
 

@@ -10,6 +10,7 @@ from psycopg import sql
 from firelift.planning.model import TablePlan
 from firelift.postgres.schema.ddl import create_table, staging_schema
 from firelift.postgres.schema.privileges import close_schema
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 from firelift.postgres.session.lock_space import locks_told, tables_in
@@ -52,10 +53,10 @@ def drop_staging(connection: Connection, migration_id: str) -> None:
             connection.execute(QUERY["forget_chunks"], {"migration_id": migration_id})
 
 
-def finish_types(connection: Connection, schema: str, table: TablePlan) -> None:
+def finish_types(connection: Connection, table: TargetTable) -> None:
     """Gives staged timestamp[] columns their time zone. Exact, as the session is in UTC; a rewrite of the table, once."""
-    with translated(f"finishing the types of {table.table}"):
-        rows = connection.execute(QUERY["columns_to_finish"], {"schema": schema, "table": table.table}).fetchall()
+    with translated(f"finishing the types of {table.name}"):
+        rows = connection.execute(QUERY["columns_to_finish"], table.parameters).fetchall()
         changes = [sql.SQL("ALTER COLUMN {} TYPE timestamptz[]").format(sql.Identifier(name)) for (name,) in rows]
         if changes:
-            connection.execute(sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(schema, table.table), sql.SQL(", ").join(changes)))
+            connection.execute(sql.SQL("ALTER TABLE {} {}").format(table.identifier, sql.SQL(", ").join(changes)))

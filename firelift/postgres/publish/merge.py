@@ -19,6 +19,7 @@ from firelift.postgres.publish.replace_rows import DeletedRows
 from firelift.postgres.schema.compatibility import ExistingTable
 from firelift.postgres.schema.control import saved_tables
 from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 
@@ -91,7 +92,7 @@ def refuse_other_plans(connection: Connection, target_schema: str, increment: In
 
 def refuse_other_counts(connection: Connection, schema: str, plans: Sequence[TablePlan], expected: Mapping[str, int]) -> None:
     """Raises RowCountMismatch where a table has other than the expected number of live rows."""
-    found = {plan.table: count_rows(connection, schema, plan) for plan in plans if plan.table in expected}
+    found = {plan.table: count_rows(connection, TargetTable(schema, plan)) for plan in plans if plan.table in expected}
     wrong = {table: found.get(table) for table, rows in expected.items() if found.get(table) != rows}
     if wrong:
         said = {table: "no table" if rows is None else counted(rows, "row") for table, rows in wrong.items()}
@@ -112,18 +113,19 @@ def _rows_after(connection: Connection, migration_id: str, schema: str, each: Ta
     staged = sql.Identifier(staging_schema(migration_id), each.table)
     if each.before is None:
         return _count(connection, staged)
-    rows = count_rows(connection, schema, each.before) + _arriving(connection, staged, schema, each.before)
+    published = TargetTable(schema, each.before)
+    rows = count_rows(connection, published) + _arriving(connection, staged, published)
     if each.deleted and increment.deletes != "ignore":
         deleted = sql.Identifier(staging_schema(migration_id), deleted_keys_table(each.table))
-        rows -= _leaving(connection, deleted, schema, each.before)
+        rows -= _leaving(connection, deleted, published)
     return rows
 
 
-def _arriving(connection: Connection, staged: sql.Identifier, schema: str, table: TablePlan) -> int:
+def _arriving(connection: Connection, staged: sql.Identifier, table: TargetTable) -> int:
     """Staged rows whose document has no live row yet. A soft-deleted row that is only written anew stays soft-deleted."""
-    join = sql.SQL("{} AS staged LEFT JOIN {} AS target ON {}").format(staged, *_target(schema, table, "staged"))
+    join = sql.SQL("{} AS staged LEFT JOIN {} AS target ON {}").format(staged, *_target(table, "staged"))
     absent = sql.SQL("target.{} IS NULL").format(sql.Identifier(table.keys[-1]))
-    if not table.marks_deleted:
+    if not table.plan.marks_deleted:
         return _count(connection, join + sql.SQL(" WHERE ") + absent)
     again = sql.SQL("{} OR target.{} IS NOT NULL AND (target.{c}, target.{u}) IS DISTINCT FROM (staged.{c}, staged.{u})").format(
         absent, sql.Identifier(DELETED_AT), c=sql.Identifier(CREATED_AT), u=sql.Identifier(UPDATED_AT)
@@ -131,15 +133,15 @@ def _arriving(connection: Connection, staged: sql.Identifier, schema: str, table
     return _count(connection, join + sql.SQL(" WHERE ") + again)
 
 
-def _leaving(connection: Connection, deleted: sql.Identifier, schema: str, table: TablePlan) -> int:
-    join = sql.SQL("{} AS deleted JOIN {} AS target ON {}").format(deleted, *_target(schema, table, "deleted"))
-    if not table.marks_deleted:
+def _leaving(connection: Connection, deleted: sql.Identifier, table: TargetTable) -> int:
+    join = sql.SQL("{} AS deleted JOIN {} AS target ON {}").format(deleted, *_target(table, "deleted"))
+    if not table.plan.marks_deleted:
         return _count(connection, join)
     return _count(connection, join + sql.SQL(" WHERE target.{} IS NULL").format(sql.Identifier(DELETED_AT)))
 
 
-def _target(schema: str, table: TablePlan, alias: str) -> tuple[sql.Identifier, sql.Composed]:
-    return sql.Identifier(schema, table.table), same_key(table.keys, "target", alias)
+def _target(table: TargetTable, alias: str) -> tuple[sql.Identifier, sql.Composed]:
+    return table.identifier, same_key(table.keys, "target", alias)
 
 
 def _count(connection: Connection, source: sql.Composable) -> int:

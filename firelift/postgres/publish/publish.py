@@ -24,6 +24,7 @@ from firelift.postgres.schema.ddl import LONGEST_NAME, backup_schema, scratch_sc
 from firelift.postgres.schema.foreign_keys import ForeignKey, foreign_keys_of
 from firelift.postgres.schema.name_conflicts import in_the_way, summary
 from firelift.postgres.schema.privileges import close_schema, close_table, open_schema
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 from firelift.postgres.session.lock_space import locks_told
@@ -98,7 +99,7 @@ def publish(
         merges = _merges(connection, migration_id, tables, increment, read_time)
         refreshes = _fitting(connection, target_schema, tables, merges)
         new = [table for table in tables if table not in [each.plan for each in refreshes]]
-        after = {table.table: _content(connection, staging, table) for table in new}
+        after = {table.table: _content(connection, TargetTable(staging, table)) for table in new}
         lock(connection, staging, target_schema, refreshes)
         # Again: what the lock had to wait for may have changed a table.
         refreshes = _fitting(connection, target_schema, [each.plan for each in refreshes], merges)
@@ -269,8 +270,8 @@ def _fitting(connection: Connection, target_schema: str, tables: Sequence[TableP
     return [Refresh(table, existing[table.table], merges.get(table.table)) for table in tables if table.table in existing]
 
 
-def _content(connection: Connection, schema: str, table: TablePlan) -> Digest:
-    return digest(connection, schema, table.table, [name for name, _ in table.target_columns()])
+def _content(connection: Connection, table: TargetTable) -> Digest:
+    return digest(connection, table.schema, table.name, table.columns)
 
 
 def _drop_staged(connection: Connection, staging: str, refreshes: Sequence[Refresh]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from typing import NamedTuple
 
 from firelift.errors import ConfigurationError, FireliftError
@@ -17,9 +16,9 @@ from firelift.postgres.schema.compatibility import existing_tables, foreseen_inc
 from firelift.postgres.schema.control import CONTROL_SCHEMA, saved_plans
 from firelift.postgres.schema.ddl import SCRATCH, backup_schema, scratch_schema, staging_schema
 from firelift.postgres.schema.name_conflicts import NamesTaken, in_the_way, summary
-from firelift.postgres.session.connect import Connection, connect
+from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import TargetReadOnly, TooManyConnections, translated
-from firelift.postgres.session.lock import application_name
+from firelift.postgres.session.lock import session_of
 from firelift.postgres.session.lock_space import CREATED, REPLACED, lock_room, locks_for
 from firelift.postgres.session.ownership import (
     BelongsToAnother,
@@ -108,7 +107,7 @@ def check_target(
 
     `connections` is how many the run will open. Raises only where no connection comes about.
     """
-    with closing(connect(url, application_name(migration_id))) as connection, translated("checking the target"):
+    with session_of(url, migration_id).open() as connection, translated("checking the target"):
         connection.read_only = True
         with connection.transaction():
             if foreign := foreign_problems(connection, migration_id, target_schema):
@@ -140,7 +139,7 @@ class Reached(NamedTuple):
 
 def reach(url: str, migration_id: str) -> Reached:
     """Connects; warns of a connection to another machine that is not encrypted."""
-    with closing(connect(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open() as connection:
         info = connection.info
         is_open = not connection.pgconn.ssl_in_use and is_beyond(info.host, info.hostaddr)
         warning = UNENCRYPTED.format(host=info.host or info.hostaddr) if is_open else None

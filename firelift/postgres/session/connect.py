@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -112,6 +115,38 @@ def kept_open(url: str, application_name: str, *, read_only: bool = False) -> Co
         kept = connect_to_read(url, application_name) if read_only else connect(url, application_name)
         _kept[url, application_name, read_only] = kept
     return kept
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where to connect and under which name: opens the connections of one piece of work. It can be sent to another process."""
+
+    url: str = field(repr=False)
+    application_name: str
+
+    def connect(self) -> Connection:
+        """A connection that the caller closes; see `connect`."""
+        return connect(self.url, self.application_name)
+
+    def connect_to_read(self) -> Connection:
+        """A connection that the server lets only read, and that the caller closes."""
+        return connect_to_read(self.url, self.application_name)
+
+    @contextmanager
+    def open(self) -> Iterator[Connection]:
+        """A connection that is closed at the end."""
+        with closing(self.connect()) as connection:
+            yield connection
+
+    @contextmanager
+    def open_to_read(self) -> Iterator[Connection]:
+        """A connection that the server lets only read, closed at the end."""
+        with closing(self.connect_to_read()) as connection:
+            yield connection
+
+    def kept_open(self, *, read_only: bool = False) -> Connection:
+        """This process's own connection; see `kept_open`."""
+        return kept_open(self.url, self.application_name, read_only=read_only)
 
 
 def _seconds(parameters: dict[str, Any], name: str) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 import psycopg
 
 from firelift.errors import FireliftError
-from firelift.postgres.session.connect import LONGEST_NAME, Connection, connect
+from firelift.postgres.session.connect import LONGEST_NAME, Connection, Session
 from firelift.postgres.session.errors import translated
 from firelift.postgres.session.queries import QUERY
 
@@ -58,10 +58,15 @@ def application_name(migration_id: str) -> str:
     return f"{name[: LONGEST_NAME - 9]}_{hashlib.sha256(migration_id.encode()).hexdigest()[:8]}"
 
 
+def session_of(url: str, migration_id: str) -> Session:
+    """Opens a run's connections: they bear its `application_name`."""
+    return Session(url, application_name(migration_id))
+
+
 @contextmanager
 def target_lock(url: str, migration_id: str, target_schema: str) -> Iterator[TargetLock]:
     """Holds the lock of a target schema on a connection of its own; raises TargetLocked with the other run's migration id."""
-    with closing(connect(url, application_name(migration_id))) as connection:
+    with session_of(url, migration_id).open() as connection:
         with translated("taking the target's lock"):
             taken = _one(connection.execute(QUERY["take_lock"], _lock(target_schema)))
             if not taken:

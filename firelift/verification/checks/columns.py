@@ -12,7 +12,8 @@ import orjson
 from firelift.files import read_sealed, write_sealed
 from firelift.planning.model import PgType, Plan, TablePlan
 from firelift.postgres.inspect.column_stats import ColumnHolds, columns_hold
-from firelift.postgres.inspect.reading import reading
+from firelift.postgres.schema.target_table import TargetTable
+from firelift.postgres.session.connect import Session
 from firelift.storage.column_stats import LONGEST, Bound, ColumnStats, merged, read_column_stats, rows_directory
 from firelift.times import MomentOutOfRange, from_microseconds, rfc3339
 from firelift.verification.check import Check, Evidence, Found, Inputs, Row, columns_equal
@@ -49,15 +50,15 @@ def loaded_columns(run: Path, plan: Plan) -> LoadedColumns:
     return loaded
 
 
-def prove_columns(url: str, session: str, schema: str, plan: Plan, run: Path) -> tuple[ColumnProved, ...]:
+def prove_columns(session: Session, schema: str, plan: Plan, run: Path) -> tuple[ColumnProved, ...]:
     """Every column whose loaded values are known."""
     loaded = _recorded(run) or loaded_columns(run, plan)
-    with reading(url, session) as connection:
+    with session.open_to_read() as connection:
         return tuple(
             _proved(table.table, dict(table.target_columns())[holds.column], holds, known[holds.column])
             for table in plan.tables
             if (known := loaded.get(table.table))
-            for holds in columns_hold(connection, schema, table, LONGEST)
+            for holds in columns_hold(connection, TargetTable(schema, table), LONGEST)
             if holds.column in known
         )
 
@@ -130,7 +131,7 @@ def _moment(stamp: int) -> str:
 
 def find(inputs: Inputs) -> Found:
     tables = inputs.tables
-    columns = prove_columns(tables.url, tables.session, tables.schema, tables.plan, tables.run)
+    columns = prove_columns(tables.session, tables.schema, tables.plan, tables.run)
     return Found(columns, warnings=tuple(_not_known(tables.plan, columns)))
 
 

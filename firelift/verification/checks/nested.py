@@ -9,7 +9,8 @@ from typing import Final
 
 from firelift.planning.model import EXTRA, Column, Plan, Shape, TablePlan
 from firelift.postgres.inspect.nested import Every, Spot, Step, Unreadable, unreadable
-from firelift.postgres.inspect.reading import reading
+from firelift.postgres.schema.target_table import TargetTable
+from firelift.postgres.session.connect import Session
 from firelift.verification.check import Check, Evidence, Found, Inputs, Row, always
 from firelift.verification.fields import path_of
 from firelift.verification.proof import NestedProved
@@ -21,14 +22,14 @@ Named = dict[Spot, str]
 """Spots with the paths that people know them by."""
 
 
-def prove_nested(url: str, session: str, schema: str, plan: Plan) -> tuple[NestedProved, ...]:
+def prove_nested(session: Session, schema: str, plan: Plan) -> tuple[NestedProved, ...]:
     """Counts, at each typed place, the values that cannot be read as their planned type, in rows without residue."""
-    with reading(url, session) as connection:
+    with session.open_to_read() as connection:
         return tuple(
             _proved(table, spots[found.spot], found)
             for table in plan.tables
             if (spots := typed_places(table))
-            for found in unreadable(connection, schema, table, list(spots))
+            for found in unreadable(connection, TargetTable(schema, table), list(spots))
         )
 
 
@@ -87,7 +88,7 @@ def _read_as(table: TablePlan, spot: Spot) -> str:
 
 def find(inputs: Inputs) -> Found:
     tables = inputs.tables
-    return Found(prove_nested(tables.url, tables.session, tables.schema, tables.plan))
+    return Found(prove_nested(tables.session, tables.schema, tables.plan))
 
 
 def frame(evidence: Evidence) -> Iterator[Row]:

@@ -22,9 +22,9 @@ from firelift.postgres.inspect.performance import (
     range_scans,
     reference_lookups,
 )
-from firelift.postgres.inspect.reading import reading
 from firelift.postgres.schema.compatibility import ExistingTable, described_tables
-from firelift.postgres.session.connect import Connection
+from firelift.postgres.schema.target_table import TargetTable
+from firelift.postgres.session.connect import Connection, Session
 from firelift.postgres.session.errors import translated
 from firelift.verification.check import Check, Evidence, Expectation, Found, Inputs, Row
 from firelift.verification.level import Level
@@ -37,7 +37,7 @@ Earlier = Mapping[tuple[str, str], float]
 
 
 def measure(
-    url: str, session: str, schema: str, plan: Plan, level: Level, limits: Limits, seed: str, earlier: Path | None = None
+    session: Session, schema: str, plan: Plan, level: Level, limits: Limits, seed: str, earlier: Path | None = None
 ) -> tuple[Measured, ...]:
     """Looks up keys and counts rows as often as the level says; a level with scans also follows references, scans ranges and joins.
 
@@ -46,7 +46,7 @@ def measure(
     if not level.lookups:
         return ()
     before = earlier_figures(earlier)
-    with reading(url, session) as connection:
+    with session.open_to_read() as connection:
         with translated("looking at the tables"):
             standing = described_tables(connection, schema, [table.table for table in plan.tables])
         there = [table for table in plan.tables if table.table in standing and _is_whole(table, standing[table.table])]
@@ -54,7 +54,7 @@ def measure(
         return tuple(
             _measured(table, answers, limits, before)
             for table in there
-            for answers in _answers(connection, schema, table, relations.get(table.table, []), level, seed)
+            for answers in _answers(connection, TargetTable(schema, table), relations.get(table.table, []), level, seed)
             if answers.times
         )
 
@@ -97,23 +97,21 @@ def _figure(entry: Any) -> Iterator[tuple[tuple[str, str], float]]:
         yield (table, what), float(p50)
 
 
-def _answers(
-    connection: Connection, schema: str, table: TablePlan, relations: Sequence[Relation], level: Level, seed: str
-) -> Iterator[Answers]:
-    number = int.from_bytes(hashlib.sha256(f"{seed}:{table.collection}".encode()).digest()[:4], "big") >> 1
-    keys = drawn(connection, schema, table, table.keys, level.lookups, number)
-    yield key_lookups(connection, schema, table, keys)
-    yield counts(connection, schema, table, level.counts)
+def _answers(connection: Connection, table: TargetTable, relations: Sequence[Relation], level: Level, seed: str) -> Iterator[Answers]:
+    number = int.from_bytes(hashlib.sha256(f"{seed}:{table.plan.collection}".encode()).digest()[:4], "big") >> 1
+    keys = drawn(connection, table, table.keys, level.lookups, number)
+    yield key_lookups(connection, table, keys)
+    yield counts(connection, table, level.counts)
     if not level.scans:
         return
-    yield range_scans(connection, schema, table, keys[: level.scans])
+    yield range_scans(connection, table, keys[: level.scans])
     for relation in relations:
         if relation.kind == "parent":
-            yield joins_to_parent(connection, schema, table, relation, keys[: level.scans])
-    indexed = (one for one in relations if one.kind == "link" and is_indexed(connection, schema, table.table, one.columns))
+            yield joins_to_parent(connection, table, relation, keys[: level.scans])
+    indexed = (one for one in relations if one.kind == "link" and is_indexed(connection, table, one.columns))
     if link := next(indexed, None):
-        values = drawn(connection, schema, table, link.columns, level.lookups, number)
-        yield reference_lookups(connection, schema, table, link, values)
+        values = drawn(connection, table, link.columns, level.lookups, number)
+        yield reference_lookups(connection, table, link, values)
 
 
 def _measured(table: TablePlan, answers: Answers, limits: Limits, before: Earlier) -> Measured:
@@ -141,7 +139,6 @@ def percentile(times: Sequence[float], percent: int) -> float:
 def find(inputs: Inputs) -> Found:
     verification, tables = inputs.verification, inputs.tables
     measured = measure(
-        tables.url,
         tables.session,
         tables.schema,
         tables.plan,

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from firelift.planning.model import Plan, TablePlan
-from firelift.postgres.inspect.reading import reading
 from firelift.postgres.inspect.relations import PublishedRelation, check_relations
+from firelift.postgres.session.connect import Session
 from firelift.receipts import RelationChecked
 from firelift.verification.check import Check, Evidence, Expectation, Found, Inputs, Row, columns_equal, no_rows
 from firelift.verification.proof import Proof, RelationProved
 
 
-def prove_relations(
-    url: str, session: str, schema: str, plan: Plan, recorded: Sequence[RelationChecked] | None
-) -> tuple[RelationProved, ...]:
+def prove_relations(session: Session, schema: str, plan: Plan, recorded: Sequence[RelationChecked] | None) -> tuple[RelationProved, ...]:
     """Every relation of the plan counted anew; `recorded` is what import found, None where that is not known."""
     expected = {(relation.table, relation.columns, relation.references): relation for relation in recorded or ()}
-    with reading(url, session) as connection:
+    with session.open_to_read() as connection:
         return tuple(
             _proved(relation, expected.get((relation.table, relation.columns, relation.references)))
             for relation in check_relations(connection, schema, plan.tables)
@@ -40,7 +38,7 @@ def _proved(relation: PublishedRelation, recorded: RelationChecked | None) -> Re
 
 def find(inputs: Inputs) -> Found:
     tables = inputs.tables
-    return Found(prove_relations(tables.url, tables.session, tables.schema, tables.plan, inputs.verification.known.relations))
+    return Found(prove_relations(tables.session, tables.schema, tables.plan, inputs.verification.known.relations))
 
 
 def of_table(table: TablePlan, proof: Proof) -> Sequence[Expectation]:

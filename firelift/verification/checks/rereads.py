@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from firelift.planning.model import TablePlan
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.receipts import Difference
 from firelift.verification.check import Check, Evidence, Found, Inputs, Row, always
 from firelift.verification.difference_file import write_differences
@@ -21,10 +22,8 @@ def find(inputs: Inputs) -> Found:
     if verification.source is None:
         return Found()
     wanted, seed = verification.level.rereads, f"{verification.seed}:reread"
-    chosen = [(table, _keys(tables.run, inputs.chunks, table, wanted, seed)) for table in tables.plan.tables]
-    done = list(
-        reread_tables(verification.source, verification.read_time, tables.url, tables.session, tables.schema, tables.plan.database, chosen)
-    )
+    chosen = [(TargetTable(tables.schema, table), _keys(tables.run, inputs.chunks, table, wanted, seed)) for table in tables.plan.tables]
+    done = list(reread_tables(verification.source, verification.read_time, tables.session, tables.plan.database, chosen))
     differences = (_read_again(difference) for _, found in done for difference in found)
     rereads = [reread for reread, _ in done]
     unread = (f"{reread.table} could not be read from Firestore again: {reread.unavailable}" for reread in rereads if reread.unavailable)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from firelift.planning.model import TablePlan
 from firelift.postgres.inspect.check_queries import null_keys, repeated_keys, row_count
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.receipts import TableCompared
 from firelift.verification.check import Check, Evidence, Expectation, Row, always, columns_equal, no_rows
 from firelift.verification.proof import Proof
@@ -15,22 +16,21 @@ MISSING, NONE = "missing", "none"
 
 def of_table(table: TablePlan, proof: Proof) -> Sequence[Expectation]:
     """The number of rows, and their keys."""
+    in_target = TargetTable(proof.schema_name, table)
     keys = [
-        Expectation(
-            "ExpectColumnValuesToNotBeNull", {"column": key}, "Every row has its whole key.", null_keys(proof.schema_name, table, key)
-        )
+        Expectation("ExpectColumnValuesToNotBeNull", {"column": key}, "Every row has its whole key.", null_keys(in_target, key))
         for key in table.keys
     ]
     # Rows marked as deleted have no document; the frame counts without them.
     counted = [] if table.marks_deleted else [_as_many_rows(table, proof)]
-    return [*counted, *keys, no_rows(repeated_keys(proof.schema_name, table), "No two rows have the same key.")]
+    return [*counted, *keys, no_rows(repeated_keys(in_target), "No two rows have the same key.")]
 
 
 def _as_many_rows(table: TablePlan, proof: Proof) -> Expectation:
     compared = _compared(table, proof)
     expected = compared.documents - compared.rejected if compared else 0
     sentence = "As many rows as documents were read, without those rejected."
-    return Expectation("ExpectTableRowCountToEqual", {"value": expected}, sentence, row_count(proof.schema_name, table))
+    return Expectation("ExpectTableRowCountToEqual", {"value": expected}, sentence, row_count(TargetTable(proof.schema_name, table)))
 
 
 def _compared(table: TablePlan, proof: Proof) -> TableCompared | None:

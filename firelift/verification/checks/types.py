@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from firelift.planning.model import TablePlan
 from firelift.postgres.inspect.check_queries import column_types
 from firelift.postgres.schema.compatibility import SPELLED
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.verification.check import Check, Evidence, Expectation, Row, columns_equal
 from firelift.verification.proof import Proof
 
@@ -21,7 +22,7 @@ def of_table(table: TablePlan, proof: Proof) -> Sequence[Expectation]:
             "ExpectTableColumnsToMatchSet",
             {"column_set": names, "exact_match": False},
             "Every planned column is there; columns of your own may be there too.",
-            column_types(proof.schema_name, table.table),
+            column_types(TargetTable(proof.schema_name, table)),
         )
     ]
 
