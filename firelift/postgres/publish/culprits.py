@@ -62,10 +62,11 @@ def culprit(connection: Connection, schema: str, error: psycopg.Error, tables: S
     """
     suspects = []
     for table in tables:
-        for each in expressions_of(connection, schema, table.table):
-            suspects.append(f"{each.described} of table {schema}.{table.table}" if " table " not in each.described else each.described)
-            if _fails_as(connection, table, each, error):
-                return {"table": f"{schema}.{table.table}", "object": each.described}
+        for expression in expressions_of(connection, schema, table.table):
+            described = expression.described
+            suspects.append(described if " table " in described else f"{described} of table {schema}.{table.table}")
+            if _fails_as(connection, table, expression, error):
+                return {"table": f"{schema}.{table.table}", "object": described}
     return {"one_of": "; ".join(suspects)} if suspects and str(error.sqlstate)[:2] in VALUES else {}
 
 
@@ -74,10 +75,10 @@ def expressions_of(connection: Connection, schema: str, table: str) -> Iterator[
     yield from (Expression(described, tuple(terms), condition) for described, terms, condition in rows)
 
 
-def _fails_as(connection: Connection, table: TableToWrite, each: Expression, error: psycopg.Error) -> bool:
+def _fails_as(connection: Connection, table: TableToWrite, expression: Expression, error: psycopg.Error) -> bool:
     try:
         with connection.transaction(force_rollback=True):
-            execute_as(connection, table.owner, each.over(table.rows, table.table))
+            execute_as(connection, table.owner, expression.over(table.rows, table.table))
     except psycopg.Error as again:
         return again.sqlstate == error.sqlstate
     return False

@@ -46,35 +46,35 @@ class ChangedTable(Frozen):
 
 def changed_tables(connection: Connection, kept: Sequence[KeptTable], existing: Mapping[str, ExistingTable]) -> list[ChangedTable]:
     """Those among the tables, all of which stand, whose digest is no longer the one from after publishing."""
-    found = (_change(connection, each, existing[each.name]) for each in kept)
+    found = (_change(connection, published, existing[published.name]) for published in kept)
     return [change for change in found if change]
 
 
-def _change(connection: Connection, each: KeptTable, table: ExistingTable) -> ChangedTable | None:
-    if missing := tuple(name for name in each.columns_after if name not in table.columns):
-        rows = digest(connection, each.target_schema, each.table, table.primary_key).rows
-        return ChangedTable(table=each.name, rows_then=each.rows_after, rows_now=rows, columns_gone=missing)
-    now = digest(connection, each.target_schema, each.table, each.columns_after, _looked_at(each))
-    if (now.rows, now.value) == (each.rows_after, each.digest_after):
+def _change(connection: Connection, published: KeptTable, table: ExistingTable) -> ChangedTable | None:
+    if missing := tuple(name for name in published.columns_after if name not in table.columns):
+        rows = digest(connection, published.target_schema, published.table, table.primary_key).rows
+        return ChangedTable(table=published.name, rows_then=published.rows_after, rows_now=rows, columns_gone=missing)
+    now = digest(connection, published.target_schema, published.table, published.columns_after, _looked_at(published))
+    if (now.rows, now.value) == (published.rows_after, published.digest_after):
         return None
-    written, keys = _written(connection, each, table)
-    return ChangedTable(table=each.name, rows_then=each.rows_after, rows_now=now.rows, written=written, written_keys=keys)
+    written, keys = _written(connection, published, table)
+    return ChangedTable(table=published.name, rows_then=published.rows_after, rows_now=now.rows, written=written, written_keys=keys)
 
 
-def _looked_at(each: KeptTable) -> KeyFilter | None:
+def _looked_at(published: KeptTable) -> KeyFilter | None:
     """Where a column got another type every row was changed, and one that was inserted later would lose its value there."""
-    return None if each.changes.columns_retyped else each.changed_rows
+    return None if published.changes.columns_retyped else published.changed_rows
 
 
-def _written(connection: Connection, each: KeptTable, table: ExistingTable) -> tuple[int, tuple[str, ...]]:
+def _written(connection: Connection, published: KeptTable, table: ExistingTable) -> tuple[int, tuple[str, ...]]:
     key = sql.SQL(", ").join(map(sql.Identifier, table.primary_key or ("ctid",)))
-    source: sql.Composable = sql.Identifier(each.target_schema, each.table)
-    if among := _looked_at(each):
+    source: sql.Composable = sql.Identifier(published.target_schema, published.table)
+    if among := _looked_at(published):
         listed = sql.SQL(", ").join([sql.SQL("target.xmin"), columns_in("target", table.primary_key)])
-        source = sql.SQL("({}) AS target").format(among.rows_query(each.target_schema, each.table, listed))
+        source = sql.SQL("({}) AS target").format(among.rows_query(published.target_schema, published.table, listed))
     query = sql.SQL(
         "SELECT pg_catalog.count(*) OVER (), pg_catalog.concat_ws('/', {}) FROM {} "
         "WHERE pg_catalog.age(xmin) < pg_catalog.age({}::xid) ORDER BY 2 LIMIT {}"
-    ).format(key, source, sql.Literal(each.last_transaction), sql.Literal(MOST_EXAMPLES))
+    ).format(key, source, sql.Literal(published.last_transaction), sql.Literal(MOST_EXAMPLES))
     rows = connection.execute(query).fetchall()
     return (rows[0][0] if rows else 0), tuple(str(found) for _, found in rows)

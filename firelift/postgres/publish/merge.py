@@ -64,27 +64,27 @@ class Merge(NamedTuple):
         return plan.model_copy(update={"marks_deleted": self.before.marks_deleted or self.adds_soft_delete_column})
 
 
-def merge_of(connection: Connection, migration_id: str, each: TableIncrement, increment: Increment, read_time: datetime) -> Merge | None:
+def merge_of(connection: Connection, migration_id: str, table: TableIncrement, increment: Increment, read_time: datetime) -> Merge | None:
     """How the run's rows get into one of its tables; None for one that is migrated whole. Raises DeletedKeysMissing."""
-    if each.before is None:
+    if table.before is None:
         return None
     staging = staging_schema(migration_id)
-    if increment.deletes == "ignore" or not each.deleted:
-        return Merge(each.before, DeletedRows(staging, None))
-    has_keys = has_deleted_keys(connection, migration_id, each.table)
-    staged = _count(connection, sql.Identifier(staging, deleted_keys_table(each.table))) if has_keys else 0
-    if staged != each.deleted:
-        raise DeletedKeysMissing(table=each.table, deleted=each.deleted, staged=staged)
-    return Merge(each.before, DeletedRows(staging, deleted_keys_table(each.table), read_time if increment.deletes == "mark" else None))
+    if increment.deletes == "ignore" or not table.deleted:
+        return Merge(table.before, DeletedRows(staging, None))
+    has_keys = has_deleted_keys(connection, migration_id, table.table)
+    staged = _count(connection, sql.Identifier(staging, deleted_keys_table(table.table))) if has_keys else 0
+    if staged != table.deleted:
+        raise DeletedKeysMissing(table=table.table, deleted=table.deleted, staged=staged)
+    return Merge(table.before, DeletedRows(staging, deleted_keys_table(table.table), read_time if increment.deletes == "mark" else None))
 
 
 def refuse_other_plans(connection: Connection, target_schema: str, increment: Increment, existing: Mapping[str, ExistingTable]) -> None:
     """Raises OtherPlanMeanwhile where a table is not what the run compared Firestore with."""
     saved = saved_tables(connection, target_schema)
     others = [
-        each.table
-        for each in increment.tables
-        if each.before and (each.table not in existing or each.collection not in saved or saved[each.collection].plan != each.before)
+        table.table
+        for table in increment.tables
+        if table.before and (table.table not in existing or table.collection not in saved or saved[table.collection].plan != table.before)
     ]
     if others:
         raise OtherPlanMeanwhile(schema=target_schema, tables=", ".join(others))
@@ -105,18 +105,18 @@ def rows_after(connection: Connection, migration_id: str, target_schema: str, in
     Ask when everything is staged and keys are on the staged tables. Soft-deleted rows do not count, nor do rows that will be.
     """
     with translated("foreseeing the rows of the merged tables"):
-        touched = [each for each in increment.tables if each.touched]
-        return {each.table: _rows_after(connection, migration_id, target_schema, each, increment) for each in touched}
+        touched = [table for table in increment.tables if table.touched]
+        return {table.table: _rows_after(connection, migration_id, target_schema, table, increment) for table in touched}
 
 
-def _rows_after(connection: Connection, migration_id: str, schema: str, each: TableIncrement, increment: Increment) -> int:
-    staged = sql.Identifier(staging_schema(migration_id), each.table)
-    if each.before is None:
+def _rows_after(connection: Connection, migration_id: str, schema: str, table: TableIncrement, increment: Increment) -> int:
+    staged = sql.Identifier(staging_schema(migration_id), table.table)
+    if table.before is None:
         return _count(connection, staged)
-    published = TargetTable(schema, each.before)
+    published = TargetTable(schema, table.before)
     rows = count_rows(connection, published) + _arriving(connection, staged, published)
-    if each.deleted and increment.deletes != "ignore":
-        deleted = sql.Identifier(staging_schema(migration_id), deleted_keys_table(each.table))
+    if table.deleted and increment.deletes != "ignore":
+        deleted = sql.Identifier(staging_schema(migration_id), deleted_keys_table(table.table))
         rows -= _leaving(connection, deleted, published)
     return rows
 

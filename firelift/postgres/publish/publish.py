@@ -98,13 +98,14 @@ def publish(
         _prepare_schema(connection, migration_id, target_schema, tables)
         merges = _merges(connection, migration_id, tables, increment, read_time)
         refreshes = _fitting(connection, target_schema, tables, merges)
-        new = [table for table in tables if table not in [each.plan for each in refreshes]]
+        new = [table for table in tables if table not in [refreshed.plan for refreshed in refreshes]]
         after = {table.table: _content(connection, TargetTable(staging, table)) for table in new}
         lock(connection, staging, target_schema, refreshes)
         # Again: what the lock had to wait for may have changed a table.
-        refreshes = _fitting(connection, target_schema, [each.plan for each in refreshes], merges)
+        refreshes = _fitting(connection, target_schema, [refreshed.plan for refreshed in refreshes], merges)
         unchanged = _unchanged(connection, target_schema, tables, increment)
-        plans = {table.table: table for table in tables} | {each.plan.table: _saved(connection, target_schema, each) for each in refreshes}
+        plans = {table.table: table for table in tables}
+        plans |= {refreshed.name: _saved(connection, target_schema, refreshed) for refreshed in refreshes}
         kept = _back_up(connection, migration_id, target_schema, staging, refreshes)
         kept |= {plan.table: unchanged_backup(existing, plan.keys) for plan, existing in unchanged}
         wanted = [_wanted(key) for key in foreign_keys_of(connection, staging, [table.table for table in tables])]
@@ -135,8 +136,8 @@ def _merges(
     connection: Connection, migration_id: str, tables: Sequence[TablePlan], increment: Increment | None, read_time: datetime
 ) -> dict[str, Merge]:
     """How the staged rows get into the tables that were published before."""
-    listed = [each for table in tables if increment and (each := increment.of(table.table))]
-    found = {each.table: merge_of(connection, migration_id, each, increment, read_time) for each in listed if increment}
+    listed = [planned for table in tables if increment and (planned := increment.of(table.table))]
+    found = {planned.table: merge_of(connection, migration_id, planned, increment, read_time) for planned in listed if increment}
     return {table: merge for table, merge in found.items() if merge}
 
 
@@ -153,22 +154,24 @@ def _unchanged(
     return [(plan, existing[name]) for name, plan in before.items() if name not in changed]
 
 
-def _saved(connection: Connection, target_schema: str, each: Refresh) -> TablePlan:
-    """The plan as the target remembers it: whether the column for marks is there and ours."""
-    if each.merge:
-        return each.merge.saved(each.plan)
-    before = saved_plans(connection, target_schema).get(each.plan.collection)
-    marks = before is not None and before.table == each.plan.table and before.marks_deleted and DELETED_AT in each.existing.columns
-    return each.plan.model_copy(update={"marks_deleted": marks})
+def _saved(connection: Connection, target_schema: str, refreshed: Refresh) -> TablePlan:
+    """The plan as the target remembers it: also whether `firestore_deleted_at` is there and ours."""
+    if refreshed.merge:
+        return refreshed.merge.saved(refreshed.plan)
+    before = saved_plans(connection, target_schema).get(refreshed.plan.collection)
+    ours = before is not None and before.table == refreshed.name and before.marks_deleted
+    marks = ours and DELETED_AT in refreshed.existing.columns
+    return refreshed.plan.model_copy(update={"marks_deleted": marks})
 
 
 def _back_up(
     connection: Connection, migration_id: str, target_schema: str, staging: str, refreshes: Sequence[Refresh]
 ) -> dict[str, BackedUp]:
-    kept = back_up(connection, migration_id, target_schema, [each.existing for each in refreshes if each.merge is None])
-    merged = [each for each in refreshes if each.merge]
+    kept = back_up(connection, migration_id, target_schema, [refreshed.existing for refreshed in refreshes if refreshed.merge is None])
     return kept | {
-        each.plan.table: back_up_changed(connection, migration_id, target_schema, each.existing, each.staged(staging)) for each in merged
+        table.name: back_up_changed(connection, migration_id, target_schema, table.existing, table.staged(staging))
+        for table in refreshes
+        if table.merge
     }
 
 
@@ -190,9 +193,10 @@ def _relate(
     checked = _relations(connection, target_schema, plans, increment)
     refuse_orphans(checked, foreign_keys)
     # A table that is not the run's has nothing by which its rollback would know of the foreign key.
-    possible = [each for each in checked if not (each.created or each.orphans) and each.table in plans and foreign_keys != "off"]
-    add_foreign_keys(connection, target_schema, [Wanted(*each.ends) for each in possible], changes)
-    return tuple(each.model_copy(update={"created": each.created or each in possible}) for each in checked)
+    unkeyed = [relation for relation in checked if not (relation.created or relation.orphans)]
+    possible = [relation for relation in unkeyed if relation.table in plans and foreign_keys != "off"]
+    add_foreign_keys(connection, target_schema, [Wanted(*relation.ends) for relation in possible], changes)
+    return tuple(relation.model_copy(update={"created": relation.created or relation in possible}) for relation in checked)
 
 
 def _relations(
@@ -200,8 +204,8 @@ def _relations(
 ) -> tuple[CheckedRelation, ...]:
     """The relations of the tables that the increment touches, with any table of the schema. `plans` are newer than what is saved."""
     all_plans = {plan.table: plan for plan in saved_plans(connection, target_schema).values()} | dict(plans)
-    touched = {each.table for each in increment.tables if each.touched}
-    relations = [each for each in relations_of(list(all_plans.values())) if {each.table, each.references} & touched]
+    touched = {table.table for table in increment.tables if table.touched}
+    relations = [relation for relation in relations_of(list(all_plans.values())) if {relation.table, relation.references} & touched]
     return tuple(checked_again(connection, target_schema, relation, all_plans[relation.table].keys) for relation in relations)
 
 
@@ -211,14 +215,14 @@ def _wanted(key: ForeignKey) -> Wanted:
 
 def _looks_other(increment: Increment | None, changes: Mapping[str, Changes]) -> bool:
     """Whether the API's readers see other tables or columns than before, or other relations between them."""
-    if increment is None or any(each.before is None or each.steps for each in increment.tables):
+    if increment is None or any(table.before is None or table.steps for table in increment.tables):
         return True
-    return any(each.columns_added or each.foreign_keys_added or each.foreign_keys_dropped for each in changes.values())
+    return any(changed.columns_added or changed.foreign_keys_added or changed.foreign_keys_dropped for changed in changes.values())
 
 
 def _scanned(increment: Increment | None, table: str) -> bool:
-    each = increment.of(table) if increment else None
-    return each is None or each.before is None or each.scanned
+    found = increment.of(table) if increment else None
+    return found is None or found.before is None or found.scanned
 
 
 def _must_be_published(
@@ -236,7 +240,7 @@ def unpublished(
     Raises NoLongerPublished where they have gone since: publishing them once more would need the place of the old rows that are kept.
     """
     wanted = {table.table: table.collection for table in tables}
-    wanted |= {each.table: each.collection for each in increment.tables if each.before} if increment else {}
+    wanted |= {planned.table: planned.collection for planned in increment.tables if planned.before} if increment else {}
     with translated("looking for what this run has published"):
         saved = saved_tables(connection, target_schema)
         ours = {collection for collection, table in saved.items() if table.migration_id == migration_id}
@@ -277,7 +281,7 @@ def _content(connection: Connection, table: TargetTable) -> Digest:
 def _drop_staged(connection: Connection, staging: str, refreshes: Sequence[Refresh]) -> None:
     """Their names, and those of their indexes and types, would be in the way of the tables that move."""
     if refreshes:
-        listed = sql.SQL(", ").join(sql.Identifier(staging, each.plan.table) for each in refreshes)
+        listed = sql.SQL(", ").join(sql.Identifier(staging, refreshed.name) for refreshed in refreshes)
         connection.execute(sql.SQL("DROP TABLE {} CASCADE").format(listed))
 
 

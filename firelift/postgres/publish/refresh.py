@@ -31,6 +31,10 @@ class Refresh(NamedTuple):
     """How the staged rows are merged into the table's own; None where they replace all of them."""
 
     @property
+    def name(self) -> str:
+        return self.plan.table
+
+    @property
     def columns(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.plan.target_columns())
 
@@ -76,10 +80,10 @@ def lock(connection: Connection, staging: str, schema: str, refreshes: Sequence[
     """
     if not refreshes:
         return
-    names = sorted(each.plan.table for each in refreshes)
+    names = sorted(refreshed.name for refreshed in refreshes)
     mode = (
         "ACCESS EXCLUSIVE"
-        if any(each.added or each.retyped for each in refreshes)
+        if any(refreshed.added or refreshed.retyped for refreshed in refreshes)
         or _must_alter_keys(connection, schema, names)
         or any(_overfull(connection, staging, schema, refreshes).values())
         else "EXCLUSIVE"
@@ -99,25 +103,25 @@ def refresh(connection: Connection, staging: str, schema: str, refreshes: Sequen
     if not refreshes:
         return {}
     published = [saved.plan for saved in saved_tables(connection, schema).values()]
-    for each in refreshes:
-        _add_columns(connection, schema, each)
-    changes = {each.plan.table: _changes(each) for each in refreshes}
+    for refreshed in refreshes:
+        _add_columns(connection, schema, refreshed)
+    changes = {refreshed.name: _changes(refreshed) for refreshed in refreshes}
     # Before a column gets its new type, too: what a link was indexed for may be a text of any length from now on.
     for table, indexes in _overfull(connection, staging, schema, refreshes).items():
         for index in indexes:
             drop_index(connection, schema, index)
         changes[table] = _with(changes[table], indexes_dropped=indexes)
     # Before any row is written: PostgreSQL alters no table on which foreign keys are still to be checked.
-    for each in refreshes:
-        if each.retyped:
-            dropped = _drop_hindering(connection, schema, each)
-            if each.merge:
-                retyped = retype(connection, schema, each.plan, each.retyped, each.staged(staging))
+    for refreshed in refreshes:
+        if refreshed.retyped:
+            dropped = _drop_hindering(connection, schema, refreshed)
+            if refreshed.merge:
+                retyped = retype(connection, schema, refreshed.plan, refreshed.retyped, refreshed.staged(staging))
             else:
-                retyped = empty_as(connection, schema, each.plan, each.retyped)
-            changes[each.plan.table] = _with(changes[each.plan.table], columns_retyped=retyped, foreign_keys_dropped=dropped)
-    replacements = {each.plan.table: _replacement(staging, schema, each, published) for each in refreshes}
-    after = {each.plan.table: replacements[each.plan.table].future_rows(_others(each)) for each in refreshes}
+                retyped = empty_as(connection, schema, refreshed.plan, refreshed.retyped)
+            changes[refreshed.name] = _with(changes[refreshed.name], columns_retyped=retyped, foreign_keys_dropped=dropped)
+    replacements = {refreshed.name: _replacement(staging, schema, refreshed, published) for refreshed in refreshes}
+    after = {refreshed.name: replacements[refreshed.name].future_rows(_others(refreshed)) for refreshed in refreshes}
     others = []
     for key in foreign_keys_of(connection, schema, list(replacements)):
         if not is_ours(key):
@@ -128,37 +132,37 @@ def refresh(connection: Connection, staging: str, schema: str, refreshes: Sequen
             changes[table] = _with(changes[table], foreign_keys_dropped=(*changes[table].foreign_keys_dropped, key))
     refuse_broken(connection, others, schema, after)
     replace_rows(connection, list(replacements.values()))
-    for each in refreshes:
-        if each.merge is None:
-            require_again(connection, schema, each.plan.table, changes[each.plan.table].columns_retyped)
+    for refreshed in refreshes:
+        if refreshed.merge is None:
+            require_again(connection, schema, refreshed.name, changes[refreshed.name].columns_retyped)
         # A merge of a few rows leaves the statistics as good as they were.
-        if each.merge is None or each.added or each.retyped:
-            analyze(connection, schema, each.plan.table)
+        if refreshed.merge is None or refreshed.added or refreshed.retyped:
+            analyze(connection, schema, refreshed.name)
     return changes
 
 
-def _add_columns(connection: Connection, schema: str, each: Refresh) -> None:
-    if each.missing:
-        connection.execute(add_columns(each.plan, schema, each.missing))
-    if each.merge and each.merge.adds_soft_delete_column:
-        connection.execute(add_soft_delete_column(schema, each.plan.table))
+def _add_columns(connection: Connection, schema: str, refreshed: Refresh) -> None:
+    if refreshed.missing:
+        connection.execute(add_columns(refreshed.plan, schema, refreshed.missing))
+    if refreshed.merge and refreshed.merge.adds_soft_delete_column:
+        connection.execute(add_soft_delete_column(schema, refreshed.name))
 
 
-def _changes(each: Refresh) -> Changes:
-    return Changes(columns_added=each.added, keys=each.plan.keys if each.merge else ())
+def _changes(refreshed: Refresh) -> Changes:
+    return Changes(columns_added=refreshed.added, keys=refreshed.plan.keys if refreshed.merge else ())
 
 
 def _overfull(connection: Connection, staging: str, schema: str, refreshes: Sequence[Refresh]) -> dict[str, tuple[Index, ...]]:
     """By table the indexes of ours that cannot hold the rows."""
-    keys = foreign_keys_of(connection, schema, [each.plan.table for each in refreshes])
-    return {each.plan.table: overfull(connection, staging, schema, each.plan.table, each.columns, keys) for each in refreshes}
+    keys = foreign_keys_of(connection, schema, [refreshed.name for refreshed in refreshes])
+    return {table.name: overfull(connection, staging, schema, table.name, table.columns, keys) for table in refreshes}
 
 
-def _drop_hindering(connection: Connection, schema: str, each: Refresh) -> tuple[ForeignKey, ...]:
+def _drop_hindering(connection: Connection, schema: str, refreshed: Refresh) -> tuple[ForeignKey, ...]:
     """Foreign keys of ours whose column will no longer hold what they need."""
-    keys = [key for key in foreign_keys_of(connection, schema, [each.plan.table]) if is_ours(key)]
-    own = [key for key in keys if (key.source_schema, key.source) == (schema, each.plan.table)]
-    hindering = [key for key in own if {*key.columns} & {*each.retyped}]
+    keys = [key for key in foreign_keys_of(connection, schema, [refreshed.name]) if is_ours(key)]
+    own = [key for key in keys if (key.source_schema, key.source) == (schema, refreshed.name)]
+    hindering = [key for key in own if {*key.columns} & {*refreshed.retyped}]
     for key in hindering:
         drop(connection, key)
     return tuple(hindering)
@@ -191,32 +195,32 @@ def _with(changes: Changes, **changed: object) -> Changes:
     return changes.model_copy(update=changed)
 
 
-def _others(each: Refresh) -> list[str]:
-    return [name for name in each.existing.columns if name not in each.columns]
+def _others(refreshed: Refresh) -> list[str]:
+    return [name for name in refreshed.existing.columns if name not in refreshed.columns]
 
 
-def _replacement(staging: str, schema: str, each: Refresh, published: Sequence[TablePlan]) -> RowReplacement:
-    before = next((plan for plan in published if (plan.collection, plan.table) == (each.plan.collection, each.plan.table)), None)
+def _replacement(staging: str, schema: str, refreshed: Refresh, published: Sequence[TablePlan]) -> RowReplacement:
+    before = next((plan for plan in published if (plan.collection, plan.table) == (refreshed.plan.collection, refreshed.name)), None)
     once = [name for name, _ in before.target_columns()] if before else []
-    if each.merge:
-        marks = each.merge.before.marks_deleted
+    if refreshed.merge:
+        marks = refreshed.merge.before.marks_deleted
         return RowReplacement(
             staging,
             schema,
-            each.plan.table,
-            each.plan.keys,
-            each.columns,
-            _emptied(each, once),
-            deleted=each.merge.deleted,
+            refreshed.name,
+            refreshed.plan.keys,
+            refreshed.columns,
+            _emptied(refreshed, once),
+            deleted=refreshed.merge.deleted,
             restores_soft_deleted=marks,
         )
     if before and before.marks_deleted:
         once.append(DELETED_AT)
-    return RowReplacement(staging, schema, each.plan.table, each.plan.keys, each.columns, _emptied(each, once))
+    return RowReplacement(staging, schema, refreshed.name, refreshed.plan.keys, refreshed.columns, _emptied(refreshed, once))
 
 
-def _emptied(each: Refresh, once: Sequence[str]) -> tuple[str, ...]:
-    return tuple(name for name in once if name in _others(each) and not each.existing.columns[name].generated)
+def _emptied(refreshed: Refresh, once: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in once if name in _others(refreshed) and not refreshed.existing.columns[name].generated)
 
 
 def _has_index(connection: Connection, schema: str, key: Wanted) -> bool:

@@ -105,7 +105,7 @@ def replace_rows(connection: Connection, replacements: Sequence[RowReplacement])
     """
     if not replacements:
         return
-    schema, tables = replacements[0].target_schema, [each.table for each in replacements]
+    schema, tables = replacements[0].target_schema, [replacement.table for replacement in replacements]
     replacements, owned = _by_owners(connection, replacements)
     among = [key for key in foreign_keys_of(connection, schema, tables) if _within(schema, tables, key.source_schema, key.source)]
     inner = [key for key in among if _within(schema, tables, key.references_schema, key.references)]
@@ -116,19 +116,19 @@ def replace_rows(connection: Connection, replacements: Sequence[RowReplacement])
                 refuse_left_over(connection, schema, tables)
         if owned:
             refuse_left_over(connection, schema, tables)
-    for each in replacements:
-        if any(connection.execute(differs).fetchone() != (False,) for differs in _differences(each)):
-            raise NotReplaced(table=f"{each.target_schema}.{each.table}")
+    for replacement in replacements:
+        if any(connection.execute(differs).fetchone() != (False,) for differs in _differences(replacement)):
+            raise NotReplaced(table=f"{replacement.target_schema}.{replacement.table}")
 
 
 def _by_owners(connection: Connection, replacements: Sequence[RowReplacement]) -> tuple[list[RowReplacement], bool]:
     """The same, with the owners of tables that are not ours, who may read from now on what they get; and whether there is any."""
-    owners = foreign_owners(connection, replacements[0].target_schema, [each.table for each in replacements])
-    for each in replacements:
-        if owner := owners.get(each.table):
-            keys = [each.deleted.table] if each.deleted and each.deleted.table else []
-            lend(connection, owner, each.source_schema, [each.table, *keys])
-    return [each._replace(owner=owners.get(each.table)) for each in replacements], bool(owners)
+    owners = foreign_owners(connection, replacements[0].target_schema, [replacement.table for replacement in replacements])
+    for replacement in replacements:
+        if owner := owners.get(replacement.table):
+            keys = [replacement.deleted.table] if replacement.deleted and replacement.deleted.table else []
+            lend(connection, owner, replacement.source_schema, [replacement.table, *keys])
+    return [replacement._replace(owner=owners.get(replacement.table)) for replacement in replacements], bool(owners)
 
 
 def _within(schema: str, tables: Sequence[str], key_schema: str, key_table: str) -> bool:
@@ -153,49 +153,50 @@ Step = Callable[[Connection, RowReplacement], None]
 
 def _do(connection: Connection, replacements: Sequence[RowReplacement], steps: Sequence[Step]) -> None:
     for step in steps:
-        for each in replacements:
-            _take(connection, step, each)
+        for replacement in replacements:
+            _take(connection, step, replacement)
 
 
-def _take(connection: Connection, step: Step, each: RowReplacement) -> None:
+def _take(connection: Connection, step: Step, replacement: RowReplacement) -> None:
     try:
         with connection.transaction():
-            step(connection, each)
+            step(connection, replacement)
     except psycopg.errors.ProgramLimitExceeded as error:
-        found = too_long_for_index(connection, each.target_schema, each.table, error)
+        found = too_long_for_index(connection, replacement.target_schema, replacement.table, error)
         if found is None:
             raise
         raise found from error
 
 
-def _delete(connection: Connection, each: RowReplacement) -> None:
-    if each.deleted is not None:
-        _remove(connection, each, each.deleted)
+def _delete(connection: Connection, replacement: RowReplacement) -> None:
+    if replacement.deleted is not None:
+        _remove(connection, replacement, replacement.deleted)
         return
     query = sql.SQL("DELETE FROM {} AS target WHERE NOT EXISTS (SELECT FROM {} AS source WHERE {})")
-    execute_as(connection, each.owner, query.format(each.target, each.source, _same_key(each)))
+    execute_as(connection, replacement.owner, query.format(replacement.target, replacement.source, _same_key(replacement)))
 
 
-def _remove(connection: Connection, each: RowReplacement, deleted: DeletedRows) -> None:
+def _remove(connection: Connection, replacement: RowReplacement, deleted: DeletedRows) -> None:
     if deleted.table is None:
         return
     if deleted.soft_deleted_at is None:
         delete = sql.SQL("DELETE FROM {} AS target USING {} AS source WHERE {}")
-        execute_as(connection, each.owner, delete.format(each.target, _deleted_keys(deleted), _same_key(each)))
+        execute_as(connection, replacement.owner, delete.format(replacement.target, _deleted_keys(deleted), _same_key(replacement)))
         return
     soft_delete = sql.SQL("UPDATE {} AS target SET {} = {} FROM {} AS source WHERE {} AND {} IS NULL")
     column = sql.Identifier(DELETED_AT)
-    where = (_deleted_keys(deleted), _same_key(each), sql.Identifier("target", DELETED_AT))
-    execute_as(connection, each.owner, soft_delete.format(each.target, column, sql.Literal(deleted.soft_deleted_at), *where))
+    where = (_deleted_keys(deleted), _same_key(replacement), sql.Identifier("target", DELETED_AT))
+    execute_as(connection, replacement.owner, soft_delete.format(replacement.target, column, sql.Literal(deleted.soft_deleted_at), *where))
 
 
 def _deleted_keys(deleted: DeletedRows) -> sql.Identifier:
     return sql.Identifier(deleted.schema, str(deleted.table))
 
 
-def _update(connection: Connection, each: RowReplacement) -> None:
-    copied = [sql.SQL("{0} = source.{0}").format(sql.Identifier(column)) for column in each.changing]
-    _set(connection, each, [*copied, *([_keep_soft_delete()] if each.restores_soft_deleted else []), *map(_null, each.emptied)])
+def _update(connection: Connection, replacement: RowReplacement) -> None:
+    copied = [sql.SQL("{0} = source.{0}").format(sql.Identifier(column)) for column in replacement.changing]
+    kept = [_keep_soft_delete()] if replacement.restores_soft_deleted else []
+    _set(connection, replacement, [*copied, *kept, *map(_null, replacement.emptied)])
 
 
 def _keep_soft_delete() -> sql.Composed:
@@ -211,51 +212,55 @@ def _same_document() -> sql.Composed:
     )
 
 
-def _free_unique_values(connection: Connection, each: RowReplacement) -> None:
-    unique = connection.execute(QUERY["unique_columns_to_free"], {"schema": each.target_schema, "table": each.table}).fetchall()
-    _set(connection, each, [_null(column) for (column,) in unique if column in each.changing])
+def _free_unique_values(connection: Connection, replacement: RowReplacement) -> None:
+    wanted = {"schema": replacement.target_schema, "table": replacement.table}
+    unique = connection.execute(QUERY["unique_columns_to_free"], wanted).fetchall()
+    _set(connection, replacement, [_null(column) for (column,) in unique if column in replacement.changing])
 
 
-def _insert(connection: Connection, each: RowReplacement) -> None:
-    columns = columns_of([*each.columns, *each.inserted])
+def _insert(connection: Connection, replacement: RowReplacement) -> None:
+    columns = columns_of([*replacement.columns, *replacement.inserted])
     query = sql.SQL(
         "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} AS source WHERE NOT EXISTS (SELECT FROM {} AS target WHERE {})"
     )
-    execute_as(connection, each.owner, query.format(each.target, columns, columns, each.source, each.target, _same_key(each)))
+    target, source = replacement.target, replacement.source
+    execute_as(connection, replacement.owner, query.format(target, columns, columns, source, target, _same_key(replacement)))
 
 
-def _set(connection: Connection, each: RowReplacement, changes: Sequence[sql.Composed]) -> None:
+def _set(connection: Connection, replacement: RowReplacement, changes: Sequence[sql.Composed]) -> None:
     if not changes:
         return
     query = sql.SQL("UPDATE {} AS target SET {} FROM {} AS source WHERE {} AND ({})")
-    changed = sql.SQL(" OR ").join([_other_content(each), *(_not_null(column) for column in each.emptied)])
-    execute_as(connection, each.owner, query.format(each.target, sql.SQL(", ").join(changes), each.source, _same_key(each), changed))
+    changed = sql.SQL(" OR ").join([_other_content(replacement), *(_not_null(column) for column in replacement.emptied)])
+    listed = sql.SQL(", ").join(changes)
+    update = query.format(replacement.target, listed, replacement.source, _same_key(replacement), changed)
+    execute_as(connection, replacement.owner, update)
 
 
-def _differences(each: RowReplacement) -> Iterator[sql.Composed]:
+def _differences(replacement: RowReplacement) -> Iterator[sql.Composed]:
     """Queries that must all say no once the rows are replaced."""
-    join = sql.SQL("FULL JOIN" if each.deleted is None else "RIGHT JOIN")
+    target, source, deleted = replacement.target, replacement.source, replacement.deleted
+    join = sql.SQL("FULL JOIN" if deleted is None else "RIGHT JOIN")
     query = sql.SQL("SELECT EXISTS (SELECT FROM {} AS target {} {} AS source ON {} WHERE {})")
-    yield query.format(each.target, join, each.source, _same_key(each), _other_content(each))
-    if each.deleted and each.deleted.table:
+    yield query.format(target, join, source, _same_key(replacement), _other_content(replacement))
+    if deleted and deleted.table:
         there = sql.SQL("SELECT EXISTS (SELECT FROM {} AS target JOIN {} AS source ON {} WHERE {})")
-        live = (
-            sql.SQL("TRUE") if each.deleted.soft_deleted_at is None else sql.SQL("{} IS NULL").format(sql.Identifier("target", DELETED_AT))
-        )
-        yield there.format(each.target, _deleted_keys(each.deleted), _same_key(each), live)
+        is_null = sql.SQL("{} IS NULL").format(sql.Identifier("target", DELETED_AT))
+        live = sql.SQL("TRUE") if deleted.soft_deleted_at is None else is_null
+        yield there.format(target, _deleted_keys(deleted), _same_key(replacement), live)
 
 
-def _other_content(each: RowReplacement) -> sql.Composed:
+def _other_content(replacement: RowReplacement) -> sql.Composed:
     # *<> compares bytes: to <> and IS DISTINCT FROM -0.0 is 0.0. Between bare ROWs it would mean each pair of columns.
-    return sql.SQL("{}::record *<> {}::record").format(_row("target", each.columns), _row("source", each.columns))
+    return sql.SQL("{}::record *<> {}::record").format(_row("target", replacement.columns), _row("source", replacement.columns))
 
 
 def _row(of: str, columns: Sequence[str]) -> sql.Composed:
     return sql.SQL("ROW({})").format(columns_in(of, columns))
 
 
-def _same_key(each: RowReplacement) -> sql.Composed:
-    return same_key(each.keys, "target", "source")
+def _same_key(replacement: RowReplacement) -> sql.Composed:
+    return same_key(replacement.keys, "target", "source")
 
 
 def _emptied(column: str) -> sql.Composed:
@@ -290,7 +295,7 @@ def _refused(connection: Connection, replacements: Sequence[RowReplacement], err
         return None
     facts = named_by(error)
     if not {"column", "constraint"} & facts.keys():
-        tables = [_table_to_write(connection, each) for each in replacements]
+        tables = [_table_to_write(connection, replacement) for replacement in replacements]
         facts |= culprit(connection, replacements[0].target_schema, error, tables)
     return RefusedByConstraint(**facts, said=said_by(error)) if facts or isinstance(error, psycopg.IntegrityError) else None
 
@@ -307,7 +312,7 @@ def analyze(connection: Connection, schema: str, table: str) -> None:
         raise RefusedByConstraint(table=f"{schema}.{table}", object=" or ".join(suspects), said=said_by(error)) from error
 
 
-def _table_to_write(connection: Connection, each: RowReplacement) -> TableToWrite:
-    columns = connection.execute(QUERY["existing_columns"], {"schema": each.target_schema, "tables": [each.table]}).fetchall()
-    others = [name for _, name, *_ in columns if name not in each.columns]
-    return TableToWrite(each.table, each.future_rows(others), each.owner)
+def _table_to_write(connection: Connection, replacement: RowReplacement) -> TableToWrite:
+    columns = connection.execute(QUERY["existing_columns"], {"schema": replacement.target_schema, "tables": [replacement.table]}).fetchall()
+    others = [name for _, name, *_ in columns if name not in replacement.columns]
+    return TableToWrite(replacement.table, replacement.future_rows(others), replacement.owner)

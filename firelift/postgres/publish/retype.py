@@ -56,34 +56,34 @@ def empty_as(connection: Connection, schema: str, plan: TablePlan, columns: Sequ
     """Gives the columns the plan's types, and NULL in every row: all rows are to be replaced. Returns what takes that back."""
     types = dict(plan.target_columns())
     before = tuple(_retyped(connection, schema, plan.table, column) for column in columns)
-    for each in before:
-        _empty(connection, schema, plan.table, each, types[each.column])
+    for retyped in before:
+        _empty(connection, schema, plan.table, retyped, types[retyped.column])
     return before
 
 
 def retype_back(connection: Connection, schema: str, table: str, columns: Sequence[Retyped]) -> None:
     """Gives the columns their old types, and NULL in every row: the old values come from the backup."""
-    for each in columns:
-        _empty(connection, schema, table, each, each.before)
+    for retyped in columns:
+        _empty(connection, schema, table, retyped, retyped.before)
 
 
-def _empty(connection: Connection, schema: str, table: str, each: Retyped, wanted: str) -> None:
+def _empty(connection: Connection, schema: str, table: str, retyped: Retyped, wanted: str) -> None:
     name = sql.Identifier(schema, table)
-    with hindered(f"{schema}.{table}", each.column, wanted, _hanging(connection, schema, table, each.column)):
-        if each.required:
-            connection.execute(sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL").format(name, sql.Identifier(each.column)))
+    with hindered(f"{schema}.{table}", retyped.column, wanted, _hanging(connection, schema, table, retyped.column)):
+        if retyped.required:
+            connection.execute(sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL").format(name, sql.Identifier(retyped.column)))
         bare = sql.SQL(wanted.split(" COLLATE ")[0])
-        _alter(connection, schema, table, each.column, sql.SQL(wanted), sql.SQL("NULL::{}").format(bare))
+        _alter(connection, schema, table, retyped.column, sql.SQL(wanted), sql.SQL("NULL::{}").format(bare))
 
 
 def require_again(connection: Connection, schema: str, table: str, columns: Sequence[Retyped]) -> None:
     """Once there are values: what was NOT NULL is so again."""
-    for each in columns:
-        if each.required:
+    for retyped in columns:
+        if retyped.required:
             alter = sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL")
-            with hindered(f"{schema}.{table}", each.column, "NOT NULL"):
+            with hindered(f"{schema}.{table}", retyped.column, "NOT NULL"):
                 owner = foreign_owners(connection, schema, [table]).get(table)
-                execute_as(connection, owner, alter.format(sql.Identifier(schema, table), sql.Identifier(each.column)))
+                execute_as(connection, owner, alter.format(sql.Identifier(schema, table), sql.Identifier(retyped.column)))
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def hindered(table: str, column: str, wanted: str, hanging: Sequence[str] = ()) 
 
 
 def _hanging(connection: Connection, schema: str, table: str, column: str) -> list[str]:
-    return [each.described for each in hanging_on(connection, schema, table, [column])]
+    return [hanging.described for hanging in hanging_on(connection, schema, table, [column])]
 
 
 def _retyped(connection: Connection, schema: str, table: str, column: str) -> Retyped:

@@ -135,9 +135,9 @@ def _rolled_back(connection: Connection, migration_id: str, *, force: bool) -> R
     overridden, left = _take_back(connection, migration_id, kept, made_schema, force=force)
     drop_staging(connection, migration_id)
     tables = tuple(
-        Restored(table=each.name, action=each.action, rows=each.rows_before, digest=each.digest_before)
-        for each in kept
-        if not each.only_moved_on
+        Restored(table=published.name, action=published.action, rows=published.rows_before, digest=published.digest_before)
+        for published in kept
+        if not published.only_moved_on
     )
     done = RolledBack(
         migration_id=migration_id,
@@ -172,11 +172,11 @@ def _tables_of(connection: Connection, migration_id: str) -> int:
 
 
 def _refuse_lost(connection: Connection, migration_id: str, kept: Sequence[KeptTable]) -> None:
-    if covered := [each for each in kept if each.published_by not in (None, migration_id)]:
-        by = ", ".join(sorted({str(each.published_by) for each in covered}))
-        raise LaterRunPublished(by=by, tables=", ".join(each.name for each in covered))
-    dropped = [each.name for each in kept if each.dropped_at]
-    known = {each.table for each in kept}
+    if covered := [published for published in kept if published.published_by not in (None, migration_id)]:
+        by = ", ".join(sorted({str(published.published_by) for published in covered}))
+        raise LaterRunPublished(by=by, tables=", ".join(published.name for published in covered))
+    dropped = [published.name for published in kept if published.dropped_at]
+    known = {published.table for published in kept}
     never = [name for (name,) in connection.execute(QUERY["published_without_backup"], {"migration_id": migration_id}) if name not in known]
     if dropped or never:
         raise BackupGone(migration_id=migration_id, tables=", ".join([*dropped, *never]))
@@ -188,12 +188,16 @@ def _take_back(
     if not kept:
         _drop_made_schema(connection, made_schema)
         return [], []
-    kept = [each for each in kept if not each.only_moved_on]
-    existing = {each.name: found for each in kept for found in existing_tables(connection, each.target_schema, [each.table]).values()}
-    _lock(connection, [each for each in kept if each.name in existing])
-    created = [each for each in kept if each.action == "created" and each.name in existing]
-    altered = [each for each in kept if each.action != "created" and each.name in existing]
-    replaced = [each for each in kept if each.backup_schema]
+    kept = [published for published in kept if not published.only_moved_on]
+    existing = {
+        published.name: found
+        for published in kept
+        for found in existing_tables(connection, published.target_schema, [published.table]).values()
+    }
+    _lock(connection, [published for published in kept if published.name in existing])
+    created = [published for published in kept if published.action == "created" and published.name in existing]
+    altered = [published for published in kept if published.action != "created" and published.name in existing]
+    replaced = [published for published in kept if published.backup_schema]
     _refuse_unrestorable(replaced, existing)
     changed = changed_tables(connection, [*replaced, *created], existing)
     if changed and not force:
@@ -205,7 +209,7 @@ def _take_back(
         _restore_rows(connection, replaced, existing)
         _drop_added_columns(connection, altered, existing)
         left = _add_dropped_indexes(connection, replaced)
-        for key in (key for each in replaced for key in each.changes.foreign_keys_dropped):
+        for key in (key for published in replaced for key in published.changes.foreign_keys_dropped):
             add_again(connection, key)
         _refuse_differences(connection, replaced)
         _drop_made_schema(connection, made_schema)
@@ -224,101 +228,106 @@ def dependent_objects(error: psycopg.errors.DependentObjectsStillExist) -> Depen
 
 def _lock(connection: Connection, kept: Sequence[KeptTable]) -> None:
     if kept:
-        listed = sql.SQL(", ").join(sql.Identifier(each.target_schema, each.table) for each in sorted(kept, key=lambda each: each.name))
+        ordered = sorted(kept, key=lambda published: published.name)
+        listed = sql.SQL(", ").join(sql.Identifier(published.target_schema, published.table) for published in ordered)
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(listed))
 
 
 def _refuse_unrestorable(replaced: Sequence[KeptTable], existing: dict[str, ExistingTable]) -> None:
-    for each in replaced:
-        where = f"{each.backup_schema}.{each.table}"
-        table = existing.get(each.name)
+    for published in replaced:
+        where = f"{published.backup_schema}.{published.table}"
+        table = existing.get(published.name)
         if table is None:
-            raise CannotRestore(table=each.name, why="it is gone", old_rows=where)
-        if missing := [column for column in each.columns if column not in table.columns]:
-            raise CannotRestore(table=each.name, why=f"without the columns {', '.join(missing)}", old_rows=where)
+            raise CannotRestore(table=published.name, why="it is gone", old_rows=where)
+        if missing := [column for column in published.columns if column not in table.columns]:
+            raise CannotRestore(table=published.name, why=f"without the columns {', '.join(missing)}", old_rows=where)
         if table.obstacle or not table.primary_key:
-            raise CannotRestore(table=each.name, why=table.obstacle or "it has no primary key any more", old_rows=where)
-        if each.changes.keys and table.primary_key != each.changes.keys:
-            raise CannotRestore(table=each.name, why="it has another primary key", old_rows=where)
+            raise CannotRestore(table=published.name, why=table.obstacle or "it has no primary key any more", old_rows=where)
+        if published.changes.keys and table.primary_key != published.changes.keys:
+            raise CannotRestore(table=published.name, why="it has another primary key", old_rows=where)
 
 
 def _drop_added_keys(connection: Connection, replaced: Sequence[KeptTable]) -> None:
-    for each in replaced:
-        for name in each.changes.foreign_keys_added:
+    for published in replaced:
+        for name in published.changes.foreign_keys_added:
             drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}")
-            connection.execute(drop.format(sql.Identifier(each.target_schema, each.table), sql.Identifier(name)))
+            connection.execute(drop.format(sql.Identifier(published.target_schema, published.table), sql.Identifier(name)))
         # Before the old rows are back: one of them may be too long for it, which is why it was not there.
-        for name in each.changes.indexes_added:
-            connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(each.target_schema, name)))
+        for name in published.changes.indexes_added:
+            connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(published.target_schema, name)))
 
 
 def _drop_tables(connection: Connection, created: Sequence[KeptTable]) -> None:
     if created:
-        listed = sql.SQL(", ").join(sql.Identifier(each.target_schema, each.table) for each in created)
+        listed = sql.SQL(", ").join(sql.Identifier(published.target_schema, published.table) for published in created)
         connection.execute(sql.SQL("DROP TABLE {}").format(listed))
 
 
 def _retype_back(connection: Connection, replaced: Sequence[KeptTable]) -> None:
-    for each in replaced:
+    for published in replaced:
         try:
-            retype_back(connection, each.target_schema, each.table, each.changes.columns_retyped)
+            retype_back(connection, published.target_schema, published.table, published.changes.columns_retyped)
         except CannotRetype as error:
             why = f"{error.facts['column']}: {error.facts['hindrance']}"
-            raise CannotRestore(table=each.name, why=why, old_rows=f"{each.backup_schema}.{each.table}") from error
+            raise CannotRestore(table=published.name, why=why, old_rows=f"{published.backup_schema}.{published.table}") from error
 
 
 def _restore_rows(connection: Connection, replaced: Sequence[KeptTable], existing: dict[str, ExistingTable]) -> None:
     if not replaced:
         return
     schema = replaced[0].target_schema
-    tables = {each.table for each in replaced}
-    for each in replaced:
+    tables = {published.table for published in replaced}
+    for published in replaced:
         # A copy made a moment ago may have no statistics yet, and a nested loop over it would never end.
-        connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(str(each.backup_schema), each.table)))
-    replacements = {each.table: _replacement(each, existing[each.name]) for each in replaced}
-    after = {each.table: _future_rows(replacements[each.table], existing[each.name]) for each in replaced}
+        connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(str(published.backup_schema), published.table)))
+    replacements = {published.table: _replacement(published, existing[published.name]) for published in replaced}
+    after = {published.table: _future_rows(replacements[published.table], existing[published.name]) for published in replaced}
     keys = foreign_keys_of(connection, schema, list(tables))
     refuse_broken(connection, [key for key in keys if not (key.source_schema == schema and key.source in tables)], schema, after)
     replace_rows(connection, list(replacements.values()))
-    for each in replaced:
-        require_again(connection, schema, each.table, each.changes.columns_retyped)
+    for published in replaced:
+        require_again(connection, schema, published.table, published.changes.columns_retyped)
 
 
 def _future_rows(replacement: RowReplacement, table: ExistingTable) -> sql.Composed:
     return replacement.future_rows([name for name in table.columns if name not in replacement.columns])
 
 
-def _replacement(each: KeptTable, table: ExistingTable) -> RowReplacement:
-    columns = [table.columns[name] for name in each.columns if not table.columns[name].generated]
+def _replacement(published: KeptTable, table: ExistingTable) -> RowReplacement:
+    columns = [table.columns[name] for name in published.columns if not table.columns[name].generated]
     return RowReplacement(
-        source_schema=str(each.backup_schema),
-        target_schema=each.target_schema,
-        table=each.table,
+        source_schema=str(published.backup_schema),
+        target_schema=published.target_schema,
+        table=published.table,
         keys=table.primary_key,
         columns=tuple(column.name for column in columns if not column.always_identity),
         inserted=tuple(column.name for column in columns if column.always_identity),
-        deleted=DeletedRows(str(each.backup_schema), each.changes.inserted) if each.changes.inserted else None,
+        deleted=DeletedRows(str(published.backup_schema), published.changes.inserted) if published.changes.inserted else None,
     )
 
 
 def _drop_added_columns(connection: Connection, replaced: Sequence[KeptTable], existing: dict[str, ExistingTable]) -> None:
-    for each in replaced:
-        if added := [name for name in each.changes.columns_added if name in existing[each.name].columns]:
+    for published in replaced:
+        if added := [name for name in published.changes.columns_added if name in existing[published.name].columns]:
             dropped = sql.SQL(", ").join(sql.SQL("DROP COLUMN {}").format(sql.Identifier(name)) for name in added)
-            connection.execute(sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(each.target_schema, each.table), dropped))
+            connection.execute(sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(published.target_schema, published.table), dropped))
 
 
 def _add_dropped_indexes(connection: Connection, replaced: Sequence[KeptTable]) -> list[LeftIndex]:
     """Returns those that cannot be made yet: the rows that are taken back are still in the table's file."""
-    dropped = [LeftIndex(target_schema=each.target_schema, index=index) for each in replaced for index in each.changes.indexes_dropped]
-    return [each for each in dropped if not add_index_again(connection, each.target_schema, each.index)]
+    dropped = [
+        LeftIndex(target_schema=published.target_schema, index=index)
+        for published in replaced
+        for index in published.changes.indexes_dropped
+    ]
+    return [left for left in dropped if not add_index_again(connection, left.target_schema, left.index)]
 
 
 def _refuse_differences(connection: Connection, replaced: Sequence[KeptTable]) -> None:
-    for each in replaced:
-        found = digest(connection, each.target_schema, each.table, each.columns, each.changed_rows)
-        if (found.rows, found.value) != (each.rows_before, each.digest_before):
-            raise RollbackDiffers(table=each.name, rows=found.rows, rows_before=each.rows_before)
+    for published in replaced:
+        found = digest(connection, published.target_schema, published.table, published.columns, published.changed_rows)
+        if (found.rows, found.value) != (published.rows_before, published.digest_before):
+            raise RollbackDiffers(table=published.name, rows=found.rows, rows_before=published.rows_before)
 
 
 def _drop_made_schema(connection: Connection, schema: str | None) -> None:

@@ -159,8 +159,8 @@ def problems(connection: Connection, target_schema: str, forecast_tables: Foreca
         *closed,
         *_connection_problems(connection, connections),
         *_name_problems(connection, target_schema, [*forecast.names, *(table.table for table, *_ in forecast.published)]),
-        *(usurping := _usurping(connection, target_schema, forecast.table_conflicts)),
-        *(foreseen_incompatibilities(connection, target_schema, forecast) if not usurping else ()),
+        *(conflicts := _table_conflicts(connection, target_schema, forecast.table_conflicts)),
+        *(foreseen_incompatibilities(connection, target_schema, forecast) if not conflicts else ()),
     ]
 
 
@@ -178,7 +178,7 @@ def check_tables(
     with translated("checking the target's tables"), connection.transaction():
         names = [plan.table for plan in plans]
         tables = {plan.collection: plan.table for plan in plans}
-        if taken := _usurping(connection, target_schema, table_conflicts(tables, saved_plans(connection, target_schema))):
+        if taken := _table_conflicts(connection, target_schema, table_conflicts(tables, saved_plans(connection, target_schema))):
             return taken
         return [
             *_name_problems(connection, target_schema, names),
@@ -198,13 +198,13 @@ def lock_warning(connection: Connection, target_schema: str, plans: Sequence[Tab
     return LOCKS.format(tables=counted(len(plans), "table"), needed=needed, room=room, enough=room.setting_for(needed))
 
 
-def _usurping(connection: Connection, target_schema: str, found: Sequence[TableConflict]) -> list[FireliftError]:
+def _table_conflicts(connection: Connection, target_schema: str, found: Sequence[TableConflict]) -> list[FireliftError]:
     """A table that was dropped since is nobody's."""
-    existing = existing_tables(connection, target_schema, [each.table for each in found])
+    existing = existing_tables(connection, target_schema, [conflict.table for conflict in found])
     return [
-        TableOfAnother(collection=each.collection, table=f"{target_schema}.{each.table}", published_for=each.published_for)
-        for each in found
-        if each.table in existing
+        TableOfAnother(collection=conflict.collection, table=f"{target_schema}.{conflict.table}", published_for=conflict.published_for)
+        for conflict in found
+        if conflict.table in existing
     ]
 
 

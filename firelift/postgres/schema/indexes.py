@@ -75,7 +75,7 @@ def add_index_again(connection: Connection, schema: str, index: Index) -> bool:
 
 def make_left(connection: Connection, left: Sequence[LeftIndex]) -> tuple[LeftIndex, ...]:
     """Makes indexes that had to wait until rows that are gone were cleared away; returns those that still must. No transaction is open."""
-    return tuple(each for each in left if not _made_now(connection, each))
+    return tuple(index for index in left if not _made_now(connection, index))
 
 
 def _made_now(connection: Connection, left: LeftIndex) -> bool:

@@ -55,21 +55,21 @@ def type_dependents(connection: Connection, schema: str, table: str, types: Type
     """
     if connection.read_only or foreign_owners(connection, schema, [table]):
         return
-    for each in hanging_on(connection, schema, table, list(types)):
-        for column in _not_taken(connection, schema, table, each, types):
-            yield column, each.described
+    for hanging in hanging_on(connection, schema, table, list(types)):
+        for column in _not_taken(connection, schema, table, hanging, types):
+            yield column, hanging.described
     for key in foreign_keys_of(connection, schema, [table]):
         for column in _foreign_key_dependents(connection, schema, table, key, types):
             yield column, f"constraint {key.name} on table {key.source_schema}.{key.source}"
 
 
-def _not_taken(connection: Connection, schema: str, table: str, each: Hanging, types: Types) -> list[str]:
+def _not_taken(connection: Connection, schema: str, table: str, hanging: Hanging, types: Types) -> list[str]:
     """The columns of this object that do not get their type beside it. What cannot be made anew is not judged."""
     copy = sql.SQL("CREATE TEMPORARY TABLE firelift_trial (LIKE {})").format(sql.Identifier(schema, table))
     refused: list[str] = []
     with _undone(connection):
-        if _works(connection, copy) and _works(connection, sql.SQL("{}").format(sql.SQL(each.statement))):
-            refused = [column for column in each.columns if not _taken(connection, column, types[column])]
+        if _works(connection, copy) and _works(connection, sql.SQL("{}").format(sql.SQL(hanging.statement))):
+            refused = [column for column in hanging.columns if not _taken(connection, column, types[column])]
     return refused
 
 

@@ -82,7 +82,7 @@ def running_migration(connection: Connection, target_schema: str) -> str | None:
     name, unfinished = row[0], _unfinished(connection, target_schema)
     if isinstance(name, str) and name.startswith(SIGNED_WITH):
         # Of a long id the name has only the beginning.
-        return next((each for each in unfinished if application_name(each) == name), name.removeprefix(SIGNED_WITH))
+        return next((migration_id for migration_id in unfinished if application_name(migration_id) == name), name.removeprefix(SIGNED_WITH))
     return unfinished[0] if unfinished else None
 
 

@@ -51,8 +51,8 @@ def tables_in(connection: Connection, schema: str) -> int:
     return int(row[0]) if row else 0
 
 
-def locks_for(tables: int, relations: int, each: tuple[int, int]) -> int:
-    return tables * each[0] + relations * each[1]
+def locks_for(tables: int, relations: int, of_one: tuple[int, int]) -> int:
+    return tables * of_one[0] + relations * of_one[1]
 
 
 @contextmanager
