@@ -37,14 +37,14 @@ def check_home(directory: str = "") -> None:
     if isinstance(problem, HomeMissing):
         _say_unset()
     elif problem is not None:
-        # Of an error `prefect deploy` would print two tracebacks with this line between them.
+        # For an exception `prefect deploy` would print two tracebacks with this line between them.
         raise SystemExit(f"error: {problem}")
 
 
 def enter_home(directory: str = "") -> dict[str, str]:
-    """At the beginning of a run: goes to FIRELIFT_HOME as it was at deployment, else as the worker has it.
+    """At the beginning of a run: changes to FIRELIFT_HOME as it was set at deployment, else as the worker has it.
 
-    Where it cannot, `refuse_wrong_home` says so in the run itself: of a step that fails a run tells no more than "exited with status 1".
+    Where it cannot, `refuse_wrong_home` says so in the run itself: for a step that fails a run shows no more than "exited with status 1".
     """
     os.environ[DEPLOYED] = "1"
     os.environ["FIRELIFT_HOME"] = directory
@@ -54,7 +54,7 @@ def enter_home(directory: str = "") -> dict[str, str]:
 
 
 def refuse_wrong_home() -> None:
-    """In a deployed run: raises HomeMissing or HomeWrong where it has not come to where it was to work."""
+    """In a deployed run: raises HomeMissing or HomeWrong if it is not in the directory in which it should work."""
     if DEPLOYED in os.environ:
         problem = _problem(os.environ.get("FIRELIFT_HOME", ""))
         if problem is not None:

@@ -1,6 +1,6 @@
-"""Finds the packages `flows`, `tasks` and `expectations`: those of this Firelift, whatever else bears their names.
+"""Finds the packages `flows`, `tasks` and `expectations`: those of this Firelift, whatever else has these names.
 
-In a checkout they stand beside `firelift`. A wheel carries them in `firelift/workflow/`, so that nobody's site-packages
+In a checkout they are beside `firelift`. A wheel has them in `firelift/workflow/`, so that nobody's site-packages
 gets three modules with names as common as these.
 """
 
@@ -30,7 +30,7 @@ def workflow_directory() -> Path:
 
 
 def put_workflow_first() -> None:
-    """Has `import flows` and its siblings find Firelift's own, in this process and in those it starts by multiprocessing."""
+    """Makes `import flows` and its siblings find Firelift's own, in this process and in those it starts by multiprocessing."""
     directory = str(workflow_directory())
     for name in PACKAGES:
         _refuse_foreign(name, directory)

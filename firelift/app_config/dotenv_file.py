@@ -24,7 +24,7 @@ _ESCAPED = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r"}
 
 
 def edit(text: str, values: Mapping[str, JSON]) -> str:
-    """The text with these values. A name that stands there several times gets its value everywhere, a new one a line at the end.
+    """The text with these values. A name that occurs several times gets its value everywhere; a new one gets a line at the end.
 
     Raises ValueError, which never quotes the file: it holds secrets.
     """
@@ -36,7 +36,7 @@ def edit(text: str, values: Mapping[str, JSON]) -> str:
 
 
 def read(text: str) -> dict[str, JSON]:
-    """What stands there by name; of several values the last."""
+    """The values by name; if a name occurs several times, its last value."""
     return {binding.key: binding.value for binding in _parsed(text) if binding.key is not None}
 
 
@@ -72,7 +72,7 @@ def _changed(binding: Binding, wanted: Mapping[str, str]) -> str:
 
 
 def _apart(line: str) -> tuple[str, str, str]:
-    """What stands before a value, the value as it is spelled, and what stands after it."""
+    """A line in three parts: before the value, the value as it is spelled, and after it."""
     head = _HEAD.match(line)
     assert head is not None
     equals = _EQUALS.match(line, head.end())
@@ -112,5 +112,5 @@ def _proved(text: str, before: list[Binding], wanted: Mapping[str, str]) -> str:
     held = [(binding.key, wanted.get(binding.key, binding.value)) for binding in before if binding.key is not None]
     held += [(name, value) for name, value in wanted.items() if name not in {name for name, _ in held}]
     if [(binding.key, binding.value) for binding in _parsed(text) if binding.key is not None] != held:
-        raise ValueError(f"it cannot be changed so that only {', '.join(wanted)} would be other than before")
+        raise ValueError(f"it cannot be changed in such a way that only {', '.join(wanted)} would differ")
     return text

@@ -24,9 +24,9 @@ class Member(NamedTuple):
 
 
 def edit(text: str, values: Mapping[str, JSON]) -> str:
-    """The text with these values; `a.b` is `b` in the object `a`, unless a name with the dot in it stands there.
+    """The text with these values; `a.b` is `b` in the object `a`, unless there is a member named `a.b`.
 
-    A value that is text becomes a number or a boolean where one stands and it reads as one. Raises ValueError, which never quotes the file.
+    Text that replaces a number or a boolean becomes one if it can be read as one. Raises ValueError, which never quotes the file.
     """
     _object(text)
     for name, value in values.items():
@@ -38,7 +38,7 @@ def edit(text: str, values: Mapping[str, JSON]) -> str:
 
 
 def read(text: str) -> dict[str, JSON]:
-    """What stands there by dotted name: objects themselves, and what is in them."""
+    """The values by dotted name: objects themselves, and their members."""
     return _named("", _object(text))
 
 
@@ -66,7 +66,7 @@ def _object(text: str) -> dict[str, JSON]:
 def _set(text: str, at: int, parts: Sequence[str], value: JSON) -> str:
     """The text with the value below the object that begins `at`."""
     members, close = _members(text, at)
-    # Of a name that stands there twice the last one counts.
+    # If a name occurs twice, the last one counts.
     by_name = {member.key: member for member in members}
     if (whole := by_name.get(".".join(parts))) is not None:
         return _replace(text, whole, value)
@@ -102,27 +102,27 @@ def _skip(text: str, position: int) -> int:
 
 
 def _replace(text: str, member: Member, value: JSON) -> str:
-    standing = _decoder.raw_decode(text, member.start)[0]
-    typed = _typed(value, standing)
-    if json.dumps(typed, sort_keys=True) == json.dumps(standing, sort_keys=True):
+    present = _decoder.raw_decode(text, member.start)[0]
+    typed = _typed(value, present)
+    if json.dumps(typed, sort_keys=True) == json.dumps(present, sort_keys=True):
         return text
     return text[: member.start] + _dumped(text, member.begin, typed) + text[member.end :]
 
 
-def _typed(value: JSON, standing: Any) -> JSON:
-    """NAME=VALUE on a command line has no types: the value that stands there has."""
+def _typed(value: JSON, present: Any) -> JSON:
+    """NAME=VALUE on a command line has no type; the value that it replaces has one."""
     if not isinstance(value, str):
         return value
-    if isinstance(standing, bool):
+    if isinstance(present, bool):
         return {"true": True, "false": False}.get(value, value)
-    if isinstance(standing, int | float) and _NUMBER.fullmatch(value):
+    if isinstance(present, int | float) and _NUMBER.fullmatch(value):
         number: JSON = json.loads(value)
         return number
     return value
 
 
 def _insert(text: str, at: int, close: int, members: Sequence[Member], key: str, value: JSON) -> str:
-    """The text with one member more, written as those are that stand there."""
+    """The text with one member more, written in the style of the others."""
     if members:
         last = members[-1]
         colon = text[_key_end(text, last) : last.start]

@@ -52,7 +52,7 @@ class _Found(NamedTuple):
 
 @dataclass(frozen=True)
 class AppConfig:
-    """A file, and the values it is to get: dotted names reach into JSON objects, `{place}` in a value stands for what the run knows."""
+    """A file and its new values: dotted names reach into JSON objects, and `{placeholder}` is replaced by what the run knows."""
 
     file: Path | None
     values: Mapping[str, JSON]
@@ -72,7 +72,7 @@ class AppConfig:
         _refuse_unwritable(found)
 
     def update(self, migration_id: str) -> AppConfigUpdated | None:
-        """Puts the values there; the file as it was before stays beside it. May be called again. Raises AppConfigNotUpdated."""
+        """Writes the values; the old version of the file is kept beside it. May be called again. Raises AppConfigNotUpdated."""
         if self.file is None:
             return None
         try:
@@ -92,8 +92,8 @@ class AppConfig:
 
     def _without_secrets(self, name: str, value: JSON) -> JSON:
         if any(_is_secret(text, self.secrets) for text in _texts(value)):
-            told = "it holds a secret, which does not belong in a file that Firelift writes"
-            raise AppConfigUnusable(name=name, problem=told)
+            problem = "it holds a secret, which does not belong in a file that Firelift writes"
+            raise AppConfigUnusable(name=name, problem=problem)
         return value
 
     def _fill(self, value: JSON) -> JSON:

@@ -100,12 +100,12 @@ def run_verification(settings: Settings, against: Against | None, seed: str | No
     prepare_environment(settings)
     os.umask(0o077)
     with _sigterm_as_ctrl_c(), redirect_stdout(sys.stderr):
-        return verify_published(settings, against, seed, lambda told: print(told, file=sys.stderr), expectations)
+        return verify_published(settings, against, seed, lambda line: print(line, file=sys.stderr), expectations)
 
 
 @contextmanager
 def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """So that what was read again is removed in either case."""
+    """SIGTERM ends the verification as Ctrl-C does, so that what was read again is removed in either case."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -151,7 +151,7 @@ def _look_ahead(settings: Settings, workers: Workers) -> None:
     from firelift.paths import Selection
     from firelift.settings.grouping import together
 
-    # A run that goes on has its snapshot.
+    # A resumed run already has its snapshot.
     if not settings.resume:
         selection = Selection(settings.collections, settings.exclude_collections)
         start_survey_early(workers, source_of(settings), settings.read_time, selection, together(settings))
@@ -225,7 +225,7 @@ def _progress(workspace: Workspace, plain: bool) -> Iterator[None]:
     stop = threading.Event()
 
     def show() -> None:
-        # Whatever goes wrong with a picture, the migration goes on.
+        # Whatever goes wrong with the display, the migration continues.
         with suppress(Exception):
             follow(workspace, screen_for(console, plain=plain), stop)
 

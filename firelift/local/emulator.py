@@ -166,9 +166,9 @@ def find_java() -> Path:
 
 def _major_version(java: str) -> int:
     # On macOS /usr/bin/java exists without any Java behind it: only asking tells.
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
-    found = re.search(r'version "(?:1\.)?(\d+)', said.stderr)
-    return int(found[1]) if found and said.returncode == 0 else 0
+    result = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    found = re.search(r'version "(?:1\.)?(\d+)', result.stderr)
+    return int(found[1]) if found and result.returncode == 0 else 0
 
 
 def _request(host: str, method: str, path: str, timeout: float = 5) -> int:

@@ -50,7 +50,7 @@ class PostgresServer:
     """A PostgreSQL server of our own, on 127.0.0.1 with a password.
 
     `directory` keeps data, log and `pgpass` (for `PGPASSFILE`) over starts; without one there is a temporary directory, removed by
-    `close()`. As root the server runs as `postgres`, else `nobody`, and owns the directory. With `outlives_us` it goes on running
+    `close()`. As root the server runs as `postgres`, else `nobody`, and owns the directory. With `outlives_us` it keeps running
     when this process ends, until `stop_server(directory)`.
     """
 
@@ -196,18 +196,18 @@ class PostgresServer:
         return [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
 
     def _ready(self) -> bool:
-        said = _postmaster_lines(self.data)
-        return len(said) > 7 and said[0].strip() == str(self.pid) and said[7].strip() == "ready"
+        lines = _postmaster_lines(self.data)
+        return len(lines) > 7 and lines[0].strip() == str(self.pid) and lines[7].strip() == "ready"
 
 
 def stop_server(directory: Path, timeout: float = 30) -> bool:
     """Stops the server that was left running in a directory; False when there is none."""
     data = directory.resolve() / "data"
-    said = _postmaster_lines(data)
+    lines = _postmaster_lines(data)
     # The file of a crashed server may name a process that is somebody else's by now.
-    if not said or str(data) not in _arguments_of(said[0]):
+    if not lines or str(data) not in _arguments_of(lines[0]):
         return False
-    os.kill(int(said[0]), SIGINT)
+    os.kill(int(lines[0]), SIGINT)
     deadline = time.monotonic() + timeout
     while _postmaster_lines(data) and time.monotonic() < deadline:
         time.sleep(0.05)

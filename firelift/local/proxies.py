@@ -35,7 +35,7 @@ def _names_a_proxy(name: str) -> bool:
 
 def _with_this_machine(exceptions: str) -> str:
     listed = [host.strip() for host in exceptions.split(",") if host.strip()]
-    # Some read it only where it stands alone.
+    # Some read it only where it is the only entry.
     if "*" in listed:
         return exceptions
     return ",".join([*listed, *(host for host in THIS_MACHINE if host not in listed)])

@@ -1,4 +1,4 @@
-"""Which run is meant, and with which settings it began: a run that goes on does so with the same ones."""
+"""Which run the settings name, and with which settings it began: a resumed run keeps them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from firelift.settings.types import is_run_name
 
 IDENTITY = "run.json"
 
-# What a resume takes from the run's beginning, unless it is given anew. Not what belongs to the machine: credentials, addresses, workers.
-# Nor whether it is a plan: one that was meant as the other must be refused, not made into it.
+# What a resume takes from the run's beginning unless it is given again. Not what belongs to the machine: credentials, addresses, workers.
+# Nor whether it is a plan: a plan must not be resumed as a migration, nor the other way round.
 RESUMED_SETTINGS = (
     *(name for name in DECIDING if name != "dry_run"),
     *("max_rejects", "max_deletes", "batch_size", "auto_verification", "auto_rollback", "verification_level"),
@@ -57,7 +57,7 @@ def is_resume(settings: Settings) -> bool:
 
 
 def resolve_run(settings: Settings, new_id: str, source: Callable[[Settings], str], flow_run: str | None = None) -> Settings:
-    """The settings of the run that is meant, with its name: a new one, or with --resume an earlier one.
+    """The settings of the run that these settings name: a new run, or with --resume an earlier one.
 
     A resume takes what is not given from the run's beginning. So does a `flow_run` that is carried out again, as Prefect's retries do.
     `source` says which Firestore database settings mean. Raises NoSuchRun, NotACheckpoint, RunExists, NothingToResume, and SettingsMismatch
@@ -75,7 +75,7 @@ def resolve_run(settings: Settings, new_id: str, source: Callable[[Settings], st
     # What it began with is taken from there: it must be our own.
     workspace.refuse_others()
     identity = _read_identity(workspace)
-    # A run that died in its first second has nothing to go on from, and nothing to differ from.
+    # A run that died in its first second has nothing to continue from, and nothing to differ from.
     before: Mapping[str, Any] = identity["settings"] if identity else {}
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     whole = Settings.load(**{**{name: before[name] for name in RESUMED_SETTINGS if name in before}, **_as_options(given)})
@@ -85,7 +85,7 @@ def resolve_run(settings: Settings, new_id: str, source: Callable[[Settings], st
 
 
 def register_run(workspace: Workspace, settings: Settings, source: str, flow_run: str | None = None) -> str:
-    """Writes down with which settings the run began, once; returns what tells this run from any other of its name."""
+    """Records, once, with which settings the run began; returns a token that distinguishes this run from any other of its name."""
     identity = _read_identity(workspace)
     if identity is None:
         identity = {

@@ -1,6 +1,6 @@
-"""What a command begins before Prefect is there: a run's worker processes, and the survey of Firestore.
+"""What a command starts before Prefect is imported: a run's worker processes, and the survey of Firestore.
 
-To import Prefect takes one processor two seconds, in which the others would have nothing to do.
+Importing Prefect keeps one processor busy for two seconds, in which the others would be idle.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from firelift.firestore.channel import Source
     from firelift.paths import Selection
 
-# In the order in which a run needs them; of those behind them little is left to import.
+# In the order in which a run needs them; little is left to import after these.
 MODULES = ("firelift.phases.pre_validation", "firelift.phases.extraction", "firelift.modes.incremental.compare")
 
 _waiting: list[Workers] = []
@@ -23,7 +23,7 @@ _waiting: list[Workers] = []
 
 @contextmanager
 def start_workers_early(number: int) -> Iterator[Workers]:
-    """Workers for the run that is begun inside."""
+    """Workers for the run that begins inside this context."""
     with Workers(number, MODULES) as workers:
         _waiting.append(workers)
         try:
@@ -33,12 +33,12 @@ def start_workers_early(number: int) -> Iterator[Workers]:
 
 
 def start_survey_early(workers: Workers, source: Source, read_time: str, selection: Selection, together: int) -> None:
-    """Has them look at Firestore already, as the run will ask them to."""
-    from firelift.phases.pre_validation import survey  # the workers shall not wait for what it imports
+    """Lets the workers begin the survey of Firestore that the run will ask for."""
+    from firelift.phases.pre_validation import survey  # the workers must not wait for what it imports
 
     workers.begin(survey, source, read_time, selection, together)
 
 
 def workers_of_run(number: int) -> Workers:
-    """Those that were begun ahead, or new ones."""
+    """The workers that were started early, or new ones."""
     return _waiting.pop() if _waiting and _waiting[-1].number == number else Workers(number, MODULES)

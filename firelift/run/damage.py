@@ -1,4 +1,4 @@
-"""How often a run's archive was found damaged: what was made before that is looked at anew when the run goes on."""
+"""How often a run's archive was found damaged: a resumed run checks again what was made before that."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FILE: Final = "damaged"
 
 
 def note_damage(run: Path) -> None:
-    """Has every task of the run do its work again: extraction then mends what is damaged, and what stands is passed over as it comes."""
+    """Makes every task of the run do its work again: extraction then repairs what is damaged, and what is intact is skipped."""
     write_whole(run / _FILE, f"{times_damaged(run) + 1}\n")
 
 

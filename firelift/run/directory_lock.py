@@ -1,4 +1,4 @@
-"""A run's directory in the hands of one process: the operating system lets go of it when the process ends, however it ends."""
+"""The lock of a run's directory, for one process: the operating system releases it when the process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RunAtWork(FireliftError):
 
 @contextmanager
 def locked(workspace: Workspace) -> Iterator[None]:
-    """Holds the run's directory; raises RunAtWork. Beside the target's lock: a plan has none, and a broken connection loses it."""
+    """Locks the run's directory; raises RunAtWork. The target's lock is not enough: a plan has none, and a broken connection loses it."""
     workspace.create()
     file = workspace.run / LOCK_FILE
     with storage_errors(file):
@@ -41,4 +41,4 @@ def _lock(descriptor: int, workspace: Workspace) -> None:
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             raise RunAtWork(migration_id=workspace.migration_id) from error
-        # Some network file systems have no locks; the target's is there all the same.
+        # Some network file systems have no locks; the target's lock remains.

@@ -15,9 +15,9 @@ MOST_RUNS = 50
 
 
 def earlier_verification(workspace: Workspace, target: str | None) -> Path | None:
-    """The latest result in this working directory that tells how fast the same target answered; None where there is none.
+    """The latest result in this working directory that says how fast the same target answered; None if there is none.
 
-    Of other runs the verification before publishing, and every one of a published target.
+    For other runs, the verification before publishing; for all runs, every verification of a published target.
     """
     runs = workspace.working_dir / "runs"
     before = [file for file in runs.glob(f"*/{VERIFICATION}/{RESULT}") if file.parents[1] != workspace.run]
@@ -27,7 +27,7 @@ def earlier_verification(workspace: Workspace, target: str | None) -> Path | Non
         (
             file
             for file in latest
-            # How fast a sample is counted says nothing of the whole.
+            # How fast a sample is counted says nothing about whole tables.
             if _member(report := runs / file.relative_to(runs).parts[0] / REPORT, "target") == target
             and _member(report, "mode") != "test"
             and _member(file, "performance")
@@ -41,7 +41,7 @@ def _member(file: Path, key: str) -> object:
 
 
 def _read_or_empty(file: Path) -> dict[str, Any]:
-    """What stands in a file that only has to be compared with: nothing where it is gone, damaged or of something else."""
+    """The content of a file that is only used for comparison; empty if it is missing, damaged or not a JSON object."""
     with suppress(OSError, ValueError, RecursionError):
         content = json.loads(file.read_bytes())
         return content if isinstance(content, dict) else {}

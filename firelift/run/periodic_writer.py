@@ -1,4 +1,4 @@
-"""Writes a file that changes all the time at most so often, and soon after the last change."""
+"""Writes a file that changes all the time: not too often, and soon after the last change."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ EVERY = 0.5
 class PeriodicWriter:
     """Calls `write` from a thread of its own: after changes every half second, else every `heartbeat` seconds.
 
-    A write that fails there is tried again at the next turn: the run itself must not die of its status file, and
-    `now()`, which phases call, raises.
+    A write that fails there is tried again at the next turn: the run itself must not fail because of its status
+    file. `now()`, which phases call, raises.
     """
 
     def __init__(self, write: Callable[[], None], heartbeat: float | None = None, every: float = EVERY) -> None:
@@ -57,7 +57,7 @@ class PeriodicWriter:
                 self.now()
 
     def _run(self) -> None:
-        # Ten times what a write takes: ten thousand collections must not make the run a writer of status files.
+        # At most a tenth of the time goes into writing, even with ten thousand collections.
         while not self._closed.wait(max(self._every, 10 * self._took)):
             if self._changed.is_set() or self._is_quiet():
                 with suppress(FireliftError):

@@ -37,7 +37,7 @@ class Progress:
     expected_documents: int | None = None
     expected_rows: int | None = None
     rate: float | None = None
-    """Units a second, once nothing moves any more."""
+    """Units per second, once the work has ended."""
     started: float | None = None
     moved: float = 0.0
     samples: deque[tuple[float, int]] = field(default_factory=deque)
@@ -76,7 +76,7 @@ class Progress:
         return 100.0 if self.expected <= 0 else round(min(100.0, 100.0 * self.done / self.expected), 1)
 
     def render(self) -> dict[str, Any]:
-        """As it stands in the status file."""
+        """As the status file shows it."""
         rate = self.current_rate()
         left = None if self.expected is None else max(0, self.expected - self.done)
         return {
@@ -90,7 +90,7 @@ class Progress:
 
     @classmethod
     def from_json(cls, shown: Mapping[str, Any]) -> Progress:
-        """The counts as a status file held them."""
+        """The counts that a status file shows."""
         return cls(
             documents=shown["documents"]["done"],
             rows=shown["rows"]["done"],
@@ -130,7 +130,7 @@ class Progress:
 
 @dataclass
 class PhaseStatus:
-    """One phase: where it stands, and how far each collection is in it."""
+    """One phase: its state, and how far each collection is in it."""
 
     state: State = "pending"
     started_at: str | None = None
@@ -138,9 +138,9 @@ class PhaseStatus:
     total: Progress = field(default_factory=Progress)
     collections: dict[str, Progress] = field(default_factory=dict)
     uncounted: set[str] = field(default_factory=set)
-    """Collections of which nobody knows how many documents they have."""
+    """Collections whose number of documents is unknown."""
     expected_of_several: dict[str, int] = field(default_factory=dict)
-    """Documents of collections of which only all together were counted, by what they are called."""
+    """Documents of collections that were only counted together, by the name of the group."""
     is_total_expected: bool = False
     """The expectation of the whole was given; else it is the sum of the collections'."""
 

@@ -1,4 +1,4 @@
-"""The receipts that a run keeps in its directory, for phases that are left out when it goes on."""
+"""The receipts that a run keeps in its directory, for phases that are skipped when it is resumed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ReceiptMissing(ConfigurationError):
 
 
 def receipt_file(workspace: Workspace, name: str) -> Path:
-    """Where the receipt of a phase, or of a task such as `extract-users`, stands."""
+    """The file with the receipt of a phase, or of a task such as `extract-users`."""
     return workspace.run / "receipts" / f"{name}.json"
 
 

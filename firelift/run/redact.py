@@ -14,7 +14,7 @@ from firelift.settings.secret_shapes import opens_a_project
 
 MASK = "***"
 
-# A password inside any address, also of a connection nobody told us about.
+# A password inside any address, including those of unknown connections.
 _IN_ADDRESS = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s/@:'\"]*:[^\s/@'\"]*@", re.IGNORECASE)
 # One that PostgreSQL would take: there a raw @ or / in the password leaves the rest of it behind the first @.
 _IN_DATABASE_URL = re.compile(r"(?P<scheme>\bpostgres(?:ql)?(?:\+\w+)?://)[^\s@:'\"]*:[^\s'\"]*@", re.IGNORECASE)
@@ -36,7 +36,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def _without_unknown_secrets(text: str) -> str:
-    """What nobody has told us is secret and can be nothing else."""
+    """Masks what is not known as a secret but cannot be anything else."""
     if "://" in text:
         text = _IN_ADDRESS.sub(rf"\g<scheme>{MASK}@", _IN_DATABASE_URL.sub(rf"\g<scheme>{MASK}@", text))
     if "-----BEGIN" in text:
@@ -84,7 +84,7 @@ class RedactedStream:
 
 
 def _spellings(secret: str) -> set[str]:
-    """The secret as it stands in addresses, JSON and Python's repr."""
+    """The secret as addresses, JSON and Python's repr spell it."""
     spelled = {secret, quote(secret), quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
     return {spelling for spelling in spelled if spelling.strip()}
 

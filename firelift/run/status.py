@@ -47,7 +47,7 @@ class Status:
 
     @classmethod
     def open(cls, workspace: Workspace, mode: str = "full", secrets: Sequence[str] = (), log: Log | None = None) -> Status:
-        """The status of a run: new, or going on from its file. Phases that were not completed are pending again."""
+        """The status of a run: new, or continued from its file. Phases that were not completed are pending again."""
         status = cls(workspace, mode, secrets, log, workspace.read_json(STATUS) or {})
         status.flush()
         return status
@@ -60,7 +60,7 @@ class Status:
 
     @property
     def current_phase(self) -> Phase | None:
-        """The phase this process has begun last; what an earlier one was at does not count."""
+        """The phase that this process began last; that of an earlier process does not count."""
         with self._lock:
             return self._current if self._current is not None and self._phases[self._current].state != "pending" else None
 
@@ -69,7 +69,7 @@ class Status:
             return self._phases[name].state
 
     def start_phase(self, name: Phase) -> None:
-        """The phase begins, its counts at zero: what an earlier attempt got done is counted again by whoever finds it."""
+        """The phase begins with its counts at zero: what an earlier attempt did is counted again when it is found."""
         with self._lock:
             self._phases[name] = PhaseStatus("running", started_at=now())
             self._current = name
@@ -90,7 +90,7 @@ class Status:
         self._files.soon()
 
     def expect_unknown(self, phase: Phase, collection: str) -> None:
-        """Nobody knows how many documents the collection has, nor therefore the phase."""
+        """The number of documents of the collection is unknown, and so is that of the phase."""
         with self._lock:
             status = self._phases[phase]
             self._progress(status, collection).expected_documents = None
@@ -99,7 +99,7 @@ class Status:
         self._files.soon()
 
     def expect_of_all(self, phase: Phase, several: str, documents: int) -> None:
-        """How much there is to do of several collections of which only all together were counted; of each nothing is known."""
+        """How many documents several collections have that were only counted together."""
         with self._lock:
             status = self._phases[phase]
             status.expected_of_several[several] = documents
@@ -116,7 +116,7 @@ class Status:
         self._files.soon()
 
     def restart_collection(self, phase: Phase, collection: str) -> None:
-        """The collection is begun again in this phase: what was counted of it is taken back."""
+        """The collection is begun again in this phase: its counts return to zero."""
         with self._lock:
             status = self._phases[phase]
             progress = self._progress(status, collection)
@@ -125,13 +125,13 @@ class Status:
         self._files.soon()
 
     def restart(self, phase: Phase) -> None:
-        """The phase counts from the beginning: what an earlier attempt did of it counts no more."""
+        """The phase counts from the beginning: what an earlier attempt did no longer counts."""
         with self._lock:
             self._phases[phase].total = Progress()
         self._files.soon()
 
     def set_counts(self, phase: Phase, collection: str, documents: int = 0, rows: int = 0, bytes: int = 0) -> None:
-        """So much is done of the collection, by whichever attempt: counts that are right already stay, and so does the rate."""
+        """Sets what is done of the collection, by whichever attempt. Counts that are right already do not change the rate."""
         with self._lock:
             status = self._phases[phase]
             progress = self._progress(status, collection)
@@ -151,7 +151,7 @@ class Status:
         self.flush()
 
     def record_findings(self, name: Phase, receipt: Mapping[str, Any]) -> None:
-        """What a phase found out that is about to fail for it."""
+        """Records the findings for which the phase is about to fail."""
         with self._lock:
             self._results[name] = clean(receipt, self._secrets)
 
@@ -178,7 +178,7 @@ class Status:
             at = phase or self._current
             message = redact(text, self._secrets)
             if any(warning["phase"] == at and warning["message"] == message for warning in self._warnings):
-                return  # an earlier attempt of this run said so
+                return  # already there, perhaps from an earlier attempt
             if len(self._warnings) < _MOST_MESSAGES:
                 self._warnings.append(clean({"timestamp": now(), "phase": at, "message": text}, self._secrets))
         if self._log is not None:
@@ -226,7 +226,7 @@ class Status:
         self._files.close()
 
     def data(self) -> dict[str, Any]:
-        """Everything, as it stands in migration-status.json."""
+        """Everything, as migration-status.json shows it."""
         with self._lock:
             at = now()
             return {

@@ -15,7 +15,7 @@ from firelift.run.throughput import THROUGHPUT
 from firelift.run.workspace import CHECKPOINT, STATUS, Workspace, encode
 
 HEARTBEAT = 5.0
-"""Seconds after which a run that has nothing new to say writes its status all the same."""
+"""Seconds after which a run writes its status even if nothing has changed."""
 
 _KEEP_THROUGHPUT = 10.0
 """Seconds of samples that a killed run may lose."""

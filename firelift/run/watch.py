@@ -1,4 +1,4 @@
-"""Looks out for a request to stop, wherever it may come from."""
+"""Watches for a request to stop, wherever it may come from."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from contextlib import suppress
 
 Look = Callable[[], bool]
 
-# Between a request and the last chunk at most 3 s are to pass.
+# At most 3 s should pass between a request and the last chunk.
 EVERY = 1.0
 
 
 class Watch:
-    """A thread a look, which calls `stop` when its look says so. A look that fails has seen nothing; one that hangs keeps no other."""
+    """A thread per look, which calls `stop` when the look is true. A look that fails counts as false; one that hangs blocks no other."""
 
     def __init__(self, looks: Sequence[Look], stop: Callable[[], None]) -> None:
         self._stop = stop

@@ -25,7 +25,7 @@ REPORT, SUMMARY, VERIFICATION = "final-migration-report.json", "migration-execut
 PAGE, REASONS, ESTIMATE = "migration-report.html", "reasons.json", "estimate.json"
 LATEST = (STATUS, LOG, CHECKPOINT, REPORT, SUMMARY, VERIFICATION)
 
-# Room that is given back when the disk is full, so that status and reports can still say so.
+# Space that is released when the disk is full, so that status and reports can still say so.
 _RESERVE, _RESERVE_BYTES = ".reserve", 256 * 1024
 
 
@@ -117,7 +117,7 @@ class Workspace:
         return self.write(name, encode(data, indent=2), durable=durable)
 
     def read_json(self, name: str) -> Any:
-        """The file as it is now, or None where there is none; raises FileChanged for one that no longer has the digest it tells."""
+        """The file as it is now, or None if there is none; raises FileChanged if it no longer matches its own digest."""
         file = self.run / name
         try:
             return json.loads(read_sealed(file, sealed_only=False))
@@ -132,7 +132,7 @@ class Workspace:
         return data
 
     def remove(self, name: str) -> None:
-        """The file, where it is there, is out of date; so is the link to it."""
+        """Removes a file that is out of date, and the link to it."""
         with suppress(OSError):
             (self.run / name).unlink(missing_ok=True)
         self._unlink_dangling(name)
@@ -144,7 +144,7 @@ class Workspace:
                 _replace_link(self.working_dir / PAGE, Path("runs", self.migration_id, PAGE))
 
     def clear_verification(self) -> None:
-        """What an earlier attempt found says nothing of this one."""
+        """Removes the results of an earlier attempt, which say nothing about this one."""
         for path in self.verification_results.iterdir():
             with storage_errors(path):
                 if path.is_dir():
@@ -167,7 +167,7 @@ class Workspace:
                 _refuse_others(directory, links=directory == self.working_dir)
 
     def release_reserve(self) -> None:
-        """Give back the room kept for last words."""
+        """Release the space reserved for the final write."""
         with suppress(OSError):
             (self.run / _RESERVE).unlink()
 

@@ -80,8 +80,8 @@ def _may_be_shown(name: str, value: str) -> bool:
 def _misplaced(model: type[BaseSettings], name: str, options: Mapping[str, object], problem: str, look: Look) -> dict[str, object]:
     field = model.model_fields.get(name)
     wanted = "a path" if field is not None and Path in (field.annotation, *get_args(field.annotation)) else _WANTED.get(name)
-    told = f"{problem}: it looks like {look.what}" + (f", not {wanted}" if wanted else "")
-    return {"setting": _source(model, name, options), "problem": told, "instead": look.belongs}
+    explained = f"{problem}: it looks like {look.what}" + (f", not {wanted}" if wanted else "")
+    return {"setting": _source(model, name, options), "problem": explained, "instead": look.belongs}
 
 
 _WANTED = {"supabase_url": "the project's https:// address", "database_url": "a database URL", "firestore_emulator_host": "HOST:PORT"}

@@ -1,4 +1,4 @@
-"""What a text looks like that may be a secret, and where it belongs, said without showing any of it."""
+"""What kind of secret a text looks like, and where that belongs, without showing any of the text."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ class Settings(BaseSettings):
         return self.model_copy(update={"migration_id": migration_id})
 
     def resuming(self, migration_id: str, working_dir: Path) -> Self:
-        """The same settings for going on with the run of this name."""
+        """The same settings for resuming the run of this name."""
         return self.model_copy(update={"migration_id": migration_id, "working_dir": working_dir, "resume": True, "checkpoint_file": None})
 
     def require_target(self) -> None:
@@ -221,19 +221,19 @@ def given_secrets(environment: Mapping[str, str], arguments: Sequence[str]) -> t
 
 
 def _raw_password(url: str) -> Iterable[str]:
-    """The password of an address as a person means it: up to the last @, whatever stands in it."""
+    """The password of an address as a person would read it: up to the last @, whatever characters it has."""
     found = re.search(r"://[^:/]*:(.+)@", url, re.DOTALL)
     return (found[1],) if found else ()
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """Variables that look like settings and are none: a slip of the pen that would otherwise go unseen."""
+    """Variables that look like settings but are not: typing errors that would otherwise go unnoticed."""
     known = {alias for name in Settings.model_fields for alias in environment_names(name)} | {RETENTION}
     return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
 
 
 def forget_surroundings() -> None:
-    """From here on this process finds no settings in its environment, nor in `.env`: the demo must not meet anybody's project."""
+    """From here on this process finds no settings in its environment or in `.env`: the demo must not touch anybody's project."""
     for name in Settings.model_fields:
         for variable in environment_names(name):
             os.environ.pop(variable, None)

@@ -31,7 +31,7 @@ from firelift.settings.types import DatabaseUrl, Names, RunName, SchemaName, Wor
 
 
 class RunLocation(BaseSettings):
-    """Where a run is: all that `firelift status` needs to know, whatever else may be set wrongly."""
+    """Where a run is: all that `firelift status` needs to know, whatever other settings are wrong."""
 
     model_config = SOURCES
 
@@ -45,7 +45,7 @@ class RunLocation(BaseSettings):
 
 
 class Target(BaseSettings):
-    """What undoing needs to know: where the target is, whatever else may be set wrongly."""
+    """Where the target is: all that undoing needs to know, whatever other settings are wrong."""
 
     model_config = SOURCES
 

@@ -18,14 +18,14 @@ def with_tls(url: str, required: bool | None, environment: Mapping[str, str]) ->
     must = any(map(is_supabase, hosts_of(url, environment))) if required is None else required
     if not must or _last(url, "sslmode", environment.get("PGSSLMODE", "")) in ENCRYPTED:
         return url
-    # Of a parameter that stands there twice libpq takes the last.
+    # If a parameter occurs twice, libpq takes the last.
     return f"{url}{'&' if urlsplit(url).query else '?' if '?' not in url else ''}sslmode=require"
 
 
 def hosts_of(url: str, environment: Mapping[str, str]) -> list[str]:
     """The hosts that a connection may be made to, without ports."""
     listed = _last(url, "host", urlsplit(url).netloc.rpartition("@")[2] or environment.get("PGHOST", ""))
-    return [_without_port(each) for each in listed.split(",") if each]
+    return [_without_port(host) for host in listed.split(",") if host]
 
 
 def is_supabase(host: str) -> bool:

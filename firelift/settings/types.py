@@ -69,7 +69,7 @@ def _postgres_url(value: SecretStr) -> SecretStr:
         _ = parts.port
     except ValueError:
         raise ValueError(_ESCAPE) from None
-    # Raw special characters would move the end of the password: the rest of it would stand for a host.
+    # Raw special characters would move the end of the password: the rest of it would become the host.
     if parts.fragment or "@" in parts.path + parts.query or parts.netloc.count("@") > 1:
         raise ValueError(_ESCAPE)
     return SecretStr(url)

@@ -146,7 +146,7 @@ def test_make_knows_what_is_to_be_made(line: str) -> None:
 
 def test_the_deployment_commands_are_run_by_another_test() -> None:
     lines = [line for block in those(is_deploying) for line in block.lines]
-    tried = "".join((CHECKOUT / "tests" / "acceptance" / name).read_text() for name in ("test_deployments.py", "prefect_world.py"))
+    tried = "".join((CHECKOUT / "tests" / name).read_text() for name in ("acceptance/test_deployments.py", "support/prefect_servers.py"))
     assert sorted(lines) == sorted(DEPLOYING)
     assert [line for line, place in DEPLOYING.items() if place not in tried] == []
 

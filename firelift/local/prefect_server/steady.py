@@ -19,7 +19,7 @@ from typing import Any
 
 # Prefect sets it for a temporary server, and for nothing else.
 EPHEMERAL = "PREFECT__SERVER_EPHEMERAL"
-# Versions of Prefect of which tests/integration/test_temporary_server.py has shown that their transactions can be told to begin so.
+# Versions of Prefect whose transactions can be made to begin like this, as tests/integration/test_temporary_server.py shows.
 TRIED = frozenset({"3.8.8"})
 PAUSE = 0.1
 THREAD = "firelift-garbage"
@@ -40,7 +40,7 @@ def _collect_forever() -> None:
 
 
 def begin_immediate() -> None:
-    """Every transaction on SQLite begins as those do of which Prefect knows that they will write."""
+    """Every transaction on SQLite begins like those that Prefect knows to write."""
     from prefect.server.database.configurations import AioSqliteConfiguration
 
     begin = AioSqliteConfiguration.begin_transaction
@@ -52,7 +52,7 @@ def begin_immediate() -> None:
 
 
 def steady() -> None:
-    """Takes from this process what makes it stand still."""
+    """Removes from this process what makes it stop for a minute."""
     if sys.version_info[:2] == (3, 11):
         collect_garbage_apart()
     if version("prefect") in TRIED:

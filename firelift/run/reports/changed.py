@@ -27,7 +27,7 @@ def headline_of_increment(report: Mapping[str, Any], proof: str) -> str:
 
 
 def title_of_changes(report: Mapping[str, Any]) -> str:
-    """Above the table of what an increment does, by how the run stands."""
+    """The title of the table of an increment's changes, by the state of the run."""
     if report["dryRun"]:
         return "What would change"
     return {"completed": "What has changed", "rolled_back": "What had changed"}.get(report["status"], "What is to change")
@@ -133,7 +133,7 @@ def _looked_at(increment: Mapping[str, Any]) -> str:
 
 
 def _holds(report: Mapping[str, Any]) -> str:
-    """What can be said of the target now, and no more than that."""
+    """What is known of the target now, and no more than that."""
     increment, settings = report["increment"], report["settings"]
     left_out = settings.get("collections") or settings.get("exclude_collections") or report["statistics"].get("documentsPassedOver")
     chosen = "the chosen collections of " if left_out else ""

@@ -19,7 +19,7 @@ _STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: `share` of the longest, from 0 to 100; `others` says how many it stands for."""
+    """One bar: `share` of the longest, from 0 to 100; `others` says how many it represents."""
 
     row: Mapping[str, Any]
     share: float
@@ -58,10 +58,10 @@ class Throughput:
 def bars(rows: Sequence[Mapping[str, Any]], summed: Sequence[str], first: str | None = None) -> list[Bar]:
     """The collections with most documents, then all others in one; `summed` names what is added up for these.
 
-    Those with most of `first` stand above all: a difference must not hide among the others.
+    Those with most of `first` come first: a difference must not hide among the others.
     """
     ordered = sorted(rows, key=lambda row: (-row[first] if first else 0, -row["documents"]))
-    # One other is no longer than the bar that stands for the others.
+    # One other is no longer than the bar that represents the others.
     kept = ordered if len(ordered) == MOST_BARS + 1 else ordered[:MOST_BARS]
     rest = ordered[len(kept) :]
     other = {name: sum(row[name] for row in rest) for name in summed}

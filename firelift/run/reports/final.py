@@ -35,7 +35,7 @@ def final_report(
     target: str | None = None,
     material: Material | None = None,
 ) -> dict[str, Any]:
-    """From a run's public settings, its status, its plan, the counts of its tables and what else stands in its directory."""
+    """From a run's public settings, its status, its plan, the counts of its tables and what else is in its directory."""
     found, results, figures = material or Material(), status["results"], status["statistics"]
     verified = verification(_verified(status), found.proved)
     report: dict[str, Any] = {
@@ -99,7 +99,7 @@ def _rolled_back(figures: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _completeness(figures: Mapping[str, Any]) -> dict[str, Any] | None:
-    """How it was shown that no document is missing; None of a sample, before everything is read, and where a field told what changed."""
+    """How it was shown that no document is missing; None for a sample, before everything is read, and if a field selected what was read."""
     found = Completeness.noted(figures)
     if not found.said:
         return None

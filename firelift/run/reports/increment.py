@@ -23,7 +23,7 @@ def increment_report(found: Increment | None, schema: str) -> dict[str, Any] | N
 
 
 def touched(increment: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The tables of which more changes than the moment they stand for, those with most changes first."""
+    """The tables in which more changes than their watermark, those with most changes first."""
     found = [table for table in increment["tables"] if table["how"] == "whole" or changes(table) or table["steps"]]
     return sorted(found, key=lambda table: (-changes(table), table["collection"]))
 

@@ -1,4 +1,4 @@
-"""What the reports say beyond the status: files that stand in the run's directory by then, and what is installed."""
+"""What the reports say beyond the status: files in the run's directory, and the versions of what is installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PACKAGES: Final = ("firelift", "prefect", "great-expectations", "pyarrow", "psy
 
 @dataclass(frozen=True)
 class Material:
-    """What stands beside the status; everything of it may be missing."""
+    """What the run's directory holds beside the status; any of it may be missing."""
 
     reasons: list[dict[str, Any]] = field(default_factory=list)
     throughput: dict[str, Any] = field(default_factory=dict)

@@ -25,8 +25,8 @@ def note_rollback(working_dir: Path | str, done: Mapping[str, Any]) -> bool:
         return False
     if done.get("already") and (status["statistics"].get("rolledBack") or status["status"] == "failed"):
         return False
-    told = {"at": now(), "was": status["status"], "by": "firelift rollback", "result": dict(done)}
-    status |= {"status": ROLLED_BACK, "rolledBack": told}
+    rolled_back = {"at": now(), "was": status["status"], "by": "firelift rollback", "result": dict(done)}
+    status |= {"status": ROLLED_BACK, "rolledBack": rolled_back}
     workspace.write_json(STATUS, status, durable=True)
     write_checkpoint(workspace, status)
     before = workspace.read_json(REPORT) or {}

@@ -1,4 +1,4 @@
-"""How a run stands, in a sentence, and what to do next."""
+"""The state of a run in a sentence, and what to do next."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _tables(report: Mapping[str, Any]) -> Any:
 
 
 def headline(report: Mapping[str, Any]) -> str:
-    """How the run stands, for the first line that is read."""
+    """The state of the run, for the first line that is read."""
     state: str = report["status"]
     if state == "failed":
         return f"Failed in {report['currentPhase'] or 'preparation'}: {_target_after_failure(report)}"
@@ -47,7 +47,7 @@ def headline(report: Mapping[str, Any]) -> str:
 
 
 def next_steps(report: Mapping[str, Any]) -> list[str]:
-    """What to do now, by how the run stands."""
+    """What to do now, by the state of the run."""
     state = report["status"]
     if state == "in_progress":
         return ["Wait, or watch it: `firelift status --watch`."]
@@ -144,7 +144,7 @@ def _compared(verified: Mapping[str, Any], increment: Mapping[str, Any] | None) 
 
 
 def _not_from_firestore(increment: Mapping[str, Any] | None) -> str:
-    """Rows that are written anew are compared with what they said before: what Firestore says of them was not looked at."""
+    """Rewritten rows are compared with what they held before: Firestore was not asked about them."""
     rewritten = increment["totals"]["rewritten"] if increment else 0
     return f" ({count(rewritten)} of them made from existing rows, not read from Firestore)" if rewritten else ""
 
@@ -179,7 +179,7 @@ def _after_success(report: Mapping[str, Any]) -> list[str]:
 
 
 def _restart(report: Mapping[str, Any]) -> list[str]:
-    """After an increment only a configuration that has changed is worth a word."""
+    """After an increment only a configuration that has changed is mentioned."""
     updated = (report["phases"].get("post_migration", {}).get("result") or {}).get("app_config")
     return _app_steps(updated) if updated and updated["changed"] else []
 
@@ -196,7 +196,7 @@ def _after_test(report: Mapping[str, Any]) -> list[str]:
 
 
 def _app_steps(updated: Mapping[str, Any] | None) -> list[str]:
-    """What is to be known of the app's configuration: names, never values."""
+    """What changed in the app's configuration: names, never values."""
     if updated is None:
         return ["Point the application at the new tables."]
     if not updated["old_file"]:

@@ -163,7 +163,7 @@ def _verification(report: Mapping[str, Any]) -> str:
     ]
     if not verified["tables"]:
         return " ".join(said)
-    # A table that differs stands above those that do not, however small it is.
+    # A table that differs comes before those that do not, however small it is.
     listed = sorted(verified["tables"], key=lambda table: (-table["differing"], -table["documents"], table["collection"]))
     columns = ("documents", "rows", "compared", "differing")
     rows = _listed(listed, columns, lambda table: (_name(table["table"]),))
@@ -174,19 +174,21 @@ def _estimate(report: Mapping[str, Any]) -> str:
     estimate = report["estimate"]
     if estimate is None:
         return ""
-    largest = sorted(estimate["collections"], key=lambda each: -(math.inf if each["documents"] is None else each["documents"]))
+    largest = sorted(
+        estimate["collections"], key=lambda collection: -(math.inf if collection["documents"] is None else collection["documents"])
+    )
     columns = ("Collection", "Documents", "Archive and tables", "Target")
-    rows = [_estimated(each) for each in largest[:MOST_TABLES]]
+    rows = [_estimated(collection) for collection in largest[:MOST_TABLES]]
     more = [f"And {_number(len(largest) - MOST_TABLES, 'collection')} more in the report."] if len(largest) > MOST_TABLES else []
     whole = _table(("", "Value"), "-r", estimate_lines(estimate))
     return "\n\n".join([whole, _table(columns, "-rrr", rows), *more, " ".join(estimate["how"])])
 
 
-def _estimated(each: Mapping[str, Any]) -> tuple[str, ...]:
-    documents = ("" if each["exact"] or each["documents"] is None else "about ") + count(each["documents"])
-    target = "?" if each["targetBytes"] is None else size(each["targetBytes"])
-    disk = "?" if each["archiveBytes"] is None else size(each["archiveBytes"] + each["tablesBytes"])
-    return (_name(each["collection"]), documents, disk, target)
+def _estimated(collection: Mapping[str, Any]) -> tuple[str, ...]:
+    documents = ("" if collection["exact"] or collection["documents"] is None else "about ") + count(collection["documents"])
+    target = "?" if collection["targetBytes"] is None else size(collection["targetBytes"])
+    disk = "?" if collection["archiveBytes"] is None else size(collection["archiveBytes"] + collection["tablesBytes"])
+    return (_name(collection["collection"]), documents, disk, target)
 
 
 def _tables(report: Mapping[str, Any]) -> str:

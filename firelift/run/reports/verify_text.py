@@ -10,7 +10,7 @@ AGAINST = {"archive": "the archive of what was read", "firestore": "Firestore, r
 
 
 def verified_text(done: Verified) -> str:
-    """How it went, then what differs, then where everything stands."""
+    """The verdict, then what differs, then where the results are."""
     again = f", {counted(done.reread, 'document')} once more with Firestore" if done.reread else ""
     lines = [
         f"{_verdict(done)}{_unseen(done)}",
@@ -35,7 +35,7 @@ def verified_message(done: Verified) -> str:
 
 
 def _unseen(done: Verified) -> str:
-    """In one breath with how it went: that says nothing of these."""
+    """Said together with the verdict, which does not cover these."""
     return f" Not looked at: {counted(len(done.not_looked_at), 'published table')}." if done.not_looked_at else ""
 
 

@@ -1,4 +1,4 @@
-"""Writes the reports of a run as it stands now."""
+"""Writes the reports of a run in its present state."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _write_page(workspace: Workspace, report: Mapping[str, Any], warn: Callable[
     try:
         workspace.write(PAGE, html_report(report, _beside(workspace)).encode("utf-8", "backslashreplace"))
         workspace.link_page()
-    except Exception as error:  # whatever goes wrong with a picture, the run goes on
+    except Exception as error:  # whatever goes wrong with the page, the run continues
         if warn is not None:
             warn(f"{PAGE} could not be written: {error}")
 
