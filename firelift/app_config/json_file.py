@@ -59,7 +59,7 @@ def _object(text: str) -> dict[str, JSON]:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(found, dict):
-        raise ValueError("it is not JSON object")
+        raise ValueError("it is not a JSON object")
     return found
 
 

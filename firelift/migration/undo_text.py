@@ -37,7 +37,7 @@ def _counts(done: RolledBack) -> str:
     removed = sum(table.action == "created" for table in done.tables)
     counts = ((removed, "removed"), (len(done.tables) - removed, "as before"))
     named = ", ".join(f"{counted(number, 'table')} {what}" for number, what in counts if number)
-    others = f", changes of others undone in {counted(len(done.overridden), 'table')}" if done.overridden else ""
+    others = f", changes by others undone in {counted(len(done.overridden), 'table')}" if done.overridden else ""
     left = f", {len(done.indexes_left)} of our indexes not back yet" if done.indexes_left else ""
     return f"{done.migration_id} is rolled back: {named}{others}{left}."
 

@@ -22,7 +22,7 @@ def test_a_rollback_says_how_many_tables_are_gone_and_how_many_as_before() -> No
     others = (ChangedTable(table="public.b", rows_then=1, rows_now=2),)
     done = RolledBack(migration_id="m", tables=(MADE, FILLED, MERGED), overridden=others, latest_of_database="n (schema app)")
     assert rollback_message(done) == (
-        "m is rolled back: 1 table removed, 2 tables as before, changes of others undone in 1 table. "
+        "m is rolled back: 1 table removed, 2 tables as before, changes by others undone in 1 table. "
         "It was not the latest run of the database: that is n (schema app)."
     )
 
