@@ -61,10 +61,10 @@ def _taken_back(done: RolledBack) -> str:
 
 def _left(done: RolledBack) -> Iterator[str]:
     """A line for each index that is not as it was."""
-    for each in done.indexes_left:
+    for left in done.indexes_left:
         yield (
-            f"An index of {each.target_schema}.{each.index.table} is not back yet, because another session may still see rows that are "
-            f"gone and too long for it. Roll back once more when it has ended, or run VACUUM and {each.statement}\n"
+            f"An index of {left.target_schema}.{left.index.table} is not back yet, because another session may still see rows that are "
+            f"gone and too long for it. Roll back once more when it has ended, or run VACUUM and {left.statement}\n"
         )
 
 

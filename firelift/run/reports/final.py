@@ -115,7 +115,7 @@ def _sample(sampled: Mapping[str, Any] | None, results: Mapping[str, Any]) -> di
         "size": sampled["size"],
         "seed": sampled["seed"],
         "keptIn": (results.get("post_migration") or {}).get("scratch_schema"),
-        "collections": [{shown: each[name] for name, shown in names.items()} for each in sampled["collections"]],
+        "collections": [{shown: collection[name] for name, shown in names.items()} for collection in sampled["collections"]],
     }
 
 
