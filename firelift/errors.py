@@ -1,4 +1,4 @@
-"""Every error Firelift raises on purpose: its facts, whether waiting helps, and the way out."""
+"""The base of every error that Firelift raises on purpose: its facts, whether waiting helps, and the way out."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""Files that appear whole under their name, readable by their owner only, and errors that say which place is full.
+"""Files that appear complete under their name, readable by their owner only, and errors that name the place that is full.
 
-Some are JSON that says itself what was written: one that was changed since is found when it is read.
+Some are JSON files that begin with their own digest, so that a later change is noticed when they are read.
 
-The first member of such a file, `sha256_of_rest`, is the digest of all bytes behind it. Whatever a later attempt, `verify` or `rollback`
-reads from a run's directory, and acts on, is written so or has its digest in a file that is: chunks, profiles and rejected documents.
-It is a guard against accidents and well-meant edits, not against somebody who makes the digest anew.
+The first member of such a file, `sha256_of_rest`, is the digest of all bytes after it. Everything that a later attempt, `verify` or
+`rollback` reads from a run's directory and acts on is written this way, or has its digest in a file that is: chunks, profiles and rejected
+documents. This guards against accidents and well-meant edits, not against somebody who computes the digest again.
 
-Without one are files that are only shown: status, log, throughput, reasons, estimate, reports, results of a verification. The status is
-written anew every second and read by scripts; a run that goes on shows what it said, and acts on receipts. Of the checkpoint file the
-run's name is taken, which is looked up; the count of damages, and a request to stop, can only have something looked at again, or later.
+Files that are only shown have no digest: status, log, throughput, reasons, estimate, reports, results of a verification. The status is
+rewritten every second and read by scripts; a resumed run shows it, and acts on receipts. From the checkpoint file only the run's name is
+used, which is then looked up. The count of damages and a request to stop can at most cause a second look, or a delay.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class WorkingDirUnusable(ConfigurationError):
     """The working directory cannot be used."""
 
     recovery = "after_fix"
-    remedy = "Choose another --working-dir or mend this one."
+    remedy = "Choose another --working-dir or repair this one."
 
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Raise DiskFull or WorkingDirUnusable, naming the path, for what the operating system says inside."""
+    """Raises DiskFull or WorkingDirUnusable, with the path, for errors of the operating system inside the block."""
     try:
         yield
     except OSError as error:
@@ -57,7 +57,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
-    """A name to write to; what was written there becomes `path` in one step when the block ends well."""
+    """A temporary name to write to; the file becomes `path` in one step when the block ends without an error."""
     unfinished = path.with_name(f".{path.name[:80]}.{os.getpid()}-{secrets.token_hex(4)}.new")
     with storage_errors(path):
         try:
@@ -69,13 +69,13 @@ def appearing(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """The text as a file, and the private directories it needs."""
+    """Writes the text as a file, and makes the private directories it needs."""
     with storage_errors(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with appearing(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
-        # A receipt that is there after a power cut must say something.
+        # Without this, a receipt may be empty after a power cut.
         os.fsync(file.fileno())
 
 
@@ -88,8 +88,8 @@ class FileChanged(FireliftError):
 
     recovery = "after_fix"
     remedy = (
-        "Nothing is done by what it says now. `firelift migrate --resume` makes it again where it can be made again; "
-        "where it is named once more, start a new run. Look at the disk and at who else writes there."
+        "Firelift does not use its present content. `firelift migrate --resume` makes the file again where that is possible; "
+        "if the same file is named once more, start a new run. Check the disk, and who else writes there."
     )
 
 
@@ -103,7 +103,7 @@ def sealed(content: bytes) -> bytes:
 def unsealed(content: bytes, file: Path, *, sealed_only: bool = True) -> bytes:
     """The JSON object as it was before it was sealed; raises FileChanged.
 
-    Not `sealed_only`: a file that has no digest, such as the status, is taken as it is.
+    Without `sealed_only`, a file that has no digest, such as the status, is accepted as it is.
     """
     head = _HEAD.match(content)
     if head is None:
@@ -112,18 +112,18 @@ def unsealed(content: bytes, file: Path, *, sealed_only: bool = True) -> bytes:
         raise FileChanged(file=str(file), why="it does not begin with its digest, as Firelift writes it")
     rest = content[head.end() :]
     if hashlib.sha256(rest).hexdigest() != head[1].decode():
-        raise FileChanged(file=str(file), why="its digest is another one")
+        raise FileChanged(file=str(file), why="its content does not match its digest")
     return b"{" + rest
 
 
 def was_written(file: Path, text: str) -> bool:
-    """Whether this text is what the file held when it was written, as its digest tells, whatever it holds now."""
+    """Whether the file held this text when it was written, judged by its digest and not by its present content."""
     head = _HEAD.match(file.read_bytes())
     return head is not None and sealed(text.encode()).startswith(head[0])
 
 
 def write_sealed(file: Path, text: str) -> None:
-    """`write_whole`, of a JSON object."""
+    """Like `write_whole`, for a JSON object, which gets its digest."""
     write_whole(file, sealed(text.encode()).decode())
 
 

@@ -8,7 +8,7 @@ def count(number: float | None) -> str:
 
 
 def counted(number: float | None, what: str) -> str:
-    """`1 row`, `1,200 rows`; `? rows` where nobody knows how many."""
+    """`1 row`, `1,200 rows`; `? rows` where the number is unknown."""
     return f"{count(number)} {what}{'' if number == 1 else 's'}"
 
 

@@ -2,7 +2,7 @@
 
 Each worker is a fresh interpreter that imports the engine only (neither Prefect nor the main program), takes one call
 at a time over a pipe, and ends when the pipe closes: a killed parent leaves no worker behind. To import what it needs
-takes it a second, which it begins before it is asked for anything.
+takes it a second, so it begins with that before the first call.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ THRIFTY = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
 
 Result = TypeVar("Result")
 Report = Callable[[Any], None]
-"""Hears what a call says of its progress; any small picklable thing."""
+"""Receives the progress of a call; any small picklable object."""
 
 
 class WorkerDied(FireliftError):
@@ -39,23 +39,24 @@ class WorkerDied(FireliftError):
 
     recovery = "automatic"
     remedy = (
-        "Look for the kernel's out-of-memory killer; with little memory continue with --resume and a smaller --max-workers or --batch-size."
+        "Look for the kernel's out-of-memory killer; with little memory, continue with --resume "
+        "and a smaller --max-workers or --batch-size."
     )
 
 
 class WorkerFailed(FireliftError):
-    """A worker process met an error nobody foresaw."""
+    """A worker process raised an unexpected error."""
 
     remedy = "This is a defect of Firelift: report it with the traceback that --verbose shows."
 
 
 class Worker:
-    """One process, which imports `modules` while nothing is asked of it. Not for use by two threads at a time."""
+    """One process, which imports `modules` while it has no call. Not for use by two threads at a time."""
 
     def __init__(self, modules: Sequence[str] = ()) -> None:
         self.pipe, theirs = Pipe()
-        # Not `-m firelift.workers`: what is pickled there would call its module __main__. It imports from where we do, and with -P not
-        # first from the directory in which it stands: a `queue.py` of the user's would end it.
+        # Not `-m firelift.workers`: pickles from there would name the module __main__. The process imports from our own path; -P keeps
+        # the current directory out of it, where a user's `queue.py` would break the start.
         serve_calls = f"import sys; sys.path[:] = {sys.path}; from firelift.workers import serve; serve({theirs.fileno()}, {list(modules)})"
         command = [sys.executable, "-P", "-c", serve_calls]
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=os.environ | THRIFTY)
@@ -66,7 +67,7 @@ class Worker:
             self.pipe.send((function, arguments))
             while True:
                 kind, content = self.pipe.recv()
-                if kind == "said":
+                if kind == "progress":
                     report(content)
                 elif kind == "failed":
                     raise content
@@ -76,7 +77,7 @@ class Worker:
             raise WorkerDied(exit_status=self.process.wait(), doing=function.__name__) from error
 
     def end(self) -> None:
-        """Has the process end at once, which whoever waits for a call sees; an idle one holds nothing that could be lost."""
+        """Kills the process; whoever waits for a call gets an error. An idle process has nothing to lose."""
         self.process.kill()
 
 
@@ -104,7 +105,7 @@ class Workers:
         return worker
 
     def begin(self, function: Callable[..., Any], *arguments: Any) -> None:
-        """Begins a call of which nobody needs the result yet: the next `call` that is just the same gets what came of this one."""
+        """Starts a call whose result is needed later: the next `call` with the same arguments gets that result."""
         future: Future[Any] = Future()
 
         def work() -> None:
@@ -117,20 +118,20 @@ class Workers:
             self._begun.append((function, arguments, future))
         threading.Thread(target=work, name="firelift-begun", daemon=True).start()
 
-    def call(self, function: Callable[..., Result], *arguments: Any, report: Report = lambda said: None) -> Result:
+    def call(self, function: Callable[..., Result], *arguments: Any, report: Report = lambda progress: None) -> Result:
         """Runs `function(*arguments, report)` in the next idle worker. It must be importable from the engine."""
         begun = self._take_begun(function, arguments)
         return begun.result() if begun else self._call(function, arguments, report)
 
     def _take_begun(self, function: Callable[..., Result], arguments: tuple[Any, ...]) -> Future[Result] | None:
         with self._lock:
-            for place, (begun, given, future) in enumerate(self._begun):
+            for index, (begun, given, future) in enumerate(self._begun):
                 if begun is function and given == arguments:
-                    del self._begun[place]
+                    del self._begun[index]
                     return future
         return None
 
-    def _call(self, function: Callable[..., Result], arguments: tuple[Any, ...], report: Report = lambda said: None) -> Result:
+    def _call(self, function: Callable[..., Result], arguments: tuple[Any, ...], report: Report = lambda progress: None) -> Result:
         worker = self._idle.get()
         if self._stopped:
             self._idle.put(worker)
@@ -146,11 +147,11 @@ class Workers:
             self._idle.put(worker)
 
     def each(
-        self, function: Callable[..., Result], calls: Iterable[tuple[Any, ...]], report: Report = lambda said: None
+        self, function: Callable[..., Result], calls: Iterable[tuple[Any, ...]], report: Report = lambda progress: None
     ) -> Iterator[Result]:
         """The results of many calls as they come; the first error stops the rest that have not started."""
         with ThreadPoolExecutor(self.number) as threads:
-            # Each thread gets the caller's context, for what `report` may want of it.
+            # Each thread gets the caller's context, because `report` may use it.
             futures: list[Future[Result]] = [
                 threads.submit(contextvars.copy_context().run, self.call, function, *arguments, report=report) for arguments in calls
             ]
@@ -158,7 +159,7 @@ class Workers:
                 for future in as_completed(futures):
                     yield future.result()
             except KeyboardInterrupt:
-                # Else the calls that are under way would be waited for.
+                # Otherwise the calls under way would be awaited.
                 self.stop()
                 raise
             finally:
@@ -181,7 +182,7 @@ class Workers:
 
 
 class WithoutPandas(MetaPathFinder):
-    """Hides pandas, which pyarrow imports, only to look, as soon as it makes an array: half a second and 45 MB a worker."""
+    """Hides pandas. pyarrow imports it, only to check for it, as soon as it makes an array: half a second and 45 MB per worker."""
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> None:
         if fullname == "pandas":
@@ -190,7 +191,7 @@ class WithoutPandas(MetaPathFinder):
 
 def serve(descriptor: int, modules: Sequence[str]) -> None:
     """Runs calls that come over the pipe until its other end is closed; until the first one comes it imports the modules."""
-    # Ctrl-C reaches every process of the terminal; what becomes of this one is the main process's to say.
+    # Ctrl-C reaches every process of the terminal; the main process decides what happens to this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.meta_path.insert(0, WithoutPandas())
     # Rows are lists without cycles, thousands at a time: looking for garbage among them took a sixth of the time.
@@ -204,10 +205,10 @@ def serve(descriptor: int, modules: Sequence[str]) -> None:
         try:
             function, arguments = pipe.recv()
         except EOFError:
-            # Nothing is left to be done, and to take down the interpreter with its libraries costs half a second, at the end of every run.
+            # Nothing is left to do, and a regular shutdown of the interpreter would cost half a second at the end of every run.
             os._exit(0)
         try:
-            pipe.send(("done", function(*arguments, lambda said: pipe.send(("said", said)))))
+            pipe.send(("done", function(*arguments, lambda progress: pipe.send(("progress", progress)))))
         except FireliftError as error:
             pipe.send(("failed", error))
         except BrokenPipeError:

@@ -19,20 +19,20 @@ from firelift.firestore.stream import Broken, document_in, name_of, resumed
 from firelift.firestore.values import Document, Value
 
 Position = tuple[bytes, str]
-"""Where a query stands: the field's value, serialized, and the document's path."""
+"""The last result of a query: the field's value, serialized, and the document's path."""
 
 _SIMPLE = re.compile(r"[A-Za-z_][A-Za-z_0-9]*(\.[A-Za-z_][A-Za-z_0-9]*)*")
 
 
 class QueryRefused(errors.FirestoreError):
-    """Firestore does not answer a query for the documents that a field says have changed."""
+    """Firestore does not answer a query for documents by the field that marks changed ones."""
 
-    remedy = "Make the index that its message names, or run without --changed-since-field."
+    remedy = "Create the index that its message names, or run without --changed-since-field."
 
 
 @dataclass(frozen=True)
 class Since:
-    """Documents whose `field` is a timestamp behind `watermark`, which knows its time zone, have changed.
+    """Documents whose `field` is a timestamp after `watermark`, a moment with a time zone, have changed.
 
     The field may lie in a map, as in `meta.updatedAt`.
     """
@@ -42,10 +42,10 @@ class Since:
 
 
 def read_changed(firestore: Firestore, collection: str, since: Since, read_time: str, broken: Broken) -> Iterator[tuple[str, bytes]]:
-    """Path and serialized Document of what has changed in a collection (`users/*/orders`), by the field's value, as of `read_time`.
+    """Path and serialized Document of each changed document in a collection (`users/*/orders`), by the field's value, as of `read_time`.
 
-    Raises QueryRefused, above all where an index is missing, and CountMismatch. Of a nested collection Firestore also reads, and
-    yields, documents of collections of the same name elsewhere: the caller passes them over.
+    Raises QueryRefused, above all where an index is missing, and CountMismatch. For a nested collection Firestore also returns
+    documents of collections with the same name elsewhere, which the caller must skip.
     """
     query = _query(collection, since)
     source, prefix = firestore.source, len(firestore.source.root) + 1
@@ -53,8 +53,8 @@ def read_changed(firestore: Firestore, collection: str, since: Since, read_time:
     read = 0
     stream = resumed(
         firestore,
-        lambda last: _request(source.root, query if last is None else _behind(source.root, query, last), read_time),
-        lambda response: _placed(response, prefix, since.field),
+        lambda last: _request(source.root, query if last is None else _after(source.root, query, last), read_time),
+        lambda response: _positioned(response, prefix, since.field),
         None,
         expected,
         broken,
@@ -91,7 +91,7 @@ def _quoted(field: str) -> str:
     return "`" + field.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
-def _behind(root: str, query: dict[str, Any], position: Position) -> dict[str, Any]:
+def _after(root: str, query: dict[str, Any], position: Position) -> dict[str, Any]:
     value, path = position
     values = [types.Value.deserialize(value), {"reference_value": f"{root}/{path}"}]
     return query | {"start_at": {"values": values, "before": False}}
@@ -102,7 +102,7 @@ def _request(root: str, query: dict[str, Any], read_time: str) -> bytes:
     return bytes(types.RunQueryRequest.serialize(request))
 
 
-def _placed(response: bytes, prefix: int, field: str) -> tuple[Position, bytes] | None:
+def _positioned(response: bytes, prefix: int, field: str) -> tuple[Position, bytes] | None:
     document = document_in(response)
     if document is None:
         return None

@@ -1,4 +1,4 @@
-"""The wire to one Firestore database: credentials, channel and raw calls."""
+"""The connection to one Firestore database: credentials, channel and raw calls."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ OPTIONS = [
     (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    # With gRPC's own 20 s for the answer: a connection that is dead is noticed within a minute.
+    # With gRPC's own 20 s for the answer, a dead connection is noticed within a minute.
     ("grpc.keepalive_time_ms", 30_000),
 ]
-# An emulator is near: http_proxy and its like are not for it.
+# An emulator is local, so it is not reached through http_proxy and the like.
 DIRECT = [*OPTIONS, ("grpc.enable_http_proxy", 0)]
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Source:
-    """Where the documents are, as plain picklable facts: every process opens its own channel from it."""
+    """The database that has the documents, in plain picklable values: every process opens its own channel from it."""
 
     project: str
     database: str = "(default)"
@@ -56,7 +56,7 @@ class Source:
 class Firestore:
     """An open channel to one database. Requests and responses are serialized protobuf messages."""
 
-    # A dead connection is noticed by its keepalive; a server that is there but has lost our stream only by this.
+    # Keepalive notices a dead connection; only this notices a server that is there but has lost our stream.
     longest_stream: float = 600
 
     def __init__(self, source: Source, channel: grpc.Channel, credentials: Any = None) -> None:
@@ -71,15 +71,15 @@ class Firestore:
             self._metadata.append(("authorization", "Bearer owner"))
 
     def reach(self, seconds: float = 8) -> None:
-        """Raises soon where the credentials are refused or nobody answers; other calls are more patient."""
+        """Raises within `seconds` where the credentials are refused or nothing answers; other calls wait longer."""
         if self._credentials is not None:
             _refresh(self._credentials, self.source)
         try:
             grpc.channel_ready_future(self._channel).result(timeout=seconds)
         except grpc.FutureTimeoutError:
-            self._say_why_not()
+            self._raise_reason()
 
-    def _say_why_not(self) -> None:
+    def _raise_reason(self) -> None:
         call = self._channel.unary_unary(SERVICE + "ListDocuments", request_serializer=None, response_deserializer=None)
         try:
             call(b"", metadata=self._metadata, timeout=1)
@@ -94,12 +94,12 @@ class Firestore:
         return responses
 
     def collect(self, method: str, request: bytes, timeout: float = 120) -> list[bytes]:
-        """All messages of a short server stream; an error of Firestore as one of ours."""
+        """All messages of a short server stream; raises errors of Firestore as our own."""
         call = self._channel.unary_stream(SERVICE + method, request_serializer=None, response_deserializer=None)
         return self._attempt(lambda: list(call(request, metadata=self._metadata, timeout=timeout)))
 
     def call(self, method: str, request: bytes, timeout: float = 60) -> bytes:
-        """The answer of a unary call; an error of Firestore as one of ours."""
+        """The answer of a unary call; raises errors of Firestore as our own."""
         unary = self._channel.unary_unary(SERVICE + method, request_serializer=None, response_deserializer=None)
         answer: bytes = self._attempt(lambda: unary(request, metadata=self._metadata, timeout=timeout))
         return answer
@@ -118,14 +118,14 @@ class Firestore:
 
 
 class Backoff:
-    """Waits longer and longer between attempts, with jitter, and gives up after `attempts` in a row."""
+    """Waits longer and longer between attempts, with jitter, and gives up after `attempts` failures in a row."""
 
     def __init__(self, attempts: int = 8, first: float = 0.25, longest: float = 30.0) -> None:
         self.attempts, self.first, self.longest = attempts, first, longest
         self.failed = 0
 
     def wait(self) -> bool:
-        """Sleeps before the next attempt; False when there is none left."""
+        """Sleeps before the next attempt; False when no attempt is left."""
         self.failed += 1
         if self.failed >= self.attempts:
             return False
@@ -169,7 +169,7 @@ def _credentials(source: Source) -> Any:
         return google.auth.default(scopes=[SCOPE])[0]
     except (GoogleAuthError, ValueError) as error:
         if source.service_account:
-            # What is wrong with a key itself is said in words of ours: a library could quote it.
+            # The reason is in our own words where the key itself is wrong, because a library might quote the key.
             reason = str(error.args[0]) if isinstance(error, GoogleAuthError) else "its private key cannot be read"
             raise errors.KeyFileInvalid(file=source.service_account, reason=reason.rstrip(".")) from None
         raise errors.NoCredentials() from None
@@ -194,7 +194,7 @@ def _key_file(path: str) -> dict[str, Any]:
     except OSError as error:
         raise errors.KeyFileUnreadable(file=path, reason=error.strerror) from error
     except (ValueError, RecursionError):
-        # From nothing: the parser's error holds the whole text.
+        # Without a cause, because the parser's error has the whole text.
         raise errors.KeyFileInvalid(file=path, reason="it is not JSON") from None
     if not isinstance(content, dict) or "type" not in content:
         raise errors.KeyFileInvalid(file=path, reason="it has no `type`")

@@ -15,30 +15,31 @@ from firelift.firestore.query import KeyRange, partition_cursors, root_range
 from firelift.paths import path_order
 
 FEW: Final = 8
-"""Root collections that are counted one by one, as fast as all at once."""
+"""So few root collections are counted one by one, which is as fast as all at once."""
 
 
 @dataclass(frozen=True)
 class DiscoveredRoot:
-    """A root collection, or several side by side, with everything beneath, and how many documents Firestore counts; None where it does not.
+    """A root collection, or several neighbours, as Firestore has them: with everything beneath them, and the number of documents.
 
-    `keys` reaches to the start of the next root collection, so that the ranges of all roots tile the database:
-    what the list of collection ids does not name is read, and counted, with its neighbour.
+    `keys` reaches to the start of the next root collection, so that the ranges of all roots cover the whole database: a collection
+    that the list of ids does not name is read, and counted, with its neighbour. `RootCollection` is what the phases hand on of it.
     """
 
     collection_id: str
     keys: KeyRange
     documents: int | None
+    """None where Firestore does not count them."""
     why_uncounted: str = ""
     beside: tuple[str, ...] = ()
-    """The root collections that follow, up to where `keys` ends."""
+    """The following root collections, up to the end of `keys`."""
     each: tuple[int, ...] = ()
-    """The documents of each of the collections, where each was counted by itself."""
+    """The documents of each collection, where they were counted one by one."""
 
 
 @dataclass(frozen=True)
 class _Span:
-    """The root collections from one place in their list up to another, and their documents once they are counted."""
+    """Neighbouring root collections, by their indexes in the list, and their documents once they are counted."""
 
     first: int
     end: int
@@ -54,7 +55,7 @@ class _Span:
         return self.documents is not None and self.documents <= together
 
     def split(self) -> list[_Span]:
-        """In two halves; few of them, and those that Firestore does not count together, one by one."""
+        """Two halves; or one by one where they are few, or where Firestore does not count them together."""
         number = self.end - self.first
         halves = number > FEW and not self.why_not
         edges = [self.first, self.first + number // 2, self.end] if halves else range(self.first, self.end + 1)
@@ -67,10 +68,10 @@ class _Span:
 
 
 def roots(firestore: Firestore, ids: Sequence[str], read_time: str, together: int, takes: Callable[[str], bool]) -> list[DiscoveredRoot]:
-    """The root collections that `takes` chooses among `ids`, which are all there are in key order; those side by side as one Root.
+    """The root collections that `takes` selects among `ids`, which are all in key order; small neighbours become one root.
 
-    One Root of several has at most `together` documents. Where all are chosen the counts add up to COUNT over the whole database by
-    construction.
+    A root of several collections has at most `together` documents. Where all are selected, the counts add up to COUNT over the whole
+    database by construction.
     """
     edges = [None, *(root_range(collection_id).start for collection_id in ids[1:]), None]
 
@@ -88,13 +89,13 @@ def roots(firestore: Firestore, ids: Sequence[str], read_time: str, together: in
 
 
 def _chosen(ids: Sequence[str], takes: Callable[[str], bool]) -> list[_Span]:
-    """The chosen ones, as far as they lie side by side."""
+    """The selected ones; neighbours make one span."""
     runs = itertools.groupby(range(len(ids)), key=lambda place: takes(ids[place]))
     return [_Span(places[0], places[-1] + 1) for chosen, run in runs if chosen and (places := list(run))]
 
 
 def _counted(spans: Sequence[_Span], ask: Callable[[_Span], _Span], together: int) -> list[_Span]:
-    """Spans with their counts, cut until each is one root collection or has at most `together` documents."""
+    """Spans with their counts, split until each is one root collection or has at most `together` documents."""
     settled: list[_Span] = []
     with ThreadPoolExecutor(max_workers=4) as threads:
         waiting = [part for span in spans for part in ([span] if span.end - span.first > FEW else span.split())]
@@ -106,7 +107,7 @@ def _counted(spans: Sequence[_Span], ask: Callable[[_Span], _Span], together: in
 
 
 def _joined(spans: Sequence[_Span], together: int) -> list[_Span]:
-    """Neighbours as one, as long as they have at most `together` documents."""
+    """Joins neighbours as long as they have at most `together` documents."""
     joined: list[_Span] = []
     for span in spans:
         if joined and joined[-1].end == span.first and (both := joined[-1].with_next(span)).fits(together):
@@ -117,7 +118,7 @@ def _joined(spans: Sequence[_Span], together: int) -> list[_Span]:
 
 
 def key_ranges(firestore: Firestore, root: DiscoveredRoot, parts: int, read_time: str) -> list[KeyRange]:
-    """The root collection cut into at most `parts` key ranges without gap or overlap; several are few documents and stay one."""
+    """The root collection cut into at most `parts` key ranges without gap or overlap; a group of small collections stays one range."""
     if parts <= 1 or root.beside or (root.documents is not None and root.documents < 2):
         return [root.keys]
     cuts = server_cuts(firestore, root, parts, read_time)
@@ -132,21 +133,21 @@ def server_cuts(firestore: Firestore, root: DiscoveredRoot, parts: int, read_tim
     try:
         cursors = partition_cursors(firestore, root.collection_id, parts, read_time)
     except (errors.FirestoreError, errors.FirestoreDenied, errors.FirestoreUnreachable):
-        # Cuts are only a help: what else is wrong will be said by what is asked next.
+        # Cuts are optional. If anything else is wrong, the next request raises it.
         return None
     # A collection group's cursors also lie in collections of that name below other roots.
     return ascending(root.keys, [path for path in cursors if path.startswith(root.collection_id + "/")])
 
 
 def ascending(keys: KeyRange, cuts: Iterable[str]) -> list[str]:
-    """These paths as cuts of a key range: in Firestore's key order, each once, and only those inside of it."""
+    """These paths as cuts of a key range: in Firestore's key order, without duplicates, and only those inside it."""
     low, high = (path_order(edge) if edge is not None else None for edge in (keys.start, keys.end))
     placed = sorted((path_order(path), path) for path in {*cuts})
     return [path for place, path in placed if (low is None or low < place) and (high is None or place < high)]
 
 
 def _counted_cuts(firestore: Firestore, root: DiscoveredRoot, documents: int, parts: int, read_time: str) -> list[str]:
-    """Cuts found by COUNT: each halves the ids it may lie between until it is near enough to its share."""
+    """Cuts found by COUNT, with a binary search over ids for each, until it is near enough to its share."""
     cuts: list[str] = []
     for part in range(1, parts):
         cut = _counted_cut(firestore, root, documents * part // parts, documents // (4 * parts), read_time)
@@ -155,7 +156,7 @@ def _counted_cuts(firestore: Firestore, root: DiscoveredRoot, documents: int, pa
     return ascending(root.keys, cuts)
 
 
-# Two printable ASCII characters: fine enough for ids that are spread, and where they are not one range does the work.
+# Two printable ASCII characters are fine enough for ids that are spread out; for others one range does all the work.
 _ALPHABET = [chr(code) for code in range(0x21, 0x7F) if chr(code) != "/"]
 
 

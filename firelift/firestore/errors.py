@@ -6,7 +6,7 @@ import grpc
 
 from firelift.errors import ConfigurationError, FireliftError
 
-# A stream that breaks with one of these goes on from its last key; INTERNAL is what a cut HTTP/2 stream reports.
+# A stream that breaks with one of these is continued from its last key; a cut HTTP/2 stream reports INTERNAL.
 PASSING = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -83,7 +83,7 @@ class FirestoreError(FireliftError):
     remedy = "See the code and message; continue with --resume when it is fixed."
 
 
-# What Firestore, or the way to it, answers where something was only to be looked at once more.
+# The errors of a further look at Firestore that may be left out where it is not available.
 UNAVAILABLE = (
     NoCredentials,
     KeyFileUnreadable,
@@ -125,20 +125,20 @@ def is_passing(error: grpc.RpcError) -> bool:
 
 
 def translate(error: grpc.RpcError, database: str, emulator: str | None = None) -> FireliftError:
-    """The error of ours that says what this status of Firestore means."""
+    """Our own error for this status of Firestore."""
     code, details = error.code(), (error.details() or "").strip()[:300]
     where: dict[str, object] = {"database": database, "emulator": emulator} if emulator else {"database": database}
     if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):
         return FirestoreDenied(**where, message=details)
     if code is grpc.StatusCode.NOT_FOUND:
         return DatabaseNotFound(**where, message=details)
-    if code in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT) and _speaks_of_age(details):
+    if code in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.INVALID_ARGUMENT) and _is_about_age(details):
         return SnapshotExpired(**where, message=details)
     if code in PASSING:
         return FirestoreUnreachable(**where, status=code.name, message=details)
     return FirestoreError(**where, status=code.name, message=details)
 
 
-def _speaks_of_age(details: str) -> bool:
+def _is_about_age(details: str) -> bool:
     lowered = details.lower()
     return "too old" in lowered or "snapshot" in lowered or ("read_time" in lowered and "past" in lowered)

@@ -1,4 +1,4 @@
-"""Reads the first so many documents of a key range, which costs no more however many there are."""
+"""Reads the first documents of a key range, at a cost that does not depend on how many there are."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from firelift.firestore.channel import Firestore
 from firelift.firestore.query import KeyRange, some_request
 from firelift.firestore.stream import document_in, name_of
 
-# With the largest documents (1 MiB) an answer is still 100 MB.
-A_PAGE = 100
+# With the largest documents (1 MiB) one answer has 100 MB.
+PAGE_SIZE = 100
 
 
 def first_documents(
@@ -21,12 +21,12 @@ def first_documents(
     """
     prefix, after = len(firestore.source.root) + 1, None
     while limit > 0:
-        asked = min(limit, A_PAGE)
-        responses = firestore.collect("RunQuery", some_request(firestore.source, keys, read_time, asked, after, collection_id))
+        size = min(limit, PAGE_SIZE)
+        responses = firestore.collect("RunQuery", some_request(firestore.source, keys, read_time, size, after, collection_id))
         found = [document for response in responses if (document := document_in(response)) is not None]
         for document in found:
             after = name_of(document)[prefix:]
             yield after, document
-        if len(found) < asked:
+        if len(found) < size:
             return
-        limit -= asked
+        limit -= size

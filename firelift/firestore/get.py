@@ -17,12 +17,12 @@ from firelift.firestore.values import Document
 _Request: Any = types.BatchGetDocumentsRequest.pb()
 _Response: Any = types.BatchGetDocumentsResponse.pb()
 
-A_REQUEST = 100
+REQUEST_SIZE = 100
 Broken = Callable[[str], None]
 
 
 class AnswerIncomplete(errors.FirestoreError):
-    """Firestore did not say of every document whether it has it."""
+    """Firestore did not answer for every document whether it exists."""
 
     recovery = "automatic"
 
@@ -40,16 +40,16 @@ def get_serialized(
 ) -> Iterator[tuple[str, bytes | None]]:
     """The same documents as Firestore serialized them.
 
-    An answer that breaks is asked for again without what had come; `broken` hears why.
+    After a broken answer the remaining documents are requested again; `broken` is called with the reason.
     """
-    for start in range(0, len(names), A_REQUEST):
-        yield from _answered(firestore, names[start : start + A_REQUEST], read_time, broken)
+    for start in range(0, len(names), REQUEST_SIZE):
+        yield from _answered(firestore, names[start : start + REQUEST_SIZE], read_time, broken)
 
 
 def _answered(firestore: Firestore, names: Sequence[str], read_time: str, broken: Broken) -> Iterator[tuple[str, bytes | None]]:
     waiting, backoff = dict.fromkeys(names), Backoff()
     while waiting:
-        asked = len(waiting)
+        requested = len(waiting)
         try:
             for response in firestore.stream("BatchGetDocuments", _request(firestore, list(waiting), read_time)):
                 name, document = _read(response)
@@ -57,13 +57,13 @@ def _answered(firestore: Firestore, names: Sequence[str], read_time: str, broken
                     del waiting[name]
                     yield name, document
         except grpc.RpcError as error:
-            backoff = backoff if len(waiting) == asked else Backoff()
+            backoff = backoff if len(waiting) == requested else Backoff()
             if not errors.is_passing(error) or not backoff.wait():
                 raise errors.translate(error, firestore.source.name, firestore.source.emulator_host) from error
             broken(f"{error.code().name}: {error.details()}")
             continue
-        if len(waiting) == asked:
-            raise AnswerIncomplete(database=firestore.source.name, asked=asked)
+        if len(waiting) == requested:
+            raise AnswerIncomplete(database=firestore.source.name, asked=requested)
 
 
 def _request(firestore: Firestore, names: list[str], read_time: str) -> bytes:

@@ -17,7 +17,7 @@ _Response: Any = types.RunQueryResponse.pb()
 def read_keys(firestore: Firestore, keys: KeyRange, read_time: str, expected: int | None, broken: Broken) -> Iterator[tuple[str, int]]:
     """Path and update time (microseconds since 1970) of each document of `keys`, in key order, as of `read_time`.
 
-    As patient and as complete as `read_documents`; Firestore bills a read for each.
+    Retries and completeness are those of `read_documents`; Firestore bills one read per document.
     """
     prefix = len(firestore.source.root) + 1
 

@@ -1,4 +1,4 @@
-"""The messages of Firestore's API, without the clients that stand beside them: those take each process a quarter of a second to import."""
+"""The messages of Firestore's API, without its clients, whose import takes a quarter of a second per process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that Firelift sends: kindless queries over a key range, their counts, and a look at the roots."""
+"""The requests that Firelift sends: kindless queries over a key range, their counts, and the list of root collections."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from firelift.firestore.channel import Firestore, Source
 from firelift.firestore.errors import FirestoreError
 from firelift.firestore.messages import types
 
-# The smallest document id Firestore can hold; with it a cursor can stand before every document of a collection.
+# The smallest document id that Firestore allows; with it a cursor lies before every document of a collection.
 # (The Node.js client's recursiveDelete selects a collection and all beneath it in the same way.)
 FIRST_ID = "__id-9223372036854775808__"
 
@@ -63,17 +63,17 @@ def keys_request(source: Source, keys: KeyRange, read_time: str, after: str | No
 
 
 def count(firestore: Firestore, keys: KeyRange, read_time: str, most: int | None = None) -> int:
-    """How many documents Firestore has in the key range at `read_time`; with `most` it goes over so many at most."""
+    """How many documents Firestore has in the key range at `read_time`; at most `most`, if given."""
     return count_of(firestore, _kindless(firestore.source, keys, None), read_time, most)
 
 
 def count_collection(firestore: Firestore, collection_id: str, read_time: str) -> int:
-    """How many documents a root collection has itself, without what is beneath it."""
+    """How many documents a root collection has itself, without those beneath it."""
     return count_of(firestore, {"from_": [{"collection_id": collection_id}]}, read_time)
 
 
 def count_of(firestore: Firestore, query: dict[str, Any], read_time: str, most: int | None = None) -> int:
-    """How many documents a structured query finds at `read_time`; with `most` it goes over so many at most."""
+    """How many documents a structured query finds at `read_time`; at most `most`, if given."""
     bound = {} if most is None else {"up_to": most}
     request = types.RunAggregationQueryRequest(
         parent=firestore.source.root,
@@ -89,9 +89,9 @@ def count_of(firestore: Firestore, query: dict[str, Any], read_time: str, most: 
 
 
 def some_request(source: Source, keys: KeyRange, read_time: str, limit: int, after: str | None, collection_id: str | None) -> bytes:
-    """RunQuery for the first `limit` documents of a key range behind path `after`; only those of one root collection itself if named.
+    """RunQuery for the first `limit` documents of a key range after path `after`; with `collection_id` only those of that root collection.
 
-    With `collection_id` the range's start must name a document of that collection, and its end is of no account.
+    With `collection_id` the range's start must name a document of that collection, and its end is ignored.
     """
     query = _kindless(source, keys if collection_id is None else KeyRange(keys.start), after)
     if collection_id is not None:
@@ -102,7 +102,7 @@ def some_request(source: Source, keys: KeyRange, read_time: str, limit: int, aft
 
 
 def server_time(firestore: Firestore) -> str:
-    """Firestore's own clock, RFC 3339: the read time of a look at a document that need not exist."""
+    """The time by Firestore's own clock, RFC 3339: the read time of a request for a document that need not exist."""
     request = types.BatchGetDocumentsRequest(database=firestore.source.name, documents=[f"{firestore.source.root}/firelift/clock"])
     responses = firestore.collect("BatchGetDocuments", types.BatchGetDocumentsRequest.serialize(request))
     answered = types.BatchGetDocumentsResponse.pb(types.BatchGetDocumentsResponse.deserialize(responses[0]))
@@ -129,7 +129,7 @@ def root_collection_ids(firestore: Firestore, read_time: str) -> list[str]:
 def partition_cursors(firestore: Firestore, collection_id: str, parts: int, read_time: str) -> list[str]:
     """Paths at which Firestore itself would cut the collection group `collection_id` into `parts`, in any order.
 
-    It promises no order among its pages, and may name fewer than were asked for; a page may be empty and not be the last.
+    Firestore promises no order among its pages, and may return fewer cuts than requested; a page may be empty without being the last.
     """
     found: list[str] = []
     token, tokens = "", set[str]()
@@ -148,7 +148,7 @@ def partition_cursors(firestore: Firestore, collection_id: str, parts: int, read
         prefix = firestore.source.root + "/"
         found.extend(cursor.values[0].reference_value.removeprefix(prefix) for cursor in answer.partitions if cursor.values)
         token = answer.next_page_token
-        # Cuts are only a help, so pages that go round in a circle are left.
+        # Cuts are optional, so reading ends when the pages repeat.
         if not token or token in tokens:
             return found
         tokens.add(token)

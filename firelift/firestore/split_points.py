@@ -1,4 +1,4 @@
-"""Places spread over a root collection's keys, found without going over its documents."""
+"""Key ranges spread over a root collection, found without reading its documents."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from firelift.firestore.first import first_documents
 from firelift.firestore.query import KeyRange
 
 FIRST = 20
-"""Ids at the beginning of a collection that tell what its ids look like."""
+"""How many ids at the beginning of a collection show what its ids look like."""
 LONGEST = 24
-"""Characters of the greatest id that are looked for."""
+"""How many characters of the greatest id are searched for, at most."""
 APART = 3
 DIGITS = 6
 SIGNS = "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
@@ -21,8 +21,8 @@ SIGNS = "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
 def places(firestore: Firestore, root: DiscoveredRoot, parts: int, read_time: str) -> list[KeyRange]:
     """The root collection in at most `parts` key ranges without gap or overlap.
 
-    Cut by Firestore itself; where it does not (the emulator, whose reads are free) as the ids look. COUNT, by which extraction cuts
-    there, took a minute for 30 000 documents, and does not see behind a beginning that all ids share.
+    Firestore itself cuts it; where it does not (the emulator, whose reads are free), the ids are taken as numbers. COUNT, by which
+    extraction cuts in that case, took a minute for 30 000 documents, and does not help where all ids have a long common beginning.
     """
     cuts = server_cuts(firestore, root, parts, read_time)
     if cuts is None:
@@ -34,7 +34,7 @@ def places(firestore: Firestore, root: DiscoveredRoot, parts: int, read_time: st
 
 
 def between(ids: list[str], parts: int) -> list[str]:
-    """Ids, rising, that cut the way from the least to the greatest of these into `parts`, taken as numbers in the characters they use."""
+    """Rising ids that cut the distance from the least to the greatest of these into `parts`, with ids as numbers in their characters."""
     plain = sorted({name for name in ids if name and not name.startswith("__")})
     if len(plain) < 2:
         return []
@@ -52,7 +52,7 @@ def _common(one: str, other: str) -> str:
 
 
 def _number(word: str, signs: list[str]) -> int:
-    values = (signs.index(word[place]) if place < len(word) else 0 for place in range(DIGITS))
+    values = (signs.index(word[index]) if index < len(word) else 0 for index in range(DIGITS))
     return sum(value * len(signs) ** (DIGITS - 1 - place) for place, value in enumerate(values))
 
 
@@ -67,7 +67,7 @@ def _least(firestore: Firestore, root: DiscoveredRoot, read_time: str) -> list[s
 
 
 def _greatest(firestore: Firestore, root: DiscoveredRoot, read_time: str, least: str) -> str:
-    """How the greatest id begins, up to where it has parted from the least: the emulator does not read keys downwards."""
+    """The beginning of the greatest id, up to where it differs from the least: the emulator does not read keys in descending order."""
 
     def reaches(name: str) -> bool:
         return any(first_documents(firestore, KeyRange(f"{root.collection_id}/{name}"), read_time, 1, root.collection_id))

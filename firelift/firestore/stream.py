@@ -19,9 +19,9 @@ Item = TypeVar("Item")
 def read_documents(
     firestore: Firestore, keys: KeyRange, read_time: str, after: str | None, expected: int | None, broken: Broken
 ) -> Iterator[tuple[str, bytes]]:
-    """Path and serialized Document of each document of `keys` behind `after`, in key order, as of `read_time`.
+    """Path and serialized Document of each document of `keys` after `after`, in key order, as of `read_time`.
 
-    `expected` is how many there are to come, None where nobody knows; see `resumed`.
+    `expected` is the number of documents to come, None where it is unknown; see `resumed`.
     """
     prefix = len(firestore.source.root) + 1
 
@@ -43,15 +43,14 @@ def resumed(
     expected: int | None,
     broken: Broken,
 ) -> Iterator[tuple[Position, Item]]:
-    """What `read` finds in the responses of a RunQuery that `request` makes for what comes behind a place, each once.
+    """The items that `read` finds in the responses of a RunQuery, each once. `request` makes the query for what follows a position.
 
-    A stream that just ends before the `expected` number is continued from the last place, and what is still missing then is the
-    caller's to judge; so is every stream where that number is not known. `broken` hears the reason of every new attempt, and of
-    every end that was none.
+    A stream that ends before the `expected` number, or whose number is unknown, is continued from its last position until it ends there
+    again; the caller judges what is still missing. `broken` is called with the reason of every new attempt.
     """
     backoff, last, seen = Backoff(), after, 0
     nowhere: object = object()
-    broke_behind = ended_behind = nowhere
+    broke_after = ended_after = nowhere
     while True:
         try:
             for response in firestore.stream("RunQuery", request(last)):
@@ -62,18 +61,18 @@ def resumed(
                 seen += 1
                 yield found
         except grpc.RpcError as error:
-            backoff = backoff if last == broke_behind else Backoff()
-            broke_behind = last
+            backoff = backoff if last == broke_after else Backoff()
+            broke_after = last
             if not errors.is_passing(error) or not backoff.wait():
                 raise errors.translate(error, firestore.source.name, firestore.source.emulator_host) from error
             broken(f"{error.code().name}: {error.details()}")
             continue
-        if last == ended_behind or (expected is not None and seen >= expected):
+        if last == ended_after or (expected is not None and seen >= expected):
             return
-        if expected is not None or ended_behind is not nowhere:
+        if expected is not None or ended_after is not nowhere:
             broken("the stream ended early")
-        # Asked once more behind the same place, a stream that ends again has really come to its end.
-        ended_behind = last
+        # A stream that ends twice after the same position is really complete.
+        ended_after = last
 
 
 def document_in(response: bytes) -> bytes | None:
@@ -102,7 +101,7 @@ def name_of(document: bytes) -> str:
 
 
 def varint(data: bytes, position: int) -> tuple[int, int]:
-    """The number at this position of a protobuf message, and the position behind it."""
+    """The number at this position of a protobuf message, and the position after it."""
     byte = data[position]
     if byte < 0x80:
         return byte, position + 1

@@ -121,7 +121,7 @@ def archived(workspace: Workspace, published: PublishedRun) -> Documents:
         raise NoArchive(directory=str(workspace.run), not_as_extracted=", ".join(others))
     whole = read_plan(workspace.run)
     kept = tuple(table for table in whole.tables if table.collection in published.tables)
-    completeness = "" if None in told.values() else Completeness.of(filter(None, told.values())).said
+    completeness = "" if None in told.values() else Completeness.of(filter(None, told.values())).in_words
     return Documents(workspace.run, whole.model_copy(update={"tables": kept}), roots, recorded_relations(workspace), completeness)
 
 
@@ -151,7 +151,7 @@ def read_again(
         extracted.append(extract_collection(workers, inputs, lambda _, documents, __: progress(documents)))
         transform_collection(workers, scratch, root, lambda _: None)
     names = tuple(root.collection for root in roots)
-    return Documents(scratch, plan, names, recorded_relations(workspace), Completeness.of(extracted).said)
+    return Documents(scratch, plan, names, recorded_relations(workspace), Completeness.of(extracted).in_words)
 
 
 def recorded_relations(workspace: Workspace) -> tuple[RelationChecked, ...] | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ from firelift.firestore.channel import open_firestore
 from firelift.firestore.query import KeyRange
 from firelift.firestore.stream import read_documents
 from firelift.firestore.values import Document
-from firelift.paths import collection_of
+from firelift.paths import Selection, collection_of
 from firelift.planning.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
-from firelift.receipts import Extracted, RangeExtracted, shared
+from firelift.receipts import Extracted, RangeExtracted, RootCollection, shared
 from firelift.storage.archive import RangeArchive, begin_again, file_name, ranges, write_digest
-from firelift.storage.chunk_writer import ChunkWriter, Progress, tell
+from firelift.storage.chunk_writer import ChunkWriter, Progress, report_chunk
 from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.storage.key_ranges import cut
-from firelift.storage.mending import standing_documents
+from firelift.storage.mending import archived_chunks
 from firelift.verification.completeness import Scan, prove_archive, prove_count
 from firelift.workers import Workers
 
@@ -31,74 +32,86 @@ def extract_collection(workers: Workers, inputs: ExtractionInputs, progress: Pro
     begin_again(directory)
     cuts = workers.call(cut, inputs, workers.number)
     calls = [(inputs, number, keys, expected) for number, (keys, expected) in enumerate(cuts)]
-    done = list(workers.each(extract_range, calls, report=lambda said: progress(*said)))
+    done = list(workers.each(extract_range, calls, report=lambda counts: progress(*counts)))
     scans: list[Scan] = []
     if root.documents is None:
         scans = prove_archive(workers, inputs.source, directory, [keys for keys, _ in cuts], inputs.read_time, inputs.selection)
     else:
         prove_count(root, sum(part.documents + part.skipped for part in done), inputs.read_time)
+    return _extracted(root, done, scans, write_digest(directory))
+
+
+def _extracted(root: RootCollection, parts: Sequence[RangeExtracted], scans: Sequence[Scan], digest: str) -> Extracted:
     return Extracted(
-        digest=write_digest(directory),
+        digest=digest,
         collection=root.collection,
         beside=root.beside,
-        documents=sum(part.documents for part in done),
-        skipped=sum(part.skipped for part in done),
-        bytes=sum(part.bytes for part in done),
-        chunks=sum(part.chunks for part in done),
-        ranges=len(done),
-        reads=sum(part.reads for part in done),
-        breaks=(*(broken for part in done for broken in part.breaks), *(broken for scan in scans for broken in scan.breaks)),
+        documents=sum(part.documents for part in parts),
+        skipped=sum(part.skipped for part in parts),
+        bytes=sum(part.bytes for part in parts),
+        chunks=sum(part.chunks for part in parts),
+        ranges=len(parts),
+        reads=sum(part.reads for part in parts),
+        breaks=(*(broken for part in parts for broken in part.breaks), *(broken for scan in scans for broken in scan.breaks)),
         counted=root.documents,
         scanned=sum(scan.keys for scan in scans) if root.documents is None else None,
-        mended=tuple(mended for part in done for mended in part.mended),
-        shares=shared(part.shares for part in done),
+        mended=tuple(mended for part in parts for mended in part.mended),
+        shares=shared(part.shares for part in parts),
     )
 
 
 def extract_range(
     inputs: ExtractionInputs, number: int, keys: KeyRange, expected: int | None, report: Callable[[Any], None]
 ) -> RangeExtracted:
-    """Archives one key range, beginning after the last chunk in the list of the archive; profiles every document."""
-    source, read_time, selection = inputs.source, inputs.read_time, inputs.selection
+    """Archives one key range, beginning after the last chunk in the list of the archive; profiles every document.
+
+    `expected`: how many documents Firestore counts in the range; None where it does not count them.
+    """
     target = RangeArchive(inputs.directory, number)
     target.repair()
     existing = target.chunks()
-    profiler = Profiler(source.name)
+    profiler = Profiler(inputs.source.name)
     breaks: list[str] = []
     mended: list[str] = []
-    for chunk, documents in standing_documents(source, target, keys, read_time, selection, breaks.append, mended.append):
+    for chunk, documents in archived_chunks(inputs, target, keys, breaks.append, mended.append):
         for path, _, parsed in documents:
             profiler.see(collection_of(path), parsed)
-        tell(chunk, report)
-    archived = sum(chunk.documents + chunk.skipped for chunk in existing)
-    after = existing[-1].last_key if existing else None
+        report_chunk(chunk, report)
     writer = ChunkWriter(target, len(existing), inputs.batch_size, report)
-    if expected is None or archived < expected or not existing:
-        firestore = open_firestore(source)
-        missing = None if expected is None else expected - archived
-        takes: dict[str, bool] = {}
-        for path, document in read_documents(firestore, keys, read_time, after, missing, breaks.append):
-            collection = collection_of(path)
-            if collection not in takes:
-                takes[collection] = selection.takes(collection)
-            if takes[collection]:
-                parsed = Document.FromString(document)
-                profiler.see(collection, parsed)
-                writer.add(path, document, parsed)
-            else:
-                writer.skipped += 1
-                writer.last_key = path
-        firestore.close()
+    missing = None if expected is None else expected - sum(chunk.documents + chunk.skipped for chunk in existing)
+    if missing is None or missing > 0 or not existing:
+        after = existing[-1].last_key if existing else None
+        with closing(open_firestore(inputs.source)) as firestore:
+            found = read_documents(firestore, keys, inputs.read_time, after, missing, breaks.append)
+            _archive(found, inputs.selection, profiler, writer)
     writer.close()
     write_sealed(target.profile, json.dumps(profile_to_json(profiler.profile)))
+    return _range_extracted(target, writer.read, breaks, mended)
+
+
+def _archive(documents: Iterable[tuple[str, bytes]], selection: Selection, profiler: Profiler, writer: ChunkWriter) -> None:
+    takes: dict[str, bool] = {}
+    for path, document in documents:
+        collection = collection_of(path)
+        if collection not in takes:
+            takes[collection] = selection.takes(collection)
+        if takes[collection]:
+            parsed = Document.FromString(document)
+            profiler.see(collection, parsed)
+            writer.add(path, document, parsed)
+        else:
+            writer.skip(path)
+
+
+def _range_extracted(target: RangeArchive, reads: int, breaks: Sequence[str], mended: Sequence[str]) -> RangeExtracted:
     chunks = target.chunks()
     return RangeExtracted(
-        number=number,
+        number=target.number,
         documents=sum(chunk.documents for chunk in chunks),
         skipped=sum(chunk.skipped for chunk in chunks),
         bytes=sum(chunk.bytes for chunk in chunks),
         chunks=len(chunks),
-        reads=writer.read,
+        reads=reads,
         breaks=tuple(breaks),
         mended=tuple(mended),
         shares=shared(chunk.shares for chunk in chunks),

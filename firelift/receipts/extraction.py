@@ -22,26 +22,26 @@ class RangeExtracted(Receipt):
     reads: int
     breaks: tuple[str, ...] = ()
     mended: tuple[str, ...] = ()
-    """Files that had been damaged, and were read from Firestore again."""
+    """Damaged files whose documents were read from Firestore again."""
     shares: dict[str, dict[str, int]] = Field(default_factory=dict)
     """Documents and bytes by root collection."""
 
 
 class TableChanges(Receipt):
-    """What has changed in one collection since its table was published, as its keys and update times say."""
+    """What has changed in one collection since its table was published, judged by keys and update times."""
 
     collection: str
     documents: int
-    """At the read time; those that were met, where it was not `scanned`."""
+    """At the read time; without `scanned`, only the documents that were read."""
     new: int
     changed: int
     deleted: int
     scanned: bool = True
-    """All keys were compared. Else only documents were looked for that a field says have changed, and none that are gone."""
+    """All keys were compared. Otherwise only documents were read that a field marks as changed, and deleted ones are not known."""
 
 
 class Extracted(RootGroup):
-    """Root collections, with everything beneath them, in the archive, proven to be complete."""
+    """Root collections, with everything beneath them, in the archive and proven to be complete."""
 
     documents: int
     skipped: int
@@ -50,40 +50,40 @@ class Extracted(RootGroup):
     ranges: int
     reads: int
     digest: str = ""
-    """Of its lists of chunks, which have the digest of every chunk. Empty where nothing was to be archived."""
+    """The digest of its lists of chunks, which have the digest of every chunk. Empty where there was nothing to archive."""
     breaks: tuple[str, ...] = ()
     mended: tuple[str, ...] = ()
-    """Files that had been damaged, and were read from Firestore again."""
+    """Damaged files whose documents were read from Firestore again."""
     changes: tuple[TableChanges, ...] = ()
-    """Of an increment, by collection: only new and changed documents are in the archive then."""
+    """For an incremental run, by collection. Its archive has only new and changed documents."""
     scan_reason: str = ""
-    """Of an increment: why all keys were compared although a field was to tell what has changed."""
+    """For an incremental run: why all keys were compared although a field was to mark changed documents."""
     counted: int | None = None
-    """Documents as many as which Firestore's COUNT says there are; None where it does not count them."""
+    """Documents whose number matches Firestore's COUNT; None where Firestore does not count them."""
     scanned: int | None = None
-    """Keys of a second scan at the same read time, which were those of the documents read; None where there was none."""
+    """Keys that a second scan at the same read time found again, and no others; None where there was no second scan."""
 
     shares: dict[str, dict[str, int]] = Field(default_factory=dict)
     """Documents and bytes by root collection."""
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """What a status counts of it, by root collection."""
+        """The figures for the status, by root collection."""
         nothing = {"documents": 0, "bytes": 0}
         return {name: self.shares.get(name, nothing) for name in (*self.collections, *self.shares)}
 
 
 class Completeness(Receipt):
-    """How it was shown that no document is missing from what was read."""
+    """How it was shown that no document is missing."""
 
     counted: int = 0
-    """Documents as many as which Firestore's COUNT says there are."""
+    """Documents whose number matches Firestore's COUNT."""
     scanned: int = 0
     """Documents whose keys a second scan at the same read time found again, and no others."""
     unproven: int = 0
 
     @classmethod
     def of(cls, extracted: Iterable[Extracted]) -> Completeness:
-        # Where only a field has told what changed, not all was read.
+        # Where a field marked the changed documents, not all documents were read.
         read = [part for part in extracted if part.ranges and all(change.scanned for change in part.changes)]
         return cls(
             counted=sum(part.counted or 0 for part in read),
@@ -93,27 +93,27 @@ class Completeness(Receipt):
 
     @classmethod
     def noted(cls, statistics: Mapping[str, Any]) -> Completeness:
-        """As a run's status has it; that of a sample has none."""
+        """From a run's status, which has none for a sample."""
         return cls.model_validate(statistics.get("completeness") or {})
 
     @property
-    def said(self) -> str:
-        """How many of how many; empty where nothing was read."""
+    def in_words(self) -> str:
+        """The proof in words, with the number of documents; empty where nothing was read."""
         whole = self.counted + self.scanned + self.unproven
-        ways = {"Firestore's COUNT": self.counted, "a second scan of keys": self.scanned}
-        return ", ".join(f"{way} ({number:,} of {whole:,} documents)" for way, number in ways.items() if number)
+        proofs = {"Firestore's COUNT": self.counted, "a second scan of keys": self.scanned}
+        return ", ".join(f"{proof} ({number:,} of {whole:,} documents)" for proof, number in proofs.items() if number)
 
 
 class Rewritten(Receipt):
-    """The documents that the other rows of one table stand for, in the archive: a column of theirs holds something else now."""
+    """The documents of one table's unchanged rows, in the archive again because a column of theirs has another type now."""
 
     collection: str
     documents: int
     bytes: int
     chunks: int
     deleted_documents: int
-    """Those of the documents that are in Firestore no more; their rows stay, marked or not."""
+    """Documents that Firestore no longer has; their rows stay, marked as deleted or not."""
     deleted_chunks: str
-    """What the names of the chunks with those begin with. No other document is in them."""
+    """The beginning of the names of the chunks that have only deleted documents."""
     skipped: int
-    """Rows of documents that are archived as new or changed, and of those that are gone where their rows go too."""
+    """Rows of documents that are archived as new or changed, and of deleted documents whose rows are deleted too."""

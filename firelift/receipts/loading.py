@@ -9,31 +9,31 @@ from firelift.receipts.roots import RootGroup
 
 
 class Staged(Receipt):
-    """The schema in which the tables grow, unseen by readers of the target."""
+    """The staging schema, which readers of the target do not see."""
 
     token: str
-    """Another one for every schema that was made, also under the same name."""
+    """Unique for every schema that was created, even under the same name."""
     published: bool
-    """An earlier attempt of this run got as far as publishing: there is nothing left to load."""
+    """An earlier attempt of this run has published its tables, so there is nothing left to load."""
 
 
 class Loaded(RootGroup):
-    """Root collections in the staging tables: rows by table."""
+    """Root collections in the staging tables, with rows by table."""
 
     chunks: int
     rows: dict[str, int] = Field(default_factory=dict)
     remade: tuple[str, ...] = ()
-    """Files with rows that had been damaged, and were made of the archive again."""
+    """Damaged files with rows that were made from the archive again."""
     shares: dict[str, int] = Field(default_factory=dict)
     """Rows by root collection."""
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """What a status counts of it, by root collection."""
+        """The figures for the status, by root collection."""
         return {name: {"rows": self.shares.get(name, 0)} for name in (*self.collections, *self.shares)}
 
 
 class RelationChecked(Receipt):
-    """A reference between two tables: whether it became a foreign key, and the rows that lead nowhere."""
+    """A reference between two tables: whether it became a foreign key, and its orphaned rows."""
 
     table: str
     columns: tuple[str, ...]
@@ -44,10 +44,10 @@ class RelationChecked(Receipt):
 
 
 class Imported(Receipt):
-    """All rows in staging, with their keys."""
+    """All rows are in staging, with primary and foreign keys."""
 
     importedRecords: int  # noqa: N815
     rows: dict[str, int]
     staged: str = ""
-    """The token of the staging schema they are in."""
+    """The token of their staging schema."""
     relations: tuple[RelationChecked, ...] = ()

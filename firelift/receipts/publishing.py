@@ -7,24 +7,24 @@ from firelift.receipts.receipt import Receipt
 
 
 class Published(Receipt):
-    """The tables that readers of the target see from now on."""
+    """The tables that readers of the target now see."""
 
     target_schema: str
     tables: tuple[str, ...]
     relations: tuple[RelationChecked, ...] = ()
-    """Of an increment: those of the tables it changed, as they stand now."""
+    """For an incremental run: the relations of the tables that it changed, as they are now."""
     index_notes: tuple[str, ...] = ()
-    """A sentence on each index of a foreign key that had to go, or could not be made, because a row is too long for it."""
+    """A sentence for each index of a foreign key that was dropped, or not created, because a row is too long for it."""
 
 
 class AppConfigUpdated(Receipt):
-    """The app's configuration names what the run made."""
+    """The app's configuration was updated with what the run made."""
 
     file: str
     old_file: str | None
-    """The file as it was before the run; None where it said all that already."""
+    """A copy of the file from before the run; None where nothing had to change."""
     changed: tuple[str, ...]
-    """The names whose values are other ones now."""
+    """The names whose values have changed."""
 
 
 class Dropped(Receipt):
@@ -37,11 +37,11 @@ class Dropped(Receipt):
 
 
 class Finished(Receipt):
-    """What readers of the target see, or would see after a real run, and what was done afterwards."""
+    """The tables that readers of the target see, or would see after a real run, and what was done afterwards."""
 
     tables: tuple[str, ...]
     published: bool
     app_config: AppConfigUpdated | None = None
     freed: tuple[Dropped, ...] = ()
     scratch_schema: str | None = None
-    """Of a test run that keeps its tables: where they are."""
+    """For a test run that keeps its tables: their schema."""

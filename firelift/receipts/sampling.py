@@ -8,39 +8,39 @@ from firelift.receipts.roots import Validated
 
 
 class CollectionSampled(Receipt):
-    """What was drawn of a collection, and what it has."""
+    """What was drawn from a collection, and how many documents it has."""
 
     collection: str
     drawn: int
     needed: int
     """Documents beyond those drawn: the parents of others, and what others refer to."""
     left_out: int
-    """Needed as well, but more than a sample may have."""
+    """Needed as well, but beyond the limit of a sample."""
     absent: int
-    """Looked for because others name them; Firestore has none."""
+    """Looked up because others refer to them, but not there."""
     documents: int | None
-    """In the whole database; None where nobody knows."""
+    """In the whole database; None where the number is unknown."""
     exact: bool
-    """`documents` was counted, not reckoned from what was seen."""
+    """`documents` was counted, not estimated."""
     bytes: int
-    """Of the sampled documents, as Firestore sent them."""
+    """The size of the sampled documents, as Firestore sent them."""
 
 
 class Sampled(Receipt):
-    """A sample in the archive, as if the database held nothing else."""
+    """A sample in the archive, as if the database had no other documents."""
 
     seed: str
     """Draws the same sample again from the same snapshot."""
     size: int
-    """Documents a collection that were to be drawn."""
+    """How many documents were to be drawn from each collection."""
     reads: int
     counted: int
-    """Documents that COUNT went over, beyond the first count of every root collection."""
+    """Documents that Firestore counted, beyond the first COUNT of every root collection."""
     parts: tuple[Extracted, ...]
     collections: tuple[CollectionSampled, ...]
 
     def of(self, validated: Validated) -> Validated:
-        """The snapshot as the phases behind see it: each root collection with the documents of the sample."""
+        """The snapshot as later phases see it: each root collection with the documents of the sample."""
         archived = {part.collection: part.documents for part in self.parts}
         roots = tuple(root.model_copy(update={"documents": archived.get(root.collection, 0)}) for root in validated.roots)
         return validated.model_copy(update={"roots": roots, "documents": sum(archived.values())})

@@ -6,7 +6,7 @@ from firelift.receipts.receipt import Receipt
 
 
 class StopRequest(Receipt):
-    """A run that was asked to stop, and where the request lies: in its directory, in its target, or in both."""
+    """A run that was asked to stop, and where the request was left: in its directory, in its target, or in both."""
 
     migration_id: str
     in_directory: bool

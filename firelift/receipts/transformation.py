@@ -9,7 +9,7 @@ from firelift.receipts.roots import RootGroup
 
 
 class Planned(Receipt):
-    """The plan of this migration, and where it is kept."""
+    """The plan of this migration, and the file that has it."""
 
     tables: int
     columns: int
@@ -17,13 +17,13 @@ class Planned(Receipt):
 
 
 class TableCounts(Receipt):
-    """What became of the documents of one collection."""
+    """The rows and rejects that were made of the documents of one collection."""
 
     rows: int = 0
     residue: int = 0
     rejected: int = 0
     causes: dict[str, int] = Field(default_factory=dict)
-    """Values in a residue, by cause."""
+    """Values in residues, by cause."""
 
     def __add__(self, other: TableCounts) -> TableCounts:
         return TableCounts(
@@ -35,7 +35,7 @@ class TableCounts(Receipt):
 
 
 class ChunkTransformed(Receipt):
-    """One archive chunk as rows: counts by collection path."""
+    """One archive chunk as rows, with counts by collection path."""
 
     chunk: str
     documents: int
@@ -43,11 +43,11 @@ class ChunkTransformed(Receipt):
     reasons: dict[str, int] = Field(default_factory=dict)
     """Rejected documents by reason."""
     files: dict[str, str] = Field(default_factory=dict)
-    """By collection path the sha256 of the Parquet file with its rows."""
+    """The sha256 of the Parquet file with its rows, by collection path."""
     rejects: str | None = None
-    """The sha256 of the file with its rejected documents, where there are any."""
+    """The sha256 of the file with its rejected documents, if there are any."""
     remade: tuple[str, ...] = ()
-    """Not kept: files that were not as they had been written, and were made of the archive again."""
+    """Damaged files that were made from the archive again. Not in the stored receipt."""
 
 
 class Transformed(RootGroup):
@@ -56,24 +56,24 @@ class Transformed(RootGroup):
     documents: int
     chunks: int
     digest: str = ""
-    """Of the archive's lists of chunks that the rows were made of."""
+    """The digest of the archive's lists of chunks, which the rows were made from."""
     tables: dict[str, TableCounts] = Field(default_factory=dict)
     reasons: dict[str, int] = Field(default_factory=dict)
     remade: tuple[str, ...] = ()
-    """Receipts and lists of rejected documents that were not as they had been written, and were made of the archive again."""
+    """Damaged receipts and lists of rejected documents that were made from the archive again."""
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """What a status counts of it, by root collection."""
+        """The figures for the status, by root collection."""
         found = by_root({collection: counts.rows + counts.rejected for collection, counts in self.tables.items()})
         return {name: {"documents": found.get(name, 0)} for name in (*self.collections, *found)}
 
     def rows(self) -> dict[str, int]:
-        """By root collection."""
+        """The number of rows, by root collection."""
         return by_root({collection: counts.rows for collection, counts in self.tables.items()})
 
 
 class TransformedAll(Receipt):
-    """Every collection as rows: counts by collection path."""
+    """Every collection as rows, with counts by collection path."""
 
     transformedRecords: int  # noqa: N815
     tables: dict[str, TableCounts]

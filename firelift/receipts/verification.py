@@ -6,13 +6,13 @@ from firelift.receipts.receipt import Receipt
 
 
 class Difference(Receipt):
-    """Something the target says otherwise than Firestore: values shortened, never a whole document."""
+    """A difference between target and Firestore. Values are shortened, so it never has a whole document."""
 
     table: str
     key: str
     """The document's key joined by `/`; `*` for the whole table."""
     field: str = ""
-    """The field path inside the document; empty where it is about the whole row."""
+    """The field path inside the document; empty for a difference of the whole row."""
     what: str
     """`value`, `type`, `missing field`, `unexpected field`, `missing row`, `unexpected row`, `unreadable row`, `create time`, ..."""
     expected: str
@@ -20,7 +20,7 @@ class Difference(Receipt):
 
 
 class TableCompared(Receipt):
-    """One table: what it should hold, what it holds, and how many of its documents were compared to the last bit."""
+    """One table: the rows it should have, the rows it has, and how many documents were compared to the last bit."""
 
     collection: str
     table: str
@@ -30,9 +30,9 @@ class TableCompared(Receipt):
     rows: int
     compared: int
     differing: int
-    """Documents that differ, are missing, or that nobody knows."""
+    """Documents that differ, are missing, or are unexpected."""
     whole: bool
-    """Every document was compared, not a sample."""
+    """Every document was compared, not only a sample."""
 
 
 class FailedExpectation(Receipt):
@@ -47,7 +47,7 @@ class FailedExpectation(Receipt):
 
 
 class RunVerified(Receipt):
-    """The published tables of one run, beside the documents of its snapshot."""
+    """The published tables of one run, compared with the documents of its snapshot."""
 
     migration_id: str
     read_time: str
@@ -60,12 +60,12 @@ class RunVerified(Receipt):
 
 
 class Verified(Receipt):
-    """What was verified, in short; `verification-results/verification.json` has all of it."""
+    """A summary of what was verified; `verification-results/verification.json` has the details."""
 
     level: str
     against: str
     completeness: str = ""
-    """How it was shown that no document is missing from what the tables were compared with."""
+    """How it was shown that no document is missing on the side of Firestore."""
     seed: str
     passed: bool
     tables: tuple[TableCompared, ...]
@@ -81,6 +81,6 @@ class Verified(Receipt):
     warnings: tuple[str, ...] = ()
     results: str = "verification-results"
     runs: tuple[RunVerified, ...] = ()
-    """Of a published target: the runs whose tables were compared, each with the documents of its own snapshot."""
+    """For a published target: the runs whose tables were compared, each with the documents of its own snapshot."""
     not_looked_at: tuple[str, ...] = ()
-    """Published tables that were not compared with anything, each with the reason."""
+    """Published tables that were not compared, each with the reason."""

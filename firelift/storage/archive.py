@@ -1,8 +1,8 @@
 """The documents exactly as Firestore sent them, in Parquet chunks that appear whole or not at all.
 
 A key range of a root collection has its chunks in `archive/<root>/<range>-<number>.parquet` and their list in
-`archive/<root>/<range>.jsonl`; the last key of the last listed chunk is where reading goes on. A list has the digest of each chunk's
-file, `archive/<root>/digest.json` that of the lists: what is read is what was written, or an error.
+`archive/<root>/<range>.jsonl`; reading continues after the last key of the last listed chunk. A list has the digest of each chunk's
+file, and `archive/<root>/digest.json` has the digest of the lists, so that reading either returns what was written or fails.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
     ]
 )
 
-# Few documents are large, but 5000 of the largest (1 MiB) would be 5 GB: a chunk also ends here.
+# Few documents are large, but 5000 of the largest (1 MiB) would be 5 GB, so this size ends a chunk as well.
 CHUNK_BYTES = 32 << 20
 
 # Extraction's ranges count from 0 and are four a worker at most; from here on they are made of rows of the target.
@@ -46,7 +46,7 @@ class ArchiveDamaged(FireliftError):
     """The archive is no longer what was extracted into it."""
 
     recovery = "after_fix"
-    remedy = "Nothing of it is published. Start a new run: what else may have changed cannot be told."
+    remedy = "Nothing of it is published. Start a new run: other files may have changed as well."
 
 
 class ChunkDamaged(ArchiveDamaged):
@@ -54,7 +54,7 @@ class ChunkDamaged(ArchiveDamaged):
 
     remedy = (
         "Nothing of it is published. `firelift migrate --resume` reads its documents again, as of the run's snapshot; "
-        "of an increment or a test run, start a new one. Look at the disk and at who else writes there."
+        "after an incremental or test run, start a new one. Check the disk, and who else writes there."
     )
 
 
@@ -67,16 +67,16 @@ class StoredFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Chunk:
-    """One archive file: the documents behind the previous chunk's `last_key`, up to and with its own."""
+    """One archive file: the documents after the previous chunk's `last_key`, up to and including its own."""
 
     name: str
     documents: int
     bytes: int
     last_key: str
     skipped: int
-    """Documents that were read since the previous chunk and left out by the collection patterns."""
+    """Documents that were read since the previous chunk and that the collection patterns leave out."""
     sha256: str
-    """Of the file's bytes."""
+    """The digest of the file's bytes."""
     shares: dict[str, dict[str, int]] = field(default_factory=dict)
     """Its documents and their bytes by root collection."""
 
@@ -135,7 +135,7 @@ class RangeArchive:
         return chunk
 
     def discard(self) -> None:
-        """Takes back the whole range: it will be read anew."""
+        """Removes the whole range, which will be read again."""
         with storage_errors(self.listing):
             self.listing.unlink(missing_ok=True)
             self.profile.unlink(missing_ok=True)
@@ -143,22 +143,22 @@ class RangeArchive:
                 chunk.unlink()
 
     def replace(self, chunk: Chunk, paths: list[str], created: list[int], updated: list[int], documents: list[bytes]) -> None:
-        """Writes the file of a listed chunk anew: the same documents, after its bytes were lost."""
+        """Writes the file of a listed chunk again, with the same documents, after its bytes were damaged."""
         sha256 = write_parquet(_table(paths, created, updated, documents), self.path(chunk), durable=True)
-        lines = [_line(replace(each, sha256=sha256) if each.name == chunk.name else each) for each in self.chunks()]
+        lines = [_line(replace(listed, sha256=sha256) if listed.name == chunk.name else listed) for listed in self.chunks()]
         write_whole(self.listing, "".join(lines))
 
     def repair(self) -> None:
         """Cuts off a list's unfinished last line, so that the next chunk's line starts on its own."""
         if self.listing.exists():
-            # Written anew, the list would be empty for a moment, and lost if the power went then.
+            # Rewriting the file instead would leave it empty for a moment, and a power cut then would lose the list.
             with storage_errors(self.listing):
                 os.truncate(self.listing, self.listing.read_bytes().rfind(b"\n") + 1)
 
 
 def _shares(paths: list[str], documents: list[bytes]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
-    for root, chosen in itertools.groupby(zip(paths, documents, strict=True), key=lambda each: each[0].partition("/")[0]):
+    for root, chosen in itertools.groupby(zip(paths, documents, strict=True), key=lambda pair: pair[0].partition("/")[0]):
         sizes = [len(document) for _, document in chosen]
         found[root] = {"documents": len(sizes), "bytes": sum(sizes)}
     return found
@@ -198,7 +198,7 @@ def write_parquet(table: pa.Table, path: Path, *, durable: bool = False) -> str:
 
 
 def read_parquet(file: StoredFile, columns: list[str] | None = None) -> pa.Table:
-    """What was written to the file, which is read once; raises ChunkDamaged where it is not that any more."""
+    """Reads the file, once; raises ChunkDamaged where its content is no longer what was written."""
     try:
         content = file.path.read_bytes()
     except OSError as error:
@@ -209,7 +209,7 @@ def read_parquet(file: StoredFile, columns: list[str] | None = None) -> pa.Table
 
 
 def _sync(path: Path) -> None:
-    """Has the disk hold a file's content, or a directory's names."""
+    """Makes sure that a file's content, or a directory's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -218,7 +218,7 @@ def _sync(path: Path) -> None:
 
 
 def listed_ranges(directory: Path) -> list[RangeArchive]:
-    """The key ranges of one root collection in key order, as far as they are archived by now."""
+    """The key ranges of one root collection that are archived so far, in key order."""
     return [RangeArchive(directory, int(listing.stem)) for listing in sorted(directory.glob("*.jsonl"))]
 
 
@@ -232,21 +232,21 @@ def ranges(directory: Path) -> list[RangeArchive]:
 
 
 def write_digest(directory: Path) -> str:
-    """Says that everything of a root collection is extracted, and what its lists of chunks are; returns their digest."""
+    """Records that a root collection is completely extracted, with the digest of its lists of chunks, which it returns."""
     digest = _digest(listed_ranges(directory))
     write_whole(directory / DIGEST, json.dumps({"sha256": digest}))
     return digest
 
 
 def begin_again(directory: Path) -> None:
-    """Before extraction goes over a root collection that is extracted already; raises ArchiveDamaged if that is not what it was."""
+    """Prepares another extraction of a root collection; raises ArchiveDamaged where what is already extracted has changed."""
     if read_digest(directory) is not None:
         ranges(directory)
     (directory / DIGEST).unlink(missing_ok=True)
 
 
 def read_digest(directory: Path) -> str | None:
-    """The digest of a root collection's lists when it had been extracted; None where it has not been, to the end."""
+    """The digest of a root collection's lists of chunks; None where it has not been extracted completely."""
     try:
         return str(json.loads((directory / DIGEST).read_bytes())["sha256"])
     except FileNotFoundError:
@@ -260,7 +260,7 @@ def _extracted(found: list[RangeArchive]) -> list[RangeArchive]:
 
 
 def _digest(found: list[RangeArchive]) -> str:
-    """Of the lists that extraction writes, each with the profile of its documents."""
+    """The digest of the lists that extraction writes, and of the profiles of their documents."""
     digest = hashlib.sha256()
     for part in _extracted(found):
         for file in (part.listing, part.profile):

@@ -9,16 +9,17 @@ from firelift.firestore.values import Document
 from firelift.storage.archive import CHUNK_BYTES, Chunk, RangeArchive
 
 Progress = Callable[[str, int, int], None]
-"""Hears of documents and bytes of a root collection that were archived since it last heard."""
+"""Called with a root collection, and with its documents and bytes that were archived since the last call."""
 
 
-def tell(chunk: Chunk, report: Callable[[Any], None]) -> None:
+def report_chunk(chunk: Chunk, report: Callable[[Any], None]) -> None:
+    """Reports the documents and bytes of a chunk, by root collection."""
     for root, share in chunk.shares.items():
         report((root, share["documents"], share["bytes"]))
 
 
 class ChunkWriter:
-    """Gathers documents and writes a chunk when there are enough."""
+    """Gathers documents, and writes a chunk whenever there are enough for one."""
 
     def __init__(self, target: RangeArchive, number: int, batch_size: int, report: Callable[[Any], None]) -> None:
         self.target, self.number, self.batch_size, self.report = target, number, batch_size, report
@@ -43,11 +44,16 @@ class ChunkWriter:
         if len(self.paths) >= self.batch_size or self.size >= CHUNK_BYTES:
             self._write()
 
+    def skip(self, path: str) -> None:
+        """Counts a document that was read and is not archived."""
+        self.skipped += 1
+        self.last_key = path
+
     def _write(self) -> None:
         chunk = self.target.write(self.number, self.paths, self.created, self.updated, self.documents, self.last_key, self.skipped)
         self.number += 1
         self.read += chunk.documents + chunk.skipped
-        tell(chunk, self.report)
+        report_chunk(chunk, self.report)
         self._clear()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The keys of rows whose documents are gone, as Parquet files in a run's directory."""
+"""The keys of rows whose documents were deleted in Firestore, as Parquet files in a run's directory."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from firelift.storage.archive import StoredFile, file_name, write_parquet
 
 
 def deleted_keys_directory(run: Path, collection: str) -> Path:
-    """Holds Parquet files with the keys (columns named as the table's keys) of rows whose documents are gone."""
+    """Has Parquet files with the keys of rows whose documents were deleted. Their columns are named as the table's keys."""
     return run / "gone" / file_name(collection)
 
 
 def write_deleted_keys(run: Path, collection: str, name: str, keys: pa.Table) -> None:
-    """Keys of documents that are gone; the file's name ends with the digest of what is in it."""
+    """Writes keys of deleted documents. The file's name ends with the digest of its content."""
     file = deleted_keys_directory(run, collection) / f"{name}.parquet"
     sha256 = write_parquet(keys, file, durable=True)
     file.rename(file.with_name(f"{name}-{sha256}.parquet"))
 
 
 def deleted_key_files(run: Path, collection: str) -> list[StoredFile]:
-    """The files with the keys of documents that are gone, for reading."""
+    """The files with the keys of deleted documents, for reading."""
     return [StoredFile(file, file.stem.rpartition("-")[2]) for file in sorted(deleted_keys_directory(run, collection).glob("*.parquet"))]

@@ -40,11 +40,11 @@ def cut(inputs: ExtractionInputs, most: int, report: Callable[[Any], None]) -> l
 
 def _kept_ranges(kept: Path, read_time: str) -> list[tuple[KeyRange, int | None]]:
     try:
-        told = json.loads(read_sealed(kept))
-        cuts = [(KeyRange(**cut["keys"]), cut["documents"]) for cut in told["ranges"]]
+        content = json.loads(read_sealed(kept))
+        cuts = [(KeyRange(**cut["keys"]), cut["documents"]) for cut in content["ranges"]]
     except (ValueError, TypeError, KeyError, FileChanged) as error:
         raise ArchiveDamaged(file=str(kept), why="it was changed after it was written") from error
-    if told["read_time"] != read_time:
+    if content["read_time"] != read_time:
         # Documents of two moments are no snapshot.
-        raise ArchiveDamaged(file=str(kept), its_snapshot=told["read_time"], snapshot_of_the_run=read_time)
+        raise ArchiveDamaged(file=str(kept), its_snapshot=content["read_time"], snapshot_of_the_run=read_time)
     return cuts

@@ -6,53 +6,49 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import islice
 
-from firelift.firestore.channel import Source, open_firestore
+from firelift.firestore.channel import open_firestore
 from firelift.firestore.query import KeyRange
 from firelift.firestore.stream import read_documents
 from firelift.firestore.values import Document
-from firelift.paths import Selection, collection_of
+from firelift.paths import collection_of
 from firelift.storage.archive import ArchiveDamaged, Chunk, ChunkDamaged, RangeArchive, read_chunk
+from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.times import microseconds
 
-Taken = list[tuple[str, bytes, Document]]
-Heard = Callable[[str], None]
+Documents = list[tuple[str, bytes, Document]]
+Report = Callable[[str], None]
 
 
-def standing_documents(
-    source: Source, target: RangeArchive, keys: KeyRange, read_time: str, selection: Selection, broken: Heard, mended: Heard
-) -> Iterator[tuple[Chunk, Taken]]:
-    """The listed chunks of a key range with their documents. `mended` hears the file of each that was damaged and is whole again.
+def archived_chunks(
+    inputs: ExtractionInputs, target: RangeArchive, keys: KeyRange, broken: Report, mended: Report
+) -> Iterator[tuple[Chunk, Documents]]:
+    """The listed chunks of a key range with their documents. A damaged file is written again, and `mended` is called with its path.
 
-    Raises ArchiveDamaged where Firestore says otherwise than the list, and what reading raises, such as SnapshotExpired.
+    Raises ArchiveDamaged where Firestore no longer has the documents of the list, and what reading raises, such as SnapshotExpired.
     """
-    behind: str | None = None
+    after: str | None = None
     for chunk in target.chunks():
         try:
-            taken = [(path, document, Document.FromString(document)) for path, document in read_chunk(target.file(chunk))]
+            documents = [(path, document, Document.FromString(document)) for path, document in read_chunk(target.file(chunk))]
         except ChunkDamaged:
-            taken = _read_again(source, target, chunk, keys, behind, read_time, selection, broken)
+            documents = _read_again(inputs, target, chunk, keys, after, broken)
             mended(str(target.path(chunk)))
-        yield chunk, taken
-        behind = chunk.last_key
+        yield chunk, documents
+        after = chunk.last_key
 
 
 def _read_again(
-    source: Source,
-    target: RangeArchive,
-    chunk: Chunk,
-    keys: KeyRange,
-    behind: str | None,
-    read_time: str,
-    selection: Selection,
-    broken: Heard,
-) -> Taken:
-    wanted = chunk.documents + chunk.skipped
-    with closing(open_firestore(source)) as firestore:
-        found = list(islice(read_documents(firestore, keys, read_time, behind, wanted, broken), wanted))
-    taken = [(path, document, Document.FromString(document)) for path, document in found if selection.takes(collection_of(path))]
-    if len(found) != wanted or len(taken) != chunk.documents or found[-1][0] != chunk.last_key:
-        raise ArchiveDamaged(file=str(target.path(chunk)), why="read again, other documents are there than it held", read_time=read_time)
-    created = [microseconds(parsed.create_time.seconds, parsed.create_time.nanos) for _, _, parsed in taken]
-    updated = [microseconds(parsed.update_time.seconds, parsed.update_time.nanos) for _, _, parsed in taken]
-    target.replace(chunk, [path for path, _, _ in taken], created, updated, [document for _, document, _ in taken])
-    return taken
+    inputs: ExtractionInputs, target: RangeArchive, chunk: Chunk, keys: KeyRange, after: str | None, broken: Report
+) -> Documents:
+    wanted, read_time = chunk.documents + chunk.skipped, inputs.read_time
+    with closing(open_firestore(inputs.source)) as firestore:
+        found = list(islice(read_documents(firestore, keys, read_time, after, wanted, broken), wanted))
+    takes = inputs.selection.takes
+    documents = [(path, document, Document.FromString(document)) for path, document in found if takes(collection_of(path))]
+    if len(found) != wanted or len(documents) != chunk.documents or found[-1][0] != chunk.last_key:
+        why = "read again, Firestore has other documents than the chunk had"
+        raise ArchiveDamaged(file=str(target.path(chunk)), why=why, read_time=read_time)
+    created = [microseconds(parsed.create_time.seconds, parsed.create_time.nanos) for _, _, parsed in documents]
+    updated = [microseconds(parsed.update_time.seconds, parsed.update_time.nanos) for _, _, parsed in documents]
+    target.replace(chunk, [path for path, _, _ in documents], created, updated, [document for _, document, _ in documents])
+    return documents

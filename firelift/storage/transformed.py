@@ -1,4 +1,4 @@
-"""What became of an archived chunk: the receipt of its transformation, and the list of its documents that have no row."""
+"""The results of transforming an archived chunk: its receipt, and the list of its documents that have no row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def rejects_path(run: Path, chunk: str) -> Path:
 
 
 def read_receipt(run: Path, chunk: str) -> ChunkTransformed:
-    """As it was written; raises FileChanged, and FileNotFoundError for a chunk that has not been transformed."""
+    """Reads the receipt of a chunk; raises FileChanged, and FileNotFoundError for a chunk that has not been transformed."""
     return ChunkTransformed.model_validate_json(read_sealed(receipt_path(run, chunk)))
 
 
@@ -30,11 +30,11 @@ def read_receipts(run: Path) -> list[ChunkTransformed]:
 
 
 def read_rejects(run: Path, receipt: ChunkTransformed) -> frozenset[str]:
-    """The paths of a chunk's rejected documents; raises FileChanged unless the file is the one that its receipt tells of."""
+    """The paths of a chunk's rejected documents; raises FileChanged unless the file has the digest in its receipt."""
     if receipt.rejects is None:
         return frozenset()
     file = rejects_path(run, receipt.chunk)
     content = file.read_bytes() if file.exists() else b""
     if hashlib.sha256(content).hexdigest() != receipt.rejects:
-        raise FileChanged(file=str(file), why="it has not the digest that the receipt of its chunk tells")
+        raise FileChanged(file=str(file), why="it does not have the digest in the receipt of its chunk")
     return frozenset(json.loads(line)["path"] for line in content.splitlines())

@@ -1,4 +1,4 @@
-"""Why a row has a residue: each thing that its columns cannot say, by cause, so that causes can be counted."""
+"""Why a row has a residue: the causes for which its columns cannot express a value, so that they can be counted."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ _USUAL: Final[dict[ColumnKind, dict[str, str]]] = {
     "timestamps": {"timestampValue": FINE_TIME, "arrayValue": CROWDED},
     "vector": {"mapValue": ODD_NAN},
 }
-"""What a tag means in a column that holds such values; every other tag there is a rarer type."""
+"""The cause by tag, for each kind of column; every other tag is a value of a rarer type."""
 
 
 def residue_causes(table: TablePlan, residues: list[str]) -> dict[str, int]:
-    """How many values (not rows) are in these residues for which cause."""
+    """The number of values (not rows) in these residues, by cause."""
     columns = {column.path: column for column in table.columns}
     causes: Counter[str] = Counter()
     for residue in residues:
-        told = orjson.loads(residue)
-        causes[FINE_DOCUMENT_TIME] += ("createTime" in told) + ("updateTime" in told)
-        for entry in told.get("values", ()):
+        content = orjson.loads(residue)
+        causes[FINE_DOCUMENT_TIME] += ("createTime" in content) + ("updateTime" in content)
+        for entry in content.get("values", ()):
             causes[_cause(columns, table.extra, entry["at"], entry["is"])] += 1
     return dict(+causes)
 
@@ -77,6 +77,6 @@ def _in_json(shape: Shape, is_whole: bool, tag: dict[str, Any]) -> str:
         return NUMBER_IN_JSON
     if name == "mapValue" and "__type__" in content["fields"]:
         return NUMBER_IN_JSON if is_whole and shape.array == "vector" else RARER
-    # A whole array or map where arrays or maps are usual: too many exceptions were inside.
+    # A whole array or map where those are usual: it had too many exceptions.
     whole = (name == "arrayValue" and shape.array == "array") or (name == "mapValue" and shape.object == "map")
     return CROWDED if is_whole and whole else RARER

@@ -18,13 +18,13 @@ from firelift.transform.residue import apply_residue
 
 Row = Sequence[Any]
 ColumnReader = Callable[[Row, Value], None]
-"""Sets an empty value to what its column, which is not NULL, says."""
+"""Sets an empty value from its column, which is not NULL."""
 
 
 class UnreadableRow(FireliftError):
-    """A row does not say what document it stands for."""
+    """A row cannot be read as a document."""
 
-    remedy = "Something else than Firelift changed the row or its table's plan."
+    remedy = "Something other than Firelift changed the row or its table's plan."
 
 
 def compile_decoder(table: TablePlan, database: str) -> Callable[[Row], Document]:
@@ -40,11 +40,11 @@ class _Decoder:
         columns = [name for name, _ in table.target_columns()]
         reader = ReadableReader(names)
         self._table, self._ids, self._keys = table.table, Ids(names, table.collection), len(table.keys)
-        self._puts: list[tuple[int, str, ColumnReader, bool]] = []
+        self._readers: list[tuple[int, str, ColumnReader, bool]] = []
         for column in table.columns:
             position = columns.index(column.name)
-            put = _COLUMN_READERS[column.kind](Cell(column, position, names, reader))
-            self._puts.append((position, column.top_level_field, put, column.null_means == "null"))
+            read = _COLUMN_READERS[column.kind](Cell(column, position, names, reader))
+            self._readers.append((position, column.top_level_field, read, column.null_means == "null"))
         self._extra, self._reader = table.extra, reader
 
     def decode(self, row: Row) -> Document:
@@ -58,7 +58,7 @@ class _Decoder:
     def _read(self, row: Row, document: Document) -> None:
         document.name = self._ids.name(row[: self._keys])
         fields = document.fields
-        for position, field, put, null_is_null in self._puts:
+        for position, field, put, null_is_null in self._readers:
             if row[position] is not None:
                 put(row, fields[field])
             elif null_is_null:

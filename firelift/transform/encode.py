@@ -1,4 +1,4 @@
-"""Document → row, compiled from a table's plan: one small writer a column, made once."""
+"""Document → row, compiled from a table's plan: one small writer per column, made once."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from firelift.transform.residue import residue_of
 
 Row = list[Any]
 ColumnWriter = Callable[[Value, str | None, Row, Exceptions], bool]
-"""(value, its oneof, row, exceptions) → False where the column cannot show such a value at all."""
+"""(value, its oneof, row, exceptions) → False where the column cannot show such a value at all. Inexact values become exceptions."""
 
 LONGEST_KEY: Final = 2704
 """Bytes of a btree entry (PostgreSQL's BTMaxItemSize for pages of 8 kB)."""
-_SURELY_SHORT: Final = 450  # a name of so few characters makes no key too long: 4 bytes a character, 7 more an id
+_SURELY_SHORT: Final = 450  # no key with so few characters is too long: 4 bytes per character, 7 more per id
 
 
 class Rejected(FireliftError):
@@ -106,7 +106,7 @@ class _Encoder:
             exceptions.append(((field,), value))
 
     def _write_strays(self, strays: dict[str, Value], row: Row, exceptions: Exceptions) -> None:
-        """Fields without a column go to `firestore_extra`, in a table without that one to the residue."""
+        """Fields without a column go to `firestore_extra`, or to the residue in a table without it."""
         shape = self._extra
         shown = {}
         for field, value in strays.items():
@@ -132,7 +132,7 @@ def _moment(document: Document, name: Literal["create_time", "update_time"]) -> 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Where a writer writes: a column, the path of its field, its position in the row."""
+    """The cell that a writer fills: its column, the path of its field, and its position in the row."""
 
     column: Column
     path: FieldPath
@@ -142,7 +142,7 @@ class Cell:
 
 
 def _exact(oneof: str) -> Callable[[Cell], ColumnWriter]:
-    """Writers of a type that Postgres holds as it is."""
+    """Writers for a type that Postgres stores exactly."""
 
     def writer(cell: Cell) -> ColumnWriter:
         position = cell.position
@@ -244,7 +244,7 @@ def _link(cell: Cell) -> ColumnWriter:
 
 
 def _array(oneof: str, show: Callable[[list[Any], Cell, Value, Exceptions], list[Any]]) -> Callable[[Cell], ColumnWriter]:
-    """Writers of arrays of one type; `show` makes the cell of the elements, and notes what it does not say."""
+    """Writers for arrays of one type; `show` makes the cell of the elements, and adds exceptions for inexact ones."""
 
     def writer(cell: Cell) -> ColumnWriter:
         position = cell.position

@@ -1,7 +1,7 @@
-"""Readable JSON of a value, as jsonb columns show it: written with a list of what it cannot say, read back by the plan's shape.
+"""Readable JSON of a value, as jsonb columns show it: written with a list of exceptions, read back by the plan's shape.
 
 Postgres changes JSON: keys are reordered, numbers become `numeric` (1e16 prints as an integer, -0.0 as 0.0), NUL is refused.
-So whatever would not come back to the bit, and whatever is not what the shape expects at its place, is noted as an exception.
+So every value that would not come back to the bit, or that is not what the shape expects at its path, becomes an exception.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from firelift.times import read_rfc3339, rfc3339
 from firelift.transform.names import Names
 
 Exceptions = list[tuple[Path, Value | None]]
-"""What the columns cannot say: the place and its exact value; None: there is no such field."""
+"""What the columns cannot express: the path and its exact value; None where there is no such field."""
 
 PLAIN: Final = Shape()
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
@@ -62,7 +62,7 @@ class ReadableWriter:
         }
 
     def write(self, value: Value, shape: Shape, path: Path, exceptions: Exceptions) -> Json:
-        """What to show of the value at `path`; notes in `exceptions` what that does not say exactly."""
+        """What to show of the value at `path`; adds to `exceptions` what that does not express exactly."""
         write = self._kinds.get(value.WhichOneof(ONEOF))
         if write is None:
             raise UnknownValueType(field=dotted(path))
@@ -79,7 +79,7 @@ class ReadableWriter:
 
     def _double(self, value: Value, shape: Shape, path: Path, exceptions: Exceptions) -> Json:
         number = value.double_value
-        if not _says_itself(number, shape):
+        if not _is_exact_in_json(number, shape):
             exceptions.append((path, value))
         return _readable_number(number)
 
@@ -110,7 +110,7 @@ class ReadableWriter:
     def _geopoint(self, value: Value, shape: Shape, path: Path, exceptions: Exceptions) -> Json:
         point = value.geo_point_value
         latitude, longitude = point.latitude, point.longitude
-        if shape.object != "geopoint" or not (_says_itself(latitude, PLAIN) and _says_itself(longitude, PLAIN)):
+        if shape.object != "geopoint" or not (_is_exact_in_json(latitude, PLAIN) and _is_exact_in_json(longitude, PLAIN)):
             exceptions.append((path, value))
         return {"latitude": _readable_number(latitude), "longitude": _readable_number(longitude)}
 
@@ -136,17 +136,17 @@ class ReadableWriter:
     def _vector(self, value: Value, shape: Shape, path: Path, exceptions: Exceptions) -> Json:
         numbers = [element.double_value for element in value.map_value.fields["value"].array_value.values]
         every = shape.every or PLAIN
-        if shape.array != "vector" or not all(_says_itself(number, every) for number in numbers):
+        if shape.array != "vector" or not all(_is_exact_in_json(number, every) for number in numbers):
             exceptions.append((path, value))
         return [_readable_number(number) for number in numbers]
 
 
 def _without_nul_in_keys(shown: dict[str, Json]) -> dict[str, Json]:
-    """Where several keys come to the same, the greatest is shown: its own U+FFFD before a NUL's. The map's own order is the process's."""
+    """Where several keys become the same, the greatest wins, whose U+FFFD is its own. The order of a protobuf map differs by process."""
     return {without_nul(key): shown[key] for key in sorted(shown)}
 
 
-def _says_itself(number: float, shape: Shape) -> bool:
+def _is_exact_in_json(number: float, shape: Shape) -> bool:
     """True where the readable number, or the text for NaN and the infinities, comes back from jsonb with the same bits."""
     if number == 0.0:
         return math.copysign(1.0, number) > 0
@@ -162,7 +162,7 @@ def _readable_number(number: float) -> Json:
 
 
 class ReadableReader:
-    """Reads readable JSON into empty values. JSON that does not fit the shape is read as plain JSON: the residue knows better."""
+    """Reads readable JSON into empty values. What does not fit the shape is read as plain JSON; the residue then has the exact value."""
 
     def __init__(self, names: Names) -> None:
         self._strings: dict[str, Callable[[str, Value], bool]] = {

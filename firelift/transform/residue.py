@@ -1,4 +1,4 @@
-"""`firestore_residue`: what the columns of a row cannot say, as JSON; whatever it says overrides what the columns say.
+"""`firestore_residue`: what the columns of a row cannot express, as JSON. It overrides the columns.
 
     {"values": [{"at": ["field", "key", 0], "is": {"integerValue": "1"}}, …], "createTime": RFC 3339, "updateTime": RFC 3339}
 
@@ -34,7 +34,7 @@ _MISSING: Final = {"missing": True}
 
 
 def residue_of(document: Document, exceptions: Exceptions) -> str | None:
-    """The residue as JSON text; None where the columns say everything."""
+    """The residue as JSON text; None where the columns express everything."""
     residue: dict[str, Json] = {}
     for name, moment in (("createTime", document.create_time), ("updateTime", document.update_time)):
         if moment.nanos % 1000:
@@ -46,14 +46,14 @@ def residue_of(document: Document, exceptions: Exceptions) -> str | None:
 
 
 def apply_residue(residue: str, document: Document) -> None:
-    """Makes the document that the columns told into the exact one."""
-    told = orjson.loads(residue)
-    for entry in told.get("values", ()):
+    """Turns the document read from the columns into the exact one."""
+    content = orjson.loads(residue)
+    for entry in content.get("values", ()):
         _put([_key(key) for key in entry["at"]], entry["is"], document)
-    if "createTime" in told:
-        set_moment(document.create_time, read_rfc3339(told["createTime"]))
-    if "updateTime" in told:
-        set_moment(document.update_time, read_rfc3339(told["updateTime"]))
+    if "createTime" in content:
+        set_moment(document.create_time, read_rfc3339(content["createTime"]))
+    if "updateTime" in content:
+        set_moment(document.update_time, read_rfc3339(content["updateTime"]))
 
 
 def _gathered(document: Document, exceptions: Exceptions) -> Exceptions:

@@ -8,7 +8,7 @@ from contextlib import closing
 from firelift.errors import FireliftError
 from firelift.firestore.channel import Firestore, Source, open_firestore
 from firelift.firestore.errors import UNAVAILABLE, SnapshotExpired
-from firelift.firestore.get import A_REQUEST, get_documents
+from firelift.firestore.get import REQUEST_SIZE, get_documents
 from firelift.firestore.values import Document, same_document
 from firelift.postgres.inspect.rows import read_rows
 from firelift.postgres.schema.target_table import TargetTable
@@ -68,8 +68,8 @@ def _reread(
 ) -> tuple[Reread, list[Difference], FireliftError | None]:
     found: list[Difference] = []
     try:
-        for start in range(0, len(keys), A_REQUEST):
-            found += _compared(firestore, read_time, connection, table, database, keys[start : start + A_REQUEST])
+        for start in range(0, len(keys), REQUEST_SIZE):
+            found += _compared(firestore, read_time, connection, table, database, keys[start : start + REQUEST_SIZE])
     except UNAVAILABLE as error:
         return _unavailable(table, keys, error, found), found, error
     return Reread(table=table.name, asked=len(keys), differing=len(_documents(found))), found, None

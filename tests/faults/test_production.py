@@ -135,7 +135,7 @@ def test_where_firestore_does_not_count_a_second_scan_of_keys_shows_that_nothing
     assert done.skipped > 0
     assert done.ranges > 4
     assert done.breaks == ()
-    assert Completeness.of([done]).said == f"a second scan of keys ({done.scanned:,} of {done.scanned:,} documents)"
+    assert Completeness.of([done]).in_words == f"a second scan of keys ({done.scanned:,} of {done.scanned:,} documents)"
 
 
 def test_a_document_that_the_stream_lost_is_found_by_the_second_scan_and_its_range_is_read_again(source: Source, tmp_path: Path) -> None:

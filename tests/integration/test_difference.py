@@ -13,7 +13,7 @@ import pytest
 from firelift.firestore.changed_since import Since
 from firelift.firestore.channel import Source
 from firelift.firestore.errors import CountMismatch, ScansDiffer
-from firelift.firestore.get import A_REQUEST
+from firelift.firestore.get import REQUEST_SIZE
 from firelift.firestore.query import KeyRange
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import delete_documents
@@ -66,7 +66,7 @@ def delete(there: There, *paths: str) -> None:
 
 def live_on(there: There) -> None:
     """New, changed, deleted and re-created documents at every depth, below parents that exist and others that do not."""
-    write(there.source, {f"users/new-{n:03}": {"name": "new"} for n in range(A_REQUEST + 20)})
+    write(there.source, {f"users/new-{n:03}": {"name": "new"} for n in range(REQUEST_SIZE + 20)})
     write(there.source, {"users/__id-7__": {"n": 1}, "users/nobody/orders/1": {"total": 3}, "users/missing/orders/x/items/0": {"n": 0}})
     write(there.source, {"users/007": {"name": "Bond"}, "users/ä/orders/x": {"total": "much"}, "users/u100/gifts/1": {"from": "me"}})
     delete(there, "users/u001", "users/__id5__", "users/🦊/orders/__id7__", "users/u000")
@@ -75,7 +75,7 @@ def live_on(there: There) -> None:
 
 CHANGED = {"users/007", "users/ä/orders/x", "users/u000"}
 NEW = {
-    *(f"users/new-{n:03}" for n in range(A_REQUEST + 20)),
+    *(f"users/new-{n:03}" for n in range(REQUEST_SIZE + 20)),
     "users/__id-7__",
     "users/nobody/orders/1",
     "users/missing/orders/x/items/0",
@@ -83,7 +83,7 @@ NEW = {
 }
 GONE = {USERS: [("__id5__",), ("u001",)], ORDERS: [("🦊", "__id7__")]}
 COUNTS = {
-    USERS: (MANY[USERS] + A_REQUEST + 19, A_REQUEST + 21, 2, 2),
+    USERS: (MANY[USERS] + REQUEST_SIZE + 19, REQUEST_SIZE + 21, 2, 2),
     "users/*/gifts": (1, 1, 0, 0),
     ORDERS: (MANY[ORDERS], 1, 1, 1),
     ITEMS: (2, 1, 0, 0),
@@ -233,17 +233,17 @@ def test_a_root_is_cut_at_its_own_documents_only(
 
 def test_a_field_tells_what_has_changed(there: There, run: Path) -> None:
     later = there.moment + timedelta(hours=1)
-    write(there.source, {f"users/new-{n:03}": {"at": later} for n in range(A_REQUEST + 20)})
+    write(there.source, {f"users/new-{n:03}": {"at": later} for n in range(REQUEST_SIZE + 20)})
     write(there.source, {"users/007": {"at": later}, "users/ä/orders/x": {"at": later}, "teams/1/orders/1": {"at": later}})
     found = find(there, run, since=Since("at", there.moment))
     assert found.extracted.scan_reason == ""
-    assert Completeness.of([found.extracted]).said == ""
-    assert set(found.documents) == {"users/007", "users/ä/orders/x"} | {f"users/new-{n:03}" for n in range(A_REQUEST + 20)}
-    assert found.counts() == {USERS: (A_REQUEST + 21, A_REQUEST + 20, 1, 0), ORDERS: (1, 0, 1, 0), ITEMS: (0, 0, 0, 0)}
+    assert Completeness.of([found.extracted]).in_words == ""
+    assert set(found.documents) == {"users/007", "users/ä/orders/x"} | {f"users/new-{n:03}" for n in range(REQUEST_SIZE + 20)}
+    assert found.counts() == {USERS: (REQUEST_SIZE + 21, REQUEST_SIZE + 20, 1, 0), ORDERS: (1, 0, 1, 0), ITEMS: (0, 0, 0, 0)}
     assert not any(change.scanned for change in found.extracted.changes)
-    assert found.extracted.reads == A_REQUEST + 23
-    assert found.heard == (len(BELOW_USERS) + A_REQUEST + 20, found.extracted.bytes)
-    assert found.profile[USERS].documents == A_REQUEST + 21
+    assert found.extracted.reads == REQUEST_SIZE + 23
+    assert found.heard == (len(BELOW_USERS) + REQUEST_SIZE + 20, found.extracted.bytes)
+    assert found.profile[USERS].documents == REQUEST_SIZE + 21
 
 
 def test_what_a_field_tells_twice_is_read_and_left(there: There, run: Path) -> None:

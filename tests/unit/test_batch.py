@@ -10,11 +10,11 @@ import pytest
 
 from firelift.firestore.channel import Backoff, Firestore, Source
 from firelift.firestore.errors import FirestoreDenied, SnapshotExpired
-from firelift.firestore.get import A_REQUEST, AnswerIncomplete, get_documents
+from firelift.firestore.get import REQUEST_SIZE, AnswerIncomplete, get_documents
 from firelift.firestore.messages import types
 
 SOURCE = Source("lab")
-NAMES = [f"{SOURCE.root}/users/{number}" for number in range(A_REQUEST + 20)]
+NAMES = [f"{SOURCE.root}/users/{number}" for number in range(REQUEST_SIZE + 20)]
 MOMENT = "2026-11-22T10:00:00.123456Z"
 
 _Request: Any = types.BatchGetDocumentsRequest.pb()
@@ -69,7 +69,7 @@ EVERY_OTHER = {name: not number % 2 for number, name in enumerate(NAMES)}
 def test_every_document_is_asked_for_once_at_the_read_time() -> None:
     firestore: Any = Answering()
     assert read(firestore) == EVERY_OTHER
-    assert [len(request.documents) for request in firestore.requests] == [A_REQUEST, 20]
+    assert [len(request.documents) for request in firestore.requests] == [REQUEST_SIZE, 20]
     assert {request.read_time.ToJsonString() for request in firestore.requests} == {MOMENT}
 
 

@@ -137,7 +137,7 @@ def extraction(migration: Migration, extracted: list[Extracted]) -> PhaseReceipt
     status.add_statistics(reads=sum(part.reads for part in extracted), documentsPassedOver=sum(part.skipped for part in extracted))
     if not migration.is_test:
         complete = Completeness.of(extracted)
-        status.add_statistics(completeness=complete.model_dump() | {"said": complete.said})
+        status.add_statistics(completeness=complete.model_dump() | {"said": complete.in_words})
     if migration.is_increment:
         status.add_statistics(keysCompared=sum(change.documents for part in extracted for change in part.changes if change.scanned))
         if migration.settings.schema_changes == "freeze" and (skipped := sum(part.skipped for part in extracted)):

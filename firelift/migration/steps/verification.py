@@ -89,7 +89,7 @@ def collect_proof(
         merged=live_rows(migration, transformed),
         deleted_chunks=increment.deleted_chunks() if (increment := migration.increment()) else (),
         earlier=earlier_verification(migration.workspace, settings.target()),
-        completeness=Completeness.noted(migration.status.data()["statistics"]).said,
+        completeness=Completeness.noted(migration.status.data()["statistics"]).in_words,
     )
     verification = Verification(
         tables,

@@ -11,7 +11,7 @@ from typing import Any
 
 from firelift.firestore.changed_since import QueryRefused, read_changed
 from firelift.firestore.channel import open_firestore
-from firelift.firestore.get import A_REQUEST
+from firelift.firestore.get import REQUEST_SIZE
 from firelift.firestore.values import Document
 from firelift.formatting import counted
 from firelift.modes.incremental.fetch import Fetched, update_time_of
@@ -76,7 +76,7 @@ class _ChangedDocuments:
         self.reads = self._met = self._new = self._changed = 0
 
     def batches(self, documents: Iterator[tuple[str, bytes]]) -> Iterator[list[Fetched]]:
-        while batch := list(islice(documents, A_REQUEST)):
+        while batch := list(islice(documents, REQUEST_SIZE)):
             self.reads += len(batch)
             yield self._differing([(path, document) for path, document in batch if collection_of(path) == self._table.plan.collection])
 

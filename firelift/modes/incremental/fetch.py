@@ -10,7 +10,7 @@ from typing import Final
 
 from firelift.errors import FireliftError
 from firelift.firestore.channel import Firestore
-from firelift.firestore.get import A_REQUEST, get_serialized
+from firelift.firestore.get import REQUEST_SIZE, get_serialized
 from firelift.firestore.values import Document
 from firelift.modes.incremental.merge_keys import DifferingDocument
 from firelift.times import microseconds
@@ -29,7 +29,7 @@ class SnapshotInconsistent(FireliftError):
 
 
 def batches_of(differing: Iterator[DifferingDocument]) -> Iterator[list[DifferingDocument]]:
-    while batch := list(islice(differing, A_REQUEST)):
+    while batch := list(islice(differing, REQUEST_SIZE)):
         yield batch
 
 

@@ -101,9 +101,9 @@ def _rolled_back(figures: Mapping[str, Any]) -> dict[str, Any] | None:
 def _completeness(figures: Mapping[str, Any]) -> dict[str, Any] | None:
     """How it was shown that no document is missing; None for a sample, before everything is read, and if a field selected what was read."""
     found = Completeness.noted(figures)
-    if not found.said:
+    if not found.in_words:
         return None
-    return {"byCount": found.counted, "bySecondScan": found.scanned, "unproven": found.unproven, "said": found.said}
+    return {"byCount": found.counted, "bySecondScan": found.scanned, "unproven": found.unproven, "said": found.in_words}
 
 
 def _sample(sampled: Mapping[str, Any] | None, results: Mapping[str, Any]) -> dict[str, Any] | None:
