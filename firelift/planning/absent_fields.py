@@ -1,4 +1,4 @@
-"""How many documents leave a column of their table without a value, as far as the profile tells."""
+"""How many documents leave a column of their table without a value, judged by the profile."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ SHOWN: dict[ColumnKind, frozenset[str]] = {
     **{kind: kinds for kinds, kind in SCALARS.items()},
     **dict.fromkeys(ELEMENTS.values(), frozenset({"array"})),
 }
-"""The kinds of value that a column can show. That it cannot show some of them, such as an array of other elements, is passed over."""
+"""The kinds of value that a column can show. Exceptions, such as an array of other elements, are ignored here."""
 
 
 class Lacking(NamedTuple):
-    """Documents that certainly have nothing to show in a column: at least so many of all."""
+    """Documents that certainly have no value for a column: at least `documents`, of `of`."""
 
     documents: int
     of: int
 
 
 def lacking_of(plan: Plan, profile: Profile) -> dict[str, dict[str, Lacking]]:
-    """By table the columns that some of these documents leave NULL; of an increment these are the new and changed ones."""
+    """The columns that some documents leave NULL, by table. An incremental run has profiles of new and changed documents only."""
     return {table.table: _lacking(table, profile[table.collection]) for table in plan.tables if table.collection in profile}
 
 
@@ -42,7 +42,7 @@ def _lacking(table: TablePlan, seen: CollectionProfile) -> dict[str, Lacking]:
 def _shown(column: Column, seen: CollectionProfile) -> int:
     values = seen.at(column.path)
     if values is None:
-        # Where names were not followed any more, nothing is known of this one.
+        # Where the profile did not follow all names, nothing is known about this one.
         return seen.documents if seen.overflowed else 0
     kinds: Mapping[str, int] = values.kinds()
     return sum(count for kind, count in kinds.items() if kind in SHOWN[column.kind])

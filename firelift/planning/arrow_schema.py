@@ -24,5 +24,5 @@ def arrow_type(pg_type: PgType) -> pa.DataType:
 
 
 def arrow_schema(table: TablePlan) -> pa.Schema:
-    """Every column of the table in its order; only the keys are never null."""
+    """Every column of the table, in order; only the keys are never null."""
     return pa.schema([pa.field(name, arrow_type(pg_type), nullable=name not in table.keys) for name, pg_type in table.target_columns()])

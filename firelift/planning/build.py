@@ -1,4 +1,4 @@
-"""Makes the plan: from the profile of every document, the tables, columns and types that will hold them."""
+"""Makes the plan: the tables, columns and types for all documents, from their profiles."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from firelift.planning.profile import CollectionProfile, Profile, ValueProfile
 
 MOST_COLUMNS = 400
 
-# PostgreSQL's INDEX_MAX_KEYS: no primary key has more columns.
+# PostgreSQL's INDEX_MAX_KEYS: a primary key cannot have more columns.
 MOST_KEYS = 32
 
-# A heap tuple must fit in a page: 8160 bytes with 8 KiB pages. What is longer than this moves out of line and leaves
-# a pointer of 18 bytes, but values up to about 24 bytes never move, so each column may take this much of the row.
+# A heap tuple must fit into a page: 8160 bytes with 8 KiB pages. Longer values move out of line and leave a pointer of
+# 18 bytes, but values up to about 24 bytes never move, so a column of varying length may take this much of the row.
 ROW_BYTES, FIXED_BYTES, VARYING_BYTES = 7800, 8, 28
 FIXED = {"bigint", "double precision", "boolean", "timestamptz"}
 
@@ -44,7 +44,7 @@ ELEMENTS: dict[frozenset[str], ColumnKind] = {
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What a user decides about the plan."""
+    """The user's choices for the plan."""
 
     naming: Naming = "snake_case"
     mapping: NameMapping = field(default_factory=NameMapping)
@@ -52,7 +52,7 @@ class PlanOptions:
 
 @dataclass(frozen=True)
 class TableConflict:
-    """A table that one collection is to have, and in which another one is published."""
+    """A table that is to be one collection's, while another collection is published in it."""
 
     table: str
     collection: str
@@ -61,18 +61,18 @@ class TableConflict:
 
 @dataclass(frozen=True)
 class TableForecast:
-    """What a run will make or refill, as far as it is known before any document is read."""
+    """The tables that a run will create or refill, as far as they are known before any document is read."""
 
     names: tuple[str, ...] = ()
     """The tables of its root collections."""
     published: tuple[tuple[TablePlan, ...], ...] = ()
-    """For each table that was published before the plans it may have now, the likeliest first."""
+    """For each table that was published before, the plans that it may have now, the most likely first."""
     table_conflicts: tuple[TableConflict, ...] = ()
-    """What the mapping gives to other collections than those that it was published for."""
+    """Tables that the mapping gives to another collection than the one published in it."""
 
 
 ForecastTables = Callable[[Mapping[str, TablePlan]], TableForecast]
-"""Tells what a run will make, given the plans of the tables published before, by collection."""
+"""Forecasts the tables of a run from the plans of the tables published before, by collection."""
 
 
 def forecast_tables(
@@ -82,49 +82,49 @@ def forecast_tables(
     earlier: Mapping[str, TablePlan],
     last: Mapping[str, TablePlan] | None = None,
 ) -> TableForecast:
-    """`earlier`: the plans of published tables; `last`: those of the last run that planned, perhaps refused by what was standing then."""
+    """`earlier`: the plans of published tables; `last`: the plans of the last run that planned, which the target may have refused."""
     found = {*roots}
     again = [name for name in earlier if name.split("/")[0] in found and selection.takes(name)]
     names = _table_names(in_byte_order({*again, *filter(selection.takes, found)}), options, earlier)
     plans = {name: [plan for plan in (earlier[name], (last or {}).get(name)) if plan] for name in again}
     return TableForecast(
         names=tuple(names[name] for name in names if "/" not in name),
-        published=tuple(tuple(_foreseen(plan, names[name], options) for plan in plans[name]) for name in again),
+        published=tuple(tuple(_forecast(plan, names[name], options) for plan in plans[name]) for name in again),
         table_conflicts=table_conflicts(_mapped(found, selection, options), earlier),
     )
 
 
 def table_conflicts(tables: Mapping[str, str], earlier: Mapping[str, TablePlan]) -> tuple[TableConflict, ...]:
-    """Which of these tables, by collection, another collection has by its `earlier` plan, whether this run takes that or not."""
+    """Those of the tables, given by collection, that are another collection's by its `earlier` plan, whether this run takes it or not."""
     owners = {plan.table: collection for collection, plan in earlier.items()}
     found = [(table, collection, owners.get(table, collection)) for collection, table in tables.items()]
     own = {collection for collection, plan in earlier.items() if tables.get(collection) == plan.table}
-    return tuple(TableConflict(*each) for each in found if each[1] != each[2] and each[1] not in own)
+    return tuple(TableConflict(table, wanted, owner) for table, wanted, owner in found if wanted != owner and wanted not in own)
 
 
 def _mapped(roots: set[str], selection: Selection, options: PlanOptions) -> dict[str, str]:
-    """The tables that the mapping names for collections which may have documents."""
+    """The tables that the mapping names, for collections that may have documents."""
     chosen = [name for name in options.mapping.collections if name.split("/")[0] in roots and selection.takes(name)]
     return {name: table for name in chosen if (table := options.mapping.table(name))}
 
 
-def _foreseen(plan: TablePlan, table: str, options: PlanOptions) -> TablePlan:
-    """The plan under the table's name of now, without the columns that a mapping puts elsewhere."""
+def _forecast(plan: TablePlan, table: str, options: PlanOptions) -> TablePlan:
+    """The plan under the table's present name, without the columns that a mapping renames."""
     stay = [column for column in plan.columns if options.mapping.column(plan.collection, column.path) in (None, column.name)]
     return plan.model_copy(update={"table": table, "columns": tuple(stay)})
 
 
 def make_plan(
-    database: str, profile: Profile, options: PlanOptions, earlier: Mapping[str, TablePlan] | None = None, standing: Collection[str] = ()
+    database: str, profile: Profile, options: PlanOptions, earlier: Mapping[str, TablePlan] | None = None, existing: Collection[str] = ()
 ) -> Plan:
-    """The plan for every collection of the profile that a table can hold. Names that `earlier` plans gave are given again.
+    """The plan for every collection of the profile that a table can hold. It uses the names of `earlier` plans again.
 
-    `standing` are other collections whose tables stay in the target: references and parents may lead there.
+    `existing` are other collections whose tables stay in the target: references and parents may lead there.
     """
     earlier = earlier or {}
     collections = [collection for collection in in_byte_order(profile) if why_no_table(collection) is None]
     names = _table_names(collections, options, earlier)
-    migrated = frozenset({*collections, *standing})
+    migrated = frozenset({*collections, *existing})
     tables = [
         _table(collection, names[collection], profile[collection], migrated, options, earlier.get(collection)) for collection in collections
     ]
@@ -132,11 +132,11 @@ def make_plan(
 
 
 def why_no_table(collection: str) -> str | None:
-    """The reason for which no document of the collection can be a row; None for ordinary collections."""
+    """The reason why no document of the collection can be a row; None for ordinary collections."""
     if "\0" in collection:
         return "an id in its path contains NUL"
     if len(collection.split("/*/")) > MOST_KEYS:
-        return f"it lies deeper than the {MOST_KEYS} columns of an index"
+        return f"it is nested deeper than the {MOST_KEYS} columns of an index"
     return None
 
 
@@ -148,7 +148,7 @@ def _table_names(collections: list[str], options: PlanOptions, earlier: Mapping[
     mapped = {collection: table for collection in collections if (table := options.mapping.table(collection))}
     before = {collection: earlier[collection].table for collection in collections if collection in earlier}
     given = _without(mapped.values(), before) | mapped
-    # A table whose collection is not there any more, or not chosen, is nobody else's.
+    # The table of a collection that is no longer there, or not selected, is not given to another one.
     others = {plan.table for collection, plan in earlier.items() if collection not in given}
     names = Names(options.naming, taken={*given.values(), *others})
     return given | {collection: _table_name(collection, options.naming, names) for collection in collections if collection not in given}
@@ -184,11 +184,11 @@ def _table(
 
 
 def _fields_with_columns(seen: CollectionProfile, migrated: frozenset[str], keys: int) -> list[str]:
-    """The fields that get a column, in byte order: all of them, or the most frequent that a row has room for."""
+    """The fields that get a column, in byte order: all, or the most frequent ones that fit into a row."""
     frequent = sorted(seen.fields, key=lambda name: (-sum(seen.fields[name].kinds().values()), name.encode()))
     room, columns, chosen = room_beside(keys), MOST_COLUMNS, []
     for name in frequent:
-        kind, reference = holding(seen.fields[name], migrated)
+        kind, reference = kind_of_values(seen.fields[name], migrated)
         ancestors = reference.count("/*/") if reference else 0
         room -= width_of(kind, ancestors)
         columns -= 1 + ancestors
@@ -204,7 +204,7 @@ def room_beside(keys: int) -> int:
 
 
 def width_of(kind: ColumnKind, ancestors: int) -> int:
-    """The bytes of a row that a field may take, with the columns beside a reference."""
+    """The bytes of a row that a field may take, with the ancestors' columns of a reference."""
     return (FIXED_BYTES if TYPE_OF[kind] in FIXED else VARYING_BYTES) + ancestors * VARYING_BYTES
 
 
@@ -220,7 +220,7 @@ def _named(
     mapped = {name: column for name in fields if (column := options.mapping.column(collection, (name,)))}
     before = {column.path: column for column in earlier.columns} if earlier else {}
     given = _without(mapped.values(), {path[0]: column.name for path, column in before.items() if seen.at(path)}) | mapped
-    # Columns of fields that have vanished stay, and so do those beside a reference.
+    # Columns of fields that no longer occur stay, and so do the ancestors' columns of a reference.
     others = {name for column in before.values() for name in (column.name, *ancestors_of(column))}
     names = Names(options.naming, taken={*given.values(), *keys, *others}, reserved=keys)
     for name in fields:
@@ -232,9 +232,9 @@ def _named(
 def column_of(
     name: str, column: str, seen: CollectionProfile, migrated: frozenset[str], names: Names, naming: Naming, before: Column | None
 ) -> Column:
-    """The column of a new field under the name that was found for it. `before`: its column in an earlier plan."""
+    """The column for a field, under the name chosen for it. `before`: its column in an earlier plan."""
     values = seen.fields[name]
-    kind, target = holding(values, migrated)
+    kind, target = kind_of_values(values, migrated)
     nulls = values.counts["null_value"]
     missing = seen.documents - sum(values.kinds().values())
     return Column(
@@ -252,13 +252,13 @@ def column_of(
 
 
 def _ancestors_again(before: Column | None, column: str, target: str) -> tuple[str, ...]:
-    """The columns that stood beside this reference before, if it has its name and its collection still."""
+    """The ancestors' columns that this reference had before, if it still has the same name and collection."""
     same = before is not None and before.reference is not None and (before.name, before.reference.collection) == (column, target)
     return ancestors_of(before) if before and same else ()
 
 
 def ancestors_of(column: Column) -> tuple[str, ...]:
-    """The columns beside a reference."""
+    """The columns with the ids of a referenced document's ancestors."""
     return column.reference.ancestors if column.reference else ()
 
 
@@ -267,8 +267,8 @@ def _ancestors(column: str, target: str, names: Names, naming: Naming) -> tuple[
     return tuple(names.take_free(shortened(name, name)) for name in wanted)
 
 
-def holding(values: ValueProfile, migrated: frozenset[str]) -> tuple[ColumnKind, str | None]:
-    """What the column of a field holds, by all values of the field, and the one collection its references lead to."""
+def kind_of_values(values: ValueProfile, migrated: frozenset[str]) -> tuple[ColumnKind, str | None]:
+    """The kind of column for these values of a field, and the one collection that its references lead to, if any."""
     kinds = frozenset(values.kinds()) - {"null"}
     if kinds == {"reference"}:
         target = next(iter(values.targets or {""}))
@@ -284,7 +284,7 @@ PLAIN = Shape()
 
 
 def shape_of(values: ValueProfile) -> Shape | None:
-    """The shape by which most values at this place need no residue; None where plain JSON says everything."""
+    """The shape with which most of these values need no residue; None where plain JSON expresses everything."""
     shape = _shape(values)
     return None if shape == PLAIN else shape
 
@@ -309,21 +309,21 @@ def _shape(values: ValueProfile) -> Shape:
 
 
 def _most(kinds: Mapping[str, int], named: Mapping[str, str]) -> Any:
-    """The name whose kind has the most values; the first of those that are equal."""
+    """The name whose kind has the most values; the first one on a tie."""
     return max(named, key=lambda name: kinds.get(named[name], 0))
 
 
 def _within(values: ValueProfile) -> tuple[Mapping[str, ValueProfile], ValueProfile | None]:
-    """Profiles of the map keys and of everything else inside a place."""
+    """Profiles of the map keys, and of everything else inside these values."""
     keys, every = values.keys or {}, values.every
     if not keys or every is None:
         return keys, every
-    # Beside keys, `every` is the profile of the keys that were too many to follow: then all share one shape.
+    # With keys, `every` is the profile of the keys that were too many to follow: then all share one shape.
     whole = ValueProfile()
     for inner in (*keys.values(), every):
         whole.add(inner)
     return {}, whole
 
 
-def _shaped(places: Mapping[str, ValueProfile]) -> dict[str, Shape]:
-    return {key: shape for key in in_byte_order(places) if (shape := shape_of(places[key])) is not None}
+def _shaped(fields: Mapping[str, ValueProfile]) -> dict[str, Shape]:
+    return {key: shape for key in in_byte_order(fields) if (shape := shape_of(fields[key])) is not None}

@@ -1,4 +1,4 @@
-"""How many rows a run takes out of the target, and whether that is more than it may."""
+"""How many rows a run deletes in the target, and whether that is more than allowed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from firelift.formatting import count, counted
 
 USUAL_ROWS: Final = 100
 USUAL_SHARE: Final = 20.0
-"""Of the rows, in per cent. A run may take out what exceeds only one of both."""
+"""In per cent of the rows. A run may exceed one of the two limits, not both."""
 SHOWN: Final = 5
 WOULD_STOP: Final = "This run would stop before it writes anything"
-"""How the plan of such a run begins to say so."""
+"""The beginning of the warning in the plan of such a run."""
 
 
 class TooManyDeletions(FireliftError):
@@ -22,14 +22,14 @@ class TooManyDeletions(FireliftError):
 
     recovery = "after_fix"
     remedy = (
-        "Nothing was written to the tables. See whether this is the Firestore database that you mean and holds what it should; "
-        "if the documents are really gone, continue with --resume and the number named above, or with --max-deletes 100%."
+        "Nothing was written to the tables. Check whether this is the right Firestore database and whether its documents are complete; "
+        "if the documents are really deleted, continue with --resume and the number named above, or with --max-deletes 100%."
     )
 
 
 @dataclass(frozen=True)
 class Loss:
-    """The rows of one table that stand for documents, and how many of them a run takes out."""
+    """The live rows of one table, and how many of them a run deletes."""
 
     table: str
     rows: int
@@ -49,7 +49,7 @@ class Loss:
 
 
 def too_many(losses: Iterable[Loss], limit: str | None) -> TooManyDeletions | None:
-    """What is to be said where the losses, one a table, exceed the setting `max_deletes`."""
+    """The error where the losses, one per table, exceed the setting `max_deletes`; None where they do not."""
     found = sorted((loss for loss in losses if loss.rows), key=lambda loss: (-loss.deleted, loss.table))
     total = Loss("of all", sum(loss.rows for loss in found), sum(loss.deleted for loss in found))
     if not _exceed([*found, total], total, limit):
@@ -64,13 +64,13 @@ def too_many(losses: Iterable[Loss], limit: str | None) -> TooManyDeletions | No
     )
 
 
-def _exceed(each: Sequence[Loss], total: Loss, limit: str | None) -> bool:
+def _exceed(losses: Sequence[Loss], total: Loss, limit: str | None) -> bool:
     if limit is None:
-        # Of few rows nobody misses a fifth; all of them are another matter.
+        # A fifth of a few rows is no alarm, but all of them are.
         everything = 0 < total.deleted == total.rows
-        return everything or any(loss.deleted > USUAL_ROWS and loss.share > USUAL_SHARE for loss in each)
+        return everything or any(loss.deleted > USUAL_ROWS and loss.share > USUAL_SHARE for loss in losses)
     if limit.endswith("%"):
-        return any(loss.share > float(limit[:-1]) for loss in each)
+        return any(loss.share > float(limit[:-1]) for loss in losses)
     return total.deleted > int(limit)
 
 

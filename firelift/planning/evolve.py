@@ -1,4 +1,4 @@
-"""How the plan of a published table changes for values that it has not met: columns are added and widened, never renamed or lost."""
+"""Changes the plan of a published table for new kinds of values: columns are added and widened, never renamed or dropped."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from firelift.planning.build import (
     PlanOptions,
     ancestors_of,
     column_of,
-    holding,
     in_byte_order,
+    kind_of_values,
     room_beside,
     shape_of,
     width_of,
@@ -33,44 +33,44 @@ WIDENED: Final[dict[tuple[ColumnKind, ColumnKind], ColumnKind]] = {
     ("link", "reference"): "reference",
     ("reference", "link"): "reference",
 }
-"""What a column becomes that holds the first and meets the second; docs/types.md shows it. Whatever else differs becomes "json"."""
+"""By the kind of a column and that of new values, the wider kind; docs/types.md shows it. All other pairs become "json"."""
 
 
-def widened(before: ColumnKind, met: ColumnKind) -> ColumnKind:
-    """What a column holds that can say both, and nothing wider than needed."""
-    return before if before == met else WIDENED.get((before, met), "json")
+def widened(before: ColumnKind, new: ColumnKind) -> ColumnKind:
+    """The narrowest kind of column for values of both kinds."""
+    return before if before == new else WIDENED.get((before, new), "json")
 
 
 class SchemaChanged(FireliftError):
-    """Documents have new fields or types of values, for which tables would have to change."""
+    """Documents have new fields or types of values, and tables would have to change for them."""
 
-    remedy = "Give --schema-changes evolve to have the tables changed so, or freeze to keep such values in firestore_residue."
+    remedy = "Give --schema-changes evolve to change the tables like this, or freeze to keep such values in firestore_residue."
 
 
 class RenamedByMapping(ConfigurationError):
-    """The mapping names a table or column otherwise than it stands in the target, and an incremental run renames nothing."""
+    """The mapping gives another name to a published table or column, and an incremental run renames nothing."""
 
-    remedy = "Give the standing name in the mapping, or make a full run with the new one."
+    remedy = "Give the published name in the mapping, or make a full run with the new one."
 
 
-class NameTaken(ConfigurationError):
-    """The mapping gives a new field a column that stands in the target for something else."""
+class ColumnNameTaken(ConfigurationError):
+    """The mapping gives a new field the name of a column that the table already has for something else."""
 
     remedy = "Give another name in the mapping."
 
 
 @dataclass(frozen=True)
 class Evolved:
-    """The plan that a table has from now on."""
+    """The plan of a table after the run."""
 
     plan: TablePlan
-    """Without `marks_deleted`, as it is a run's own plan."""
+    """Without `marks_deleted`, because it is a run's own plan."""
     steps: tuple[SchemaStep, ...] = ()
-    """What must happen to the table."""
+    """The changes to the table."""
     rewrites: bool = False
-    """A column holds something else than before: every row must be written anew."""
+    """A column has another kind than before, so every row must be written again."""
     frozen: tuple[SchemaStep, ...] = ()
-    """What would have happened without `freeze`; the values concerned are in the residue."""
+    """The changes that `freeze` prevents; the values concerned are in the residue."""
     warnings: tuple[str, ...] = ()
 
 
@@ -82,11 +82,11 @@ def evolve(
     policy: SchemaChanges,
     others: Collection[str] = (),
 ) -> Evolved:
-    """The plan for rows written by `before` beside documents as `seen`. `migrated`: all collections that have a table then; `others`: names
-    of the columns that the table has in the target, which no new column gets.
+    """The plan for rows written by `before` together with documents as `seen`. `migrated`: all collections that will have a table;
+    `others`: names of the columns that the table has in the target, which no new column gets.
 
-    Under either plan a row says exactly what its document says: what a column cannot say is in the residue. Raises SchemaChanged with the
-    policy "fail", RenamedByMapping and NameTaken.
+    With either plan a row expresses its document exactly: what a column cannot express is in the residue. Raises SchemaChanged with the
+    policy "fail", RenamedByMapping and ColumnNameTaken.
     """
     evolved = _evolved(before, seen, migrated, options, others)
     if policy == "fail":
@@ -104,19 +104,19 @@ def evolve_all(
     policy: SchemaChanges,
     others: Mapping[str, Collection[str]],
 ) -> dict[str, Evolved]:
-    """`evolve` for each of these collections, with one SchemaChanged for all of them. `others`: by table."""
+    """`evolve` for all of these collections, with one SchemaChanged for all. `others`: by table."""
     how: SchemaChanges = "freeze" if policy == "freeze" else "evolve"
     evolved = {
         collection: evolve(plan, profile.get(collection, CollectionProfile()), migrated, options, how, others.get(plan.table, ()))
         for collection, plan in before.items()
     }
     if policy == "fail":
-        refuse([step for each in evolved.values() for step in each.steps])
+        refuse([step for table in evolved.values() for step in table.steps])
     return evolved
 
 
 def refuse(steps: Sequence[SchemaStep]) -> None:
-    """Raises SchemaChanged with every step, if there is one."""
+    """Raises SchemaChanged with all steps, if there are any."""
     if steps:
         raise SchemaChanged(changes="; ".join(map(str, steps)))
 
@@ -126,7 +126,7 @@ def _evolved(
 ) -> Evolved:
     _refuse_renames(before, options)
     room = _Room(before, others)
-    columns, cramped = _standing_columns(before, seen, migrated, room)
+    columns, too_wide = _existing_columns(before, seen, migrated, room)
     steps = [_step(before, column, old.type) for column, old in zip(columns, before.columns, strict=True) if column != old]
     new = [name for name in seen.fields if (name,) not in {column.path for column in columns}]
     # A table has firestore_extra because a row had no room for more columns.
@@ -137,7 +137,7 @@ def _evolved(
         plan=_unmarked(before).model_copy(update=changes),
         steps=(*steps, *(_step(before, column, None) for column in added)),
         rewrites=bool(steps),
-        warnings=tuple(_warnings(before, cramped, len(new) - len(added), seen.overflowed)),
+        warnings=tuple(_warnings(before, too_wide, len(new) - len(added), seen.overflowed)),
     )
 
 
@@ -165,15 +165,15 @@ def _step(plan: TablePlan, column: Column, before: PgType | None) -> SchemaStep:
 def _refuse_renames(plan: TablePlan, options: PlanOptions) -> None:
     table = options.mapping.table(plan.collection)
     if table not in (None, plan.table):
-        raise RenamedByMapping(collection=plan.collection, stands_as=plan.table, mapped_to=table)
+        raise RenamedByMapping(collection=plan.collection, published_as=plan.table, mapped_to=table)
     for column in plan.columns:
         name = options.mapping.column(plan.collection, column.path)
         if name not in (None, column.name):
-            raise RenamedByMapping(collection=plan.collection, field=column.dotted_path, stands_as=column.name, mapped_to=name)
+            raise RenamedByMapping(collection=plan.collection, field=column.dotted_path, published_as=column.name, mapped_to=name)
 
 
 class _Room:
-    """What is left of a row, and of the number of columns, beside those that stand."""
+    """The room that the existing columns leave in a row, and in the number of columns."""
 
     def __init__(self, plan: TablePlan, others: Collection[str]) -> None:
         users = len({*others} - {name for name, _ in plan.target_columns()})
@@ -181,7 +181,7 @@ class _Room:
         self._columns = MOST_COLUMNS - sum(1 + len(ancestors_of(column)) for column in plan.columns)
 
     def take(self, width: int, columns: int) -> bool:
-        """Whether there is so much left, which is taken then."""
+        """Takes this much of the room; False, without taking it, where there is not enough."""
         if width > max(0, self._bytes) or columns > max(0, self._columns):
             return False
         self._bytes -= width
@@ -189,14 +189,14 @@ class _Room:
         return True
 
     def chosen(self, fields: Sequence[str], seen: CollectionProfile, migrated: frozenset[str]) -> list[str]:
-        """The most frequent of these fields, as many as can have a column; in byte order."""
+        """The most frequent of these fields, as many as have room for a column, in byte order."""
         frequent = sorted(fields, key=lambda name: (-sum(seen.fields[name].kinds().values()), name.encode()))
         fitting = takewhile(lambda name: self.take(*_need(seen.fields[name], migrated)), frequent)
         return in_byte_order(fitting)
 
 
 def _need(values: ValueProfile, migrated: frozenset[str]) -> tuple[int, int]:
-    kind, target = holding(values, migrated)
+    kind, target = kind_of_values(values, migrated)
     ancestors = target.count("/*/") if target else 0
     return width_of(kind, ancestors), 1 + ancestors
 
@@ -205,12 +205,12 @@ def _width(column: Column) -> int:
     return width_of(column.kind, len(ancestors_of(column)))
 
 
-# ── columns that stand ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── existing columns ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _standing_columns(before: TablePlan, seen: CollectionProfile, migrated: frozenset[str], room: _Room) -> tuple[list[Column], list[str]]:
-    """The columns of before, wide enough for what was seen, and the names of those that would be too wide for the row so."""
-    columns, cramped = [], []
+def _existing_columns(before: TablePlan, seen: CollectionProfile, migrated: frozenset[str], room: _Room) -> tuple[list[Column], list[str]]:
+    """The existing columns, widened for the values seen, and the names of those that have no room to be widened."""
+    columns, too_wide = [], []
     for column in before.columns:
         values = seen.at(column.path)
         wider = _wide_enough(column, values, migrated) if values else column
@@ -218,27 +218,27 @@ def _standing_columns(before: TablePlan, seen: CollectionProfile, migrated: froz
             columns.append(wider)
         else:
             columns.append(column)
-            cramped.append(column.name)
-    return columns, cramped
+            too_wide.append(column.name)
+    return columns, too_wide
 
 
 def _wide_enough(column: Column, values: ValueProfile, migrated: frozenset[str]) -> Column:
-    kind = widened(column.kind, _met(column, values, migrated))
+    kind = widened(column.kind, _kind_for(column, values, migrated))
     if kind == column.kind:
         return column
     return column.model_copy(update={"kind": kind, "reference": None, "shape": _shape(column.kind, values) if kind == "json" else None})
 
 
-def _met(column: Column, values: ValueProfile, migrated: frozenset[str]) -> ColumnKind:
-    """What a column for the values alone would hold; what this one holds, where they say nothing about it."""
+def _kind_for(column: Column, values: ValueProfile, migrated: frozenset[str]) -> ColumnKind:
+    """The kind of a column for these values alone; this column's own kind where the values do not matter for it."""
     kinds = frozenset(values.kinds()) - {"null"}
     if not kinds:
         return column.kind
     if kinds == {"array"} and column.kind in ELEMENT_OF and not (values.every and values.every.kinds()):
         return column.kind
-    kind, target = holding(values, migrated)
+    kind, target = kind_of_values(values, migrated)
     if column.reference and kinds == {"reference"}:
-        # The collection may have no table any more, or not in this run.
+        # The collection may no longer have a table, or not in this run.
         return "link" if {*(values.targets or ())} == {column.reference.collection} else "reference"
     return "reference" if target else kind
 
@@ -262,26 +262,26 @@ ELEMENT_OF: Final[dict[ColumnKind, ColumnKind]] = {
     "timestamps": "timestamp",
 }
 OFTEN: Final = 2**62
-"""More than any profile counts: what the rows hold already decides, as there is no profile of them any more."""
+"""More than any profile counts. The existing rows decide, whose profile is no longer there."""
 
 
 def _shape(kind: ColumnKind, values: ValueProfile) -> Shape | None:
-    """The shape by which rows of a column that held this need no residue in JSON, and most of the new values neither."""
-    both = _held(kind)
+    """The shape with which existing rows of this kind need no residue as JSON, and most new values need none either."""
+    both = _profile_of(kind)
     both.add(values)
     return shape_of(both)
 
 
-def _held(kind: ColumnKind) -> ValueProfile:
-    """A profile of a column that holds this."""
+def _profile_of(kind: ColumnKind) -> ValueProfile:
+    """A profile as if a column of this kind had very many values."""
     values = ValueProfile()
     if kind in ELEMENT_OF:
         values.counts["array_value"] = OFTEN
-        values.every = _held(ELEMENT_OF[kind])
+        values.every = _profile_of(ELEMENT_OF[kind])
         return values
     values.counts[ONE_VALUE[kind]] = OFTEN
     if kind == "double":
-        values.counts["nonfinite"] = 1  # there may be such; they are rare beside any strings
+        values.counts["nonfinite"] = 1  # there may be some, but fewer than any strings
     return values
 
 
@@ -296,23 +296,23 @@ def _new_columns(
     options: PlanOptions,
     others: Collection[str],
 ) -> list[Column]:
-    standing = {*others, *(name for name, _ in before.target_columns())}
+    existing = {*others, *(name for name, _ in before.target_columns())}
     given = {name: column for name in fields if (column := options.mapping.column(before.collection, (name,)))}
     for name, column in given.items():
-        if column in standing:
-            raise NameTaken(collection=before.collection, field=name, mapped_to=column)
-    names = Names(options.naming, taken={*standing, *given.values()}, reserved=before.keys)
+        if column in existing:
+            raise ColumnNameTaken(collection=before.collection, field=name, mapped_to=column)
+    names = Names(options.naming, taken={*existing, *given.values()}, reserved=before.keys)
     given |= {name: names.give(name) for name in fields if name not in given}
-    # Rows that stand say nothing of the field, and their documents had none.
+    # The documents of existing rows did not have the field.
     missing = {"null_means": "missing"}
     return [column_of(name, given[name], seen, migrated, names, options.naming, None).model_copy(update=missing) for name in fields]
 
 
-def _warnings(plan: TablePlan, cramped: Sequence[str], without: int, overflowed: bool) -> Iterator[str]:
-    if cramped:
+def _warnings(plan: TablePlan, too_wide: Sequence[str], without: int, overflowed: bool) -> Iterator[str]:
+    if too_wide:
         yield (
-            f"{plan.table}: no row has room for {counted(len(cramped), 'column')} as wide as new values need ({', '.join(cramped[:5])}"
-            f"{', …' if len(cramped) > 5 else ''}); those values are in firestore_residue until a full run plans anew"
+            f"{plan.table}: no row has room to widen {counted(len(too_wide), 'column')} for new values ({', '.join(too_wide[:5])}"
+            f"{', …' if len(too_wide) > 5 else ''}); those values are in firestore_residue until a full run makes a new plan"
         )
     if plan.extra is None and (without or overflowed):
         yield (

@@ -1,4 +1,4 @@
-"""What an incremental run changes in each table of the target: small data, kept as JSON in the run's directory."""
+"""The changes of an incremental run to each table of the target, kept as JSON in the run's directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INCREMENT = "increment.json"
 
 
 class SchemaStep(Frozen):
-    """A change to a table that new fields or new types of values ask for."""
+    """A change to a table for new fields or new types of values."""
 
     collection: str
     table: str
@@ -23,7 +23,7 @@ class SchemaStep(Frozen):
     column: str = ""
     field: str = ""
     before: PgType | None = None
-    """The type of a wider column until now."""
+    """The type of a wider column before the change."""
     after: PgType | None = None
 
     def __str__(self) -> str:
@@ -45,22 +45,22 @@ class TableIncrement(Frozen):
     before: TablePlan | None = None
     """The plan by which the table was published; None for a collection that is migrated whole."""
     base: str | None = None
-    """The run that published it last: the difference is one from that run's rows and from no others."""
+    """The run that published it last; the difference is one from that run's rows."""
     steps: tuple[SchemaStep, ...] = ()
     keys: int = 0
     """Documents of the collection at the read time."""
     scanned: bool = True
-    """All keys were compared; else `keys` says nothing and nothing is known of documents that are gone."""
+    """All keys were compared. Otherwise `keys` means nothing, and deleted documents are not known."""
     new: int = 0
     changed: int = 0
     deleted: int = 0
     keeps_deleted: bool = False
-    """Rows whose documents are gone are left as they are; they are counted in every run."""
+    """Rows of deleted documents are left as they are, and counted in every run."""
     rewritten: int = 0
-    """Rows whose documents have not changed and which are written anew because a column of theirs holds something else now."""
+    """Rows of unchanged documents that are written again because a column has another type now."""
 
     deleted_chunks: str | None = None
-    """What the names of those archive chunks begin with in which rewritten rows stand for documents that Firestore has no more."""
+    """The beginning of the names of archive chunks that have rewritten rows of deleted documents."""
 
     @property
     def touched(self) -> bool:
@@ -70,7 +70,7 @@ class TableIncrement(Frozen):
 
 
 class Increment(Frozen):
-    """All tables that an incremental run speaks for, those in which nothing has changed too."""
+    """All tables of an incremental run, including those in which nothing has changed."""
 
     deletes: Deletes = "propagate"
     tables: tuple[TableIncrement, ...] = ()
@@ -81,11 +81,11 @@ class Increment(Frozen):
         return any(table.touched for table in self.tables)
 
     def deleted_chunks(self) -> tuple[str, ...]:
-        """Beginnings of the names of archive chunks with documents that Firestore has no more."""
+        """The beginnings of the names of archive chunks with deleted documents."""
         return tuple(table.deleted_chunks for table in self.tables if table.deleted_chunks)
 
     def rewritten(self) -> dict[str, int]:
-        """Rows that are written anew, by root collection."""
+        """Rows of unchanged documents that are written again, by root collection."""
         found: dict[str, int] = {}
         for table in self.tables:
             root = table.collection.partition("/")[0]
@@ -93,15 +93,15 @@ class Increment(Frozen):
         return found
 
     def of(self, table: str) -> TableIncrement | None:
-        """What the run does to the table of this name."""
-        return next((each for each in self.tables if each.table == table), None)
+        """The changes to the table of this name."""
+        return next((found for found in self.tables if found.table == table), None)
 
     def before(self) -> dict[str, TablePlan]:
-        """The plans, by table, of those that were published before."""
-        return {each.table: each.before for each in self.tables if each.before}
+        """The plans of the tables that were published before, by table."""
+        return {table.table: table.before for table in self.tables if table.before}
 
 
 def read_increment(run: Path) -> Increment | None:
-    """That of the run in this directory; None for a run of another mode."""
+    """The increment of the run in this directory; None for a run of another mode."""
     file = run / INCREMENT
     return Increment.model_validate_json(read_sealed(file)) if file.is_file() else None

@@ -1,4 +1,4 @@
-"""A user's own names for tables and columns, from the file given by --mapping."""
+"""The user's own names for tables and columns, from the file given by --mapping."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class CollectionMapping(BaseModel):
 
 
 class Mapping(BaseModel):
-    """Names by collection path; whatever is not named here is named by the rules."""
+    """Names by collection path. Everything else is named by the rules of `naming`."""
 
     model_config = ConfigDict(extra="forbid")
     collections: dict[str, CollectionMapping] = Field(default_factory=dict)
@@ -57,7 +57,7 @@ class Mapping(BaseModel):
         return mapped.columns.get(path[0]) if mapped and len(path) == 1 else None
 
     def idle(self, fields: typing.Mapping[str, Collection[str]]) -> list[str]:
-        """What is named here and is not there: collections, and fields as `collection: field`."""
+        """Names in the mapping that do not occur in the database: collections, and fields as `collection: field`."""
         missing = [collection for collection in self.collections if collection not in fields]
         for collection in self.collections.keys() - set(missing):
             unknown = self.collections[collection].columns.keys() - set(fields[collection])
@@ -82,7 +82,7 @@ def read_mapping(path: Path | str | None) -> Mapping:
     if path is None:
         return Mapping()
     try:
-        return Mapping.model_validate(json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_each_once))
+        return Mapping.model_validate(json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_without_duplicates))
     except OSError as error:
         raise MappingInvalid(file=str(path), reason=error.strerror) from error
     except ValidationError as error:
@@ -94,8 +94,8 @@ def read_mapping(path: Path | str | None) -> Mapping:
         raise MappingInvalid(file=str(path), reason=str(error)) from error
 
 
-def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """JSON may say a name twice, and Python would take the last in silence."""
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """JSON may have a name twice, and Python would silently take the last one."""
     if twice := [name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number])]:
         raise ValueError(f"{twice[0]!r} is named twice")
     return dict(pairs)
@@ -105,5 +105,5 @@ def _usable(name: str) -> str:
     if not name or "\0" in name or len(name.encode()) > MOST_BYTES:
         raise ValueError("a name has 1 to 63 bytes and no NUL")
     if name in IMPOSSIBLE:
-        raise ValueError(f"Postgres keeps the name {name!r} for itself")
+        raise ValueError(f"Postgres reserves the name {name!r}")
     return name

@@ -1,4 +1,4 @@
-"""A plan says which table, columns and keys hold the documents of each collection.
+"""The plan: the table, columns and keys for the documents of each collection.
 
 A collection is named by its *collection path without document ids*: `users`, `users/*/orders`. The plan is data: it is
 kept as JSON in the working directory and in `firelift.tables`, and everything that reads or writes rows follows it.
@@ -30,8 +30,8 @@ PgType = Literal[
     "timestamptz[]",
 ]
 
-# What a column says in its own words. "reference" is a path as text, "link" the id of a document of one collection,
-# "json" readable JSON; the rest hold one Firestore type each ("double" also integers, the residue tells which).
+# What a column contains. "reference" is a path as text, "link" the id of a document of one collection, "json" readable JSON; each of
+# the others has one Firestore type ("double" also has integers, which the residue lists).
 ColumnKind = Literal[
     "string",
     "integer",
@@ -86,9 +86,9 @@ class Frozen(BaseModel):
 
 
 class Shape(Frozen):
-    """How to read the JSON of a jsonb column back: what a JSON string, object or array at this place stands for.
+    """How to read the JSON of a jsonb column back: the Firestore type of a JSON string, object or array.
 
-    Booleans, numbers and null say themselves what they are; a value that differs from the shape is in the residue.
+    Booleans, numbers and null need no shape; a value that differs from the shape is in the residue.
     """
 
     string: Literal["string", "timestamp", "bytes", "reference", "double"] = "string"
@@ -114,7 +114,7 @@ class Column(Frozen):
     path: FieldPath
     kind: ColumnKind
     null_means: Literal["missing", "null"] = "missing"
-    """What SQL NULL in this column says of a document whose residue is silent about the field."""
+    """What SQL NULL in this column means for a document whose residue does not mention the field."""
     shape: Shape | None = None
     reference: ReferenceTarget | None = None
 
@@ -143,12 +143,12 @@ class TablePlan(Frozen):
     """Key columns, outermost ancestor first, the document's own `id` last."""
     columns: tuple[Column, ...]
     extra: Shape | None = None
-    """Set when some fields live in `firestore_extra`: the shape of that object."""
+    """Set when some fields are in `firestore_extra`: the shape of that object."""
     parent: str | None = None
     """The collection of the parent document, for nested collections."""
     marks_deleted: bool = False
-    """Set in `firelift.tables` when the published table has the column `firestore_deleted_at`: a row with a time there is of a document
-    that is gone, and stands for nothing in Firestore any more. Never set in a run's own plan, as staging tables have no such column."""
+    """Set in `firelift.tables` when the published table has the column `firestore_deleted_at`: a row with a time there belongs to a
+    document that was deleted in Firestore. Never set in a run's own plan, because staging tables have no such column."""
 
     def reference_columns(self) -> set[str]:
         """The columns that hold ids of referenced documents and of their ancestors."""
@@ -176,12 +176,12 @@ class Plan(Frozen):
 
 
 def read_plan(run: Path) -> Plan:
-    """That of the run in this directory; raises FileChanged, and FileNotFoundError where it has none yet."""
+    """The plan of the run in this directory; raises FileChanged, and FileNotFoundError where it has none yet."""
     return Plan.model_validate_json(read_sealed(run / PLAN))
 
 
 def keep_plan(run: Path, plan: Plan) -> None:
-    """Writes it where `read_plan` finds it."""
+    """Writes the plan where `read_plan` finds it."""
     write_sealed(run / PLAN, written(plan))
 
 

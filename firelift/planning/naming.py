@@ -9,7 +9,7 @@ from typing import Literal
 
 Naming = Literal["snake_case", "preserve"]
 
-# Postgres cuts identifiers at 63 bytes (NAMEDATALEN - 1), silently; these names it keeps for itself, even quoted.
+# Postgres silently cuts identifiers at 63 bytes (NAMEDATALEN - 1). It reserves these names, even when quoted.
 MOST_BYTES = 63
 IMPOSSIBLE = frozenset({"ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"})
 OURS = "firestore_"
@@ -25,7 +25,7 @@ def snake_case(name: str) -> str:
 
 
 def preserve(name: str) -> str:
-    """The name itself; NUL, which no identifier can hold, as U+FFFD."""
+    """The name itself, with U+FFFD for NUL, which no identifier can have."""
     return name.replace("\0", "\ufffd")
 
 
@@ -41,7 +41,7 @@ def shortened(name: str, original: str) -> str:
 
 
 class Names:
-    """Gives out names that are free in one table or schema; each is taken from then on."""
+    """Gives out names that are free in one table or schema; a name is given only once."""
 
     def __init__(self, naming: Naming, taken: Collection[str] = (), reserved: Collection[str] = ()) -> None:
         self._convert = CONVERSIONS[naming]

@@ -1,7 +1,7 @@
-"""What types the fields of each collection hold, counted over every document.
+"""The types of values in the fields of each collection, counted over every document.
 
 A profile is a tree: a collection has fields, a field that holds maps has keys, one that holds arrays has elements.
-It is bounded, however many names the documents invent, and profiles of key ranges add up.
+Its size is bounded, however many names the documents have, and profiles of key ranges can be added up.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from firelift.firestore.values import KIND_OF, Document, UnknownValueType, Value
 from firelift.paths import collection_of
 
 # A field name beyond the first 10 000 of a collection never gets a column, so its types need not be known; a map with
-# more than 100 keys is taken for a dictionary, whose values share one profile; 50 000 places in all bound the rest.
+# more than 100 keys is taken for a dictionary, whose values share one profile; 50 000 value profiles in all bound the rest.
 MOST_FIELDS, MOST_KEYS, MOST_VALUE_PROFILES = 10_000, 100, 50_000
 
 
 class ValueProfile:
-    """A field, a map key or the elements of an array: how often which kind of value stood there."""
+    """The values of a field, of a map key, or of an array's elements: how many there are of each kind."""
 
     __slots__ = ("counts", "every", "keys", "targets")
 
     def __init__(self) -> None:
-        # By protobuf name, because that is what a value says of itself; `vector` and `nonfinite` (also counted as
-        # double) are ours.
+        # By protobuf name, which is how a value names its own type; `vector` and `nonfinite` (also counted as double)
+        # are our own.
         self.counts: dict[str | None, int] = defaultdict(int)
         self.keys: dict[str, ValueProfile] | None = None
         self.every: ValueProfile | None = None
         self.targets: dict[str, int] | None = None
 
     def kinds(self) -> dict[str, int]:
-        """Counts by kind of value, without the notes `nonfinite`."""
+        """Counts by kind of value, without `nonfinite`."""
         return {KIND_OF.get(name, str(name)): count for name, count in self.counts.items() if count and name != "nonfinite"}
 
     def add(self, other: ValueProfile) -> None:
@@ -72,7 +72,7 @@ class ValueProfile:
 
 
 class CollectionProfile:
-    """The fields of one collection. `overflowed` says that some names were not followed."""
+    """The fields of one collection. `overflowed` means that some names were not followed."""
 
     def __init__(self) -> None:
         self.documents = 0
@@ -120,7 +120,7 @@ Profile = dict[str, CollectionProfile]
 
 
 def merged(profiles: list[Profile]) -> Profile:
-    """The profile of all the documents that these profiles saw."""
+    """The profile of the documents of all these profiles."""
     total: Profile = {}
     for profile in profiles:
         for collection, seen in profile.items():
@@ -137,7 +137,7 @@ def profile_from_json(written: dict[str, Any]) -> Profile:
 
 
 class Profiler:
-    """Counts the documents of one key range as they pass."""
+    """Counts the values of one key range's documents while they are read."""
 
     def __init__(self, database: str) -> None:
         self.profile: Profile = {}
@@ -181,7 +181,7 @@ class Profiler:
         self._made += 1
         return ValueProfile()
 
-    def _note(self, values: ValueProfile, value: Value) -> None:
+    def _count(self, values: ValueProfile, value: Value) -> None:
         kind = value.WhichOneof("value_type")
         further = self._deeper.get(kind or "")
         if further is not None:
@@ -206,7 +206,7 @@ class Profiler:
                     inner = keys[key] = self._new()
                 else:
                     inner = values.every = values.every or self._new()
-            self._note(inner, fields[key])
+            self._count(inner, fields[key])
 
     def _array(self, values: ValueProfile, value: Value) -> None:
         values.counts["array_value"] += 1
@@ -214,7 +214,7 @@ class Profiler:
             values.every = self._new()
         every = values.every
         for element in value.array_value.values:
-            self._note(every, element)
+            self._count(every, element)
 
     def _double(self, values: ValueProfile, value: Value) -> None:
         values.counts["double_value"] += 1
@@ -236,7 +236,7 @@ class Profiler:
         values.targets[target if target in values.targets or len(values.targets) < MOST_KEYS else ""] += 1
 
     def _target(self, reference: str) -> str:
-        """The collection a reference leads to; empty for another database or project."""
+        """The collection that a reference leads to; empty for another database or project."""
         if not reference.startswith(self._prefix):
             return ""
         path = reference[len(self._prefix) :]

@@ -1,4 +1,4 @@
-"""Why the plan is as it is: for every table and column, in words that a reader of the report understands."""
+"""Why the plan is as it is: reasons for every table and column, for readers of the report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from firelift.planning.naming import CONVERSIONS, IMPOSSIBLE, MOST_BYTES, OURS
 from firelift.planning.profile import CollectionProfile, Profile, ValueProfile
 
 MOST_EXTRA: Final = 100
-"""Fields of `firestore_extra` that are named one by one; there may be thousands."""
+"""How many fields of `firestore_extra` are listed by name; there may be thousands."""
 
 _WORDS: Final = {
     "null": ("a null", "nulls"),
@@ -31,7 +31,7 @@ _WORDS: Final = {
 
 
 def reasons(profile: Profile, plan: Plan, options: PlanOptions, earlier: Mapping[str, TablePlan]) -> list[dict[str, Any]]:
-    """For every table its name and columns, each with the reason for its name and type. `earlier`: the plans of published tables."""
+    """Every table and column with the reason for its name and type. `earlier`: the plans of published tables."""
     return [_table(table, profile[table.collection], options, earlier.get(table.collection)) for table in plan.tables]
 
 
@@ -116,7 +116,7 @@ def _arrays(values: ValueProfile) -> str:
 
 
 def _shares(kinds: Mapping[str, int]) -> str:
-    """`88 % integers, 12 % strings`, the commonest first."""
+    """`88 % integers, 12 % strings`, the most frequent first."""
     total = sum(kinds.values())
     listed = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{_percent(count, total)} {_WORDS[kind][1]}" for kind, count in listed)
@@ -128,7 +128,7 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _name(column: Column, options: PlanOptions, table: TablePlan, before: str | None) -> list[str]:
-    """Why the column has another name than its field; nothing where it has not."""
+    """Why the column has another name than its field; empty where it has the same."""
     if options.mapping.column(table.collection, column.path) == column.name:
         return ["named by your mapping file"]
     if column.name == column.dotted_path:
@@ -162,7 +162,7 @@ def _ancestors(column: Column) -> list[str]:
 
 
 def _extra(table: TablePlan, seen: CollectionProfile) -> dict[str, Any] | None:
-    """The fields without a column of their own, or None where every field has one."""
+    """The fields without a column of their own; None where every field has one."""
     if table.extra is None:
         return None
     shown = {column.path for column in table.columns}

@@ -1,4 +1,4 @@
-"""Which columns of one table name a row of another, as the plans say."""
+"""Which columns of one table name a row of another, by the plans."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Relation(Frozen):
 
     @property
     def ends(self) -> tuple[str, tuple[str, ...], str, tuple[str, ...]]:
-        """Table and columns, and those that they refer to."""
+        """Table and columns, and the table and columns that they refer to."""
         return self.table, self.columns, self.references, self.referenced
 
 
 def relations_of(tables: Sequence[TablePlan]) -> Iterator[Relation]:
-    """Every parent and every link whose target is among the tables."""
+    """Every parent and every reference whose target is among the tables."""
     by_collection = {table.collection: table for table in tables}
     for table in tables:
         if table.parent in by_collection:

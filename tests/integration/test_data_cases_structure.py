@@ -161,7 +161,7 @@ def test_a_key_of_up_to_32_columns_is_a_primary_key(arrival: Arrival, depth: int
 
 @pytest.mark.parametrize("depth", [33, 100])
 def test_what_lies_deeper_than_an_index_has_columns_is_rejected(arrival: Arrival, depth: int) -> None:
-    assert arrival.rejects[DEEP[depth]]["reason"] == "it lies deeper than the 32 columns of an index"
+    assert arrival.rejects[DEEP[depth]]["reason"] == "it is nested deeper than the 32 columns of an index"
     assert arrival.rejects[DEEP[depth]]["fields"] == {"depth": {"integerValue": str(depth)}}
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from firelift.local.writer import Reference, Vector
 from firelift.planning.build import MOST_COLUMNS, PlanOptions, make_plan
-from firelift.planning.evolve import WIDENED, Evolved, NameTaken, RenamedByMapping, SchemaChanged, evolve, evolve_all, widened
+from firelift.planning.evolve import WIDENED, ColumnNameTaken, Evolved, RenamedByMapping, SchemaChanged, evolve, evolve_all, widened
 from firelift.planning.increment import SchemaChanges
 from firelift.planning.mapping import CollectionMapping
 from firelift.planning.mapping import Mapping as NameMapping
@@ -193,15 +193,15 @@ def test_the_mapping_names_new_fields() -> None:
 
 
 def test_a_mapping_that_renames_what_stands_is_refused() -> None:
-    with pytest.raises(RenamedByMapping, match=r"field: a, stands as: a, mapped to: other.*full run"):
+    with pytest.raises(RenamedByMapping, match=r"field: a, published as: a, mapped to: other.*full run"):
         evolved({"c/1": {"a": 1}}, {"c/2": {"b": 1}}, mapping=mapping(a="other"))
-    with pytest.raises(RenamedByMapping, match="stands as: c, mapped to: people"):
+    with pytest.raises(RenamedByMapping, match="published as: c, mapped to: people"):
         evolved({"c/1": {}}, {}, mapping=NameMapping(collections={"c": CollectionMapping(table="people")}))
 
 
 @pytest.mark.parametrize("others", [(), ("users_own",)])
 def test_a_mapping_to_a_column_that_stands_for_something_else_is_refused(others: tuple[str, ...]) -> None:
-    with pytest.raises(NameTaken, match="field: b"):
+    with pytest.raises(ColumnNameTaken, match="field: b"):
         evolved({"c/1": {"a": 1}}, {"c/2": {"b": 1}}, mapping=mapping(b=others[0] if others else "a"), others=others)
 
 

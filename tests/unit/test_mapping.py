@@ -52,7 +52,7 @@ INVALID: dict[str, tuple[Any, str]] = {
     "one table twice": (collections(users={"table": "x"}, people={"table": "x"}), "two collections have the same table"),
     "one collection twice": ('{"collections": {"users": {"table": "x"}, "users": {"table": "y"}}}', "'users' is named twice"),
     "one column twice": (collections(users={"columns": {"a": "x", "b": "x"}}), "two fields have the same column"),
-    "an impossible column": (collections(users={"columns": {"a": "ctid"}}), "keeps the name 'ctid'"),
+    "an impossible column": (collections(users={"columns": {"a": "ctid"}}), "reserves the name 'ctid'"),
     "the key's column": (collections(users={"columns": {"a": "id"}}), "'id' is Firelift's own"),
     "a column of ours": (collections(users={"columns": {"a": "firestore_residue"}}), "'firestore_residue' is Firelift's own"),
     "an ancestor's key": ({"collections": {"users/*/orders": {"columns": {"a": "users_id"}}}}, "'users_id' is a key of the table"),
