@@ -15,6 +15,6 @@ def annotated(level: LevelName, sentence: str, recompute: str = "", column: str 
 def rows_of(query: str) -> str:
     """A query as UnexpectedRowsExpectation needs it, which formats it and binds every name after a colon.
 
-    It also prints a warning where the query does not name {batch}: this names it and shows nothing of it.
+    It also prints a warning where the query does not name {batch}: this names it and formats it as nothing.
     """
     return query.replace("{", "{{").replace("}", "}}").replace(":", "\\:") + " {batch!s:.0}"

@@ -34,12 +34,12 @@ class Failure(Receipt):
 
 
 class Entry(Receipt):
-    """One expectation, as it was asked and answered."""
+    """One expectation and its result."""
 
     suite: str
     level: LevelName
     table: str | None
-    """None: asked about all tables together."""
+    """None: it is about all tables."""
     column: str | None
     expectation: str
     sentence: str
@@ -49,7 +49,7 @@ class Entry(Receipt):
     severity: Severity
     recompute: str
     raised: str | None = None
-    """Why the expectation could not be looked at; then nothing is known about the data."""
+    """The error where the expectation could not be evaluated; then nothing is known about the data."""
     failures_total: int = 0
     failures: tuple[Failure, ...] = ()
     """The first hundred."""

@@ -1,1 +1,1 @@
-"""What a mode does otherwise than a full run."""
+"""How the other modes differ from a full run."""

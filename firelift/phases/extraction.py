@@ -1,4 +1,4 @@
-"""Extraction: Firestore's documents into the archive, one key range at a time, none missing and none twice."""
+"""Extraction: archives Firestore's documents, one key range at a time, without missing one or archiving one twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Import: rows into staging tables, a chunk a transaction, then keys and foreign keys; and, once verified, publishing."""
+"""Import: loads rows into staging tables, one transaction a chunk, then adds keys and foreign keys; once verified, publishes them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from firelift.storage.deleted_keys import deleted_keys_directory
 from firelift.workers import Workers
 
 Progress = Callable[[Mapping[str, int]], None]
-"""Hears of rows, by root collection, that were loaded since it last heard."""
+"""Is called with the rows loaded since its last call, by root collection."""
 
 
 class StagingMissing(ConfigurationError):
@@ -54,7 +54,7 @@ class StagingMissing(ConfigurationError):
 
 
 class NewerSnapshotPublished(ConfigurationError):
-    """Since this run began another one has published a later snapshot, which must not be replaced by an older one."""
+    """Since this run began, another run has published a later snapshot, which must not be replaced with an older one."""
 
     remedy = "Start a new run; `firelift rollback` of the later one comes first if the older snapshot is really wanted."
 

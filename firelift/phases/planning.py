@@ -1,4 +1,4 @@
-"""Planning: tables, columns and types for everything that was archived, under the names that the target has for them already."""
+"""Planning: decides tables, columns and types for all archived documents, keeping the names that the target has already."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def published_plans(url: str, migration_id: str, target_schema: str) -> dict[str
 def write_plan(
     run: Path, plan: Plan, profile: Profile, options: PlanOptions, earlier: Mapping[str, TablePlan], increment: Increment | None = None
 ) -> None:
-    """Keeps the plan for the workers, and the reasons for it for the reports; of an increment for new tables, which it saw whole."""
+    """Writes the plan, for the workers, and its reasons, for the reports. Of an increment only new tables have reasons."""
     standing = increment.before() if increment else {}
     explained = plan.model_copy(update={"tables": tuple(table for table in plan.tables if table.table not in standing)})
     write_whole(run / REASONS, json.dumps(reasons(profile, explained, options, earlier), indent=1))
@@ -103,9 +103,9 @@ def forecaster(roots: Sequence[str], selection: Selection, options: PlanOptions,
 
 
 def last_plans(runs: Path) -> Mapping[str, TablePlan]:
-    """What the last run of a working directory that came to make a plan would have, by collection, whatever became of it.
+    """The table plans of the last run of a working directory that made a plan, by collection, whatever became of the run.
 
-    A run that finds a field's type changed says how to change the column. Whoever did that has a table that fits no plan in the target.
+    A run that finds another type in a field says how to change the column. A table changed in that way fits no plan in the target.
     """
     files = sorted(runs.glob(f"*/{PLAN}"), key=lambda file: file.stat().st_mtime, reverse=True)
     # The plan of a sample says nothing about the table of all documents.

@@ -1,4 +1,4 @@
-"""Transformation: archived documents into typed rows, table by table, as Parquet."""
+"""Transformation: turns archived documents into typed rows, table by table, as Parquet."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from firelift.workers import Workers
 
 Row = list[Any]
 Progress = Callable[[Mapping[str, int]], None]
-"""Hears of documents, by root collection, that were transformed since it last heard."""
+"""Is called with the documents transformed since its last call, by root collection."""
 
 
 class ArchiveIncomplete(FireliftError):
@@ -72,7 +72,7 @@ def archived_documents(run: Path, root: RootGroup) -> dict[str, int]:
 
 def refuse_incomplete(extracted: Sequence[Extracted], transformed: Sequence[Transformed], rewritten: Mapping[str, int]) -> None:
     """Raises ArchiveIncomplete for root collections whose transformed documents are not those extracted, or read from the target;
-    ArchiveDamaged where they came of other chunks.
+    ArchiveDamaged where they were made from other chunks.
 
     Receipts may outlive the archive: a chunk that is no longer there would count as transformed, and nothing later would notice.
     """
@@ -83,7 +83,7 @@ def refuse_incomplete(extracted: Sequence[Extracted], transformed: Sequence[Tran
         if done.documents != archived:
             raise ArchiveIncomplete(collection=part.label, extracted=archived, transformed=done.documents)
         if part.collection in found and done.digest != part.digest:
-            raise ArchiveDamaged(collection=part.label, why="it is not the one that its receipt tells of")
+            raise ArchiveDamaged(collection=part.label, why="it is not the one that its receipt describes")
 
 
 def transform_chunk(run: Path, name: str, archived: StoredFile, report: Callable[[Any], None]) -> ChunkTransformed:
@@ -109,7 +109,7 @@ def transform_chunk(run: Path, name: str, archived: StoredFile, report: Callable
 
 
 def existing_receipt(run: Path, name: str, changed: Callable[[str], None] = lambda _: None) -> ChunkTransformed | None:
-    """That of a chunk which has been transformed; None also where it cannot be read, as it can be made again.
+    """The receipt of a transformed chunk. None where there is none, or where it cannot be read: then the chunk is transformed again.
 
     So can the chunk's rejected documents. `changed` is called with the file that is not as it was written.
     """
@@ -125,13 +125,13 @@ def existing_receipt(run: Path, name: str, changed: Callable[[str], None] = lamb
 
 
 def transform_again(run: Path, name: str, archived: StoredFile) -> ChunkTransformed:
-    """Makes the rows of a chunk anew, after a file of theirs was damaged."""
+    """Makes the rows of a chunk again after one of their files was damaged."""
     receipt_path(run, name).unlink(missing_ok=True)
     return transform_chunk(run, name, archived, lambda _: None)
 
 
 def receipts_are_whole(run: Path, collection: str) -> bool:
-    """Whether every archived chunk of a root collection, and of those archived with it, is there, with its receipt as that was written."""
+    """Whether every archived chunk of a root collection, and of those archived with it, is there with its unchanged receipt."""
     chunks = [(part, chunk) for part in ranges(run / "archive" / file_name(collection)) for chunk in part.chunks() if chunk.documents]
     whole = all(part.path(chunk).is_file() and existing_receipt(run, chunk.name) is not None for part, chunk in chunks)
     return whole and (run / "archive" / file_name(collection)).is_dir()

@@ -33,7 +33,7 @@ from firelift.workers import Workers
 DIFFERENCES = "differences.csv"
 TEXTUAL = ("text", "character varying", "character", "name", "citext")
 Progress = Callable[[int], None]
-"""Hears of documents that were compared since it last heard."""
+"""Is called with the number of documents compared since its last call."""
 
 
 class VerificationFailed(FireliftError):
@@ -58,14 +58,14 @@ class TooManyRejects(FireliftError):
 
 
 class Compared(NamedTuple):
-    """What the comparison of all tables came to."""
+    """The result of comparing all tables."""
 
     tables: tuple[TableCompared, ...]
     pieces: tuple[DigestUnit, ...]
     differences: tuple[DifferenceFile, ...]
-    """The differences, part by part."""
+    """The files with differences."""
     readable: Tables
-    """The tables without those that lack a column, or are gone."""
+    """The tables without those that are missing or lack a column."""
 
 
 def prove(workers: Workers, verification: Verification, progress: Progress = lambda _: None) -> Proof:
@@ -79,7 +79,7 @@ def prove(workers: Workers, verification: Verification, progress: Progress = lam
     wanted = level.documents if known.merged is None else None
     with parts_of(verification.results) as parts:
         compared = compare_tables(workers, verification.tables, chunks, wanted, verification.seed, parts, progress)
-        # An empty tuple of beginnings is the beginning of no name.
+        # No name begins with a member of an empty tuple.
         present = [chunk for chunk in chunks if not chunk.name.startswith(known.deleted_chunks)]
         found = _found(Inputs(verification, compared.readable, present, parts))
         differences = join_files(

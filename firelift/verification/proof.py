@@ -78,7 +78,7 @@ class ColumnProved(Receipt):
 
 
 class NestedProved(Receipt):
-    """Values at one place inside a jsonb column that are not of the type the plan reads there, in rows without residue."""
+    """Values at one place inside a jsonb column that do not have the planned type, in rows without residue."""
 
     table: str
     column: str
@@ -109,7 +109,7 @@ class Measured(Receipt):
     p99: float
     rows_per_second: float | None = None
     earlier_p50: float | None = None
-    """That of the earlier run with the same target, where there is one."""
+    """The p50 of an earlier run with the same target, where there is one."""
     limit: float | None = None
     """From the settings; a p95 above it is a warning."""
     query: str = ""
@@ -123,7 +123,7 @@ class Proof(Receipt):
     schema_name: str
     read_time: str
     completeness: str = ""
-    """How it was shown that no document is missing from what the tables are compared with; empty where nobody noted it, and of a sample."""
+    """How it was shown that the archive lacks no document; empty for a sample, and where nobody recorded it."""
     seed: str
     tables: tuple[TableCompared, ...]
     merged: tuple[LiveRows, ...] = ()

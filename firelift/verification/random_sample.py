@@ -1,4 +1,4 @@
-"""Which documents of a table are compared: a seeded draw, spread over all of its keys."""
+"""Draws the documents of a table that are compared, by a seed, spread over all of its keys."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ Chosen = Mapping[int, Sequence[int] | None]
 
 
 def new_seed() -> str:
-    """A seed that nobody could foresee; recorded, it draws the same sample again."""
+    """An unpredictable seed. Recorded, it draws the same sample again."""
     return secrets.token_hex(8)
 
 
 def draw(collection: str, stored: Sequence[int], wanted: int | None, seed: str) -> Chosen:
     """Draws `wanted` of a collection's documents (None: all). `stored` is how many of them each chunk has, in the order of their keys.
 
-    The documents are divided into as many equal parts as are wanted, and one is drawn from each. A collection of no more is taken whole.
+    The documents are divided into as many equal parts as are wanted, and one is drawn from each. A collection with no more documents
+    is taken whole.
     """
     total = sum(stored)
     if wanted is None or total <= wanted:

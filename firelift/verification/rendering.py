@@ -58,7 +58,7 @@ def render_double(number: float) -> str:
 
 
 def render_moment(moment: Timestamp) -> str:
-    """RFC 3339 to the nanosecond, or what it is made of where it lies outside the calendar."""
+    """RFC 3339 to the nanosecond; seconds and nanoseconds for a time outside the calendar."""
     try:
         whole = rfc3339(moment.seconds, 0).removesuffix("Z")
     except (MomentOutOfRange, OverflowError):
@@ -85,7 +85,7 @@ def render_cell(cell: Any) -> str:
 
 
 def quoted(text: str) -> str:
-    """The text in quotes. Spaces at its ends, combining marks and what leaves no trace on paper are seen."""
+    """The text in quotes. Spaces at its ends, combining marks and invisible characters are made visible."""
     return f'"{"".join(map(_seen, text))}"'
 
 
@@ -101,7 +101,7 @@ def _seen(character: str) -> str:
 
 
 def shortened(expected: str, found: str) -> tuple[str, str]:
-    """Both texts at LONGEST characters at most, from shortly before the place where they part."""
+    """Both texts cut to LONGEST characters, from shortly before the first difference."""
     if len(expected) <= LONGEST and len(found) <= LONGEST:
         return expected, found
     same = next((place for place, (one, other) in enumerate(zip(expected, found, strict=False)) if one != other), None)
@@ -110,7 +110,7 @@ def shortened(expected: str, found: str) -> tuple[str, str]:
 
 
 def _window(text: str, start: int) -> str:
-    """A part of the text; at its front always the beginning, which says the type."""
+    """A part of the text, after its beginning, which names the type."""
     if len(text) <= LONGEST:
         return text
     head = "" if start <= _BEFORE else text[:_BEFORE] + "…"

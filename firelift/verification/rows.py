@@ -35,7 +35,7 @@ class RowForm:
         self._fields = {name: reduce(path_of, column.path, "") for column in table.columns for name in _columns_of(column)}
 
     def same(self, expected: Row, found: Row) -> bool:
-        """Whether the two say the same; jsonb as Postgres compares it, all else bit by bit. Takes equal jsonb out of both rows."""
+        """Whether both rows are the same: jsonb as Postgres compares it, all else bit by bit. Removes equal jsonb from both rows."""
         for place in self._json:
             one, other = expected[place], found[place]
             if isinstance(one, str) and isinstance(other, str) and same_json(one, other):
@@ -56,11 +56,11 @@ class RowForm:
 
 
 def _image(cells: Any) -> bytes:
-    """Plain values as bytes: another NaN, -0.0 and 1 for 1.0 or true have other ones, which `==` does not tell."""
+    """Plain values as bytes, which differ where `==` does not: for another NaN, -0.0, and 1 instead of 1.0 or true."""
     try:
         return marshal.dumps(cells, 2)
     except ValueError:
-        # A column that somebody gave another type holds what the encoder never makes.
+        # A column whose type was changed may hold values that the encoder never makes.
         return repr(cells).encode("utf-8", "backslashreplace")
 
 

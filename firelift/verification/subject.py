@@ -37,7 +37,7 @@ class Known:
     merged: tuple[LiveRows, ...] | None = None
     """Of an increment: its tables as they will be with it; None for a full run."""
     deleted_chunks: tuple[str, ...] = ()
-    """How the names of archive chunks begin whose documents Firestore no longer has."""
+    """The beginnings of the names of archive chunks whose documents Firestore no longer has."""
     earlier: Path | None = None
     """The verification.json of an earlier run, whose response times are compared."""
     completeness: str = ""
@@ -55,7 +55,7 @@ class Verification:
     """The root collections whose archive is read."""
     level: Level
     seed: str
-    """Draws the sample."""
+    """Decides which documents are drawn."""
     read_time: str
     results: Path
     """The directory for differences.csv."""

@@ -8,7 +8,7 @@ from firelift.files import read_sealed
 from firelift.migration.context import Migration
 from firelift.migration.execution import asks_the_target
 from firelift.migration.steps.receipts import with_receipt
-from firelift.modes.incremental.baseline import expected_rows
+from firelift.modes.incremental.plan_changes import expected_rows
 from firelift.phases.import_ import (
     existing_staging,
     finish,

@@ -10,7 +10,8 @@ from firelift.formatting import counted
 from firelift.migration.context import Migration
 from firelift.migration.deletions import losses_of, told_of_refilled
 from firelift.migration.steps.receipts import with_receipt
-from firelift.modes.incremental.baseline import known_fields, plan_increment, write_increment
+from firelift.modes.incremental.baseline import known_fields
+from firelift.modes.incremental.plan_changes import plan_increment, write_increment
 from firelift.modes.incremental.rewrite import RewriteInputs, rewrite
 from firelift.phases.extraction import read_profile
 from firelift.phases.planning import dropped_collections, existing_plan, incompatibilities, lock_shortage, published_plans, write_plan

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from firelift.migration.context import Migration
 from firelift.migration.execution import asks_the_target
-from firelift.modes.incremental.baseline import expected_rows
+from firelift.modes.incremental.plan_changes import expected_rows
 from firelift.phases.import_ import rows_after_merge
 from firelift.phases.verification import TooManyRejects, VerificationFailed, prove
 from firelift.postgres.schema.ddl import staging_schema

@@ -1,1 +1,1 @@
-"""An incremental run: what has changed since the tables were published."""
+"""An incremental run: applies what has changed since the tables were published."""

@@ -1,14 +1,14 @@
-"""What an incremental run finds in the target, what it will change there, and what must be true of it then."""
+"""The published tables with which an incremental run compares Firestore."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import pyarrow as pa
 
@@ -18,22 +18,20 @@ from firelift.firestore.changed_since import Since
 from firelift.firestore.discovery import DiscoveredRoot
 from firelift.firestore.query import root_range
 from firelift.paths import Exactly, Selection
-from firelift.planning.build import PlanOptions, make_plan, why_no_table
-from firelift.planning.evolve import Evolved, evolve_all, refuse
-from firelift.planning.increment import INCREMENT, Deletes, Increment, SchemaChanges, SchemaStep, TableIncrement
-from firelift.planning.model import DELETED_AT, Plan, TablePlan
+from firelift.planning.increment import Increment, SchemaChanges
+from firelift.planning.model import DELETED_AT, TablePlan
 from firelift.planning.profile import Profile
 from firelift.postgres.schema.compatibility import existing_tables
 from firelift.postgres.schema.control import SavedTable, saved_tables, sources_of_tables
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.lock import session_of
-from firelift.receipts import Extracted, Rewritten, RootCollection, TableChanges, TableCounts, Validated
+from firelift.receipts import Extracted, RootCollection, Validated
 from firelift.storage.archive import read_parquet
 from firelift.storage.deleted_keys import deleted_key_files
 
 
 class ColumnsMissing(ConfigurationError):
-    """A table that was published lacks columns of its plan, so its rows no longer say what the documents are."""
+    """A published table lacks columns of its plan, so its rows no longer hold whole documents."""
 
     remedy = "Run a full migration, which fills the table anew; or put the columns back with what they held."
 
@@ -56,7 +54,7 @@ class ReadTimeTooEarly(ConfigurationError):
 class BaselineChanged(FireliftError):
     """Since this run compared Firestore with the target, another run, or a rollback, has changed what the tables hold."""
 
-    remedy = "Start a new run: the difference is one from rows that are no longer there."
+    remedy = "Start a new run: the rows that this run was compared with are no longer there."
 
 
 BASELINE: Final = "baseline.json"
@@ -74,19 +72,19 @@ class Baseline:
     """By table: the columns it has, the user's own too."""
 
     def below(self, roots: Collection[str], selection: Selection) -> tuple[SavedTable, ...]:
-        """The tables of root collections and of everything beneath them, as far as the selection takes them."""
+        """The selected tables of root collections and of everything beneath them."""
         return tuple(
             saved for collection, saved in self.tables.items() if collection.partition("/")[0] in roots and selection.takes(collection)
         )
 
     def selection(self, selection: Selection, policy: SchemaChanges) -> Selection:
-        """The collections that are looked at: with `freeze` only those that have a table."""
+        """The collections to read: with `freeze` only those that have a table."""
         return Exactly(filter(selection.takes, self.tables)) if policy == "freeze" else selection
 
     def since(self, tables: Sequence[SavedTable], field: str | None, full_scan_every: int) -> Since | None:
-        """The field that tells what has changed since these tables were published; None where it is time to compare all keys.
+        """The field by which changed documents are found, and since when; None where it is time to compare all keys.
 
-        It begins a little earlier: what is found for the second time has no other update time than its row.
+        It begins a little before the tables were published: a document found a second time has the update time of its row.
         """
         if field is None or any(saved.runs_since_scan + 1 >= full_scan_every for saved in tables):
             return None
@@ -116,7 +114,7 @@ def read_baseline(url: str, migration_id: str, target_schema: str, selection: Se
 def check_baseline(baseline: Baseline, run: Path, migration_id: str) -> None:
     """Raises BaselineChanged unless the target holds what the first attempt of this run found there, or what the run itself has published.
 
-    Else what one attempt has compared with one state of a table would be merged into another, or make up a whole new table.
+    Else a difference from one state of a table would be merged into another state, or become a whole new table.
     """
     file, now = run / BASELINE, {collection: saved.migration_id for collection, saved in baseline.tables.items()}
     if not file.is_file():
@@ -145,7 +143,7 @@ def known_fields(baseline: Baseline, profile: Profile) -> dict[str, Collection[s
 
 
 def skipped(root: RootCollection) -> Extracted:
-    """The receipt of root collections that are not looked at."""
+    """The receipt of root collections that are not read."""
     unread = Extracted(collection=root.collection, documents=0, skipped=root.documents or 0, bytes=0, chunks=0, ranges=0, reads=0)
     return unread.model_copy(update={"beside": root.beside})
 
@@ -155,11 +153,11 @@ def dropped_roots(
 ) -> list[RootCollection]:
     """Root collections that have tables in the target and no longer any document in Firestore; neighbours as one.
 
-    `names` are all that Firestore has, `found` those that are looked at.
+    `names` are all that Firestore has, `found` those that are read.
     """
     deleted = {collection.partition("/")[0] for collection in tables if selection.takes(collection)} - set(names)
     runs = [(is_gone, list(run)) for is_gone, run in groupby(sorted({*deleted, *names}, key=str.encode), key=deleted.__contains__)]
-    # Up to the next one that is there nothing lies that a list of root collections names.
+    # Each range ends where the next listed root collection begins.
     ends = [*(root_range(run[0]).start for _, run in runs[1:]), None][: len(runs)]
     # Where Firestore counts, the neighbours' counts say that there is nothing.
     counts = all(root.documents is not None for root in found)
@@ -180,89 +178,8 @@ def with_dropped_roots(validated: Validated, dropped: Sequence[RootCollection], 
     )
 
 
-class Planned(NamedTuple):
-    """What the run will do, and the plan of every table it does it to."""
-
-    plan: Plan
-    increment: Increment
-    frozen: tuple[SchemaStep, ...]
-    """What `freeze` has left in the residue instead."""
-    warnings: tuple[str, ...]
-
-
-def plan_increment(
-    database: str,
-    found: Baseline,
-    profile: Profile,
-    changes: Sequence[TableChanges],
-    options: PlanOptions,
-    policy: SchemaChanges,
-    deletes: Deletes,
-    rewrite: Callable[[TablePlan], Rewritten],
-) -> Planned:
-    """The plans of the tables in which something changes: the evolved ones of existing tables, and those of new collections.
-
-    `profile` is that of the new and changed documents. `rewrite` is called, with the current plan, for a table whose other rows
-    must all be rewritten too, and returns how many those are. Raises SchemaChanged.
-    """
-    migrated = frozenset(found.tables) | {collection for collection in profile if why_no_table(collection) is None}
-    new = {collection: seen for collection, seen in profile.items() if collection not in found.tables}
-    earlier = {collection: saved.plan for collection, saved in found.tables.items()}
-    made = make_plan(database, new, options, earlier, migrated).tables
-    by_collection = {change.collection: change for change in changes if change.collection in found.tables}
-    before = {collection: found.tables[collection].plan for collection in by_collection}
-    evolved = evolve_all(before, profile, migrated, options, "freeze" if policy == "freeze" else "evolve", found.columns)
-    if policy == "fail":
-        refuse([*(step for table in evolved.values() for step in table.steps), *map(_new_table, made)])
-    tables = [
-        _difference(found.tables[collection], by_collection[collection], table, deletes, rewrite if table.rewrites else None)
-        for collection, table in evolved.items()
-    ]
-    touched = [evolved[table.collection].plan for table in tables if table.touched]
-    whole = [_whole(table, new[table.collection].documents) for table in made]
-    return Planned(
-        plan=Plan(database=database, tables=tuple(sorted([*touched, *made], key=lambda table: table.collection.encode()))),
-        increment=Increment(deletes=deletes, tables=(*tables, *whole)),
-        frozen=tuple(step for table in evolved.values() for step in table.frozen),
-        warnings=tuple(warning for table in evolved.values() for warning in table.warnings),
-    )
-
-
-def _difference(
-    saved: SavedTable, change: TableChanges, evolved: Evolved, deletes: Deletes, rewrite: Callable[[TablePlan], Rewritten] | None
-) -> TableIncrement:
-    rewritten = rewrite(saved.plan) if rewrite else None
-    return TableIncrement(
-        collection=change.collection,
-        table=saved.plan.table,
-        before=saved.plan,
-        base=saved.migration_id,
-        steps=evolved.steps,
-        keys=change.documents,
-        scanned=change.scanned,
-        new=change.new,
-        changed=change.changed,
-        deleted=change.deleted,
-        keeps_deleted=deletes == "ignore",
-        rewritten=rewritten.documents if rewritten else 0,
-        deleted_chunks=rewritten.deleted_chunks if rewritten and rewritten.deleted_documents else None,
-    )
-
-
-def _whole(table: TablePlan, documents: int) -> TableIncrement:
-    return TableIncrement(collection=table.collection, table=table.table, steps=(_new_table(table),), keys=documents, new=documents)
-
-
-def _new_table(table: TablePlan) -> SchemaStep:
-    return SchemaStep(collection=table.collection, table=table.table, kind="new table")
-
-
 def _own_columns(plan: TablePlan) -> list[str]:
     return [name for name, _ in plan.target_columns()] + ([DELETED_AT] if plan.marks_deleted else [])
-
-
-def write_increment(run: Path, increment: Increment) -> None:
-    write_sealed(run / INCREMENT, increment.model_dump_json(indent=1))
 
 
 def refuse_changed_baseline(connection: Connection, target_schema: str, increment: Increment) -> None:
@@ -274,23 +191,7 @@ def refuse_changed_baseline(connection: Connection, target_schema: str, incremen
             raise BaselineChanged(table=f"{target_schema}.{table.table}", compared_with=table.base, holds=by or "no published rows")
 
 
-def expected_rows(increment: Increment, counts: Mapping[str, TableCounts]) -> dict[str, int]:
-    """By table how many rows will have a document once the increment is merged, for tables whose keys were all compared.
-
-    A document that cannot be stored is among the new ones of every run.
-    """
-    return {
-        table.table: table.keys - _rejected(counts, table.collection) + (table.deleted if increment.deletes == "ignore" else 0)
-        for table in increment.tables
-        if table.scanned and table.before is not None
-    }
-
-
 def deleted_keys_of(run: Path, table: TablePlan) -> Iterator[tuple[str, pa.Table]]:
     """The keys of rows whose documents are gone, file by file under a name that no chunk has."""
     for file in deleted_key_files(run, table.collection):
         yield f"gone/{file.path.parent.name}/{file.path.stem}", read_parquet(file, list(table.keys))
-
-
-def _rejected(counts: Mapping[str, TableCounts], collection: str) -> int:
-    return counts[collection].rejected if collection in counts else 0

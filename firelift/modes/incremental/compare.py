@@ -1,4 +1,4 @@
-"""Extraction of an increment: what has changed in Firestore since its tables were published, and nothing else."""
+"""Extraction of an increment: archives what has changed in Firestore since the tables were published."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def extract_difference(
     progress: Progress,
     differs: Callable[[], object] = lambda: None,
 ) -> Extracted:
-    """Archives the new and changed documents of root collections with everything beneath them, and keeps the keys of those that are gone.
+    """Archives the new and changed documents of root collections with everything beneath them, and keeps the keys of deleted ones.
 
     All keys at the read time are compared with those of the tables. With `published.since` only documents are read that have changed
     according to a field; where those cannot be all, all keys are compared after all, and `scan_reason` says why. Removes what an earlier
@@ -54,7 +54,7 @@ def extract_difference(
         differs() if report == DIFFERS else progress(*report)
 
     def on_scan_report(report: Any) -> None:
-        # Whether what it found counts is only known at its end.
+        # Whether its result is used is only known at its end.
         if report == DIFFERS:
             differs()
 

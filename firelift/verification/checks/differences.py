@@ -1,4 +1,4 @@
-"""No difference was found, whoever looked for it."""
+"""No difference was found, by whatever comparison."""
 
 from __future__ import annotations
 

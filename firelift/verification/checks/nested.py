@@ -16,10 +16,10 @@ from firelift.verification.fields import path_of
 from firelift.verification.proof import NestedProved
 
 MOST_PLACES: Final = 200
-"""Places of a table that are looked at, outermost first."""
+"""Places of a table that are checked, outermost first."""
 
 Named = dict[Spot, str]
-"""Spots with the paths that people know them by."""
+"""Spots, with their paths as people write them."""
 
 
 def prove_nested(session: Session, schema: str, plan: Plan) -> tuple[NestedProved, ...]:

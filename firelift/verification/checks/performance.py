@@ -41,7 +41,7 @@ def measure(
 ) -> tuple[Measured, ...]:
     """Looks up keys and counts rows as often as the level says; a level with scans also follows references, scans ranges and joins.
 
-    `earlier` is an older verification.json: one that is not there, or not whole, or of something else, has nothing to compare with.
+    `earlier` is an older verification.json: a file that is missing, damaged or of another kind is ignored.
     """
     if not level.lookups:
         return ()
@@ -80,7 +80,7 @@ def too_slow(measured: Sequence[Measured]) -> tuple[str, ...]:
 
 
 def earlier_figures(file: Path | None) -> Earlier:
-    """Those in a verification.json, as far as it has any."""
+    """The figures in a verification.json, as far as it has any."""
     try:
         figures = json.loads(file.read_bytes()) if file else {}
     except (OSError, ValueError, RecursionError):
@@ -132,7 +132,7 @@ def _measured(table: TablePlan, answers: Answers, limits: Limits, before: Earlie
 
 
 def percentile(times: Sequence[float], percent: int) -> float:
-    """The smallest of them that so many percent do not exceed, to the microsecond."""
+    """The smallest time that this percentage of all times does not exceed, to the microsecond."""
     return round(sorted(times)[math.ceil(len(times) * percent / 100) - 1], 3)
 
 

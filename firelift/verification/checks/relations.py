@@ -13,7 +13,7 @@ from firelift.verification.proof import Proof, RelationProved
 
 
 def prove_relations(session: Session, schema: str, plan: Plan, recorded: Sequence[RelationChecked] | None) -> tuple[RelationProved, ...]:
-    """Every relation of the plan counted anew; `recorded` is what import found, None where that is not known."""
+    """Counts the orphans of every planned relation again; `recorded` is what import found, None where that is not known."""
     expected = {(relation.table, relation.columns, relation.references): relation for relation in recorded or ()}
     with session.open_to_read() as connection:
         return tuple(
