@@ -98,15 +98,15 @@ def _suites(site: Path, entries: Sequence[Entry]) -> list[Suite]:
     for entry in entries:
         by_suite.setdefault(entry.suite, []).append(entry)
     pages = {page.relative_to(site).parts[1]: page.relative_to(site).as_posix() for page in site.glob("validations/**/*.html")}
-    return [Suite(name, pages[name], asked) for name, asked in by_suite.items()]
+    return [Suite(name, pages[name], entries_of_suite) for name, entries_of_suite in by_suite.items()]
 
 
 def _mend(page: Path, suite: Suite, depth: int) -> None:
     up = "../" * depth
     html = _SUITE_LINK.sub(r"\1", _GONE.sub("", page.read_text(encoding="utf-8")))
     head = f'<title>{_text(suite.title)}</title>\n<link rel="stylesheet" href="{up}{STYLE}">\n</head>'
-    asked = _TEMPLATES.get_template("asked.html").render(suite=suite, up=up)
-    html = html.replace("</head>", head, 1).replace("<body>", f"<body>\n{asked}", 1)
+    ours = _TEMPLATES.get_template("suite.html").render(suite=suite, up=up)
+    html = html.replace("</head>", head, 1).replace("<body>", f"<body>\n{ours}", 1)
     page.write_text(html, encoding="utf-8")
 
 

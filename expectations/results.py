@@ -148,18 +148,18 @@ def _raised(result: Any) -> str | None:
 
 
 def _expected(config: Any) -> str:
-    asked = config.kwargs
+    arguments = config.kwargs
     match config.type:
         case "expect_table_row_count_to_equal":
-            return counted(asked["value"], "row")
+            return counted(arguments["value"], "row")
         case "expect_table_columns_to_match_set":
-            return _short("columns " + ", ".join(asked["column_set"]))
+            return _short("columns " + ", ".join(arguments["column_set"]))
         case "expect_column_pair_values_to_be_equal":
-            return f"{asked['column_B']} = {asked['column_A']}"
+            return f"{arguments['column_B']} = {arguments['column_A']}"
         case "expect_column_pair_values_a_to_be_greater_than_b":
-            return f"{asked['column_B']} ≤ {asked['column_A']}"
+            return f"{arguments['column_B']} ≤ {arguments['column_A']}"
         case "expect_column_values_to_be_in_set":
-            return f"{asked['column']} = {', '.join(map(str, asked['value_set']))}"
+            return f"{arguments['column']} = {', '.join(map(str, arguments['value_set']))}"
         case _:
             return "0 rows"
 
@@ -176,8 +176,8 @@ def _observed(config: Any, found: Any, success: bool) -> str:
         case "expect_column_values_to_not_be_null":
             return counted(found["unexpected_count"], "row")
         case _:
-            asked = found["element_count"]
-            return f"all {asked} so" if success else f"{found['unexpected_count']} of {asked} not so"
+            places = found["element_count"]
+            return f"all {places} as expected" if success else f"{found['unexpected_count']} of {places} not as expected"
 
 
 def _rows(found: Any) -> str:
@@ -200,12 +200,12 @@ def _failures(suite_result: SuiteResult, config: Any, found: Any) -> list[Failur
     return [_failure(config.kwargs, row, config.meta["recompute"]) for row in wrong]
 
 
-def _failure(asked: Any, row: dict[Any, Any], recompute: str) -> Failure:
-    if "value_set" in asked:
-        column, values = asked["column"], ", ".join(map(str, asked["value_set"]))
+def _failure(arguments: Any, row: dict[Any, Any], recompute: str) -> Failure:
+    if "value_set" in arguments:
+        column, values = arguments["column"], ", ".join(map(str, arguments["value_set"]))
         expected, observed = _named(column, values), _named(column, row[column])
     else:
-        expected, observed = (_named(column, row[column]) for column in (asked["column_A"], asked["column_B"]))
+        expected, observed = (_named(column, row[column]) for column in (arguments["column_A"], arguments["column_B"]))
     # Inside a column or a kind of question, the place that it is about.
     inner = [str(row[name]) for name in ("key", "place", "what", "references") if name in row]
     return Failure(

@@ -56,8 +56,8 @@ def _tables(gx_context: GxContext, proof: Proof, evidence: Evidence) -> list[Sui
 
 def _frames(gx_context: GxContext, proof: Proof, evidence: Evidence) -> list[SuiteResult]:
     frames = suites.frames_of(evidence)
-    asked = suites.of_frames(proof.level)
-    return [gx_context.validate_frame(name, frames[name], suite) for name, suite in asked.items() if name in frames]
+    by_frame = suites.of_frames(proof.level)
+    return [gx_context.validate_frame(name, frames[name], suite) for name, suite in by_frame.items() if name in frames]
 
 
 def _refuse_errored(entries: Sequence[Entry]) -> None:

@@ -9,37 +9,41 @@ from great_expectations.expectations import Expectation
 from expectations.notes import annotated, rows_of
 from firelift.planning.model import TablePlan
 from firelift.settings.types import LevelName
-from firelift.verification import check
+from firelift.verification.check import Check, Evidence
+from firelift.verification.check import Expectation as Described
 from firelift.verification.checks import CHECKS
 from firelift.verification.level import LEVELS
 from firelift.verification.proof import Proof
 
-TITLES = {made.name: made.title for made in CHECKS}
+TITLES = {check.name: check.title for check in CHECKS}
 
 
 def of_table(table: TablePlan, proof: Proof) -> list[Expectation]:
-    """What PostgreSQL itself is asked about a table."""
-    return [as_expectation(made.level, asked) for made in _checks(proof.level) for asked in made.of_table(table, proof)]
+    """The expectations about one table, for which PostgreSQL itself is queried."""
+    checks = _checks(proof.level)
+    return [as_expectation(check.level, described) for check in checks for described in check.of_table(table, proof)]
 
 
 def of_frames(level: LevelName) -> dict[str, list[Expectation]]:
-    """What is asked of everything that was compared, by frame."""
-    return {made.name: [as_expectation(made.level, asked) for asked in made.expectations] for made in _checks(level)}
+    """The expectations about everything that was compared, by frame."""
+    return {check.name: [as_expectation(check.level, described) for described in check.expectations] for check in _checks(level)}
 
 
-def frames_of(evidence: check.Evidence) -> dict[str, pd.DataFrame]:
-    """Every frame that has a row, by name; those of higher levels lack what was not looked for."""
-    rows = {made.name: list(made.frame(evidence)) for made in CHECKS}
+def frames_of(evidence: Evidence) -> dict[str, pd.DataFrame]:
+    """Every frame with rows, by name. Checks of higher levels have no rows where nothing was looked for."""
+    rows = {check.name: list(check.frame(evidence)) for check in CHECKS}
     return {name: pd.DataFrame(found) for name, found in rows.items() if found}
 
 
-def as_expectation(level: LevelName, asked: check.Expectation) -> Expectation:
-    arguments = dict(asked.arguments)
+def as_expectation(level: LevelName, described: Described) -> Expectation:
+    """The expectation of Great Expectations that a check describes."""
+    arguments = dict(described.arguments)
     if "unexpected_rows_query" in arguments:
         arguments["unexpected_rows_query"] = rows_of(arguments["unexpected_rows_query"])
-    kind: type[Expectation] = getattr(gxe, asked.name)
-    return kind(**arguments, severity=asked.severity, **annotated(level, asked.sentence, asked.recompute, asked.column))
+    kind: type[Expectation] = getattr(gxe, described.name)
+    notes = annotated(level, described.sentence, described.recompute, described.column)
+    return kind(**arguments, severity=described.severity, **notes)
 
 
-def _checks(level: LevelName) -> list[check.Check]:
-    return [made for made in CHECKS if LEVELS[level].includes(made.level)]
+def _checks(level: LevelName) -> list[Check]:
+    return [check for check in CHECKS if LEVELS[level].includes(check.level)]

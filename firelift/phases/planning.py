@@ -63,8 +63,8 @@ def write_plan(
     run: Path, plan: Plan, profile: Profile, options: PlanOptions, earlier: Mapping[str, TablePlan], increment: Increment | None = None
 ) -> None:
     """Writes the plan, for the workers, and its reasons, for the reports. Of an increment only new tables have reasons."""
-    standing = increment.before() if increment else {}
-    explained = plan.model_copy(update={"tables": tuple(table for table in plan.tables if table.table not in standing)})
+    existing = increment.before() if increment else {}
+    explained = plan.model_copy(update={"tables": tuple(table for table in plan.tables if table.table not in existing)})
     write_whole(run / REASONS, json.dumps(reasons(profile, explained, options, earlier), indent=1))
     keep_plan(run, plan)
 

@@ -89,8 +89,8 @@ def refuse_incomplete(extracted: Sequence[Extracted], transformed: Sequence[Tran
 def transform_chunk(run: Path, name: str, archived: StoredFile, report: Callable[[Any], None]) -> ChunkTransformed:
     """One archive chunk as one Parquet file a table; its receipt is written last, when all of them are complete."""
     receipt, changed = receipt_path(run, name), list[str]()
-    if (standing := existing_receipt(run, name, changed.append)) is not None:
-        return standing
+    if (existing := existing_receipt(run, name, changed.append)) is not None:
+        return existing
     plan, encoders = _compiled(run)
     rows: dict[str, list[Row]] = defaultdict(list)
     rejects: list[dict[str, Any]] = []

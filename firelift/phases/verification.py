@@ -146,10 +146,10 @@ def compare_tables(
 def _lacking(tables: Tables) -> dict[str, list[Difference]]:
     """The tables that cannot be read by the plan: gone, or without a column. Only in a target that somebody else may change."""
     with tables.session.open_to_read() as connection, translated("looking at the tables"):
-        standing = existing_tables(connection, tables.schema, [table.table for table in tables.plan.tables])
+        existing = existing_tables(connection, tables.schema, [table.table for table in tables.plan.tables])
     lacking: dict[str, list[Difference]] = {}
     for table in tables.plan.tables:
-        there = standing.get(table.table)
+        there = existing.get(table.table)
         if there is None:
             lacking[table.table] = [Difference(table=table.table, key="*", what="missing table", expected="a table", found="no table")]
         elif missing := [column for column in table.target_columns() if column[0] not in there.columns]:

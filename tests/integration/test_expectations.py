@@ -257,7 +257,7 @@ def test_slow_answers_are_a_warning(migrated: Arrival, tmp_path: Path) -> None:
     assert done.warnings == ("users, key lookup: p95 7.5 ms, limit 5.0 ms.",)
     assert [
         (expectation["severity"], expectation["observed"]) for expectation in read(tmp_path)["expectations"] if not expectation["success"]
-    ] == [("warning", "1 of 1 not so")]
+    ] == [("warning", "1 of 1 not as expected")]
 
 
 def test_no_tables_pass(migrated: Arrival, tmp_path: Path) -> None:

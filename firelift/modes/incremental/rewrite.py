@@ -137,18 +137,18 @@ class _Fates:
         before = inputs.before
         self._keys, self._skip_deleted = len(before.keys), inputs.skip_deleted
         self._archived = numbers_of(_archived_keys(directory, before.collection))
-        self._gone = numbers_of(_gone_keys(inputs.run, before))
-        self._marked = numbers_of(read_soft_deleted(connection, TargetTable(inputs.schema, before)))
+        self._deleted = numbers_of(_deleted_keys(inputs.run, before))
+        self._soft_deleted = numbers_of(read_soft_deleted(connection, TargetTable(inputs.schema, before)))
 
     def of(self, rows: list[Row]) -> Iterator[Fate]:
         """`skipped`, `deleted` or `present`, a row each."""
         keys: list[Key] = [tuple(row[: self._keys]) for row in rows]
-        known = (places_among(keys, numbers) for numbers in (self._archived, self._gone, self._marked))
-        for archived, gone, marked in zip(*known, strict=True):
-            if archived is not None or (gone is not None and self._skip_deleted):
+        known = (places_among(keys, numbers) for numbers in (self._archived, self._deleted, self._soft_deleted))
+        for archived, deleted, soft_deleted in zip(*known, strict=True):
+            if archived is not None or (deleted is not None and self._skip_deleted):
                 yield "skipped"
             else:
-                yield "present" if gone is None and marked is None else "deleted"
+                yield "present" if deleted is None and soft_deleted is None else "deleted"
 
 
 def _archived_keys(directory: Path, collection: str) -> Iterator[Key]:
@@ -157,7 +157,7 @@ def _archived_keys(directory: Path, collection: str) -> Iterator[Key]:
             yield from (tuple(ids_of(path)) for path in read_paths(part.file(chunk)) if collection_of(path) == collection)
 
 
-def _gone_keys(run: Path, table: TablePlan) -> Iterator[Key]:
+def _deleted_keys(run: Path, table: TablePlan) -> Iterator[Key]:
     for file in deleted_key_files(run, table.collection):
         columns = read_parquet(file, list(table.keys))
         yield from zip(*(columns[key].to_pylist() for key in table.keys), strict=True)
@@ -207,14 +207,14 @@ class _Writers:
 
 
 def _receipt(collection: str, present: RangeArchive, deleted: RangeArchive, skipped: int) -> Rewritten:
-    gone = deleted.chunks()
-    chunks = [*present.chunks(), *gone]
+    deleted_chunks = deleted.chunks()
+    chunks = [*present.chunks(), *deleted_chunks]
     return Rewritten(
         collection=collection,
         documents=sum(chunk.documents for chunk in chunks),
         bytes=sum(chunk.bytes for chunk in chunks),
         chunks=len(chunks),
-        deleted_documents=sum(chunk.documents for chunk in gone),
+        deleted_documents=sum(chunk.documents for chunk in deleted_chunks),
         deleted_chunks=f"{deleted.directory.name}/{deleted.number:04}-",
         skipped=skipped,
     )

@@ -48,8 +48,8 @@ def measure(
     before = earlier_figures(earlier)
     with session.open_to_read() as connection:
         with translated("looking at the tables"):
-            standing = described_tables(connection, schema, [table.table for table in plan.tables])
-        there = [table for table in plan.tables if table.table in standing and _is_whole(table, standing[table.table])]
+            existing = described_tables(connection, schema, [table.table for table in plan.tables])
+        there = [table for table in plan.tables if table.table in existing and _is_whole(table, existing[table.table])]
         relations = relations_by_table(there) if level.scans else {}
         return tuple(
             _measured(table, answers, limits, before)
@@ -66,8 +66,8 @@ def relations_by_table(tables: Sequence[TablePlan]) -> dict[str, list[Relation]]
     return found
 
 
-def _is_whole(table: TablePlan, standing: ExistingTable) -> bool:
-    return all(name in standing.columns for name, _ in table.target_columns())
+def _is_whole(table: TablePlan, existing: ExistingTable) -> bool:
+    return all(name in existing.columns for name, _ in table.target_columns())
 
 
 def too_slow(measured: Sequence[Measured]) -> tuple[str, ...]:
