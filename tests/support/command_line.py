@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import warm_commands
 from tests.support.prefect_servers import CHECKOUT, schemas_of, tables_of, text_below
 from tests.support.reported import undocumented_below
+from tests.support.warm_commands import Forked
 
 PROGRAMS = Path(sys.executable).parent
 FIRELIFT = str(PROGRAMS / "firelift")
@@ -65,15 +67,23 @@ class Operator:
         return said
 
     def run(self, command: list[str], timeout: float = 300) -> Said:
-        with self.start(command) as process:
+        with self._started(command) as process:
             try:
                 out, err = process.communicate(timeout=timeout)
             except BaseException:
                 process.kill()
                 raise
-        return Said(process.returncode, out, err)
+        return Said(process.wait(), out, err)
+
+    def _started(self, command: list[str]) -> subprocess.Popen[str] | Forked:
+        environment = {**self.surroundings(), **self.variables}
+        if command[0] != FIRELIFT or not can_be_forked(environment):
+            return self.start(command)
+        self.here.mkdir(parents=True, exist_ok=True)
+        return warm_commands.start(command[1:], self.here, environment)
 
     def start(self, command: list[str]) -> subprocess.Popen[str]:
+        """A new interpreter, also for `firelift`."""
         self.here.mkdir(parents=True, exist_ok=True)
         return subprocess.Popen(
             command,
@@ -96,6 +106,13 @@ class Operator:
     def left_behind(self) -> str:
         """Everything that was written below home and working directory, as text."""
         return text_below(self.directory)
+
+
+def can_be_forked(environment: Mapping[str, str]) -> bool:
+    """Not where the environment decides how an interpreter starts, or what it imports."""
+    usual = {"LANG": "C.UTF-8", "PYTHONPATH": str(CHECKOUT)}
+    deciding = {name: value for name, value in environment.items() if name.startswith(("LC_", "LANG", "PYTHON"))}
+    return deciding == usual
 
 
 def is_untouched(database_url: str) -> bool:

@@ -40,7 +40,7 @@ def held_in(phase: str, place: Place, front: Gateway) -> Held:
             with _locked(place, [f'COPY "{staging}"."users"'] * 3, staging, "users") as held:
                 yield held
         case "verification":
-            with _locked(place, [f'SELECT count(*) FROM "{staging}"."cities"'], staging, "cities") as (held, reached):
+            with _locked(place, [f'SELECT pg_catalog.count(*) FROM "{staging}"."cities"'], staging, "cities") as (held, reached):
                 yield held.with_(**VERIFIED), reached
         case "publish":
             with psycopg.connect(place.url) as reader, psycopg.connect(place.url, autocommit=True) as onlooker:

@@ -24,9 +24,11 @@ from psycopg import sql
 
 from firelift.local.postgres import PostgresServer
 from firelift.run.workspace import LOG, STATUS
-from tests.support.command_line import FIRELIFT, Operator, Said
+from tests.support import warm_commands
+from tests.support.command_line import FIRELIFT, Operator, Said, can_be_forked
 from tests.support.prefect_servers import CHECKOUT, schemas_of
 from tests.support.refreshed_tables import CATALOG
+from tests.support.warm_commands import Forked
 
 BATCH = 40
 WORKERS = 2
@@ -158,7 +160,7 @@ class Place:
 class Started:
     """A command that runs, with all the processes it starts."""
 
-    def __init__(self, process: subprocess.Popen[bytes], files: tuple[Path, Path]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | Forked, files: tuple[Path, Path]) -> None:
         self.process, self._files = process, files
 
     def running(self) -> bool:
@@ -199,7 +201,7 @@ class Started:
             self.kill()
             raise
         out, err = (file.read_text(errors="replace") for file in self._files)
-        return Said(self.process.returncode, out, err)
+        return Said(self.process.wait(), out, err)
 
     def until(self, fact: Callable[[], Any], timeout: float = 120) -> Any:
         """What the fact is as soon as it is something; the command must not end before."""
@@ -223,6 +225,8 @@ def start(operator: Operator, arguments: list[str]) -> Started:
     files = operator.directory / f"{number}.out", operator.directory / f"{number}.err"
     environment: Mapping[str, str] = {**operator.surroundings(), **operator.variables}
     with files[0].open("wb") as out, files[1].open("wb") as err:
+        if can_be_forked(environment):
+            return Started(warm_commands.start(arguments, operator.here, environment, files=(out, err), new_session=True), files)
         process = subprocess.Popen(
             [FIRELIFT, *arguments],
             stdin=subprocess.DEVNULL,
