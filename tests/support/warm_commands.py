@@ -148,11 +148,11 @@ def serve(descriptor: int) -> None:
     signal.set_wakeup_fd(wakes)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     while True:
-        ready: list[Any] = select.select([requests, woken], [], [])[0]
+        ready = select.select([requests.fileno(), woken], [], [])[0]
         if woken in ready:
             os.read(woken, 1024)
             _reap(replies)
-        if requests in ready:
+        if requests.fileno() in ready:
             data, given, _, _ = socket.recv_fds(requests, 1 << 20, 3)
             if not data:
                 os._exit(0)
@@ -223,7 +223,7 @@ def _become(request: Mapping[str, Any], given: Sequence[int]) -> None:
 def _forget_settings_of_prefect() -> None:
     """Prefect reads them when it is imported, which a command does once it has set some of its own."""
     from prefect.context import refresh_global_settings_context
-    from prefect.logging.configuration import setup_logging
+    from prefect.logging import configuration
 
     import firelift.cli.run as command
 
@@ -232,7 +232,7 @@ def _forget_settings_of_prefect() -> None:
     def prepared(settings: Any) -> None:
         prepare(settings)
         refresh_global_settings_context()
-        setup_logging()
+        # Anew, and not only its levels: its handlers write to what is sys.stderr now.
+        configuration.setup_logging(incremental=False)
 
     command.prepare_environment = prepared
-    refresh_global_settings_context()
