@@ -1,1 +1,1 @@
-"""The Postgres room: everything that is said to the target database."""
+"""Everything Firelift does in the target database."""

@@ -15,7 +15,7 @@ from firelift.planning.model import Column, Plan, ReferenceTarget, TablePlan
 from firelift.postgres.inspect.rows import count_rows, read_keys, read_rows
 from firelift.postgres.load.constraints import OrphanedRows
 from firelift.postgres.load.deleted_keys import deleted_keys_table, load_deleted_keys
-from firelift.postgres.publish.merge import DeletedKeysMissing, OtherPlanMeanwhile, RowCountMismatch, rows_after
+from firelift.postgres.publish.merge import DeletedKeysMissing, PlanChanged, RowCountMismatch, rows_after
 from firelift.postgres.publish.publish import TableChangedMeanwhile, publish, unpublished
 from firelift.postgres.publish.replace_rows import RefusedByConstraint
 from firelift.postgres.publish.retype import NotRewritten
@@ -262,7 +262,7 @@ def test_a_table_that_was_published_anew_meanwhile_is_not_merged_into(database_u
         other = with_column(USERS, Column(name="more", path=("more",), kind="string"))
         migrate(connection, THIRD, {}, [other])
         before = contents(connection)
-        with pytest.raises((OtherPlanMeanwhile, ForeignKeyBroken)):
+        with pytest.raises((PlanChanged, ForeignKeyBroken)):
             publish(connection, SECOND, "public", touched, AFTER, increment)
         assert contents(connection) == before
 

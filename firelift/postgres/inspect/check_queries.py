@@ -1,4 +1,4 @@
-"""Questions about standing tables as SQL text, for whoever asks them by another way than psycopg or by hand, later."""
+"""Queries about published tables as SQL text, for Great Expectations and for people who repeat a check by hand."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ class ColumnHolds(Frozen):
 
 
 def columns_hold(connection: Connection, table: TargetTable, longest: int) -> Iterator[ColumnHolds]:
-    """Every planned column; reads only. Texts are cut one character behind `longest`, NaN is left out of the range.
+    """The statistics of every planned column; reads only. Texts are cut one character after `longest`; the range leaves out NaN.
 
-    A column that is not there holds nothing, and one of another type than planned has no range.
+    A missing column holds no values, and one of another type than planned has no range.
     """
     with translated(f"looking at the columns of {table.name}"):
         existing = described_tables(connection, table.schema, [table.name]).get(table.name)

@@ -25,12 +25,12 @@ class Digest(Frozen):
 def digest(connection: Connection, schema: str, table: str, columns: Sequence[str], among: KeyFilter | None = None) -> Digest:
     """Counts and digests the rows of a table, with `among` only those that have its keys.
 
-    One pass on the server, whatever order they are in; 0.5 s a 100 000 rows of 16 columns.
+    One pass on the server, in whatever order the rows are; 0.5 s for 100 000 rows of 16 columns.
 
-    A row is hashed in PostgreSQL's binary form, which tells -0.0 from 0.0 and one NaN from another and holds each value's length and
-    type, so that no two rows have the same bytes. The hashes (sha256) are added up, four 64-bit sums without overflow, and
-    not XORed, by which a row that stands there twice would vanish. Two different tables have one digest by accident in 1 of 2^256 cases;
-    it is no defence against somebody who searches for such a pair. The order of `columns` matters, the names do not.
+    A row is hashed in PostgreSQL's binary form, which distinguishes -0.0 from 0.0 and one NaN from another and holds each value's
+    length and type, so that no two rows have the same bytes. The hashes (sha256) are added up, as four 64-bit sums without overflow.
+    They are not XORed: a row that occurs twice would cancel itself out. Two different tables have the same digest by accident in 1 of
+    2^256 cases; it is no defence against somebody who searches for such a pair. The order of `columns` matters, the names do not.
     """
     values = sql.SQL(", ").join(_hashed(name, binary) for name, binary in _forms(connection, schema, table, columns))
     row = connection.execute(_sums(values, _source(schema, table, among))).fetchone()

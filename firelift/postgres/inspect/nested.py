@@ -1,4 +1,4 @@
-"""Values inside jsonb and array columns that are not what stands for a value of their type."""
+"""Finds values inside jsonb and array columns that cannot be read as the type that was planned for them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Spot:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """How many values of a spot are something else."""
+    """How many values of a spot cannot be read as its type."""
 
     spot: Spot
     values: int
@@ -52,7 +52,7 @@ class Unreadable:
 
 
 def unreadable(connection: Connection, table: TargetTable, spots: Sequence[Spot]) -> Iterator[Unreadable]:
-    """Counts at each spot, in rows without residue, what is not to be read as the spot says; reads only.
+    """Counts at each spot, in rows without residue, the values that cannot be read as the spot says; reads only.
 
     Spots in columns that are not there, or of another type than planned, are left out.
     """
@@ -85,8 +85,8 @@ def _of_a_row(spot: Spot) -> sql.Composed:
         walked.append(sql.SQL("CROSS JOIN LATERAL ({}) AS {} (v)").format(_walked(step, before), after))
     last = sql.Identifier(f"s{len(spot.steps)}", "v")
     if spot.reads_as in _TEXTS:
-        # OFFSET 0 keeps the text from being taken out of the JSON anew wherever the condition names it.
-        text = sql.SQL("CROSS JOIN LATERAL (SELECT {v} #>> '{{}}' WHERE pg_catalog.jsonb_typeof({v}) = 'string' OFFSET 0) AS told (t)")
+        # OFFSET 0 keeps the text from being extracted from the JSON again wherever the condition names it.
+        text = sql.SQL("CROSS JOIN LATERAL (SELECT {v} #>> '{{}}' WHERE pg_catalog.jsonb_typeof({v}) = 'string' OFFSET 0) AS extracted (t)")
         walked.append(text.format(v=last))
         condition = sql.SQL("NOT ({})").format(sql.SQL(_TEXTS[spot.reads_as]))
     else:

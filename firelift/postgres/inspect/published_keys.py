@@ -18,7 +18,7 @@ from firelift.postgres.schema.ddl import columns_of
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection, Session
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.lock_space import locks_told
+from firelift.postgres.session.lock_space import explaining_locks
 
 ROWS_HELD: Final = 20_000
 """Of all tables together, as far as each can have `FEWEST_ROWS`: some 10 MB."""
@@ -46,9 +46,9 @@ class PublishedKeys:
 def published_keys(session: Session, schema: str, tables: int, between: Between) -> Iterator[Callable[[TablePlan], PublishedKeys]]:
     """Opens one table after another, up to so many, for reading them all at once: in one snapshot, and in bounded memory.
 
-    Rows of documents that are gone already (`marks_deleted`) are left out. Nothing can be read behind the end of the block.
+    Soft-deleted rows are left out. Nothing can be read after the end of the block.
     """
-    with session.open_to_read() as connection, locks_told(connection, tables):
+    with session.open_to_read() as connection, explaining_locks(connection, tables):
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         held = max(FEWEST_ROWS, min(MOST_ROWS, ROWS_HELD // max(1, tables)))
         numbers = count()
@@ -57,7 +57,7 @@ def published_keys(session: Session, schema: str, tables: int, between: Between)
 
 
 def count_live(connection: Connection, table: TargetTable) -> int:
-    """How many rows stand for documents."""
+    """How many rows have a document: soft-deleted rows do not count."""
     query = sql.SQL("SELECT pg_catalog.count(*) FROM {}{}").format(table.identifier, _where(_live(table)))
     with translated(f"counting {table.name}"):
         row = connection.execute(query).fetchone()
@@ -65,7 +65,7 @@ def count_live(connection: Connection, table: TargetTable) -> int:
 
 
 def written_at(connection: Connection, table: TargetTable, keys: Sequence[Key]) -> dict[Key, int | None]:
-    """The firestore_updated_at, in microseconds since 1970, of those keys that have a row standing for a document."""
+    """The firestore_updated_at, in microseconds since 1970, of those keys that have a row which is not soft-deleted."""
     # Side by side: unnest(a, b) would be the same, but only without its schema.
     arrays = sql.SQL(", ").join(
         sql.SQL("pg_catalog.unnest({}::text[])").format(sql.Literal([key[place] for key in keys])) for place in range(len(table.keys))
@@ -91,7 +91,7 @@ def _rows(connection: Connection, query: sql.Composed, table: TargetTable, name:
 
 
 def _is_numbered(connection: Connection, table: TargetTable) -> bool:
-    # Each key by itself: of the first the index tells at once, and a sequence of OR would have the whole table read for it.
+    # One EXISTS for each key column: the first is answered by the index, while an OR inside one EXISTS would read the whole table.
     any_key = [
         sql.SQL("EXISTS (SELECT FROM {} WHERE {} BETWEEN '__id' AND '__ie')").format(table.identifier, _text(key)) for key in table.keys
     ]

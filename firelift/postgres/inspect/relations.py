@@ -1,4 +1,4 @@
-"""Relations between tables that stand: rows that lead nowhere, and the foreign keys that keep others from it."""
+"""Relations between published tables: orphaned rows, and the foreign keys that rule them out."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class PublishedRelation(Relation):
     orphans: int
     examples: tuple[Orphan, ...]
     foreign_key: bool
-    """True when a foreign key stands, is enforced, and PostgreSQL has looked at every row for it."""
+    """True when there is a foreign key that is enforced and validated for every row."""
     query: str
     """The SQL that lists the orphaned rows, by key and by what they refer to."""
 
 
 def check_relations(connection: Connection, schema: str, tables: Sequence[TablePlan]) -> Iterator[PublishedRelation]:
-    """Every relation between the tables of a plan, counted anew; reads only.
+    """Every relation between the tables of a plan, counted again; reads only.
 
     A relation whose tables or columns are not there, or of other types, is left out: they are another check's finding.
     """
@@ -45,7 +45,7 @@ def check_relations(connection: Connection, schema: str, tables: Sequence[TableP
 
 
 def checked_again(connection: Connection, schema: str, relation: Relation, keys: Sequence[str]) -> CheckedRelation:
-    """A relation as its tables are now. Where a foreign key stands that holds for every row there is nothing to count."""
+    """A relation as its tables are now. A validated foreign key leaves nothing to count."""
     if relation.ends in _validated_foreign_keys(connection, schema):
         return CheckedRelation(**relation.model_dump(), orphans=0, examples=(), created=True)
     orphans, examples = orphans_of(connection, schema, relation, keys)

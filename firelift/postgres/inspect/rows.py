@@ -28,7 +28,7 @@ FEWEST_ROWS, MOST_ROWS = 20, 5000
 
 
 class Microseconds(Loader):
-    """timestamptz as microseconds since 1970 UTC: `datetime` would need a time zone to be right and ends with year 9999."""
+    """timestamptz as microseconds since 1970 UTC: `datetime` would need a time zone to be right and ends with the year 9999."""
 
     format = Format.BINARY
 
@@ -37,7 +37,7 @@ class Microseconds(Loader):
 
 
 class JsonText(Loader):
-    """jsonb as its text, behind one byte for the version."""
+    """jsonb as its text, after one byte for the version."""
 
     format = Format.BINARY
 
@@ -95,7 +95,7 @@ def _select(table: TargetTable, *, keyed: bool) -> sql.Composed:
 
 
 def live(table: TargetTable, word: Literal["WHERE", "AND"]) -> sql.Composed:
-    """Leaves out rows that stand for nothing in Firestore any more."""
+    """A condition that leaves out soft-deleted rows."""
     condition = sql.SQL(" {} {} IS NULL").format(sql.SQL(word), sql.Identifier(DELETED_AT))
     return condition if table.plan.marks_deleted else sql.Composed([])
 

@@ -17,7 +17,7 @@ from firelift.postgres.schema.indexes import create_index
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.lock_space import locks_told
+from firelift.postgres.session.lock_space import explaining_locks
 from firelift.postgres.session.queries import QUERY
 
 ForeignKeys = Literal["report", "strict", "off"]
@@ -38,12 +38,12 @@ class Orphan(Frozen):
 
 
 class CheckedRelation(Relation):
-    """A relation with what its rows turned out to be."""
+    """A relation with the number of its orphaned rows."""
 
     orphans: int
     examples: tuple[Orphan, ...]
     created: bool
-    """True when the foreign key stands."""
+    """True when the foreign key exists."""
 
 
 def constrain(connection: Connection, schema: str, tables: Sequence[TablePlan], foreign_keys: ForeignKeys | None) -> list[CheckedRelation]:
@@ -53,7 +53,7 @@ def constrain(connection: Connection, schema: str, tables: Sequence[TablePlan], 
     `foreign_keys` is "strict" and some row is orphaned. With None relations are not looked at: most rows of an increment refer to rows
     that are not part of it.
     """
-    with locks_told(connection, len(tables)), translated("adding keys and foreign keys"), connection.transaction():
+    with explaining_locks(connection, len(tables)), translated("adding keys and foreign keys"), connection.transaction():
         existing = _existing_keys(connection, schema)
         for table in tables:
             finish_types(connection, TargetTable(schema, table))

@@ -20,24 +20,24 @@ from firelift.postgres.schema.ddl import columns_of
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.lock_space import locks_told
+from firelift.postgres.session.lock_space import explaining_locks
 from firelift.postgres.session.ownership import refuse_foreign_in_own
 from firelift.postgres.session.queries import QUERY
 
 TableRows = tuple[TargetTable, pa.Table]
 """One table's share of a chunk."""
 
-# The encoder holds a batch's bytes in memory once more; a chunk of 5000 documents may be 5 GB.
+# The encoder holds a second copy of a batch's bytes in memory; a chunk of 5000 documents may be 5 GB.
 BATCH_BYTES = 8 << 20
 
 
 def load_chunk(connection: Connection, migration_id: str, chunk: str, pieces: Sequence[TableRows]) -> LoadedChunk:
-    """Writes a chunk's rows and its receipt in one transaction; a chunk that was received before is only read back.
+    """Writes a chunk's rows and its receipt in one transaction; the receipt of a chunk that was loaded before is only read back.
 
-    Returns the receipt that stands in the target.
+    Returns the receipt that is in the target.
     """
     loaded = LoadedChunk(chunk=chunk, rows=_count(pieces))
-    with locks_told(connection, len(pieces)), translated(f"loading chunk {chunk}"), connection.transaction():
+    with explaining_locks(connection, len(pieces)), translated(f"loading chunk {chunk}"), connection.transaction():
         refuse_foreign_in_own(connection, CONTROL_SCHEMA, *sorted({table.schema for table, _ in pieces}))
         if not _claim(connection, migration_id, loaded):
             return _receipt(connection, migration_id, chunk)

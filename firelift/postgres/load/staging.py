@@ -13,18 +13,18 @@ from firelift.postgres.schema.privileges import close_schema
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.lock_space import locks_told, tables_in
+from firelift.postgres.session.lock_space import explaining_locks, tables_in
 from firelift.postgres.session.ownership import own_schema_exists, refuse_foreign, schema_exists
 from firelift.postgres.session.queries import QUERY
 
 
 def create_staging(connection: Connection, migration_id: str, tables: Sequence[TablePlan]) -> str:
-    """Makes the run's staging schema with a table a plan, and returns its name; what is there already stays."""
+    """Makes the run's staging schema with one table for each plan, and returns its name; what exists already stays."""
     schema = staging_schema(migration_id)
-    with locks_told(connection, len(tables)), translated("creating the staging schema"), connection.transaction():
+    with explaining_locks(connection, len(tables)), translated("creating the staging schema"), connection.transaction():
         refuse_foreign(connection, own=[schema])
         if not schema_exists(connection, schema):
-            # Receipts without their rows would make a run that goes on skip what is not there.
+            # Receipts without their rows would make a resumed run skip rows that are not there.
             connection.execute(QUERY["forget_chunks"], {"migration_id": migration_id})
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
             # Its number may be that of another schema in another database: what was loaded there is not here.
@@ -38,7 +38,7 @@ def create_staging(connection: Connection, migration_id: str, tables: Sequence[T
 
 
 def staging_token(connection: Connection, migration_id: str) -> str | None:
-    """What tells the run's staging schema from any other that had or will have its name; None where there is none."""
+    """Identifies this staging schema among all that ever have its name; None where there is none."""
     row = connection.execute(QUERY["staging_token"], {"schema": staging_schema(migration_id)}).fetchone()
     return str(row[0]) if row else None
 
@@ -46,7 +46,7 @@ def staging_token(connection: Connection, migration_id: str) -> str | None:
 def drop_staging(connection: Connection, migration_id: str) -> None:
     """Removes the run's staging schema together with the receipts of what was in it."""
     schema = staging_schema(migration_id)
-    many = locks_told(connection, lambda: tables_in(connection, schema))
+    many = explaining_locks(connection, lambda: tables_in(connection, schema))
     with many, translated("dropping the staging schema"), connection.transaction():
         if own_schema_exists(connection, schema):
             connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))

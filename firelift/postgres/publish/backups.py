@@ -27,7 +27,7 @@ Action = Literal["created", "replaced", "merged"]
 
 
 class Retyped(Frozen):
-    """A column that holds another type since."""
+    """A column whose type publishing changed."""
 
     column: str
     before: str
@@ -37,7 +37,7 @@ class Retyped(Frozen):
 
 
 class Changes(Frozen):
-    """What publishing did to a table beside its rows."""
+    """What publishing changed in a table, apart from its rows."""
 
     columns_added: tuple[str, ...] = ()
     indexes_added: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class Changes(Frozen):
     indexes_dropped: tuple[Index, ...] = ()
     """Of our own: a row that was written is too long for them."""
     indexes_left: tuple[tuple[str, ...], ...] = ()
-    """Columns of foreign keys that were made without an index, for which rows that are gone are too long."""
+    """Columns of foreign keys that got no index, because deleted rows still in the file are too long for it."""
     columns_retyped: tuple[Retyped, ...] = ()
     keys: tuple[str, ...] = ()
     """Of a merged table: the key columns by which its changed rows are found."""
@@ -194,7 +194,7 @@ def keep(
         "rows_after": after.rows,
         "digest_after": after.value,
     }
-    # In a transaction of its own within the other: its number, the highest so far, tells the run's rows from later ones.
+    # In a transaction of its own within the other: its number, the highest so far, separates the run's rows from later ones.
     with connection.transaction():
         connection.execute(QUERY["keep_table"], given)
 
@@ -222,7 +222,7 @@ def make_left_indexes(connection: Connection, migration_id: str) -> None:
                 where = {"migration_id": migration_id, "target_schema": table.target_schema, "table_name": table.table}
                 connection.execute(QUERY["change_kept_table"], {**where, "changes": Jsonb(changed.model_dump())})
         except psycopg.Error:
-            # All tables are published; what is still left out is told.
+            # All tables are published; the receipt lists the indexes that are still missing.
             continue
 
 

@@ -1,4 +1,4 @@
-"""Old rows that no rollback will need any more."""
+"""Drops old rows that are kept for rollbacks which are no longer wanted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from firelift.postgres.publish.rollback import dependent_objects
 from firelift.postgres.schema.ddl import backup_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.lock_space import locks_told, tables_in
+from firelift.postgres.session.lock_space import explaining_locks, tables_in
 from firelift.postgres.session.queries import QUERY
 
 
@@ -47,7 +47,7 @@ def drop_backups(connection: Connection, migration_ids: Sequence[str]) -> list[s
 
 
 def _drop(connection: Connection, migration_id: str) -> bool:
-    many = locks_told(connection, lambda: tables_in(connection, backup_schema(migration_id)))
+    many = explaining_locks(connection, lambda: tables_in(connection, backup_schema(migration_id)))
     with many, translated("dropping the backup"), connection.transaction():
         if not _knows_backups(connection):
             return False

@@ -1,4 +1,4 @@
-"""Which object of the user's made PostgreSQL refuse rows, also where its words name none."""
+"""Finds which object of the user's made PostgreSQL refuse rows, also where its error names none."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from firelift.postgres.session.owner import execute_as
 from firelift.postgres.session.queries import QUERY
 
 VALUES = ("20", "21", "22", "23", "2F", "38", "39", "54", "P0")
-"""Classes of SQLSTATE that say something of values, or come from somebody's function."""
+"""Classes of SQLSTATE for errors about values, or from a function of the user's."""
 CODE = ("0A", "42")
-"""Those that say something of a statement; it may be one in a function that an index calls."""
+"""Classes for errors about a statement, which may be one in a function that an index calls."""
 
 
 class Expression(NamedTuple):
-    """What PostgreSQL works out of each row: a CHECK, an index, a generated column or a default."""
+    """What PostgreSQL evaluates for each row: a CHECK, an index, a generated column or a default."""
 
     described: str
     terms: tuple[str, ...]
@@ -27,7 +27,7 @@ class Expression(NamedTuple):
     """The rows for which it does; None: all."""
 
     def over(self, rows: sql.Composable, table: str) -> sql.Composed:
-        """A query that works it out for these rows."""
+        """A query that evaluates it for these rows."""
         terms = sql.SQL(", ").join(sql.SQL("pg_catalog.count(({}))").format(sql.SQL(term)) for term in self.terms)
         query = sql.SQL("SELECT {} FROM {} AS {}").format(terms, rows, sql.Identifier(table))
         return query + sql.SQL(" WHERE {}").format(sql.SQL(self.condition)) if self.condition else query
@@ -39,7 +39,7 @@ class TableToWrite(NamedTuple):
     table: str
     rows: sql.Composed
     owner: str | None
-    """As who its expressions are worked out."""
+    """The role that evaluates its expressions."""
 
 
 def named_by(error: psycopg.Error) -> dict[str, str]:
@@ -56,9 +56,9 @@ def said_by(error: psycopg.Error) -> str:
 
 
 def culprit(connection: Connection, schema: str, error: psycopg.Error, tables: Sequence[TableToWrite]) -> dict[str, str]:
-    """The table and the object that made this error, found by working out one after the other; else all that may have.
+    """The table and the object that made this error, found by evaluating one after the other; else all candidates.
 
-    Call it when the statement that failed is undone.
+    Call it after the failed statement was rolled back.
     """
     suspects = []
     for table in tables:

@@ -1,4 +1,4 @@
-"""Which of a run's tables somebody else has written to since the run published them."""
+"""Which of a run's tables something else has written to after the run published them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MOST_EXAMPLES = 5
 
 
 class ChangedTable(Frozen):
-    """A table that is no longer as it was published, as far as that can be told.
+    """A table that is no longer as it was published, as far as that can be determined.
 
-    Written rows are those whose last writer (`xmin`) came after the run: inserted or updated, which PostgreSQL does not tell apart. Of
-    deleted rows nothing is left but that they are missing. Of a table into which the run merged rows only those are looked at.
+    Written rows are those whose last writer (`xmin`) came after the run: inserted or updated, which PostgreSQL does not distinguish. Of
+    deleted rows only their number is known. Of a table into which the run merged rows only those are compared.
     """
 
     table: str
@@ -45,7 +45,7 @@ class ChangedTable(Frozen):
 
 
 def changed_tables(connection: Connection, kept: Sequence[KeptTable], existing: Mapping[str, ExistingTable]) -> list[ChangedTable]:
-    """Those among the tables, all of which stand, whose digest is no longer the one from after publishing."""
+    """Those of the tables, all of which must exist, whose digest is no longer the one from after publishing."""
     found = (_change(connection, published, existing[published.name]) for published in kept)
     return [change for change in found if change]
 

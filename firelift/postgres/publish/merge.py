@@ -1,4 +1,4 @@
-"""What an incremental run merges into tables that stand: whether each can take it, what it will hold, and that it does."""
+"""Merging the rows of an incremental run into published tables: which rows, how many there will be, and that there are as many."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 
 
-class OtherPlanMeanwhile(FireliftError):
-    """While the migration ran, a table of the target was published anew, or is gone."""
+class PlanChanged(FireliftError):
+    """While the migration ran, a table of the target was published again or dropped."""
 
     remedy = "Start a new run: this one has compared Firestore with what the table was before."
 
@@ -34,7 +34,7 @@ class RowCountMismatch(FireliftError):
     """After the merge a table would not hold as many rows as Firestore has documents, so nothing was changed."""
 
     exit_code = 4
-    remedy = "Look for what writes to the table beside Firelift, then start a new run, or a full one."
+    remedy = "Look for what else writes to the table, then start a new run, or a full one."
 
 
 class DeletedKeysMissing(FireliftError):
@@ -79,7 +79,7 @@ def merge_of(connection: Connection, migration_id: str, table: TableIncrement, i
 
 
 def refuse_other_plans(connection: Connection, target_schema: str, increment: Increment, existing: Mapping[str, ExistingTable]) -> None:
-    """Raises OtherPlanMeanwhile where a table is not what the run compared Firestore with."""
+    """Raises PlanChanged where a table is not what the run compared Firestore with."""
     saved = saved_tables(connection, target_schema)
     others = [
         table.table
@@ -87,7 +87,7 @@ def refuse_other_plans(connection: Connection, target_schema: str, increment: In
         if table.before and (table.table not in existing or table.collection not in saved or saved[table.collection].plan != table.before)
     ]
     if others:
-        raise OtherPlanMeanwhile(schema=target_schema, tables=", ".join(others))
+        raise PlanChanged(schema=target_schema, tables=", ".join(others))
 
 
 def refuse_other_counts(connection: Connection, schema: str, plans: Sequence[TablePlan], expected: Mapping[str, int]) -> None:
@@ -100,7 +100,7 @@ def refuse_other_counts(connection: Connection, schema: str, plans: Sequence[Tab
 
 
 def rows_after(connection: Connection, migration_id: str, target_schema: str, increment: Increment) -> dict[str, int]:
-    """How many live rows each table of the increment will have that it touches, by table; reads only.
+    """How many live rows each changed table of the increment will have, by table; reads only.
 
     Ask when everything is staged and keys are on the staged tables. Soft-deleted rows do not count, nor do rows that will be.
     """
@@ -122,7 +122,7 @@ def _rows_after(connection: Connection, migration_id: str, schema: str, table: T
 
 
 def _arriving(connection: Connection, staged: sql.Identifier, table: TargetTable) -> int:
-    """Staged rows whose document has no live row yet. A soft-deleted row that is only written anew stays soft-deleted."""
+    """Staged rows whose document has no live row yet. A soft-deleted row that is only rewritten stays soft-deleted."""
     join = sql.SQL("{} AS staged LEFT JOIN {} AS target ON {}").format(staged, *_target(table, "staged"))
     absent = sql.SQL("target.{} IS NULL").format(sql.Identifier(table.keys[-1]))
     if not table.plan.marks_deleted:

@@ -27,7 +27,7 @@ from firelift.postgres.schema.privileges import close_schema, close_table, open_
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.lock_space import locks_told
+from firelift.postgres.session.lock_space import explaining_locks
 from firelift.postgres.session.ownership import refuse_foreign, refuse_foreign_schema, schema_exists
 from firelift.postgres.session.queries import QUERY
 
@@ -45,22 +45,22 @@ class TableChangedMeanwhile(FireliftError):
     """While the migration ran, a table of the target became one that cannot take its rows."""
 
     recovery = "after_fix"
-    remedy = "Mend what is named, then run again with --resume."
+    remedy = "Fix what is named, then run again with --resume."
 
 
 class NothingStaged(FireliftError):
-    """The staging schema of this run is gone, and its tables are not published."""
+    """The staging schema of this run no longer exists, and its tables are not published."""
 
     remedy = "Start a new run."
 
 
 class NoLongerPublished(FireliftError):
-    """This run was published, and since then some of its tables have gone."""
+    """This run was published, but some of its tables no longer exist."""
 
-    # Whoever resumes it has not asked for the rest of what it published to be taken away.
+    # Whoever resumes the run has not asked for the rest of its tables to be removed.
     recovery = "after_fix"
     remedy = (
-        "Start a new run; or put back what is gone, or take the whole run back with `firelift rollback`, "
+        "Start a new run; or restore what is missing, or take the whole run back with `firelift rollback`, "
         "and continue with --resume, which reads nothing again."
     )
 
@@ -84,13 +84,13 @@ def publish(
     NothingStaged, NoLongerPublished.
 
     With an `increment` a table that was published before keeps its rows but for the staged ones, which are merged by key, and those whose
-    keys are staged as gone; only these are copied to the backup schema. Tables in which nothing changes are moved on to `read_time`. Then
-    `expected_rows` are the live rows that each table must have. The relations of the touched tables get their foreign keys as
-    `foreign_keys` says and are returned; there a row that is marked deleted counts like any. Raises OtherPlanMeanwhile, DeletedKeysMissing,
-    RowCountMismatch, CannotRetype, NotRewritten, OrphanedRows too.
+    keys are staged as deleted; only these are copied to the backup schema. Unchanged tables get `read_time` as watermark too. Then
+    `expected_rows` are the live rows that each table must have. The relations of the changed tables get their foreign keys as
+    `foreign_keys` says and are returned; a soft-deleted row counts there like any other. Also raises PlanChanged,
+    DeletedKeysMissing, RowCountMismatch, CannotRetype, NotRewritten, OrphanedRows.
     """
     staging = staging_schema(migration_id)
-    with locks_told(connection, len(tables)), translated("publishing the tables"), connection.transaction():
+    with explaining_locks(connection, len(tables)), translated("publishing the tables"), connection.transaction():
         refuse_foreign(connection, own=[CONTROL_SCHEMA, staging, backup_schema(migration_id)])
         if not schema_exists(connection, staging):
             _must_be_published(connection, migration_id, target_schema, tables, increment)
@@ -127,7 +127,7 @@ def publish(
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(staging)))
         record_progress(connection, migration_id, status=PUBLISHED, read_time=read_time)
         if target_schema != scratch_schema(migration_id) and _looks_other(increment, changes):
-            # PostgREST, if it listens, reads its schema anew when this transaction commits.
+            # PostgREST, if it listens, reads its schema again when this transaction commits.
             connection.execute("NOTIFY pgrst, 'reload schema'")
     return relations
 
@@ -189,7 +189,7 @@ def _relate(
     foreign_keys: ForeignKeys,
     changes: dict[str, Changes],
 ) -> tuple[CheckedRelation, ...]:
-    """Counts the relations of the touched tables anew, and makes the foreign keys that every row allows."""
+    """Counts the relations of the changed tables again, and makes the foreign keys that every row allows."""
     checked = _relations(connection, target_schema, plans, increment)
     refuse_orphans(checked, foreign_keys)
     # A table that is not the run's has nothing by which its rollback would know of the foreign key.
@@ -202,7 +202,7 @@ def _relate(
 def _relations(
     connection: Connection, target_schema: str, plans: Mapping[str, TablePlan], increment: Increment
 ) -> tuple[CheckedRelation, ...]:
-    """The relations of the tables that the increment touches, with any table of the schema. `plans` are newer than what is saved."""
+    """The relations between changed tables and any table of the schema. `plans` are newer than what is saved."""
     all_plans = {plan.table: plan for plan in saved_plans(connection, target_schema).values()} | dict(plans)
     touched = {table.table for table in increment.tables if table.touched}
     relations = [relation for relation in relations_of(list(all_plans.values())) if {relation.table, relation.references} & touched]
@@ -235,9 +235,9 @@ def _must_be_published(
 def unpublished(
     connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan], increment: Increment | None = None
 ) -> list[str]:
-    """The tables that the target has not got from this run; of an increment also those in which nothing changes.
+    """The tables that the target did not get from this run; of an increment also those in which nothing changes.
 
-    Raises NoLongerPublished where they have gone since: publishing them once more would need the place of the old rows that are kept.
+    Raises NoLongerPublished where they were dropped: publishing them again would overwrite the backup of the old rows.
     """
     wanted = {table.table: table.collection for table in tables}
     wanted |= {planned.table: planned.collection for planned in increment.tables if planned.before} if increment else {}
@@ -254,7 +254,7 @@ def unpublished(
 def _prepare_schema(connection: Connection, migration_id: str, target_schema: str, tables: Sequence[TablePlan]) -> None:
     if not schema_exists(connection, target_schema):
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(target_schema)))
-        # A sample is for nobody but who drew it.
+        # A sample is only for whoever drew it.
         (close_schema if target_schema == scratch_schema(migration_id) else open_schema)(connection, target_schema)
         connection.execute(QUERY["record_made_schema"], {"migration_id": migration_id, "schema": target_schema})
     refuse_foreign_schema(connection, target_schema)
@@ -315,7 +315,7 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 
 def _part_array_types(connection: Connection, staging: str, target_schema: str) -> None:
-    """Has PostgreSQL rename array types that could not move, `_users` to `__users`.
+    """Makes PostgreSQL rename array types that could not move, `_users` to `__users`.
 
     They cannot be renamed by name, but give way to any type that is made under theirs. The new name may be in the way again.
     """

@@ -44,7 +44,7 @@ class Refresh(NamedTuple):
 
     @property
     def retyped(self) -> tuple[str, ...]:
-        """Columns that get another type, in which every row is written anew."""
+        """Columns that get another type, in which every row is rewritten."""
         return self.merge.retyped(self.plan) if self.merge else retyped_columns(self.existing, self.plan)
 
     @property
@@ -59,7 +59,7 @@ class Refresh(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """A foreign key of ours that is to stand."""
+    """A foreign key of ours that the target should have."""
 
     source: str
     columns: tuple[str, ...]
@@ -74,9 +74,9 @@ class Wanted(NamedTuple):
 def lock(connection: Connection, staging: str, schema: str, refreshes: Sequence[Refresh]) -> None:
     """Locks the tables in one order, at once as strongly as will be needed, for a lock made stronger later deadlocks.
 
-    Readers go on reading the old rows until the commit, unless columns must be added, an index must go or a foreign key between these
-    tables must wait: then they wait as well. Writers wait, and so does whoever would newly refer to a row that may go. Raises
-    TooLongForIndex.
+    Readers still see the old rows until the commit, unless columns must be added, an index must go or a foreign key between these
+    tables must wait: then they wait as well. Writers wait, and so does everyone who would add a reference to a row that may be deleted.
+    Raises TooLongForIndex.
     """
     if not refreshes:
         return
@@ -169,7 +169,7 @@ def _drop_hindering(connection: Connection, schema: str, refreshed: Refresh) -> 
 
 
 def add_foreign_keys(connection: Connection, schema: str, wanted: Sequence[Wanted], changes: dict[str, Changes]) -> None:
-    """Makes the foreign keys that do not stand in the target; notes those of tables in `changes`."""
+    """Makes the foreign keys that the target does not have; records those of tables in `changes`."""
     tables = {key.source for key in wanted}
     existing = {(key.relation, key.references_schema) for key in foreign_keys_of(connection, schema, list(tables))}
     for key in wanted:

@@ -1,4 +1,4 @@
-"""Replaces the rows of tables, or some of them, by those of others of the same names, so that everything that hangs on the tables stays.
+"""Replaces the rows of tables, or some of them, by those of others of the same names, so that everything that depends on the tables stays.
 
 Rows are merged by key instead of deleted and inserted anew: a row that is there before and after keeps the values in the user's own
 columns, and foreign keys that refer to it never notice.
@@ -68,7 +68,7 @@ class RowReplacement(NamedTuple):
     owner: str | None = None
     """The role as which the target is written, where it is not ours."""
     restores_soft_deleted: bool = False
-    """The target has `firestore_deleted_at`, and a row whose document is there once more loses that moment."""
+    """The target has `firestore_deleted_at`, and a row whose document exists again loses that moment."""
 
     @property
     def source(self) -> sql.Identifier:
@@ -83,7 +83,7 @@ class RowReplacement(NamedTuple):
         return tuple(column for column in self.columns if column not in self.keys)
 
     def future_rows(self, others: Sequence[str]) -> sql.Composed:
-        """The rows as they will be, as a subquery; `others` are the target's columns beside those to be copied."""
+        """The rows as they will be, as a subquery; `others` are the target's columns apart from those to be copied."""
         copied = [sql.Identifier("source", column) for column in self.columns]
         listed = [*copied, *(_emptied(column) if column in self.emptied else sql.Identifier("target", column) for column in others)]
         query = sql.SQL("SELECT {} FROM {} AS source LEFT JOIN {} AS target ON {}")
@@ -138,7 +138,7 @@ def _within(schema: str, tables: Sequence[str], key_schema: str, key_table: str)
 def _replace(connection: Connection, replacements: Sequence[RowReplacement]) -> None:
     """Updates come first, before a foreign key ON DELETE CASCADE could take a row that is about to refer to another one.
 
-    A unique column of the user's may be in the way then: its value moves from a row that goes, or two rows trade theirs. So it
+    A unique column of the user's may be in the way then: its value moves from a deleted row, or two rows exchange theirs. So it
     is set to NULL, which is safe only after the deletions.
     """
     try:
@@ -200,7 +200,7 @@ def _update(connection: Connection, replacement: RowReplacement) -> None:
 
 
 def _keep_soft_delete() -> sql.Composed:
-    # A row that is only written anew, in another form, is of the same document, which is still gone.
+    # A row that is only rewritten in another form belongs to the same document, which is still deleted.
     return sql.SQL("{deleted} = CASE WHEN {same} THEN target.{deleted} END").format(
         deleted=sql.Identifier(DELETED_AT), same=_same_document()
     )
@@ -280,7 +280,7 @@ def _not_null(column: str) -> sql.Composed:
 def named(connection: Connection, replacements: Sequence[RowReplacement]) -> Iterator[None]:
     """What goes wrong inside because of a constraint or an expression of the user's becomes RefusedByConstraint, with its name."""
     try:
-        # A part of the transaction that can be undone by itself: afterwards the target is asked what it was.
+        # A part of the transaction that can be rolled back by itself: afterwards the target is asked for the cause.
         with connection.transaction():
             yield
     except psycopg.Error as error:
@@ -301,7 +301,7 @@ def _refused(connection: Connection, replacements: Sequence[RowReplacement], err
 
 
 def analyze(connection: Connection, schema: str, table: str) -> None:
-    """Statistics for the planner; those on expressions of the user's are worked out only now. Raises RefusedByConstraint."""
+    """Statistics for the planner; those on expressions of the user's are evaluated only now. Raises RefusedByConstraint."""
     try:
         with connection.transaction():
             connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table)))

@@ -1,4 +1,4 @@
-"""Gives columns another type while every row is written anew, and takes that back."""
+"""Gives columns another type while every row is rewritten, and takes that back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from firelift.postgres.session.queries import QUERY
 
 
 class CannotRetype(FireliftError):
-    """A column must get another type, and something of yours that hangs on it does not allow that."""
+    """A column must get another type, and something of yours that depends on it prevents that."""
 
     recovery = "after_fix"
     remedy = (
@@ -29,15 +29,15 @@ class CannotRetype(FireliftError):
 
 
 class NotRewritten(FireliftError):
-    """A column must get another type, and the target has rows that this run has not written anew."""
+    """A column must get another type, and the target has rows that this run has not rewritten."""
 
-    remedy = "Nothing was changed. Start a new run: the target was written to while this one went on."
+    remedy = "Nothing was changed. Start a new run: something else wrote to the target while this run was under way."
 
 
 def retype(connection: Connection, schema: str, plan: TablePlan, columns: Sequence[str], staged: KeyFilter) -> tuple[Retyped, ...]:
     """Gives the columns the plan's types; returns what is needed to take that back. Call it in a transaction that has locked the table.
 
-    What stands in the columns afterwards has the type and nothing more: all rows must be among the staged ones, which are to be written.
+    The converted values are only placeholders: all rows must be among the staged ones, which are written next.
     """
     table = sql.Identifier(schema, plan.table)
     others = sql.SQL("SELECT pg_catalog.count(*) FROM {} AS target WHERE NOT EXISTS (SELECT FROM ({}) AS staged WHERE {})")
@@ -77,7 +77,7 @@ def _empty(connection: Connection, schema: str, table: str, retyped: Retyped, wa
 
 
 def require_again(connection: Connection, schema: str, table: str, columns: Sequence[Retyped]) -> None:
-    """Once there are values: what was NOT NULL is so again."""
+    """Makes the columns NOT NULL again that were, once there are values."""
     for retyped in columns:
         if retyped.required:
             alter = sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET NOT NULL")
@@ -88,9 +88,9 @@ def require_again(connection: Connection, schema: str, table: str, columns: Sequ
 
 @contextmanager
 def hindered(table: str, column: str, wanted: str, hanging: Sequence[str] = ()) -> Iterator[None]:
-    """Turns what PostgreSQL says of views, policies, constraints and defaults that hang on a column into CannotRetype.
+    """Turns what PostgreSQL says of views, policies, constraints and defaults that depend on a column into CannotRetype.
 
-    Of a CHECK, an index or a default it says no name: all that are `hanging` on the column are named then.
+    For a CHECK, an index or a default it gives no name: the error then names all of `hanging`, which depend on the column.
     """
     try:
         yield

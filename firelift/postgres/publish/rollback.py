@@ -22,7 +22,7 @@ from firelift.postgres.schema.foreign_keys import add_again, foreign_keys_of, re
 from firelift.postgres.schema.indexes import LeftIndex, add_index_again, make_left
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.lock_space import locks_told, tables_in
+from firelift.postgres.session.lock_space import explaining_locks, tables_in
 from firelift.postgres.session.ownership import refuse_foreign, schema_exists
 from firelift.postgres.session.queries import QUERY
 
@@ -54,7 +54,7 @@ class ChangedSince(FireliftError):
 
 
 class CannotRestore(FireliftError):
-    """A table that this migration replaced the rows of was dropped or changed, so its old rows do not fit any more."""
+    """A table that this migration replaced the rows of was dropped or changed, so its old rows no longer fit."""
 
     remedy = "Nothing was changed. The old rows are in the backup schema; copy from there what you need."
 
@@ -72,12 +72,12 @@ class RollbackDiffers(FireliftError):
 
 
 class Restored(Frozen):
-    """A table after the rollback: gone, or with its old rows, whose digest is the one from before the migration."""
+    """A table after the rollback: dropped, or with its old rows, whose digest is the one from before the migration."""
 
     table: str
     action: Action
     rows: int | None = None
-    """Of a merged table: the rows that the migration had touched and that were there before it; all others are as they were."""
+    """Of a merged table: the rows that the migration had changed and that were there before it; all others are as they were."""
     digest: str | None = None
 
 
@@ -96,7 +96,7 @@ class RolledBack(Frozen):
     app_config: str | None = None
     """What the app's configuration was before the run updated it, which a rollback does not undo."""
     latest_of_database: str | None = None
-    """Where nobody named the run and it is not the latest of the database: which that is, with its schema and working directory."""
+    """The latest run of the database, with its schema and working directory, where nobody named a run and another was taken back."""
 
 
 def rollback(connection: Connection, migration_id: str, *, force: bool = False) -> RolledBack:
@@ -104,7 +104,7 @@ def rollback(connection: Connection, migration_id: str, *, force: bool = False) 
 
     An index that rows which are taken back would be too long for, as long as they are in the table's file, is made after that transaction.
     After it every table that the run replaced has its old rows again, which its digest proves; tables, columns, indexes and foreign keys
-    that the run made are gone, those of our foreign keys and indexes that had to go are back, and so are plans and watermarks. Sequences
+    that the run made are dropped, those of our foreign keys and indexes that had to go are back, and so are plans and watermarks. Sequences
     are not turned back. Views, policies, grants, triggers and foreign keys of the user's stay, and what they need is never dropped.
     Raises UnknownMigration, LaterRunPublished, BackupGone, ChangedSince (unless `force`), CannotRestore, DependentObjects,
     ForeignKeyBroken, RefusedByConstraint, TooLongForIndex, RollbackDiffers; after each of them the target is as it was.
@@ -112,7 +112,7 @@ def rollback(connection: Connection, migration_id: str, *, force: bool = False) 
     if schema_exists(connection, CONTROL_SCHEMA):
         # In a transaction of its own: runs into other schemas need not wait for all the rows.
         create_control(connection)
-    many = locks_told(connection, lambda: _tables_of(connection, migration_id))
+    many = explaining_locks(connection, lambda: _tables_of(connection, migration_id))
     with many, translated("rolling back the migration"), connection.transaction():
         done = _rolled_back(connection, migration_id, force=force)
     left = make_left(connection, done.indexes_left)
@@ -238,11 +238,11 @@ def _refuse_unrestorable(replaced: Sequence[KeptTable], existing: dict[str, Exis
         where = f"{published.backup_schema}.{published.table}"
         table = existing.get(published.name)
         if table is None:
-            raise CannotRestore(table=published.name, why="it is gone", old_rows=where)
+            raise CannotRestore(table=published.name, why="it no longer exists", old_rows=where)
         if missing := [column for column in published.columns if column not in table.columns]:
             raise CannotRestore(table=published.name, why=f"without the columns {', '.join(missing)}", old_rows=where)
         if table.obstacle or not table.primary_key:
-            raise CannotRestore(table=published.name, why=table.obstacle or "it has no primary key any more", old_rows=where)
+            raise CannotRestore(table=published.name, why=table.obstacle or "it no longer has a primary key", old_rows=where)
         if published.changes.keys and table.primary_key != published.changes.keys:
             raise CannotRestore(table=published.name, why="it has another primary key", old_rows=where)
 
@@ -331,7 +331,7 @@ def _refuse_differences(connection: Connection, replaced: Sequence[KeptTable]) -
 
 
 def _drop_made_schema(connection: Connection, schema: str | None) -> None:
-    """Removes the target schema if publishing made it and the user has put nothing into it since."""
+    """Removes the target schema if publishing made it and the user has put nothing into it."""
     if schema is None or not schema_exists(connection, schema):
         return
     try:

@@ -10,7 +10,7 @@ from firelift.postgres.schema.control import forget_run, migration
 from firelift.postgres.schema.ddl import scratch_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.lock_space import locks_told, tables_in
+from firelift.postgres.session.lock_space import explaining_locks, tables_in
 from firelift.postgres.session.queries import QUERY
 
 
@@ -35,11 +35,11 @@ def weigh(connection: Connection, migration_id: str, tables: Sequence[TablePlan]
 
 
 def drop_scratch(connection: Connection, migration_id: str) -> RolledBack:
-    """Removes whatever a test run has in the target, in whatever state it is, and the memory of it; call it under the target's lock.
+    """Removes whatever a test run has in the target, in whatever state it is, and its record; call it under the target's lock.
 
-    What somebody has changed in its tables since goes with them: they were made to be thrown away. Raises DependentObjects.
+    Changes that others made to its tables are lost with them: they were made to be thrown away. Raises DependentObjects.
     """
-    many = locks_told(connection, lambda: tables_in(connection, scratch_schema(migration_id)))
+    many = explaining_locks(connection, lambda: tables_in(connection, scratch_schema(migration_id)))
     with many, translated("dropping the test run's tables"), connection.transaction():
         done = rollback(connection, migration_id, force=True)
         forget_test(connection, migration_id)
@@ -47,7 +47,7 @@ def drop_scratch(connection: Connection, migration_id: str) -> RolledBack:
 
 
 def forget_test(connection: Connection, migration_id: str) -> None:
-    """After its rollback nobody needs to know of a test run, and the run before it is the latest again. Other runs stay as they are."""
+    """Removes the record of a test run after its rollback, so that the run before it is the latest again. Other runs stay."""
     if (migration(connection, migration_id) or {}).get("mode") == "test":
         with translated("forgetting the test run"), connection.transaction():
             connection.execute(QUERY["forget_chunks"], {"migration_id": migration_id})

@@ -1,1 +1,1 @@
-"""Schemas, tables, keys and what stands in their way."""
+"""Schemas, tables and keys: making them, and what prevents that."""

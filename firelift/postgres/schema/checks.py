@@ -78,13 +78,13 @@ class ReservedSchema(ConfigurationError):
 
 
 class TableOfAnother(ConfigurationError):
-    """One collection is to have the table in which another is published, whose rows it would replace."""
+    """A collection would get the table in which another collection is published, and replace its rows."""
 
-    remedy = "Give the first another name with --mapping; where the other is wanted no more, drop its table and run again."
+    remedy = "Give its table another name with --mapping; if the other collection is no longer needed, drop its table and run again."
 
 
 class Server(NamedTuple):
-    """What the server says of itself, in the order of the query `server_facts`."""
+    """What the server reports about itself, in the order of the query `server_facts`."""
 
     version_number: int
     version: str
@@ -103,7 +103,7 @@ def forecast_nothing(earlier: Mapping[str, TablePlan]) -> TableForecast:
 def check_target(
     url: str, migration_id: str, target_schema: str, forecast_tables: ForecastTables = forecast_nothing, connections: int = 2
 ) -> list[FireliftError]:
-    """Connects and returns everything that stands in a migration's way; an empty list is a target that can take it.
+    """Connects and returns everything that prevents the migration; an empty list is a target that can take it.
 
     `connections` is how many the run will open. Raises only where no connection comes about.
     """
@@ -119,7 +119,7 @@ def check_target(
 
 
 def foreign_problems(connection: Connection, migration_id: str, target_schema: str) -> list[FireliftError]:
-    """What belongs to somebody else among the schemas that the run will use."""
+    """Objects of other roles in the schemas that the run will use."""
     own = [CONTROL_SCHEMA, staging_schema(migration_id), backup_schema(migration_id), scratch_schema(migration_id)]
     found = foreign_objects(connection, own=own)
     try:
@@ -130,10 +130,10 @@ def foreign_problems(connection: Connection, migration_id: str, target_schema: s
 
 
 class Reached(NamedTuple):
-    """The server at the other end, and what is to be said of the way there."""
+    """The server, and a warning about the connection to it."""
 
     version: str | None
-    """As it says it itself: `15.8`."""
+    """As the server reports it: `15.8`."""
     warning: str | None
 
 
@@ -188,7 +188,7 @@ def check_tables(
 
 
 def lock_warning(connection: Connection, target_schema: str, plans: Sequence[TablePlan]) -> str | None:
-    """What to say where these tables, published or taken back in one transaction, may need more locks than the server has room for."""
+    """A warning where these tables, published or rolled back in one transaction, may need more locks than the server has room for."""
     with translated("looking for room for locks"):
         existing, room = existing_tables(connection, target_schema, [plan.table for plan in plans]), lock_room(connection)
     links = Counter(relation.table for relation in relations_of(plans))
@@ -199,7 +199,7 @@ def lock_warning(connection: Connection, target_schema: str, plans: Sequence[Tab
 
 
 def _table_conflicts(connection: Connection, target_schema: str, found: Sequence[TableConflict]) -> list[FireliftError]:
-    """A table that was dropped since is nobody's."""
+    """Those whose table still exists: the name of a dropped table is free."""
     existing = existing_tables(connection, target_schema, [conflict.table for conflict in found])
     return [
         TableOfAnother(collection=conflict.collection, table=f"{target_schema}.{conflict.table}", published_for=conflict.published_for)

@@ -22,7 +22,7 @@ from firelift.postgres.session.queries import CONTROL_TABLES, QUERY
 CONTROL_SCHEMA = "firelift"
 CONTROL_LOCK = int.from_bytes(b"firelift", "big")
 LONGEST_LABEL = 2600
-"""Bytes: with the name of a schema beside it, it fits into an entry of the key's index."""
+"""Bytes: together with the name of a schema it fits into an entry of the key's index."""
 Phase = Literal["pre_validation", "extraction", "transformation", "import", "verification", "post_migration"]
 
 
@@ -40,7 +40,7 @@ class SavedTable(Frozen):
     watermark: datetime | None
     migration_id: str
     runs_since_scan: int = 0
-    """Runs that have published it since all its keys were compared."""
+    """How many runs have published it after all its keys were compared."""
 
 
 def create_control(connection: Connection) -> None:

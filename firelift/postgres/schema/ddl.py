@@ -30,7 +30,7 @@ def scratch_schema(migration_id: str) -> str:
 
 
 def _schema_of(prefix: str, migration_id: str) -> str:
-    """Another name for every id: where it cannot be the id itself, a digest tells it from those that read alike."""
+    """Another name for every id: where it cannot be the id itself, a digest distinguishes it from similar ones."""
     suffix = re.sub(r"[^a-z0-9]+", "_", migration_id.lower())
     room = LONGEST_NAME - len(prefix)
     if suffix == migration_id and len(suffix) <= room:
@@ -73,7 +73,7 @@ def create_keys(table: TablePlan, schema: str, name: str) -> sql.Composed:
 
 
 def ddl_of(table: TablePlan, schema: str) -> str:
-    """The table as it will stand in the target, for people to read and psql to run."""
+    """The table as it will be in the target, for people to read and psql to run."""
     key = sql.SQL(",\n    PRIMARY KEY ({})\n)").format(columns_of(table.keys))
     return create_table(table, schema).as_string().removesuffix("\n)") + key.as_string() + ";"
 

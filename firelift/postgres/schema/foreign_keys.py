@@ -1,4 +1,4 @@
-"""Foreign keys that touch tables whose rows are replaced: whose they are, whether they will hold, and how they wait."""
+"""Foreign keys from and to tables whose rows are replaced: whose they are, whether they will hold, and how they are deferred."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MADE_BY_US = "Made by Firelift"
 
 
 class ForeignKeyBroken(FireliftError):
-    """Rows of yours refer to rows that would be gone, so nothing was changed."""
+    """Rows of yours refer to rows that would be deleted, so nothing was changed."""
 
     recovery = "after_fix"
     remedy = "Change or delete the rows that refer to them, or drop the foreign key; then run again with --resume."
 
 
 class ForeignKey(Frozen):
-    """A foreign key as it stands in the target."""
+    """A foreign key as it is in the target."""
 
     name: str
     source_schema: str
@@ -116,7 +116,7 @@ def add_again(connection: Connection, key: ForeignKey) -> None:
 
 @contextmanager
 def deferred(connection: Connection, keys: Sequence[ForeignKey]) -> Iterator[None]:
-    """Inside, these foreign keys wait; at the end every waiting one is checked, and each gets its own manner back.
+    """Inside, these foreign keys wait; at the end every waiting one is checked, and each gets its own timing back.
 
     Nothing is dropped, and only changed rows are checked. An error leaves the rest to the transaction's end.
     """

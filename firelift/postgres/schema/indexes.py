@@ -1,4 +1,4 @@
-"""Indexes of the target that could not hold the rows to be written: PostgreSQL refuses a row of which one has to hold 2704 bytes."""
+"""Indexes of the target that could not hold the rows to be written: PostgreSQL refuses a row if its entry takes more than 2704 bytes."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class TooLongForIndex(FireliftError):
 
 
 class Index(Frozen):
-    """An index of whole columns as it stands in the target."""
+    """An index of whole columns as it is in the target."""
 
     table: str
     name: str
     columns: tuple[str, ...]
     plain: bool
-    """It is all that CREATE INDEX makes when it is told the columns and nothing else."""
+    """True for what CREATE INDEX makes from the columns and nothing else."""
     comment: str | None
 
 
 class LeftIndex(Frozen):
-    """An index of ours that is to stand and does not yet."""
+    """An index of ours that could not be made yet."""
 
     target_schema: str
     index: Index
@@ -53,7 +53,7 @@ class LeftIndex(Frozen):
 def create_index(connection: Connection, schema: str, table: str, columns: Sequence[str], name: str | None = None) -> str | None:
     """Makes an index of ours for a foreign key; returns its name, which by default PostgreSQL gives.
 
-    None where it cannot be made yet: until VACUUM has cleared them away PostgreSQL puts rows into it that are gone, and they do not fit.
+    None where it cannot be made yet: until VACUUM removes deleted rows, PostgreSQL puts them into the index, and they do not fit.
     """
     before = _names(connection, schema, table)
     try:
@@ -68,13 +68,13 @@ def create_index(connection: Connection, schema: str, table: str, columns: Seque
 
 
 def add_index_again(connection: Connection, schema: str, index: Index) -> bool:
-    """Makes one of ours that was dropped, under another name where its own has been taken meanwhile. False: it cannot be made yet."""
+    """Makes one of ours that was dropped, under another name where its own is taken by now. False: it cannot be made yet."""
     taken = (index.name,) in connection.execute(QUERY["relation_names"], {"schemas": [schema]}).fetchall()
     return create_index(connection, schema, index.table, index.columns, None if taken else index.name) is not None
 
 
 def make_left(connection: Connection, left: Sequence[LeftIndex]) -> tuple[LeftIndex, ...]:
-    """Makes indexes that had to wait until rows that are gone were cleared away; returns those that still must. No transaction is open."""
+    """Makes indexes that had to wait until deleted rows were vacuumed; returns those that still wait. No transaction may be open."""
     return tuple(index for index in left if not _made_now(connection, index))
 
 
@@ -86,12 +86,12 @@ def _made_now(connection: Connection, left: LeftIndex) -> bool:
         with connection.transaction():
             return add_index_again(connection, left.target_schema, left.index)
     except psycopg.Error:
-        # Whatever it is: all the rest is done, and whoever asked is told which index does not stand.
+        # Whatever it is: all the rest is done, and the caller gets to know which index is missing.
         return False
 
 
 def clear_away(connection: Connection, schema: str, table: str) -> None:
-    """Has PostgreSQL take rows that are gone out of the table's file, as far as no other session may still see them."""
+    """Makes PostgreSQL remove deleted rows from the table's file, except those that another session may still see."""
     connection.execute(sql.SQL("VACUUM {}").format(sql.Identifier(schema, table)))
 
 
@@ -104,8 +104,8 @@ def overfull(
 ) -> tuple[Index, ...]:
     """The indexes of ours that cannot hold the staged rows of a table, so that they must go. Changes nothing.
 
-    `columns` are the staged ones, and `keys` the foreign keys that stand. Raises TooLongForIndex for an index of the user's. Indexes with
-    expressions, conditions or other columns are left out: only writing the rows tells of them.
+    `columns` are the staged ones, and `keys` the foreign keys of the target. Raises TooLongForIndex for an index of the user's. Indexes
+    with expressions, conditions or other columns are left out: only writing the rows shows whether they fit.
     """
     rows = connection.execute(QUERY["whole_column_indexes"], {"schema": schema, "table": table})
     found = [Index(table=table, name=name, columns=tuple(names), plain=plain, comment=said) for name, names, plain, said in rows]
@@ -140,7 +140,7 @@ def _is_ours(index: Index, others: Sequence[Index], schema: str, keys: Sequence[
 
 
 def _holds(connection: Connection, staging: str, index: Index) -> bool:
-    """Whether the staged rows fit. Only an attempt tells, for PostgreSQL compresses long values."""
+    """Whether the staged rows fit. Only an attempt shows it, as PostgreSQL compresses long values."""
     if not _may_be_too_long(connection, staging, index):
         return True
     try:

@@ -17,7 +17,7 @@ class NamesTaken(ConfigurationError):
 
 
 class TakenName(Frozen):
-    """A name in a schema and what bears it."""
+    """A name in a schema and the kind of object that has it."""
 
     name: str
     kind: str
@@ -25,13 +25,13 @@ class TakenName(Frozen):
 
 
 def taken_names(connection: Connection, schema: str, names: Sequence[str]) -> list[TakenName]:
-    """What stands under these names in a schema, in the order of the names; nothing where the schema does not exist. Catalogs only."""
+    """The objects with these names in a schema, in the order of the names; none where the schema does not exist. Reads catalogs only."""
     rows = connection.execute(QUERY["taken_names"], {"schema": schema, "names": list(names)})
     return [TakenName(name=name, kind=kind) for name, kind in rows]
 
 
 def in_the_way(connection: Connection, schema: str, names: Sequence[str]) -> list[TakenName]:
-    """The names that something else than a table has; whether the rows of a table can be replaced is another question (`fit`)."""
+    """The names that something else than a table has; whether the rows of a table can be replaced is decided in `compatibility`."""
     return [taken for taken in taken_names(connection, schema, names) if taken.kind not in ("table", "partitioned table")]
 
 

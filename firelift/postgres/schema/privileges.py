@@ -13,7 +13,7 @@ SERVICE_ROLE = "service_role"
 
 
 def close_schema(connection: Connection, schema: str) -> None:
-    """Takes everybody's rights to a schema of ours, whatever default privileges gave them."""
+    """Revokes everybody's rights to a schema of ours, whatever default privileges granted."""
     for what in ("SCHEMA {}", "ALL TABLES IN SCHEMA {}"):
         target = sql.SQL(what).format(sql.Identifier(schema))
         connection.execute(sql.SQL("REVOKE ALL ON {} FROM {}").format(target, _everybody(connection, *PUBLIC_API_ROLES, SERVICE_ROLE)))
@@ -36,7 +36,7 @@ def close_table(connection: Connection, schema: str, table: str) -> None:
 
 
 def _let_nobody_add(connection: Connection, schema: str) -> None:
-    """Whom somebody has let look may go on looking, but makes no table or trigger there and writes nothing."""
+    """Roles that were allowed to read still are, but they can no longer write or make tables and triggers there."""
     others = [sql.Identifier(str(role)) for (role,) in connection.execute(QUERY["foreign_grantees"], {"schema": schema})]
     if not others:
         return

@@ -46,7 +46,7 @@ class ApiFailed(FireliftError):
 
 
 def check_api(url: str, key: str) -> None:
-    """Asks the REST API's root once; raises the errors above. The key never stands in them."""
+    """Asks the REST API's root once; raises the errors above. They never contain the key."""
     _refuse_unusable_url(url)
     _refuse_public_key(key)
     answer = _ask(url, key)

@@ -1,4 +1,4 @@
-"""Tries on an empty table of its own whether what hangs on columns of a standing table goes along with other types, or bears NULL."""
+"""Tries on an empty copy of a table whether what depends on its columns accepts other types, or NULL."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HINDRANCES = (
     psycopg.IntegrityError,
     psycopg.DataError,
 )
-"""What PostgreSQL says where something that hangs on a column does not take its new type."""
+"""The errors by which PostgreSQL says that something which depends on a column does not accept its new type."""
 
 Types = Mapping[str, PgType]
 """The columns that are to get another type, each with that type."""
@@ -49,7 +49,7 @@ def hanging_on(connection: Connection, schema: str, table: str, columns: Sequenc
 
 
 def type_dependents(connection: Connection, schema: str, table: str, types: Types) -> Iterator[tuple[str, str]]:
-    """Columns with what does not go along with their new type, found by trying; nothing of it stays.
+    """Columns with what does not accept their new type, found by trying; nothing of it remains.
 
     Nothing is tried for a table of another role, whose code would run as ours, nor where the transaction may only read.
     """
@@ -64,7 +64,7 @@ def type_dependents(connection: Connection, schema: str, table: str, types: Type
 
 
 def _not_taken(connection: Connection, schema: str, table: str, hanging: Hanging, types: Types) -> list[str]:
-    """The columns of this object that do not get their type beside it. What cannot be made anew is not judged."""
+    """The columns of this object that cannot get their type while it exists. An object that cannot be recreated is left out."""
     copy = sql.SQL("CREATE TEMPORARY TABLE firelift_trial (LIKE {})").format(sql.Identifier(schema, table))
     refused: list[str] = []
     with _undone(connection):
@@ -150,7 +150,7 @@ def _says_yes(connection: Connection, query: sql.Composed) -> bool:
     said = None
     try:
         with _undone(connection):
-            # A CHECK may call a function, which is only asked here.
+            # A CHECK may call a function, which must not write here.
             connection.execute("SET LOCAL transaction_read_only TO on")
             said = connection.execute(query).fetchone()
     except psycopg.Error:
@@ -160,6 +160,6 @@ def _says_yes(connection: Connection, query: sql.Composed) -> bool:
 
 @contextmanager
 def _undone(connection: Connection) -> Iterator[None]:
-    """A transaction within the caller's, or one of its own, that leaves nothing behind."""
+    """A transaction within the caller's, or one of its own, that is always rolled back."""
     with connection.transaction(force_rollback=True):
         yield

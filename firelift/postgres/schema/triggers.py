@@ -1,7 +1,7 @@
-"""Keeps the user's triggers silent while rows are replaced.
+"""Disables the user's triggers while rows are replaced.
 
 A refresh is no act of an application: a trigger that audits, sends mail or stamps `updated_at` would do so for every row and change what
-came from Firestore. `session_replication_role` would silence foreign keys as well and needs a superuser; disabling by name needs the
+came from Firestore. `session_replication_role` would disable foreign keys as well and needs a superuser; disabling by name needs the
 table's owner, holds only inside the transaction, and every trigger gets the very mode back that it had.
 """
 

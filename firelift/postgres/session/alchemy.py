@@ -1,4 +1,4 @@
-"""What SQLAlchemy must be told where somebody else's code asks through it."""
+"""How SQLAlchemy is set up where a library queries the target through it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def to_the_letter(name: str) -> str:
 
 
 def watch(engine: Any, before: Callable[[], None], refused: Callable[[FireliftError], None], doing: str) -> None:
-    """Calls `before` ahead of every statement, which may raise, and `refused` with PostgreSQL's answer where it refuses one."""
+    """Calls `before`, which may raise, ahead of every statement, and `refused` with the error where PostgreSQL refuses one."""
 
-    def heard(context: Any) -> None:
+    def on_error(context: Any) -> None:
         if isinstance(context.original_exception, psycopg.Error):
             refused(translate(context.original_exception, doing))
 
-    event.listen(engine, "handle_error", heard)
+    event.listen(engine, "handle_error", on_error)
     event.listen(engine, "before_cursor_execute", lambda *_: before())

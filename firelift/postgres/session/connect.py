@@ -28,8 +28,8 @@ LONGEST_NAME = 63
 
 SEARCH_PATH = b"SET search_path TO pg_catalog, pg_temp"
 
-# A dead peer is noticed after about two minutes from either side, also one that goes while data is on its way to it: there keepalives
-# do not ask, and Linux alone would go on sending for a quarter of an hour.
+# A dead peer is noticed after about two minutes from either side, also one that disappears while data is on its way to it: keepalives are
+# not sent then, and Linux alone would keep sending for a quarter of an hour.
 DEFAULTS = {
     "connect_timeout": "15",
     "keepalives": "1",
@@ -40,8 +40,8 @@ DEFAULTS = {
 }
 
 
-# Those of Prisma, Supabase, SQLAlchemy's drivers, node-postgres and JDBC, as they stand in URLs that are shown for copying. They are about
-# the other client's own pool, cache and schema. Not those about encryption: to pass over one would be to trust where they did not.
+# Parameters of Prisma, Supabase, SQLAlchemy's drivers, node-postgres and JDBC, as they occur in URLs that their tools show for copying.
+# They configure the other client's own pool, cache and schema. Those about encryption are not here: ignoring one would weaken it.
 OTHER_CLIENTS = frozenset(
     {
         *(PARAMETER, "pgbouncer", "connection_limit", "pool_timeout", "schema", "statement_cache_size", "socket_timeout", "supa"),

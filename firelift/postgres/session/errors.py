@@ -22,7 +22,7 @@ class InvalidDatabaseUrl(ConfigurationError):
 
 
 class UnknownParameter(ConfigurationError):
-    """The database URL has connection parameters behind its ? that PostgreSQL's client does not know."""
+    """The database URL has connection parameters after its ? that PostgreSQL's client does not know."""
 
     remedy = "Remove or correct them; a ? that belongs to the password is written as %3F."
 
@@ -115,7 +115,7 @@ class TargetOutOfMemory(FireliftError):
 
 
 class TooManyLocks(FireliftError):
-    """PostgreSQL has no room left for the locks of so many tables in one transaction, of which nothing stays."""
+    """PostgreSQL has no room left for the locks of so many tables in one transaction, which was rolled back."""
 
     recovery = "after_fix"
     remedy = "Raise max_locks_per_transaction (the server has to be restarted for it), then try again; a migration continues with --resume."
@@ -220,7 +220,7 @@ def translate(error: psycopg.Error, doing: str) -> FireliftError:
     if state is None or state.startswith("08"):
         lost = isinstance(error, psycopg.OperationalError)
         return ConnectionLost(doing=doing) if lost else PostgresRefused(doing=doing, said=" ".join(str(error).split()))
-    # One SQLSTATE for two things; the name of the setting stands in the hint in every language.
+    # One SQLSTATE for two things; the hint names the setting in every language.
     locks = state == "53200" and "max_locks_per_transaction" in (error.diag.message_hint or "")
     kind = TooManyLocks if locks else BY_SQLSTATE.get(state, PostgresRefused)
     return kind(doing=doing, said=error.diag.message_primary, sqlstate=state)

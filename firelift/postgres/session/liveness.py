@@ -1,6 +1,6 @@
 """A connection whose waiting ends when the server no longer knows of it.
 
-TCP itself tells of a peer that is gone, but not through a proxy or pooler, which keeps our half of the connection alive when it has lost
+TCP itself reports a peer that is gone, but not through a proxy or pooler, which keeps our half of the connection alive when it has lost
 the other: we would wait for an answer for ever. So whoever waits for long asks on a second connection.
 """
 
@@ -31,7 +31,7 @@ Another = Callable[[], psycopg.Connection[tuple[Any, ...]]]
 
 
 class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
-    """Knows since when it has been waiting for the server."""
+    """Records how long it has been waiting for the server."""
 
     waiting_since: float | None = None
     trusted: tuple[str, ...] = ()
@@ -58,11 +58,11 @@ def at_most(connection: psycopg.Connection[Any], seconds: float) -> Iterator[Non
 
 
 def watch(connection: WatchedConnection, another: Another, patience: float, interval: float) -> None:
-    """From now on a wait that has lasted `patience` seconds is looked into every `interval` seconds, on a connection that `another` opens.
+    """Checks a wait that has lasted `patience` seconds every `interval` seconds from now on, over a connection that `another` opens.
 
-    Where the session is gone, or itself waits for us at two looks in a row, ours is cut: its wait ends as if the server had hung up.
-    So it is where nobody has answered such a question for `GIVEN_UP` times `patience`: a server that stands still, whose kernel goes on
-    answering for it. A statement that takes its time is left alone as long as the server answers.
+    Where the session no longer exists, or is found waiting for us twice in a row, our connection is cut: its wait ends as if the server
+    had hung up. It is also cut where nobody has answered such a check for `GIVEN_UP` times `patience`: a server that hangs, whose
+    kernel still answers for it. A long statement is left alone as long as the server answers.
     """
     session = connection.execute(QUERY["session"]).fetchone()
     if session is None:
@@ -119,7 +119,7 @@ class _Silence:
 
 
 def _waits_for_us(session: tuple[Any, ...], another: Another) -> bool | None:
-    """Whether the server's session waits for the client; None where there is no such session any more."""
+    """Whether the server's session waits for the client; None where the session no longer exists."""
     with another() as connection, at_most(connection, ANSWER):
         row = connection.execute(QUERY["session_waits_for_client"], session).fetchone()
     return None if row is None else bool(row[0])

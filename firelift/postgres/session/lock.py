@@ -59,7 +59,7 @@ def application_name(migration_id: str) -> str:
 
 
 def session_of(url: str, migration_id: str) -> Session:
-    """Opens a run's connections: they bear its `application_name`."""
+    """Opens a run's connections: they have its `application_name`."""
     return Session(url, application_name(migration_id))
 
 

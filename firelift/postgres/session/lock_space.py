@@ -56,13 +56,13 @@ def locks_for(tables: int, relations: int, of_one: tuple[int, int]) -> int:
 
 
 @contextmanager
-def locks_told(connection: Connection, tables: int | Callable[[], int]) -> Iterator[None]:
+def explaining_locks(connection: Connection, tables: int | Callable[[], int]) -> Iterator[None]:
     """Has a TooManyLocks say how many tables the transaction was about and what to raise the setting to; put it around all else."""
     try:
         yield
     except TooManyLocks as error:
         told: dict[str, object] = {}
-        # Within a transaction that has failed nothing can be asked: whoever began it asks.
+        # Within a transaction that has failed nothing can be queried: whoever began it does.
         with suppress(psycopg.Error, FireliftError):
             told = _needed(lock_room(connection), tables if isinstance(tables, int) else tables())
         raise TooManyLocks(**error.facts | told) from error

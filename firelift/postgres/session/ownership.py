@@ -34,7 +34,7 @@ class SchemaOfAnother(ConfigurationError):
 
 
 class Foreign(Frozen):
-    """An object of somebody else's."""
+    """An object that belongs to another role."""
 
     what: str
     """As PostgreSQL describes it: `function app.check(text)`."""
@@ -49,7 +49,7 @@ class Foreign(Frozen):
 def foreign_objects(
     connection: Connection, *, own: Sequence[str] = (), schema: str | None = None, tables: Sequence[str] = ()
 ) -> list[Foreign]:
-    """What is somebody else's among the schemas `own` with all their tables, and the tables of these names in a schema.
+    """What belongs to another role: the schemas `own`, all their tables, and the tables of these names in a schema.
 
     Reads catalogs only. A table whose owner the connection trusts may be there: it is written as that role.
     """

@@ -12,7 +12,7 @@ def request_stop(connection: Connection, migration_id: str | None, target_schema
     """Asks a migration, by default the one that holds the lock of the target schema, to stop; asking again is harmless.
 
     Returns the id of the migration that was asked, or None where there is none to ask: unknown, ended, or nothing running.
-    The request stands until `forget_stop`.
+    The request remains until `forget_stop`.
     """
     with translated("requesting the stop"):
         if not _has_migrations(connection):
@@ -23,14 +23,14 @@ def request_stop(connection: Connection, migration_id: str | None, target_schema
 
 
 def forget_stop(connection: Connection, migration_id: str, seconds: float) -> None:
-    """For a run that is resumed: what was asked more than so many seconds ago stopped an earlier attempt."""
+    """For a run that is resumed: a request older than so many seconds stopped an earlier attempt."""
     with translated("forgetting the request to stop"):
         if _has_migrations(connection):
             connection.execute(QUERY["forget_stop"], {"migration_id": migration_id, "seconds": seconds})
 
 
 def stop_requested(connection: Connection, migration_id: str) -> bool:
-    """Whether somebody asked this migration to stop; one indexed row, cheap enough to ask between chunks."""
+    """Whether somebody asked this migration to stop; one indexed row, cheap enough to be read between chunks."""
     with translated("looking for a request to stop"):
         if not _has_migrations(connection):
             return False
