@@ -137,10 +137,10 @@ def _name(column: Column, options: PlanOptions, table: TablePlan, before: str | 
     if before == column.name != converted:
         return ["named as in the table of an earlier migration"]
     if not converted:
-        return ["renamed because nothing of the field's name can stand in a column's"]
+        return ["renamed because no character of the field's name is allowed in a column's"]
     if converted in table.keys or converted in IMPOSSIBLE or converted.startswith(OURS):
         owner = "Postgres" if converted in IMPOSSIBLE else "Firelift"
-        return [f"renamed because {owner} has {converted} for itself"]
+        return [f"renamed because {owner} reserves {converted}"]
     if converted == column.name:
         return [f"renamed by {options.naming}"]
     return [_changed(converted, column.name, "column")]
@@ -153,7 +153,7 @@ def _changed(wanted: str, given: str, what: str) -> str:
 
 
 def _null(column: Column) -> list[str]:
-    return ["NULL stands for an explicit null, which is commoner here than a missing field"] if column.null_means == "null" else []
+    return ["NULL means an explicit null, which is more frequent here than a missing field"] if column.null_means == "null" else []
 
 
 def _ancestors(column: Column) -> list[str]:

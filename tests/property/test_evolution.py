@@ -34,8 +34,8 @@ def documents() -> st.SearchStrategy[list[Document]]:
 
 def profile(found: Sequence[Document]) -> CollectionProfile:
     profiler = Profiler(DATABASE)
-    for each in found:
-        profiler.see(collection_of(each.name.removeprefix(f"{BELOW}/")), each)
+    for one in found:
+        profiler.see(collection_of(one.name.removeprefix(f"{BELOW}/")), one)
     return next(iter(profiler.profile.values()), CollectionProfile())
 
 
@@ -96,7 +96,7 @@ def test_columns_that_stand_keep_their_place_and_name(old: list[Document], new: 
     before = planned(old)
     after = evolve(before, profile(new), MIGRATED, PlanOptions(), "evolve").plan
     kept = after.columns[: len(before.columns)]
-    assert [(each.name, each.dotted_path, each.null_means) for each in kept] == [
-        (each.name, each.dotted_path, each.null_means) for each in before.columns
+    assert [(column.name, column.dotted_path, column.null_means) for column in kept] == [
+        (column.name, column.dotted_path, column.null_means) for column in before.columns
     ]
     assert len({name for name, _ in after.target_columns()}) == len(after.target_columns())

@@ -154,7 +154,7 @@ def test_the_page_on_types_shows_the_table_of_widening() -> None:
 
 def test_a_new_field_gets_a_column_behind_the_others_whose_null_means_missing() -> None:
     found = evolved({"c/1": {"m": 1}}, {"c/2": {"m": 2, "zed": "a", "aBc": None, "at": NOW}, "c/3": {"zed": None}, "c/4": {"zed": None}})
-    assert [(each.name, each.kind, each.null_means) for each in found.plan.columns] == [
+    assert [(column.name, column.kind, column.null_means) for column in found.plan.columns] == [
         ("m", "integer", "missing"),
         ("a_bc", "json", "missing"),
         ("at", "timestamp", "missing"),
@@ -175,7 +175,7 @@ def test_a_field_that_vanishes_keeps_its_column() -> None:
 
 def test_a_new_column_never_has_the_name_of_one_that_stands_there() -> None:
     found = evolved({"c/1": {"userId": 1}}, {"c/2": {"user_id": 1, "note": "a", "id": "x"}}, others={"id", "user_id", "note"})
-    assert [each.name for each in found.plan.columns] == ["user_id", "field_id", "note_2", "user_id_2"]
+    assert [column.name for column in found.plan.columns] == ["user_id", "field_id", "note_2", "user_id_2"]
 
 
 def test_a_new_link_has_columns_for_its_ancestors() -> None:
@@ -189,7 +189,7 @@ def mapping(**columns: str) -> NameMapping:
 
 def test_the_mapping_names_new_fields() -> None:
     found = evolved({"c/1": {"a": 1}}, {"c/2": {"a": 1, "b": 1}}, mapping=mapping(a="a", b="bee")).plan
-    assert [each.name for each in found.columns] == ["a", "bee"]
+    assert [column.name for column in found.columns] == ["a", "bee"]
 
 
 def test_a_mapping_that_renames_what_stands_is_refused() -> None:
@@ -225,7 +225,7 @@ def test_new_fields_of_a_table_with_firestore_extra_go_there() -> None:
 def test_a_column_that_would_make_the_row_too_wide_stays_and_is_named() -> None:
     old = planned({"c/1": many(MOST_COLUMNS)})
     found = evolved(old, {"c/2": many(MOST_COLUMNS, "a")})
-    wider = [each for each in found.plan.columns if each.kind == "json"]
+    wider = [column for column in found.plan.columns if column.kind == "json"]
     assert 0 < len(wider) == len(found.steps) < MOST_COLUMNS
     assert f"{MOST_COLUMNS - len(wider)} columns" in found.warnings[0]
 
@@ -262,7 +262,7 @@ def test_several_tables_fail_together() -> None:
     with pytest.raises(SchemaChanged, match=r"c\.f: new column.*users\.g: new column"):
         evolve_all(before, profile, MIGRATED, PlanOptions(), "fail", {})
     found = evolve_all(before, profile, MIGRATED, PlanOptions(), "evolve", {"users": {"g"}})
-    assert [each.name for plan in found.values() for each in plan.plan.columns] == ["f", "g_2"]
+    assert [column.name for plan in found.values() for column in plan.plan.columns] == ["f", "g_2"]
 
 
 def test_paths_instead_of_ids_are_told_so() -> None:

@@ -164,7 +164,7 @@ def test_any_other_reference_is_a_path(things: list[object]) -> None:
 
 def test_links_to_itself_and_in_a_circle_are_links() -> None:
     plan = planned({"a/1": {"self": to("a/1"), "b": to("b/1")}, "b/1": {"a": to("a/1")}})
-    assert [each.kind for table in plan.tables for each in table.columns] == ["link"] * 3
+    assert [column.kind for table in plan.tables for column in table.columns] == ["link"] * 3
 
 
 def test_tables_are_named_and_keyed_by_the_path() -> None:
@@ -188,17 +188,17 @@ def test_tables_with_one_name_are_numbered_in_byte_order_of_their_paths() -> Non
 def test_preserved_names_stay() -> None:
     plan = planned({"userGroups/a": {"Name": 1, "name": 2, "ü b": 3}, "userGroups/a/X y/1": {}}, "preserve")
     assert [(table.table, table.keys) for table in plan.tables] == [("userGroups", ("id",)), ("userGroups_X y", ("userGroups_id", "id"))]
-    assert [each.name for each in plan.tables[0].columns] == ["Name", "name", "ü b"]
+    assert [column.name for column in plan.tables[0].columns] == ["Name", "name", "ü b"]
 
 
 def test_columns_are_in_byte_order_of_their_fields() -> None:
     fields = ["b", "a", "B", "é", "z", "\U0001f525", "\uffff"]
     table = planned({"c/1": dict.fromkeys(fields, 1)}).table_of("c")
-    assert [each.dotted_path for each in table.columns] == sorted(fields, key=lambda name: name.encode())
+    assert [column.dotted_path for column in table.columns] == sorted(fields, key=lambda name: name.encode())
 
 
 def names_of(table: TablePlan) -> dict[str, str]:
-    return {each.dotted_path: each.name for each in table.columns}
+    return {column.dotted_path: column.name for column in table.columns}
 
 
 def test_mapped_names_win_and_others_give_way() -> None:
@@ -257,7 +257,7 @@ def test_beyond_400_columns_the_rarest_fields_are_extra() -> None:
     documents: dict[str, dict[str, object]] = {f"c/{number}": {f"often{field:03}": field for field in range(390)} for number in range(3)}
     documents["c/rare"] = {f"rare{field:03}": field for field in range(20)}
     table = planned(documents).table_of("c")
-    fields = [each.dotted_path for each in table.columns]
+    fields = [column.dotted_path for column in table.columns]
     assert len(fields) == MOST_COLUMNS
     assert fields == [*(f"often{field:03}" for field in range(390)), *(f"rare{field:03}" for field in range(10))]
     assert table.extra == Shape()
@@ -285,7 +285,7 @@ def test_a_profile_that_overflowed_makes_room_for_what_it_did_not_follow() -> No
     profile = profiled({"c/1": {"a": 1}})
     profile["c"].overflowed = True
     table = make_plan(DATABASE, profile, PlanOptions()).table_of("c")
-    assert ([each.dotted_path for each in table.columns], table.extra) == (["a"], Shape())
+    assert ([column.dotted_path for column in table.columns], table.extra) == (["a"], Shape())
 
 
 @pytest.mark.parametrize("path", ["/".join(f"c/{level}" for level in range(33)), "nul\0/a", "nul\0/a/below/b"])

@@ -441,7 +441,7 @@ def test_of_keys_that_come_to_the_same_always_the_same_one_is_shown() -> None:
         for seed in range(8)
     }
     same = {"a\ufffd": 1, "\ufffd\ufffd": 3}
-    assert [json.loads(ast.literal_eval(each.decode())) for each in shown] == [{"m": same, "l": [same]}]
+    assert [json.loads(ast.literal_eval(text.decode())) for text in shown] == [{"m": same, "l": [same]}]
 
 
 @pytest.mark.parametrize("compile_one", [compile_encoder, compile_decoder])
