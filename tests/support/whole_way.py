@@ -170,6 +170,7 @@ def migrate(
     mapping.write_text(plan_options.mapping.model_dump_json())
     settings = Settings.load(
         project_id=source.project,
+        firestore_database=source.database,
         firestore_emulator_host=source.emulator_host,
         database_url=url,
         working_dir=str(directory),
