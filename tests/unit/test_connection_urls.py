@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
-from firelift.postgres.session.connect import parameters_of
+from firelift.postgres.session.connect import Session, parameters_of
 from firelift.postgres.session.errors import InvalidDatabaseUrl, UnknownParameter
 
 PLAIN = {"user": "u", "password": "p", "host": "h", "port": "5432", "dbname": "db"}
@@ -54,3 +56,9 @@ def test_a_password_that_cannot_be_told_from_parameters_is_not_shown(password: s
     with pytest.raises((UnknownParameter, InvalidDatabaseUrl)) as caught:
         parameters_of(f"postgresql://u:{password}@h:5432/db")
     assert "Secret" not in f"{caught.value} {caught.value!r}"
+
+
+def test_a_session_goes_to_another_process_whole_and_shows_no_password() -> None:
+    session = Session("postgresql://postgres:hunter2@db.example.com/postgres", "firelift run")
+    assert pickle.loads(pickle.dumps(session)) == session
+    assert "hunter2" not in f"{session} {session!r}"
