@@ -312,7 +312,7 @@ def _of(model: type[RunLocation] | type[Target], options: dict[str, Any]) -> dic
 def _show(report: dict[str, Any], as_json: bool, text: str) -> None:
     with _printing():
         if as_json:
-            _print_json(report)
+            print(json.dumps(report, indent=2))
         else:
             print(text, end="")
 
@@ -321,18 +321,10 @@ def _summary_of(report: dict[str, Any]) -> str:
     return (Workspace.of(report["settings"]["working_dir"], report["migrationId"]).run / SUMMARY).read_text(encoding="utf-8")
 
 
-def _target(settings: Settings) -> str:
-    return settings.target_url()
-
-
 def _run_named(place: RunLocation) -> Workspace:
     if place.migration_id is not None:
         return Workspace.of(place.working_dir, place.migration_id)
     return Workspace.latest(place.working_dir)
-
-
-def _print_json(data: object) -> None:
-    print(json.dumps(data, indent=2))
 
 
 @contextmanager

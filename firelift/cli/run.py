@@ -54,7 +54,7 @@ def run_migration(settings: Settings) -> dict[str, Any]:
 
     os.environ[BEGAN] = str(time.time())
     if not settings.dry_run:
-        settings.require_target()
+        settings.target_url()  # raises MissingSetting
     prepare_environment(settings)
     # Everything below, also what workers and libraries write, is for the owner's eyes.
     os.umask(0o077)

@@ -167,10 +167,6 @@ class Settings(BaseSettings):
         """The same settings for resuming the run of this name."""
         return self.model_copy(update={"migration_id": migration_id, "working_dir": working_dir, "resume": True, "checkpoint_file": None})
 
-    def require_target(self) -> None:
-        """Raise when there is no target database to write to."""
-        self.target_url()
-
     def target_url(self) -> str:
         """The target with its password; raises MissingSetting."""
         return given_url(self.database_url, self.require_tls, self.trust_owner)
