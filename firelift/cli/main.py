@@ -164,7 +164,7 @@ def plan(session: Session, /, as_json: bool, **options: Any) -> int:
 @_as_json
 @click.pass_obj
 def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> int:
-    """Show the status of the latest run, or of the one named."""
+    """Show the status of a run."""
     place = RunLocation.load(**given(options))
     session.verbose = place.verbose
     workspace = _run_named(place)
@@ -204,7 +204,7 @@ def stop(session: Session, /, as_json: bool, **options: Any) -> int:
 @_as_json
 @click.pass_obj
 def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) -> int:
-    """Put the target back as it was before the latest run, or the one named."""
+    """Put the target back as it was before a run."""
     _roll_back(session, given(options), force, as_json)
     return DONE
 
@@ -220,7 +220,7 @@ def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) ->
 @_as_json
 @click.pass_obj
 def verify(session: Session, /, against: Against | None, seed: str | None, as_json: bool, **options: Any) -> int:
-    """Compare published tables with Firestore's documents; write nothing to the target."""
+    """Compare published tables with Firestore; write nothing."""
     done = run_verification(session.load(given(options)), against, seed)
     _show(done.model_dump(mode="json"), as_json, verified_text(done))
     return DONE if done.passed else UNVERIFIED
@@ -270,7 +270,7 @@ def demo(session: Session, /, keep: bool, verbose: bool, as_json: bool) -> int:
 @firelift.command(cls=OneLineCommand)
 @_as_json
 def deployments(as_json: bool) -> int:
-    """Print the directory that holds prefect.yaml, for `prefect deploy`."""
+    """Print the directory of prefect.yaml, for `prefect deploy`."""
     directory = workflow_directory()
     found = {"directory": directory, "prefect_yaml": directory / "prefect.yaml", "heartbeat": directory / "deployments" / "heartbeat.yaml"}
     _show({name: str(path) for name, path in found.items()}, as_json, f"{directory}\n")

@@ -281,8 +281,8 @@ def test_a_missing_key_file_does_not_matter_to_an_emulator() -> None:
 
 def test_a_target_is_required_only_when_asked_for() -> None:
     with pytest.raises(MissingSetting, match="SUPABASE_DB_URL"):
-        Settings.load().require_target()
-    Settings.load(database_url=URL).require_target()
+        Settings.load().target_url()
+    Settings.load(database_url=URL).target_url()
 
 
 def test_public_settings_are_json_without_any_secret() -> None:
