@@ -220,7 +220,7 @@ def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) ->
 @_as_json
 @click.pass_obj
 def verify(session: Session, /, against: Against | None, seed: str | None, as_json: bool, **options: Any) -> int:
-    """Compare published tables with Firestore; write nothing."""
+    """Compare published tables with Firestore's documents."""
     done = run_verification(session.load(given(options)), against, seed)
     _show(done.model_dump(mode="json"), as_json, verified_text(done))
     return DONE if done.passed else UNVERIFIED
