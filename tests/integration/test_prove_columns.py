@@ -192,11 +192,6 @@ def test_the_facts_outlive_the_rows(here: Loaded) -> None:
     assert here.changed() == {}
 
 
-def test_of_rows_that_an_earlier_version_wrote_nothing_is_known(here: Loaded) -> None:
-    write_parquet(as_arrow(EMPTY, []), _made(rows_directory(here.run, EMPTY)) / "0.parquet")
-    assert "empty" not in {table for table, _ in here.proved()}
-
-
 def test_more_columns_than_one_answer_takes_are_asked_in_parts(database_url: str, tmp_path: Path) -> None:
     integers: dict[str, ColumnKind] = {f"c{number}": "integer" for number in range(600)}
     wide = plan("wide", **integers)
@@ -214,6 +209,6 @@ def _made(directory: Path) -> Path:
     return directory
 
 
-def test_facts_do_not_hinder_loading() -> None:
+def test_column_statistics_do_not_hinder_loading() -> None:
     rows = with_column_stats(as_arrow(KINDS, ROWS), KINDS)
     assert rows.schema.equals(as_arrow(KINDS, ROWS).schema)
