@@ -106,15 +106,14 @@ def publish(
         unchanged = _unchanged(connection, target_schema, tables, increment)
         plans = {table.table: table for table in tables}
         plans |= {refreshed.name: _saved(connection, target_schema, refreshed) for refreshed in refreshes}
+        plans |= {plan.table: plan for plan, _ in unchanged}
         kept = _back_up(connection, migration_id, target_schema, staging, refreshes)
         kept |= {plan.table: unchanged_backup(existing, plan.keys) for plan, existing in unchanged}
         wanted = [_wanted(key) for key in foreign_keys_of(connection, staging, [table.table for table in tables])]
-        changes = {plan.table: Changes(keys=plan.keys) for plan, _ in unchanged}
-        changes |= refresh(connection, staging, target_schema, refreshes)
+        changes = {plan.table: Changes(keys=plan.keys) for plan, _ in unchanged} | refresh(connection, staging, target_schema, refreshes)
         _drop_staged(connection, staging, refreshes)
         _move(connection, staging, target_schema, new)
         add_foreign_keys(connection, target_schema, wanted, changes)
-        plans |= {plan.table: plan for plan, _ in unchanged}
         refuse_other_counts(connection, target_schema, list(plans.values()), expected_rows or {})
         relations = _relate(connection, target_schema, plans, increment, foreign_keys, changes) if increment else ()
         for name, plan in plans.items():
@@ -124,12 +123,17 @@ def publish(
                 after[name] = _content_after(connection, target_schema, backed_up, changed)
             keep(connection, migration_id, target_schema, plan, backed_up, changed, after[name])
             save_table(connection, migration_id, target_schema, plan, read_time, scanned=_scanned(increment, name))
-        connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(staging)))
-        record_progress(connection, migration_id, status=PUBLISHED, read_time=read_time)
-        if target_schema != scratch_schema(migration_id) and _looks_other(increment, changes):
-            # PostgREST, if it listens, reads its schema again when this transaction commits.
-            connection.execute("NOTIFY pgrst, 'reload schema'")
+        _end(connection, migration_id, target_schema, read_time, looks_other=_looks_other(increment, changes))
     return relations
+
+
+def _end(connection: Connection, migration_id: str, target_schema: str, read_time: datetime, *, looks_other: bool) -> None:
+    """Drops the staging schema, records the run as published, and lets the API know of other tables or columns."""
+    connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(staging_schema(migration_id))))
+    record_progress(connection, migration_id, status=PUBLISHED, read_time=read_time)
+    if target_schema != scratch_schema(migration_id) and looks_other:
+        # PostgREST, if it listens, reads its schema again when this transaction commits.
+        connection.execute("NOTIFY pgrst, 'reload schema'")
 
 
 def _merges(
