@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -133,6 +134,34 @@ def test_the_house_is_small_enough_to_be_known() -> None:
     assert {room for floor in FLOORS for room in floor} == rooms | {"flows", "tasks", "expectations"}
     crowded = {str(folder.relative_to(ROOT)): len(modules) for folder, modules in _folders().items() if len(modules) > 15}
     assert crowded == {}
+
+
+def test_no_module_and_no_function_is_too_long_to_be_read() -> None:
+    lengths = {module_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in files(*ENGINE)}
+    assert {module: lines for module, lines in lengths.items() if lines > 400} == {}
+    functions = {
+        f"{module_of(path)}.{node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for path in files(*ENGINE)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert {name: lines for name, lines in functions.items() if lines > 60} == {}
+    assert median(functions.values()) <= 7
+
+
+def test_no_function_takes_more_than_eight_things() -> None:
+    taken = {
+        f"{module_of(path)}.{node.name}": len({argument.arg for argument in _arguments(node)} - {"self", "cls"})
+        for path in files(*ENGINE)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+    # Prefect makes the form of a deployment out of a flow's parameters.
+    assert {name: number for name, number in taken.items() if number > 8 and not name.startswith("flows.")} == {}
+
+
+def _arguments(function: ast.FunctionDef) -> list[ast.arg]:
+    return [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
 
 
 def _folders() -> dict[Path, list[Path]]:
