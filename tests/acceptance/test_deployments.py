@@ -81,7 +81,9 @@ def logs_of(api: Api, run: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     def there() -> list[dict[str, Any]]:
         logged = api.every("logs", logs={"flow_run_id": {"any_": [run["id"]]}}, sort="TIMESTAMP_ASC")
-        return logged if any("Finished in state" in entry["message"] for entry in logged) else []
+        # Tasks say so of themselves before it.
+        ended = (entry for entry in logged if entry["task_run_id"] is None and "Finished in state" in entry["message"])
+        return logged if any(ended) else []
 
     logged: list[dict[str, Any]] = eventually(60, there)
     return logged

@@ -30,7 +30,7 @@ def test_a_snapshot_that_has_been_overtaken(ground: Ground, front: Gateway) -> N
         before = tables(old.url)
         said = old.migrate("--resume")
         assert said.code == 2
-        assert "another one has published a later snapshot" in said.error
+        assert "another run has published a later snapshot" in said.error
         assert new.migration_id in said.error
         assert tables(old.url) == before
 
