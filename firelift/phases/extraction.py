@@ -15,13 +15,13 @@ from firelift.firestore.stream import read_documents
 from firelift.firestore.values import Document
 from firelift.paths import Selection, collection_of
 from firelift.planning.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
-from firelift.receipts import Extracted, RangeExtracted, RootCollection, shared
+from firelift.receipts import Extracted, RangeExtracted, shared
 from firelift.storage.archive import RangeArchive, begin_again, file_name, ranges, write_digest
 from firelift.storage.chunk_writer import ChunkWriter, Progress, report_chunk
 from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.storage.key_ranges import cut
 from firelift.storage.mending import archived_chunks
-from firelift.verification.completeness import Scan, prove_archive, prove_count
+from firelift.verification.completeness import Scan, prove_archive, prove_count, sum_ranges
 from firelift.workers import Workers
 
 
@@ -38,26 +38,8 @@ def extract_collection(workers: Workers, inputs: ExtractionInputs, progress: Pro
         scans = prove_archive(workers, inputs.source, directory, [keys for keys, _ in cuts], inputs.read_time, inputs.selection)
     else:
         prove_count(root, sum(part.documents + part.skipped for part in done), inputs.read_time)
-    return _extracted(root, done, scans, write_digest(directory))
-
-
-def _extracted(root: RootCollection, parts: Sequence[RangeExtracted], scans: Sequence[Scan], digest: str) -> Extracted:
-    return Extracted(
-        digest=digest,
-        collection=root.collection,
-        beside=root.beside,
-        documents=sum(part.documents for part in parts),
-        skipped=sum(part.skipped for part in parts),
-        bytes=sum(part.bytes for part in parts),
-        chunks=sum(part.chunks for part in parts),
-        ranges=len(parts),
-        reads=sum(part.reads for part in parts),
-        breaks=(*(broken for part in parts for broken in part.breaks), *(broken for scan in scans for broken in scan.breaks)),
-        counted=root.documents,
-        scanned=sum(scan.keys for scan in scans) if root.documents is None else None,
-        mended=tuple(mended for part in parts for mended in part.mended),
-        shares=shared(part.shares for part in parts),
-    )
+    mended = tuple(file for part in done for file in part.mended)
+    return sum_ranges(root, done, scans, write_digest(directory)).model_copy(update={"mended": mended})
 
 
 def extract_range(

@@ -8,14 +8,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.errors import CountMismatch, ScansDiffer
 from firelift.firestore.keys import read_keys
 from firelift.firestore.query import KeyRange
 from firelift.paths import Selection, collection_of
-from firelift.receipts import RootCollection
+from firelift.receipts import Extracted, RootCollection, shared
 from firelift.storage.archive import RangeArchive, read_chunk_keys
 from firelift.workers import Workers
 
@@ -60,6 +60,44 @@ class Digest:
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
+
+
+class RangeRead(Protocol):
+    """What was read of one key range, whole or only where it differs."""
+
+    @property
+    def documents(self) -> int: ...
+    @property
+    def skipped(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def chunks(self) -> int: ...
+    @property
+    def reads(self) -> int: ...
+    @property
+    def breaks(self) -> tuple[str, ...]: ...
+    @property
+    def shares(self) -> dict[str, dict[str, int]]: ...
+
+
+def sum_ranges(root: RootCollection, parts: Sequence[RangeRead], scans: Sequence[Scan], digest: str) -> Extracted:
+    """The receipt of root collections whose ranges were read, with how many documents COUNT or a second scan has shown to be all."""
+    return Extracted(
+        collection=root.collection,
+        beside=root.beside,
+        digest=digest,
+        documents=sum(part.documents for part in parts),
+        skipped=sum(part.skipped for part in parts),
+        bytes=sum(part.bytes for part in parts),
+        chunks=sum(part.chunks for part in parts),
+        ranges=len(parts),
+        reads=sum(part.reads for part in parts),
+        breaks=(*(broken for part in parts for broken in part.breaks), *(broken for scan in scans for broken in scan.breaks)),
+        counted=root.documents,
+        scanned=sum(scan.keys for scan in scans) if root.documents is None else None,
+        shares=shared(part.shares for part in parts),
+    )
 
 
 def prove_count(root: RootCollection, read: int, read_time: str) -> None:

@@ -22,13 +22,13 @@ from firelift.modes.incremental.worker import DIFFERS, CompareJob, DeletedKeys, 
 from firelift.paths import Key
 from firelift.planning.model import TablePlan
 from firelift.postgres.inspect.published_keys import Between, PublishedKeys, published_keys
-from firelift.receipts import Extracted, RootCollection, TableChanges, shared
+from firelift.receipts import Extracted, RootCollection, TableChanges
 from firelift.storage.archive import write_digest
 from firelift.storage.chunk_writer import Progress
 from firelift.storage.deleted_keys import deleted_keys_directory
 from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.storage.key_ranges import cut
-from firelift.verification.completeness import Digest, Scan, Seen, prove_count, prove_digests
+from firelift.verification.completeness import Digest, Scan, Seen, prove_count, prove_digests, sum_ranges
 from firelift.workers import Workers
 
 KEYS_A_REPORT: Final = 5000
@@ -83,22 +83,8 @@ def extract_difference(
 
 
 def _extracted(root: RootCollection, parts: Sequence[RangeResult], digest: str, scans: Sequence[Scan] = ()) -> Extracted:
-    return Extracted(
-        collection=root.collection,
-        beside=root.beside,
-        digest=digest,
-        documents=sum(part.documents for part in parts),
-        skipped=sum(part.skipped for part in parts),
-        bytes=sum(part.bytes for part in parts),
-        chunks=sum(part.chunks for part in parts),
-        ranges=len(parts),
-        reads=sum(part.reads for part in parts),
-        breaks=(*(broken for part in parts for broken in part.breaks), *(broken for scan in scans for broken in scan.breaks)),
-        counted=root.documents,
-        scanned=sum(scan.keys for scan in scans) if root.documents is None else None,
-        changes=_summed(change for part in parts for change in part.changes),
-        shares=shared(part.shares for part in parts),
-    )
+    changes = _summed(change for part in parts for change in part.changes)
+    return sum_ranges(root, parts, scans, digest).model_copy(update={"changes": changes})
 
 
 def _summed(changes: Iterable[TableChanges]) -> tuple[TableChanges, ...]:
