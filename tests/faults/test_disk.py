@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,7 +27,7 @@ def small_disk(directory: Path, size: str) -> Iterator[None]:
     """A file system of this size in a directory; skips the test where nobody may mount one."""
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory))
+        mount("-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(directory))
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
         pytest.skip(f"a small disk cannot be mounted here: {error}")
     try:
@@ -43,11 +43,19 @@ def mount(*arguments: str) -> None:
 @contextmanager
 def filled(directory: Path, kilobytes: int) -> Iterator[None]:
     """No more than so much is free there, until the block ends."""
-    filler, place = directory / "filler", os.statvfs(directory)
+    filler = directory / "filler"
     with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, place.f_bavail * place.f_frsize - kilobytes * 1024))
+        while (left := _free(directory) - kilobytes * 1024) > 0:
+            # Whoever writes there at the same time may have taken some of it.
+            with suppress(OSError):
+                os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, left)
     yield
     filler.unlink()
+
+
+def _free(directory: Path) -> int:
+    place = os.statvfs(directory)
+    return place.f_bavail * place.f_frsize
 
 
 def test_a_disk_that_holds_not_even_a_status(ground: Ground, undisturbed: Undisturbed) -> None:
@@ -127,7 +135,7 @@ def test_the_target_becomes_read_only_in_mid_run(ground: Ground, front: Gateway,
         before = place.content()
         with front.held("RunQuery", after=20) as reached:
             started = place.start()
-            started.until(reached.is_set)
+            started.until(lambda: reached.is_set() and place.state("extraction") == "running")
             switch(place.url, whose, "SET")
         said = started.wait()
         assert said.code == 1, said.err

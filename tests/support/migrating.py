@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,8 @@ class Ground:
                 "MIGRATION_READ_TIME": self.read_time,
                 "MIGRATION_MIGRATION_ID": f"{MIGRATION}-{number}",
             }
-            yield Place(Operator(self.directory / str(number), given | own | variables), url, f"{MIGRATION}-{number}")
+            with _ended(Place(Operator(self.directory / str(number), given | own | variables), url, f"{MIGRATION}-{number}")) as place:
+                yield place
 
     @contextmanager
     def copy(self, place: Place) -> Iterator[Place]:
@@ -85,7 +86,19 @@ class Ground:
         with target(self.postgres, template=urlsplit(place.url).path[1:]) as url:
             operator = Operator(self.directory / str(number), {**place.operator.variables, "SUPABASE_DB_URL": url})
             shutil.copytree(place.workspace, operator.workspace, symlinks=True)
-            yield Place(operator, url, place.migration_id)
+            with _ended(Place(operator, url, place.migration_id)) as copy:
+                yield copy
+
+
+@contextmanager
+def _ended(place: Place) -> Iterator[Place]:
+    """Nothing that was started from there outlives the block: it would go on asking what the next test asks."""
+    try:
+        yield place
+    finally:
+        for started in place.commands:
+            if started.running():
+                started.kill()
 
 
 SETTINGS = {
@@ -112,6 +125,8 @@ class Place:
     operator: Operator
     url: str
     migration_id: str
+    commands: list[Started] = field(default_factory=list, compare=False)
+    """All that was started from here."""
 
     @property
     def workspace(self) -> Path:
@@ -122,17 +137,22 @@ class Place:
         return self.workspace / "runs" / self.migration_id
 
     def with_(self, **variables: str | None) -> Place:
-        return Place(self.operator.with_(**variables), self.url, self.migration_id)
+        return replace(self, operator=self.operator.with_(**variables))
 
     def start(self, *arguments: str) -> Started:
         """`firelift migrate …` in a session of its own."""
-        return start(self.operator, ["migrate", *arguments])
+        return self._start("migrate", *arguments)
 
     def migrate(self, *arguments: str) -> Said:
         return self.start(*arguments).wait()
 
     def firelift(self, *arguments: str) -> Said:
-        return start(self.operator, list(arguments)).wait()
+        return self._start(*arguments).wait()
+
+    def _start(self, *arguments: str) -> Started:
+        started = start(self.operator, list(arguments))
+        self.commands.append(started)
+        return started
 
     def status(self) -> dict[str, Any]:
         """The run's status, {} before there is one."""
