@@ -22,6 +22,7 @@ from firelift.run.reports.increment import touched
 from firelift.run.reports.plan_text import plan_text
 from firelift.run.reports.state import headline
 from firelift.settings.settings import Settings
+from tasks.checkpoint import RESULTS
 from tasks.flow_run import current_flow_run
 from tasks.subflow import client_of
 
@@ -99,7 +100,7 @@ def _fenced(text: str) -> str:
 
 def completed(report: dict[str, Any], directory: Path) -> State[Any]:
     """The flow run's end: a sentence of what was done, and the report as the result that `run_deployment(...)` gets."""
-    own = LocalFileSystem(basepath=str(directory / "checkpoints"))
+    own = LocalFileSystem(basepath=str(directory / RESULTS))
     # In the run's directory, as private as the report itself; a storage that was chosen stays.
     where = {} if PREFECT_DEFAULT_RESULT_STORAGE_BLOCK.value() else {"result_storage": own, "result_storage_block_id": None}
     store = get_result_store().model_copy(update={"serializer": JSONSerializer(), "metadata_storage": None, **where})

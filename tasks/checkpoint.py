@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from prefect import __version__
 from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.filesystems import LocalFileSystem
@@ -16,55 +18,88 @@ from prefect.tasks import Task
 from pydantic import Field
 
 from firelift.errors import FireliftError
-from firelift.files import sealed, unsealed
-from firelift.migration.execution import readable
-from firelift.run.damage import times_damaged
-from firelift.run.workspace import Workspace
+from firelift.files import sealed, unsealed, write_whole
+from firelift.migration.steps.receipts import LEFT_OUT, receipt_name, valid_for
+from firelift.receipts import Receipt
+from firelift.run.receipt_files import Receipts, from_text, to_text
+
+RESULTS = "prefect-results"
+"""Where a run keeps what Prefect wants to keep beside receipts: the result of the flow run."""
 
 
-def checkpoint_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """A readable path below the result storage: migration, task, what it worked on, and the settings that matter."""
-    run = parameters["run"]
-    part = parameters["root"].collection if "root" in parameters else parameters.get("phase", "all")
-    phase = parameters.get("phase", "")
-    # What was loaded counts only for the staging schema it was loaded into.
-    staged = f"-{parameters['staged'].token}" if "staged" in parameters else ""
-    # What was made before the archive was found damaged is looked at again.
-    damaged = times_damaged(Workspace(Path(run.settings["working_dir"]), run.migration_id).run)
-    again = f"-again-{damaged}" if damaged else ""
-    return f"{run.migration_id}/{context.task.name}/{phase}{readable(part)}-{run.fingerprint}{staged}{again}"
+def checkpoint_key(context: TaskRunContext, parameters: dict[str, Any]) -> str | None:
+    """`<migration>/<receipt>/<conditions>`; None for a phase that --skip-phases leaves out, whose task takes the last receipt."""
+    # A task and the subflow in it have the same receipt.
+    step, run, given = context.task.name.removesuffix("-collection"), parameters["run"], tuple(parameters.values())
+    conditions = valid_for(run, step, given)
+    return None if conditions == LEFT_OUT else f"{run.migration_id}/{receipt_name(step, given)}/{conditions}"
+
+
+class RunReceipts(LocalFileSystem):
+    """Prefect's result storage for one run: the receipts that the engine writes, seen as results."""
+
+    _block_type_slug = "firelift-run-receipts"
+
+    directory: str
+    """The run's."""
+
+    def read_path(self, path: str, **_: Any) -> bytes:  # type: ignore[override]
+        """A receipt as a record of Prefect. Raises FileNotFoundError where the task is to be done."""
+        found = self._receipt(path)
+        if found is None:
+            return self._resolve_path(path).read_bytes()
+        name, conditions = found
+        receipt = Receipts(Path(self.directory)).done(name, conditions)
+        if receipt is None:
+            raise FileNotFoundError(path)
+        metadata = {"storage_key": path, "expiration": None, "serializer": {"type": ReceiptJSON().type}, "prefect_version": __version__}
+        return json.dumps({"metadata": metadata, "result": ReceiptJSON().dumps(receipt).decode()}).encode()
+
+    async def aread_path(self, path: str) -> bytes:
+        return self.read_path(path)
+
+    def write_path(self, path: str, content: bytes, **_: Any) -> str:  # type: ignore[override]
+        """Nothing for a receipt: the step has written it, whoever carries it out."""
+        if not self._receipt(path):
+            write_whole(self._resolve_path(path), content.decode())
+        return path
+
+    async def awrite_path(self, path: str, content: bytes) -> str:
+        return self.write_path(path, content)
+
+    def _receipt(self, path: str) -> tuple[str, str] | None:
+        """Name and conditions of the receipt that a key of `checkpoint_key` means."""
+        *_, migration_id, name, conditions = ("", "", "", *path.split("/"))
+        return (name, conditions) if migration_id == Path(self.directory).name else None
 
 
 @contextmanager
 def checkpoints_in(directory: Path) -> Iterator[None]:
-    """Has Prefect keep its receipts in the run's directory, where another machine that goes on finds them too.
+    """Has Prefect find the receipts in the run's directory, where another machine that resumes the run finds them too.
 
-    A storage that was chosen by PREFECT_DEFAULT_RESULT_STORAGE_BLOCK stays.
+    A storage that was chosen by PREFECT_DEFAULT_RESULT_STORAGE_BLOCK stays, and is asked in place of them.
     """
     context = FlowRunContext.get()
     if context is None or context.result_store is None or PREFECT_DEFAULT_RESULT_STORAGE_BLOCK.value():
         yield
         return
-    storage = LocalFileSystem(basepath=str(directory / "checkpoints"))
+    storage = RunReceipts(basepath=str(directory / RESULTS), directory=str(directory))
     store = context.result_store.model_copy(update={"result_storage": storage})
     with context.model_copy(update={"result_store": store}):
         yield
 
 
-_RECEIPT = b'{"receipt":'
-
-
-class SealedJSON(JSONSerializer[Any]):
+class ReceiptJSON(JSONSerializer[Any]):
     """Receipts with their own digest. Prefect takes one that it cannot read for none, and so does the work again."""
 
-    type: str = Field(default="firelift-sealed-json", frozen=True)
+    type: str = Field(default="firelift-receipt", frozen=True)
 
-    def dumps(self, obj: Any) -> bytes:
-        return sealed(_RECEIPT + super().dumps(obj) + b"}")
+    def dumps(self, obj: Receipt) -> bytes:
+        return sealed(to_text(obj).encode())
 
-    def loads(self, blob: bytes) -> Any:
+    def loads(self, blob: bytes) -> Receipt:
         """Raises FileChanged for one that is not as it was written."""
-        return super().loads(unsealed(blob, Path("checkpoints")).removeprefix(_RECEIPT)[:-1])
+        return from_text(unsealed(blob, Path("receipts")))
 
 
 def waiting_helps(task: Task[..., Any], task_run: Any, state: Any) -> bool:
@@ -76,7 +111,7 @@ def waiting_helps(task: Task[..., Any], task_run: Any, state: Any) -> bool:
 PHASE: dict[str, Any] = {
     "cache_policy": CacheKeyFnPolicy(cache_key_fn=checkpoint_key),
     "persist_result": True,
-    "result_serializer": SealedJSON(),
+    "result_serializer": ReceiptJSON(),
     "retries": 2,
     "retry_delay_seconds": [2, 10],
     "retry_condition_fn": waiting_helps,
@@ -85,7 +120,5 @@ PHASE: dict[str, Any] = {
 # Of a collection: the task that wraps its subflow makes the further attempts; with both doing so patience would multiply.
 INNER: dict[str, Any] = PHASE | {"retries": 0}
 
-NOT_KEPT: dict[str, Any] = {"persist_result": False, "cache_policy": None}
-"""Only the target knows whether it still holds, and nobody reads what was returned."""
-ALWAYS: dict[str, Any] = {"cache_policy": NO_CACHE}
-"""Done in every attempt."""
+NOT_KEPT: dict[str, Any] = {"persist_result": False, "cache_policy": NO_CACHE}
+"""Done in every attempt: only the target knows whether it still holds, and nobody reads what was returned."""

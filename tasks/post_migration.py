@@ -8,10 +8,10 @@ from firelift.migration.context import Run
 from firelift.migration.lifecycle import migration_of
 from firelift.migration.steps import post_migration as steps
 from firelift.receipts import Finished, Published
-from tasks.checkpoint import ALWAYS, PHASE
+from tasks.checkpoint import NOT_KEPT, PHASE
 
 
-@task(**PHASE | ALWAYS, name="post_migration", task_run_name="post_migration")
+@task(**PHASE | NOT_KEPT, name="post_migration", task_run_name="post_migration")
 def post_migration(run: Run, published: Published | None) -> Finished:
     """The app is told, the end is written down in the target, what was only needed on the way is dropped."""
     return steps.post_migration(migration_of(run), published)

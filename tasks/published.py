@@ -21,12 +21,12 @@ from firelift.run.reports.verify_text import verified_message
 from firelift.settings.settings import Settings
 from firelift.settings.target import RunLocation, Target
 from firelift.verification.proof import Against
-from tasks.checkpoint import ALWAYS, NOT_KEPT, PHASE
+from tasks.checkpoint import NOT_KEPT, PHASE
 from tasks.reasons import reasons_first
 
 
 # What the target holds now is the question: no earlier answer will do.
-@task(**PHASE | NOT_KEPT | ALWAYS, name="verify", task_run_name="verify")
+@task(**PHASE | NOT_KEPT, name="verify", task_run_name="verify")
 def verify_target(options: dict[str, Any], against: Against | None, seed: str | None) -> Verified:
     """Compares a published target with its documents; raises TargetDiffers where it does not say the same."""
     reasons_first()
@@ -43,7 +43,7 @@ def verify_target(options: dict[str, Any], against: Against | None, seed: str | 
 
 
 # What the target holds is the only truth about it: nothing is kept of a rollback, so that it can be done again.
-@task(**PHASE | NOT_KEPT | ALWAYS, name="rollback", task_run_name="rollback")
+@task(**PHASE | NOT_KEPT, name="rollback", task_run_name="rollback")
 def roll_back_target(migration_id: str | None, force: bool) -> RolledBack:
     """Puts the target back as it was before a run, under the target's lock."""
     reasons_first()

@@ -27,6 +27,7 @@ from firelift.postgres.schema.ddl import scratch_schema
 from firelift.postgres.session.lock import TargetLock
 from firelift.receipts import Receipt, TransformedAll
 from firelift.run.progress import Phase
+from firelift.run.receipt_files import Receipts
 from firelift.run.reports import TableReport, write_reports
 from firelift.run.status import Status
 from firelift.run.workspace import Workspace
@@ -98,6 +99,11 @@ class Migration:
     @property
     def directory(self) -> Path:
         return self.workspace.run
+
+    @property
+    def receipts(self) -> Receipts:
+        """What the run has done so far."""
+        return Receipts(self.directory)
 
     @property
     def database_url(self) -> str:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextvars
-import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, get_type_hints
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from firelift.errors import FireliftError
-from firelift.files import read_sealed, write_sealed
 from firelift.migration.context import Migration
-from firelift.receipts import Receipt, RootCollection
-from firelift.run.damage import times_damaged
+from firelift.migration.steps.receipts import has_receipt, receipt_name, step_name, valid_for
+from firelift.receipts import RootCollection
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,7 +43,7 @@ class InlineSteps:
         self._migration, self._threads = migration, threads
 
     def once(self, step: Callable[Concatenate[Migration, P], R], *arguments: P.args, **options: P.kwargs) -> R:
-        return self._kept(step, "all", *arguments, **options)
+        return self._kept(step, *arguments, **options)
 
     def each(self, step: Callable[..., R], roots: Sequence[RootCollection], *lists: Sequence[Any], **shared: Any) -> list[R]:
         order = largest_first(roots)
@@ -53,7 +51,7 @@ class InlineSteps:
             futures = {
                 place: threads.submit(
                     contextvars.copy_context().run,
-                    lambda place: self._kept(step, roots[place].collection, roots[place], *(items[place] for items in lists), **shared),
+                    lambda place: self._kept(step, roots[place], *(items[place] for items in lists), **shared),
                     place,
                 )
                 for place in order
@@ -61,18 +59,13 @@ class InlineSteps:
             wait(futures.values())
         return [futures[place].result() for place in range(len(roots))]
 
-    def _kept(self, step: Callable[..., R], part: str, *arguments: Any, **options: Any) -> R:
-        kind = get_type_hints(step).get("return")
-        if getattr(step, "asks_the_target", False) or not (isinstance(kind, type) and issubclass(kind, Receipt)):
-            return self._retried(step, *arguments, **options)
-        key = checkpoint_key(self._migration, step.__name__.rstrip("_"), part, options.get("staged"))
-        file = self._migration.directory / "checkpoints" / f"{key}.json"
-        if file.exists():
-            return kind.model_validate_json(read_sealed(file))  # type: ignore[return-value]
-        done = self._retried(step, *arguments, **options)
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_sealed(file, done.model_dump_json())  # type: ignore[attr-defined]
-        return done
+    def _kept(self, step: Callable[..., R], *arguments: Any, **options: Any) -> R:
+        name, given = step_name(step), (*arguments, *options.values())
+        if has_receipt(name):
+            done = self._migration.receipts.done(receipt_name(name, given), valid_for(self._migration.run, name, given))
+            if done is not None:
+                return done  # type: ignore[return-value]
+        return self._retried(step, *arguments, **options)
 
     def _retried(self, step: Callable[..., R], *arguments: Any, **options: Any) -> R:
         for seconds in RETRY_AFTER:
@@ -83,28 +76,6 @@ class InlineSteps:
                     raise
                 time.sleep(seconds)
         return step(self._migration, *arguments, **options)
-
-
-def checkpoint_key(migration: Migration, step: str, part: str, staged: Any = None) -> str:
-    """Names what a step did for a part, under the settings that decide what it returns.
-
-    What was loaded counts only for the staging schema it was loaded into; what was made before the archive was found damaged is looked
-    at again.
-    """
-    damaged = times_damaged(migration.directory)
-    words = (
-        migration.run.fingerprint,
-        *([staged.token] if staged is not None else []),
-        *([f"again-{damaged}"] if damaged else []),
-    )
-    return "-".join([step, readable(part), *words])
-
-
-def readable(text: str) -> str:
-    """A name for a file that says what it is of, and is another one for every text."""
-    # A locale may know no other letters for the names of files.
-    shown = "".join(character if character.isascii() and character.isalnum() else "_" for character in text)[:40]
-    return f"{shown}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def largest_first(roots: Sequence[RootCollection]) -> list[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from firelift.errors import ConfigurationError, FireliftError
-from firelift.files import FileChanged, read_sealed
+from firelift.files import FileChanged
 from firelift.firestore.channel import Source
 from firelift.paths import Exactly
 from firelift.phases.extraction import extract_collection
@@ -20,7 +20,7 @@ from firelift.planning.model import PLAN, Plan, TablePlan, keep_plan, read_plan
 from firelift.postgres.schema.control import SavedTable, migration, saved_tables
 from firelift.postgres.session.lock import session_of
 from firelift.receipts import Completeness, Extracted, Imported, RelationChecked, Validated
-from firelift.run.receipt_files import receipt_file
+from firelift.run.receipt_files import Receipts
 from firelift.run.workspace import Workspace
 from firelift.settings.grouping import MOST
 from firelift.storage.archive import file_name, read_digest
@@ -105,12 +105,12 @@ def _latest_first(saved: Iterable[SavedTable]) -> list[str]:
 
 def archived(workspace: Workspace, published: PublishedRun) -> Documents:
     """The run's own archive. Raises NoArchive where it is not there, not whole, or that of another snapshot; FileChanged."""
-    validation, plan = receipt_file(workspace, "pre_validation"), workspace.run / PLAN
-    if not validation.is_file() or not plan.is_file():
+    receipts, plan = Receipts(workspace.run), workspace.run / PLAN
+    if not receipts.file("pre_validation").is_file() or not plan.is_file():
         raise NoArchive(directory=str(workspace.run))
     if read_increment(workspace.run) is not None:
         raise NoArchive(directory=str(workspace.run), why="the run was an increment, so its archive holds only what had changed")
-    validated = Validated.model_validate_json(read_sealed(validation))
+    validated = receipts.last("pre_validation", Validated)
     if _moment(validated.read_time) != _moment(published.read_time):
         raise NoArchive(directory=str(workspace.run), its_snapshot=validated.read_time, published=published.read_time)
     roots = tuple(root.collection for root in validated.roots)
@@ -127,8 +127,8 @@ def archived(workspace: Workspace, published: PublishedRun) -> Documents:
 
 def _extracted(workspace: Workspace, root: str) -> Extracted | None:
     """What extraction told of a root collection, where its receipt is there."""
-    receipt = receipt_file(workspace, f"extract-{file_name(root)}")
-    return Extracted.model_validate_json(read_sealed(receipt)) if receipt.is_file() else None
+    receipts, name = Receipts(workspace.run), f"extract-{file_name(root)}"
+    return receipts.last(name, Extracted) if receipts.file(name).is_file() else None
 
 
 def read_again(
@@ -157,7 +157,7 @@ def read_again(
 def recorded_relations(workspace: Workspace) -> tuple[RelationChecked, ...] | None:
     """The relations of a run with their orphans, as they were when its rows were loaded; None where there is no record of it."""
     try:
-        return Imported.model_validate_json(read_sealed(receipt_file(workspace, "import"))).relations
+        return Receipts(workspace.run).last("import", Imported).relations
     except (FileNotFoundError, FileChanged):
         return None
 

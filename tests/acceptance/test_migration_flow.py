@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class Migrated:
     project: str
     database_url: str
     workspace: Path
-    results: Path
+    directory: Path
     run: dict[str, Any]
 
 
@@ -68,7 +69,7 @@ def sample(api: Api, emulator_host: str, postgres: PostgresServer, tmp_path_fact
         eventually(
             90, lambda: all(task["state_type"] == "COMPLETED" for task in api.tasks_of(found["id"])) and phases(api, found) == PHASES
         )
-        yield Migrated(project, database_url, directory / "workspace", directory / "workspace" / "runs" / MIGRATION / "checkpoints", found)
+        yield Migrated(project, database_url, directory / "workspace", directory / "workspace" / "runs" / MIGRATION, found)
         clear(emulator_host, project)
 
 
@@ -125,16 +126,24 @@ def test_the_run_graph_has_a_node_for_each_step(sample: Migrated, api: Api) -> N
 
 
 def test_receipts_are_kept_as_json_under_readable_names(sample: Migrated) -> None:
-    kept = {path.relative_to(sample.results / MIGRATION): json.loads(path.read_text()) for path in files_below(sample.results / MIGRATION)}
-    folders = {path.parts[0] for path in kept}
-    assert {"pre_validation", "extract", "extraction", "planning", "transform", "transformation", "load", "import"} <= folders
-    for found in kept.values():
-        assert found["metadata"]["serializer"]["type"] == "firelift-sealed-json"
-        assert len(found["result"]) < 20_000
+    kept = {path.stem: json.loads(path.read_text()) for path in files_below(sample.directory / "receipts")}
+    assert {"pre_validation", "extraction", "planning", "transformation", "import"} <= kept.keys()
+    assert {"extract-archive", "transform-archive", "load-archive"} <= kept.keys()
+    assert {name: found["kind"] for name, found in kept.items() if name in ("extract-archive", "import")} == {
+        "extract-archive": "Extracted",
+        "import": "Imported",
+    }
+    assert max(map(len, map(json.dumps, kept.values()))) < 20_000
+
+
+def test_nothing_but_the_report_is_kept_for_prefect_beside_the_receipts(sample: Migrated) -> None:
+    (result,) = files_below(sample.directory / "prefect-results")
+    assert json.loads(json.loads(result.read_text())["result"])["migrationId"] == MIGRATION
+    assert stat.S_IMODE(result.stat().st_mode) == 0o600
 
 
 def test_no_document_is_in_a_receipt_or_a_parameter(sample: Migrated, api: Api) -> None:
-    shown = api.everything() + text_below(sample.results)
+    shown = api.everything() + text_below(sample.directory / "receipts") + text_below(sample.directory / "prefect-results")
     assert "prefect.flow-run.Completed" in shown
     assert "user17@example.com" not in shown
 

@@ -43,9 +43,9 @@ def goes_on(place: Place, front: Gateway, undisturbed: Undisturbed, *arguments: 
     assert differences(place.content(), undisturbed.content) == []
 
 
-def lose_checkpoints(place: Place) -> None:
-    """Prefect's results are gone."""
-    shutil.rmtree(place.run / "checkpoints")
+def lose_receipts(place: Place) -> None:
+    """Nothing says any more what was done."""
+    shutil.rmtree(place.run / "receipts")
 
 
 def test_finished_work_is_cached_in_prefect(loading: Place, ground: Ground, front: Gateway, undisturbed: Undisturbed, api: Api) -> None:
@@ -66,6 +66,54 @@ def _states(api: Api, run: Mapping[str, Any]) -> dict[str, str]:
     return {task["name"]: task["state_name"] for task in api.tasks_of(run["id"]) if task["end_time"]}
 
 
+FROM_PYTHON = """
+import os, sys
+import firelift
+from firelift.migration.execution import InlineSteps
+
+carried_out = InlineSteps._retried
+
+def carry_out(self, step, *arguments, **options):
+    if step.__name__ == sys.argv[1]:
+        os._exit(9)
+    print(step.__name__, flush=True)
+    return carried_out(self, step, *arguments, **options)
+
+InlineSteps._retried = carry_out
+firelift.migrate(firelift.Settings(**({"resume": True} if len(sys.argv) > 2 else {})))
+"""
+
+
+def from_python(place: Place, *arguments: str) -> tuple[int, list[str]]:
+    """The migration carried out by `firelift.migrate`: how it ended, and the steps that were not done before."""
+    said = place.operator.run([sys.executable, "-c", FROM_PYTHON, *arguments])
+    assert said.code in (0, 9), said.err
+    return said.code, said.out.split()
+
+
+def test_python_goes_on_with_what_prefect_has_carried_out(loading: Place, ground: Ground, front: Gateway, undisturbed: Undisturbed) -> None:
+    with ground.copy(loading) as place:
+        passed = front.count()
+        code, done = from_python(place, "", "resume")
+        assert (code, passed.documents) == (0, 0)
+        assert set(done) == {"register", "staging", "load", "import_", "skip_verification", "publish", "post_migration"}
+        assert differences(place.content(), undisturbed.content) == []
+
+
+def test_prefect_goes_on_with_what_python_has_carried_out(ground: Ground, front: Gateway, undisturbed: Undisturbed, api: Api) -> None:
+    with ground.place() as place:
+        assert from_python(place, "import_")[0] == 9
+        passed = front.count()
+        said = place.migrate("--resume")
+        assert (said.code, passed.documents) == (0, 0), said.err
+        (run, *_) = api.every("flow_runs", flow_runs={"name": {"any_": [f"full {place.migration_id}"]}}, sort="START_TIME_DESC")
+        finished = ["pre_validation", "extraction", "planning", "transformation"]
+        finished += [f"{verb} {root}" for verb in ("extract", "transform", "load") for root in ROOTS]
+        states = eventually(60, lambda: _states(api, run) if set(PHASES) - {"verification"} <= _states(api, run).keys() else None)
+        assert {name: states[name] for name in finished} == dict.fromkeys(finished, "Cached")
+        assert differences(place.content(), undisturbed.content) == []
+
+
 # Prefect's block takes no `file://`; this is fsspec's other word for files, below the directory in which the command is started.
 BLOCK = """
 from prefect.filesystems import RemoteFileSystem
@@ -79,8 +127,8 @@ def test_receipts_may_be_kept_in_another_storage(ground: Ground, front: Gateway,
     with dead_in("import", ground, front, PREFECT_DEFAULT_RESULT_STORAGE_BLOCK="remote-file-system/kept") as place:
         kept = place.operator.here / "kept" / place.migration_id
         receipts = set(files_below(kept))
-        assert {"pre_validation", "extraction", "transformation"} <= {name.partition("/")[0] for name in receipts}
-        assert not list(place.run.glob("checkpoints/*"))
+        assert {"pre_validation", "extract-users", "extraction", "transformation"} <= {name.partition("/")[0] for name in receipts}
+        assert not list(place.run.glob("prefect-results/*"))
         goes_on(place, front, undisturbed)
         assert receipts < set(files_below(kept))
 
@@ -106,7 +154,7 @@ def test_another_machine_goes_on_with_the_run(
 @pytest.mark.parametrize("phase", ["extraction", "import"])
 def test_lost_receipts_cost_time_but_no_read(phase: str, loading: Place, ground: Ground, front: Gateway, undisturbed: Undisturbed) -> None:
     with ground.copy(loading) if phase == "import" else dead_in(phase, ground, front) as place:
-        lose_checkpoints(place)
+        lose_receipts(place)
         goes_on(place, front, undisturbed)
 
 
@@ -146,10 +194,10 @@ def test_a_plan_and_receipts_that_were_edited_meanwhile_are_found_and_made_again
     with ground.copy(loading) as copied:
         place = copied.with_(**VERIFIED)
         plan, receipt = place.run / "plan.json", min((place.run / "transformed" / "users").glob("*.json"))
-        checkpoint = min((place.run / "checkpoints").rglob("transformation/*"))
+        summed = place.run / "receipts" / "transformation.json"
         edited(plan, '"kind": "string"', '"kind": "json"')
         edited(receipt, '"documents":', '"documents":1')
-        edited(checkpoint, "transformedRecords", "transformedrecords")
+        edited(summed, "transformedRecords", "transformedrecords")
         said = place.migrate("--resume")
         assert said.code == 1, said.err
         assert str(plan) in said.error
@@ -158,7 +206,7 @@ def test_a_plan_and_receipts_that_were_edited_meanwhile_are_found_and_made_again
         said = place.migrate("--resume")
         assert said.code == 0, said.err
         warnings = [warning["message"] for warning in place.status()["warnings"]]
-        assert [file.name for file in (plan, receipt) if not any(str(file) in told and "again" in told for told in warnings)] == []
+        assert [file.name for file in (plan, receipt, summed) if not any(str(file) in told and "again" in told for told in warnings)] == []
         assert differences(place.content(), undisturbed.content) == []
 
 
@@ -166,7 +214,6 @@ def test_a_plan_and_receipts_that_were_edited_meanwhile_are_found_and_made_again
 def test_what_a_run_began_with_cannot_be_made_again(name: str, loading: Place, ground: Ground) -> None:
     with ground.copy(loading) as place:
         target = place.content()
-        lose_checkpoints(place)
         damage(place.run / name)
         said = place.migrate("--resume")
         assert said.code == 1, said.err
@@ -279,7 +326,6 @@ def test_a_resumed_run_leaves_out_what_it_has_receipts_of(
     skipped: str, publishing: Place, ground: Ground, front: Gateway, undisturbed: Undisturbed
 ) -> None:
     with ground.copy(publishing) as place:
-        lose_checkpoints(place)  # else Prefect takes it from its own
         goes_on(place, front, undisturbed, "--skip-phases", skipped)
         assert {place.state(phase) for phase in skipped.split(",")} == {"skipped"}
         assert place.status()["status"] == "completed"

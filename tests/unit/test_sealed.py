@@ -16,7 +16,7 @@ from firelift.receipts import ChunkTransformed
 from firelift.run.workspace import Workspace, encode
 from firelift.storage.archive import ArchiveDamaged, RangeArchive
 from firelift.storage.transformed import read_rejects, receipt_path, rejects_path
-from tasks.checkpoint import SealedJSON
+from tasks.checkpoint import ReceiptJSON
 
 TEXTS = ["{}", "{ }", '{\n "a": 1\n}', '{"sha256_of_rest":"mine"}', '{"é":"\\ud800\\r\\n"}\r\n', '{"a":{"b":[1.50,null]}}']
 
@@ -116,9 +116,9 @@ def test_rejected_documents_are_those_that_the_receipt_tells_of(change: Callable
         read_rejects(tmp_path, told)
 
 
-@pytest.mark.parametrize("receipt", [ChunkTransformed(chunk="a", documents=1), None, 1, "text"])
-def test_a_changed_receipt_is_none_that_prefect_can_read(receipt: object) -> None:
-    kept = SealedJSON().dumps(receipt)
-    assert SealedJSON().loads(kept) == receipt
+def test_a_changed_receipt_is_none_that_prefect_can_read() -> None:
+    receipt = ChunkTransformed(chunk="a", documents=1)
+    kept = ReceiptJSON().dumps(receipt)
+    assert ReceiptJSON().loads(kept) == receipt
     with pytest.raises(FileChanged):
-        SealedJSON().loads(kept[:-2] + bytes([kept[-2] ^ 1]) + kept[-1:])
+        ReceiptJSON().loads(kept[:-2] + bytes([kept[-2] ^ 1]) + kept[-1:])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from firelift.files import read_sealed
 from firelift.firestore.errors import NothingMatches
 from firelift.migration.context import Migration
 from firelift.migration.steps.preload import preload_verification
@@ -19,7 +18,6 @@ from firelift.modes.test.sample import sample_database
 from firelift.phases.extraction import extract_collection, read_profile
 from firelift.postgres.session.lock import session_of
 from firelift.receipts import Completeness, Extracted, PhaseReceipt, RootCollection, Sampled, Validated
-from firelift.run.receipt_files import receipt_file
 from firelift.run.status import Status
 from firelift.storage.chunk_writer import Progress
 from firelift.storage.extraction_inputs import ExtractionInputs
@@ -95,10 +93,9 @@ def _extract(migration: Migration, root: RootCollection, read_time: str, progres
 def sampling(migration: Migration, validated: Validated) -> Sampled:
     """In place of everything a sample of every collection, with what it needs."""
     status, settings = migration.start_phase("extraction"), migration.settings
-    receipt = receipt_file(migration.workspace, "sampling")
-    if receipt.exists():
-        # Prefect's own receipt is gone; what has been made of this sample is of no other one.
-        return Sampled.model_validate_json(read_sealed(receipt))
+    if migration.receipts.file("sampling").exists():
+        # Whatever else is done again: what has been made of this sample is of no other one.
+        return migration.receipts.last("sampling", Sampled)
     inputs = SampleInputs(
         migration.source,
         validated.read_time,

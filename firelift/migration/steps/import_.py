@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from firelift.files import read_sealed
 from firelift.migration.context import Migration
 from firelift.migration.execution import asks_the_target
 from firelift.migration.steps.receipts import with_receipt
@@ -22,7 +21,6 @@ from firelift.phases.import_ import (
 )
 from firelift.receipts import Imported, Loaded, Published, RelationChecked, RootCollection, Staged, Transformed, TransformedAll, Validated
 from firelift.run.progress import Phase
-from firelift.run.receipt_files import receipt_file
 
 
 @asks_the_target
@@ -34,7 +32,7 @@ def staging(migration: Migration, validated: Validated, transformed: Transformed
     if migration.settings.resume:
         refuse_older_snapshot(url, migration.migration_id, migration.plan(), schema, validated.read_time, migration.increment())
     if "import" in migration.settings.skip_phases:
-        kept = Imported.model_validate_json(read_sealed(receipt_file(migration.workspace, "import")))
+        kept = migration.receipts.last("import", Imported)
         return Staged(token=existing_staging(url, migration.migration_id, kept.staged), published=False)
     migration.check()
     return Staged(token=prepare(url, migration.migration_id, migration.plan(), schema, migration.increment()), published=False)

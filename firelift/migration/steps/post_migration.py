@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firelift.files import read_sealed, write_whole
+from firelift.files import write_whole
 from firelift.migration.context import Migration
 from firelift.migration.execution import asks_the_target
 from firelift.modes.test.estimate import estimate_full_run
@@ -11,7 +11,6 @@ from firelift.phases.import_ import record_end
 from firelift.phases.post_migration import drop
 from firelift.postgres.schema.supabase import check_api
 from firelift.receipts import AppConfigUpdated, Dropped, Finished, Published, Sampled
-from firelift.run.receipt_files import receipt_file
 from firelift.run.workspace import ESTIMATE
 
 
@@ -45,7 +44,7 @@ def finish_test_run(migration: Migration, published: Published | None) -> Finish
     """
     migration.start_phase("post_migration")
     settings, migration_id = migration.settings, migration.migration_id
-    sampled = Sampled.model_validate_json(read_sealed(receipt_file(migration.workspace, "sampling")))
+    sampled = migration.receipts.last("sampling", Sampled)
     weighed = weights(migration.database_url, migration_id, migration.plan()) if published else {}
     status = migration.status.data()
     estimate = estimate_full_run(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from firelift.errors import FireliftError
-from firelift.files import read_sealed
 from firelift.firestore.source import source_label
 from firelift.migration.context import Migration
 from firelift.migration.execution import asks_the_target
@@ -15,7 +14,6 @@ from firelift.planning.build import ForecastTables
 from firelift.postgres.schema.checks import check_target, reach
 from firelift.postgres.schema.supabase import check_api
 from firelift.receipts import Validated
-from firelift.run.receipt_files import receipt_file
 from firelift.settings.grouping import together
 
 
@@ -54,9 +52,9 @@ def take_snapshot(migration: Migration) -> Validated:
 
 
 def existing_snapshot(migration: Migration) -> Validated | None:
-    """The snapshot that an earlier attempt chose, where Prefect's own receipt of it is gone: never another one for half an archive."""
-    file = receipt_file(migration.workspace, "pre_validation")
-    return Validated.model_validate_json(read_sealed(file)) if file.exists() else None
+    """The snapshot that an earlier attempt chose, whatever else is to be done again: never another one for half an archive."""
+    exists = migration.receipts.file("pre_validation").exists()
+    return migration.receipts.last("pre_validation", Validated) if exists else None
 
 
 @asks_the_target

@@ -1,38 +1,50 @@
-"""A step's receipt in the run's directory, for skipped phases and for the snapshot of a run that goes on."""
+"""Which receipt a step has, and under which conditions it counts."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar, cast
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
-from firelift.files import read_sealed, write_sealed
-from firelift.migration.context import Migration
-from firelift.receipts import Receipt, RootCollection
+from firelift.migration.context import Migration, Run
+from firelift.receipts import Receipt, RootCollection, Staged
+from firelift.run.damage import times_damaged
 from firelift.run.progress import Phase
-from firelift.run.receipt_files import ReceiptMissing, receipt_file
+from firelift.run.receipt_files import ReceiptMissing
+from firelift.run.workspace import Workspace
 from firelift.storage.archive import file_name
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Receipt)
 Work = Callable[Concatenate[Migration, P], R]
 
+LEFT_OUT: Final = "left-out"
+"""What no receipt is valid for: a step that --skip-phases names is asked for its last receipt, whatever that was made for."""
+_phases: dict[str, Phase] = {}
+
 
 def with_receipt(phase: Phase, kind: type[R]) -> Callable[[Work[P, R]], Work[P, R]]:
-    """Writes what the function returns to the run's `receipts/`; where the phase is skipped, returns what stands there instead."""
+    """Writes what the function returns to the run's `receipts/`; where the phase is skipped, returns what was written before instead."""
 
     def decorate(function: Work[P, R]) -> Work[P, R]:
+        step = step_name(function)
+        _phases[step] = phase
+
         @functools.wraps(function)
         def kept(migration: Migration, *args: P.args, **kwargs: P.kwargs) -> R:
-            name = function.__name__.rstrip("_") + _part((*args, *kwargs.values()))
-            file = receipt_file(migration.workspace, name)
+            given = (*args, *kwargs.values())
+            name, receipts = receipt_name(step, given), migration.receipts
             if phase in migration.settings.skip_phases:
-                if not file.exists():
-                    raise ReceiptMissing(phase=phase, receipt=f"receipts/{file.name}", migration_id=migration.migration_id)
+                if not receipts.file(name).exists():
+                    raise ReceiptMissing(phase=phase, receipt=f"receipts/{name}.json", migration_id=migration.migration_id)
                 migration.skip(phase, "left out by --skip-phases: an earlier attempt of this run completed it")
-                return kind.model_validate_json(read_sealed(file))
+                return receipts.last(name, kind)
+            damaged = receipts.is_damaged(name)
             receipt = function(migration, *args, **kwargs)
-            write_sealed(file, receipt.model_dump_json())
+            if damaged:
+                migration.status.warn(f"{receipts.file(name)} was not as it had been written: the step was done again", phase)
+            receipts.keep(name, valid_for(migration.run, step, given), receipt)
             return receipt
 
         return cast(Work[P, R], kept)
@@ -40,6 +52,32 @@ def with_receipt(phase: Phase, kind: type[R]) -> Callable[[Work[P, R]], Work[P, 
     return decorate
 
 
-def _part(arguments: tuple[object, ...]) -> str:
+def step_name(function: Callable[..., Any]) -> str:
+    return function.__name__.rstrip("_")
+
+
+def has_receipt(step: str) -> bool:
+    return step in _phases
+
+
+def receipt_name(step: str, arguments: tuple[object, ...]) -> str:
+    """The name of the receipt of a step that is given these arguments: `extraction`, or `extract-users` for a root collection."""
     root = next((argument for argument in arguments if isinstance(argument, RootCollection)), None)
-    return f"-{file_name(root.collection)}" if root else ""
+    return f"{step}-{file_name(root.collection)}" if root else step
+
+
+def valid_for(run: Run, step: str, arguments: tuple[object, ...]) -> str:
+    """The conditions under which a receipt of the step counts: the settings that decide what it returns, and what else it stands on.
+
+    What was loaded counts only for the staging schema it was loaded into; what was made before the archive was found damaged is looked
+    at again.
+    """
+    if _phases[step] in run.settings.get("skip_phases", ()):
+        return LEFT_OUT
+    staged = next((argument for argument in arguments if isinstance(argument, Staged)), None)
+    damaged = times_damaged(_directory(run.settings, run.migration_id))
+    return "-".join([run.fingerprint, *([staged.token] if staged else []), *([f"again-{damaged}"] if damaged else [])])
+
+
+def _directory(settings: Mapping[str, Any], migration_id: str) -> Path:
+    return Workspace(Path(settings["working_dir"]), migration_id).run
