@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support import warm_commands
+from tests.support.forking import Forked
 from tests.support.prefect_servers import CHECKOUT, schemas_of, tables_of, text_below
 from tests.support.reported import undocumented_below
-from tests.support.warm_commands import Forked
 
 PROGRAMS = Path(sys.executable).parent
 FIRELIFT = str(PROGRAMS / "firelift")

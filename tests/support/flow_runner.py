@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from tests.support import warm_workers
+from tests.support.forking import Forked, fork_server_here
 from tests.support.prefect_servers import CHECKOUT, environment
+from tests.support.warm_commands import read_settings_of_prefect, warm_server
 
-MAIN = """
-import sys
-from tests.support.flow_runner import serve
-serve(sys.stdin, sys.stdout)
-"""
+PROGRAM = "tests.support.flow_runner:become"
 READY = "ready\n"
 
 
@@ -49,18 +47,14 @@ class Runner:
         self._environment = environment(PREFECT_API_URL=prefect_api, PREFECT_LOGGING_LEVEL="WARNING", PYTHONPATH=str(CHECKOUT))
         self.process = self._start()
 
-    def _start(self) -> subprocess.Popen[str]:
+    def _start(self) -> Forked:
         self._is_ready = False
+        (stdin, ours), (theirs, stdout) = os.pipe(), os.pipe()
         with self._log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-c", MAIN],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env=self._environment,
-                start_new_session=True,
-            )
+            reply = warm_server().fork(PROGRAM, {"environment": self._environment}, [stdin, stdout, log.fileno()])
+        os.close(stdin)
+        os.close(stdout)
+        return Forked(reply, stdin=os.fdopen(ours, "w"), stdout=os.fdopen(theirs))
 
     def migrate(self, variables: Mapping[str, str], **options: Any) -> Outcome:
         """Runs the flow with these environment variables and options to its end."""
@@ -105,6 +99,25 @@ class Runner:
     def close(self) -> None:
         if self.process.poll() is None:
             self.kill()
+
+
+def become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+    """The process that was asked for, in one that has everything loaded."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for place, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, place)
+        os.close(descriptor)
+    sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    os.chdir(CHECKOUT)
+    read_settings_of_prefect()
+    # Flows run in threads, and a process that has threads must not fork. It is of this process's session, so that both are killed.
+    forking = fork_server_here()
+    warm_workers.begin_with(warm_workers.by(lambda: forking))
+    serve(sys.stdin, sys.stdout)
 
 
 def serve(asked: IO[str], answers: IO[str]) -> None:

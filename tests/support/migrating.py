@@ -26,9 +26,9 @@ from firelift.local.postgres import PostgresServer
 from firelift.run.workspace import LOG, STATUS
 from tests.support import warm_commands
 from tests.support.command_line import FIRELIFT, Operator, Said, can_be_forked
+from tests.support.forking import Forked
 from tests.support.prefect_servers import CHECKOUT, schemas_of
 from tests.support.refreshed_tables import CATALOG
-from tests.support.warm_commands import Forked
 
 BATCH = 40
 WORKERS = 2

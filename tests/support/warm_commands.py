@@ -7,90 +7,29 @@ is to start an interpreter. Commands of which the start itself matters are start
 from __future__ import annotations
 
 import gc
-import json
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+from tests.support.forking import Forked, ForkServer, serve
 from tests.support.prefect_servers import CHECKOUT
-
-_STATUS_BYTES = 16
-
-
-class Forked:
-    """A command that was forked; the part of `subprocess.Popen` that tests use."""
-
-    def __init__(self, reply: socket.socket, stdout: IO[str] | None, stderr: IO[str] | None) -> None:
-        self._reply, self.stdout, self.stderr = reply, stdout, stderr
-        self.returncode: int | None = None
-        self.pid = int(reply.recv(_STATUS_BYTES))
-
-    def poll(self) -> int | None:
-        return self._look(0)
-
-    def wait(self, timeout: float | None = None) -> int:
-        code = self._look(timeout)
-        if code is None:
-            raise subprocess.TimeoutExpired("firelift", timeout or 0)
-        return code
-
-    def _look(self, timeout: float | None) -> int | None:
-        if self.returncode is None and select.select([self._reply], [], [], timeout)[0]:
-            self.returncode = int(self._reply.recv(_STATUS_BYTES) or b"-9")
-            self._reply.close()
-        return self.returncode
-
-    def send_signal(self, number: int) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
-
-    def terminate(self) -> None:
-        self.send_signal(signal.SIGTERM)
-
-    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
-        said = {"stdout": "", "stderr": ""}
-
-        def read(name: str) -> None:
-            stream: IO[str] | None = getattr(self, name)
-            said[name] = stream.read() if stream else ""
-
-        readers = [threading.Thread(target=read, args=(name,), daemon=True) for name in said]
-        for reader in readers:
-            reader.start()
-        self.wait(timeout)
-        for reader in readers:
-            reader.join(timeout)
-        return said["stdout"], said["stderr"]
-
-    def __enter__(self) -> Forked:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for stream in (self.stdout, self.stderr):
-            if stream is not None:
-                stream.close()
-        self.wait()
+from tests.support.warm_workers import fork_while_alone
 
 
-class _Server:
+class WarmServer(ForkServer):
     """The process that forks, one for each process of pytest."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._home = tempfile.TemporaryDirectory(prefix="firelift-warm-")
-        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        program = f"from tests.support.warm_commands import serve; serve({theirs.fileno()})"
+        program = f"from tests.support.warm_commands import serve_warm; serve_warm({self.theirs.fileno()})"
         environment = {"PATH": os.defpath, "HOME": self._home.name, "LANG": "C.UTF-8", "PYTHONPATH": str(CHECKOUT), **QUIET, **ONE_THREAD}
         self.process = subprocess.Popen(
             [sys.executable, "-c", program],
@@ -98,23 +37,21 @@ class _Server:
             stdout=subprocess.DEVNULL,
             cwd="/",
             env=environment,
-            pass_fds=[theirs.fileno()],
+            pass_fds=[self.theirs.fileno()],
             start_new_session=True,
         )
-        theirs.close()
-        self._lock = threading.Lock()
-
-    def fork(self, request: Mapping[str, Any], files: Sequence[int]) -> socket.socket:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, self._lock:
-            socket.send_fds(self._requests, [json.dumps(request).encode()], [*files, theirs.fileno()])
-        return ours
+        self.theirs.close()
 
 
 QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "NO_GCE_CHECK": "true", "GRPC_ENABLE_FORK_SUPPORT": "0"}
 # A process that has threads must not fork.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-_server: list[_Server] = []
+PROGRAM = "tests.support.warm_commands:become"
+
+
+@cache
+def warm_server() -> WarmServer:
+    return WarmServer()
 
 
 def start(
@@ -126,62 +63,32 @@ def start(
     new_session: bool = False,
 ) -> Forked:
     """`firelift …`; what it writes goes into the files, or can be read from `stdout` and `stderr`."""
-    if not _server:
-        _server.append(_Server())
     request = {"arguments": list(arguments), "directory": str(directory), "environment": dict(environment), "session": new_session}
     if files is not None:
-        return Forked(_server[0].fork(request, [file.fileno() for file in files]), None, None)
+        return Forked(warm_server().fork(PROGRAM, request, [file.fileno() for file in files]))
     (out, out_there), (err, err_there) = os.pipe(), os.pipe()
-    reply = _server[0].fork(request, [out_there, err_there])
+    reply = warm_server().fork(PROGRAM, request, [out_there, err_there])
     os.close(out_there)
     os.close(err_there)
     return Forked(reply, os.fdopen(out, encoding="utf-8"), os.fdopen(err, encoding="utf-8"))
 
 
-def serve(descriptor: int) -> None:
-    """Forks for each request, until nobody can ask any more. Returns in the forked process, when its command has ended."""
+def serve_warm(descriptor: int) -> None:
+    """Loads everything, then forks for each request."""
     _load()
-    requests = socket.socket(fileno=descriptor)
-    replies: dict[int, socket.socket] = {}
-    woken, wakes = os.pipe()
-    os.set_blocking(wakes, False)
-    signal.set_wakeup_fd(wakes)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    while True:
-        ready = select.select([requests.fileno(), woken], [], [])[0]
-        if woken in ready:
-            os.read(woken, 1024)
-            _reap(replies)
-        if requests.fileno() in ready:
-            data, given, _, _ = socket.recv_fds(requests, 1 << 20, 3)
-            if not data:
-                os._exit(0)
-            child = os.fork()
-            if child == 0:
-                signal.set_wakeup_fd(-1)
-                for left in (requests, *replies.values()):
-                    left.close()
-                os.close(woken)
-                os.close(wakes)
-                return _become(json.loads(data), given)
-            out, err, reply = given
-            os.close(out)
-            os.close(err)
-            replies[child] = socket.socket(fileno=reply)
-            replies[child].send(str(child).encode())
+    serve(socket.socket(fileno=descriptor))
 
 
-def _reap(replies: dict[int, socket.socket]) -> None:
-    for child in [*replies]:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            with replies.pop(child) as reply, suppress(OSError):  # nobody waits any more
-                reply.send(str(os.waitstatus_to_exitcode(status)).encode())
+WORKFLOW = ("flows.migration", "tasks.server", "expectations.run", "firelift.run.reports.page", "prefect.main")
+# What worker processes import.
+PHASES = ("firelift.phases.transformation", "firelift.phases.import_", "firelift.phases.verification")
 
 
 def _load() -> None:
     """Everything that commands import, so that a fork has it."""
     import importlib
+
+    from firelift.migration import prefetch
 
     for name in ("firelift.cli.main", "firelift.cli.run", "firelift.cli.demo", "firelift.migration.api"):
         importlib.import_module(name)
@@ -189,7 +96,7 @@ def _load() -> None:
 
     put_workflow_first()
     gc.disable()
-    for name in ("flows.migration", "tasks.server", "expectations.run", "firelift.run.reports.page", "prefect.main"):
+    for name in (*WORKFLOW, *prefetch.MODULES, *PHASES):
         importlib.import_module(name)
     # A collection in a fork would copy every page that it looks at.
     gc.collect()
@@ -197,13 +104,11 @@ def _load() -> None:
     gc.enable()
 
 
-def _become(request: Mapping[str, Any], given: Sequence[int]) -> None:
+def become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     """The command that was asked for, in this process."""
-    out, err, reply = given
-    os.close(reply)
+    out, err = descriptors
     if request["session"]:
         os.setsid()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for descriptor, place in ((out, 1), (err, 2)):
         os.dup2(descriptor, place)
@@ -215,24 +120,30 @@ def _become(request: Mapping[str, Any], given: Sequence[int]) -> None:
     os.chdir(request["directory"])
     sys.argv = ["firelift", *request["arguments"]]
     _forget_settings_of_prefect()
+    fork_while_alone()
     from firelift.cli.main import main
 
     main()
 
 
-def _forget_settings_of_prefect() -> None:
-    """Prefect reads them when it is imported, which a command does once it has set some of its own."""
+def read_settings_of_prefect() -> None:
+    """Prefect reads them when it is imported, from an environment that was another one."""
     from prefect.context import refresh_global_settings_context
     from prefect.logging import configuration
 
+    refresh_global_settings_context()
+    # Anew, and not only its levels: its handlers write to what is sys.stderr now.
+    configuration.setup_logging(incremental=False)
+
+
+def _forget_settings_of_prefect() -> None:
+    """A command imports Prefect once it has set some of its settings."""
     import firelift.cli.run as command
 
     prepare = command.prepare_environment
 
     def prepared(settings: Any) -> None:
         prepare(settings)
-        refresh_global_settings_context()
-        # Anew, and not only its levels: its handlers write to what is sys.stderr now.
-        configuration.setup_logging(incremental=False)
+        read_settings_of_prefect()
 
     command.prepare_environment = prepared
