@@ -23,7 +23,7 @@ from firelift.planning.increment import Increment, read_increment
 from firelift.planning.mapping import read_mapping
 from firelift.planning.model import Plan, read_plan
 from firelift.planning.shown_plan import shown_plan
-from firelift.postgres.schema.ddl import scratch_schema
+from firelift.postgres.schema.names import scratch_schema
 from firelift.postgres.session.lock import TargetLock
 from firelift.receipts import Receipt, TransformedAll
 from firelift.run.progress import Phase

@@ -34,7 +34,7 @@ from firelift.postgres.schema.control import (
     record_progress,
     record_start,
 )
-from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.lock import session_of

@@ -17,6 +17,7 @@ import expectations
 from firelift.local.postgres import PostgresServer
 from firelift.planning.model import Plan
 from firelift.postgres.schema.ddl import create_table
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Session, connect
 from firelift.receipts import Difference, Verified
 from firelift.verification.proof import DigestUnit, Proof, Reread
@@ -51,7 +52,7 @@ class Site(NamedTuple):
 def url(postgres: PostgresServer) -> Iterator[str]:
     with new_database(postgres) as url, closing(connect(url, "firelift-test")) as connection:
         for table in PLAN.tables:
-            connection.execute(create_table(table, "public"))
+            connection.execute(create_table(TargetTable("public", table)))
             keys = sql.SQL(", ").join(map(sql.Identifier, table.keys))
             connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(sql.Identifier("public", table.table), keys))
         yield url

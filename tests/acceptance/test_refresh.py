@@ -16,7 +16,7 @@ import pytest
 
 from firelift.firestore.channel import Source
 from firelift.local.emulator import clear
-from firelift.postgres.schema.ddl import backup_schema
+from firelift.postgres.schema.names import backup_schema
 from tests.support import refreshed_tables as refresh_world
 from tests.support.command_line import FIRELIFT, QUICKLY, Operator, Said
 from tests.support.prefect_servers import eventually, schemas_of, tables_of, text_of

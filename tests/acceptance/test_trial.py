@@ -16,7 +16,7 @@ import pytest
 from firelift.firestore.channel import Source
 from firelift.local.emulator import clear
 from firelift.local.writer import Reference
-from firelift.postgres.schema.ddl import scratch_schema
+from firelift.postgres.schema.names import scratch_schema
 from tests.support.command_line import ONE_WORKER, Operator, is_untouched
 from tests.support.prefect_servers import Api, schemas_of, tables_of, text_of
 from tests.support.whole_way import Things, new_source, write

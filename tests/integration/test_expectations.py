@@ -21,6 +21,7 @@ from firelift.errors import FireliftError
 from firelift.local.postgres import PostgresServer
 from firelift.planning.model import Plan
 from firelift.postgres.schema.ddl import create_table
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Session
 from firelift.postgres.session.errors import ConnectionLost, PermissionDenied, PostgresUnreachable, StatementCancelled
 from firelift.receipts import Difference, FailedExpectation, Verified
@@ -290,7 +291,7 @@ def test_every_name_that_postgres_allows_can_be_asked_about(database_url: str, t
         schema = 'Sch"ema %s'
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
         for table in tables:
-            connection.execute(create_table(table, schema))
+            connection.execute(create_table(TargetTable(schema, table)))
             connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (id)").format(sql.Identifier(schema, table.table)))
     whole = Plan(database="projects/p/databases/(default)", tables=tables)
     proof = proof_of(whole, dict.fromkeys(names, 0), schema=schema)

@@ -21,6 +21,7 @@ from firelift.postgres.load.constraints import constrain
 from firelift.postgres.schema.checks import check_target
 from firelift.postgres.schema.compatibility import incompatibilities
 from firelift.postgres.schema.ddl import create_table
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Session, connect
 from firelift.settings.types import LevelName
 from firelift.verification.checks.performance import measure
@@ -69,7 +70,7 @@ def standing(postgres: PostgresServer) -> Iterator[str]:
     with new_database(postgres) as url:
         with closing(connect(url, "firelift-test")) as connection:
             for table in tables(max(NUMBERS)):
-                connection.execute(create_table(table, "public"))
+                connection.execute(create_table(TargetTable("public", table)))
             constrain(connection, "public", tables(max(NUMBERS)), "report")
         yield url
 

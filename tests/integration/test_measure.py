@@ -11,7 +11,7 @@ import pytest
 from firelift.planning.model import Plan, ReferenceTarget
 from firelift.postgres.inspect.performance import drawn
 from firelift.postgres.load.constraints import constrain
-from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection, Session
 from firelift.settings.types import LevelName

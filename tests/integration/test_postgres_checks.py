@@ -19,8 +19,8 @@ from firelift.planning.mapping import Mapping as NameMapping
 from firelift.postgres.schema import checks
 from firelift.postgres.schema.checks import Server, check_tables, check_target, server_problems
 from firelift.postgres.schema.control import create_control, saved_plans
-from firelift.postgres.schema.ddl import scratch_schema
 from firelift.postgres.schema.name_conflicts import NamesTaken, TakenName, taken_names
+from firelift.postgres.schema.names import scratch_schema
 from firelift.postgres.session.connect import connect
 from firelift.postgres.session.errors import TargetReadOnly, TooManyConnections
 from tests.support.postgres_tables import HOSTILE, RUN, as_role, named

@@ -8,7 +8,7 @@ import pytest
 
 from firelift.planning.model import ReferenceTarget
 from firelift.postgres.load.constraints import CheckedRelation, ForeignKeys, Orphan, OrphanedRows, constrain
-from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import DuplicateKeys, PostgresLimit
 from tests.support.postgres_tables import HOSTILE, RUN, load, plan, row, started, values

@@ -15,7 +15,7 @@ from firelift.postgres.inspect.rows import count_rows, read_rows
 from firelift.postgres.load.copy import load_chunk
 from firelift.postgres.load.staging import finish_types
 from firelift.postgres.schema.control import loaded_chunks
-from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session import errors
 from firelift.postgres.session.connect import connect

@@ -18,7 +18,7 @@ from firelift.postgres.publish.publish import publish, unpublished
 from firelift.postgres.publish.rollback import rollback
 from firelift.postgres.schema.checks import lock_warning
 from firelift.postgres.schema.control import create_control, record_start
-from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.session.connect import Connection, Session, connect
 from firelift.postgres.session.errors import TooManyLocks
 from firelift.postgres.session.ownership import schema_exists

@@ -20,8 +20,8 @@ from firelift.postgres.publish.publish import TableChangedMeanwhile, publish, un
 from firelift.postgres.publish.replace_rows import RefusedByConstraint
 from firelift.postgres.publish.retype import NotRewritten
 from firelift.postgres.schema.control import saved_tables
-from firelift.postgres.schema.ddl import backup_schema, staging_schema
 from firelift.postgres.schema.foreign_keys import ForeignKeyBroken
+from firelift.postgres.schema.names import backup_schema, staging_schema
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from tests.support.merged_tables import AFTER, LATER, Keys, increase, moment, planned, stage_difference, written

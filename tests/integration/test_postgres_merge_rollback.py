@@ -11,7 +11,7 @@ from firelift.planning.model import Column
 from firelift.postgres.publish.cleanup import drop_backups, expired_backups
 from firelift.postgres.publish.rollback import BackupGone, CannotRestore, ChangedSince, LaterRunPublished, rollback
 from firelift.postgres.schema.control import saved_tables
-from firelift.postgres.schema.ddl import backup_schema
+from firelift.postgres.schema.names import backup_schema
 from firelift.postgres.session.connect import Connection
 from tests.integration.test_postgres_merge import CHANGED, GONE, JSON_ROWS, JSON_SCORES, step, with_column
 from tests.support.merged_tables import AFTER, LATER, Keys, increase

@@ -22,7 +22,7 @@ from firelift.postgres.publish.rollback import rollback
 from firelift.postgres.schema.checks import check_tables, check_target
 from firelift.postgres.schema.compatibility import existing_tables
 from firelift.postgres.schema.control import create_control, save_table
-from firelift.postgres.schema.ddl import backup_schema, scratch_schema, staging_schema
+from firelift.postgres.schema.names import backup_schema, scratch_schema, staging_schema
 from firelift.postgres.session.connect import connect
 from firelift.postgres.session.owner import RunsAtTheEnd
 from firelift.postgres.session.ownership import BelongsToAnother, SchemaOfAnother, foreign_objects

@@ -17,7 +17,7 @@ from firelift.postgres.load.staging import create_staging, drop_staging
 from firelift.postgres.publish.publish import NameTakenMeanwhile, NoLongerPublished, NothingStaged, publish, unpublished
 from firelift.postgres.publish.rollback import rollback
 from firelift.postgres.schema import control
-from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection, connect
 from firelift.postgres.session.ownership import schema_exists

@@ -16,8 +16,8 @@ from firelift.postgres.publish.replace_rows import NotReplaced, RefusedByConstra
 from firelift.postgres.publish.retype import CannotRetype
 from firelift.postgres.publish.rollback import rollback
 from firelift.postgres.schema.control import save_table, saved_tables
-from firelift.postgres.schema.ddl import backup_schema, staging_schema
 from firelift.postgres.schema.foreign_keys import ForeignKeyBroken
+from firelift.postgres.schema.names import backup_schema, staging_schema
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.errors import PermissionDenied
 from tests.support.postgres_tables import HOSTILE, as_role, bits, plan, row, values

@@ -15,8 +15,8 @@ from firelift.postgres.publish import rollback as rolling
 from firelift.postgres.publish.publish import publish
 from firelift.postgres.publish.rollback import RolledBack, UnknownMigration, rollback
 from firelift.postgres.schema.control import migration, record_finish, saved_tables
-from firelift.postgres.schema.ddl import backup_schema, staging_schema
 from firelift.postgres.schema.foreign_keys import ForeignKeyBroken
+from firelift.postgres.schema.names import backup_schema, staging_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.ownership import schema_exists
 from tests.support.postgres_tables import HOSTILE, as_role, plan, row, values

@@ -16,7 +16,7 @@ import pytest
 from firelift.files import read_sealed
 from firelift.planning.model import ColumnKind, Plan, ReferenceTarget, TablePlan
 from firelift.postgres.load.constraints import constrain
-from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.session.connect import Connection, Session
 from firelift.storage.archive import write_parquet
 from firelift.storage.column_stats import LONGEST, rows_directory, with_column_stats

@@ -8,7 +8,7 @@ import pytest
 
 from firelift.planning.model import Plan, ReferenceTarget
 from firelift.postgres.load.constraints import constrain
-from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.session.connect import Connection, Session
 from firelift.receipts import RelationChecked
 from firelift.verification.checks.relations import prove_relations

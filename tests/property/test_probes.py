@@ -51,7 +51,7 @@ def test_untouched_tables_hold_what_was_loaded_and_every_value_is_readable(
     table = table.model_copy(update={"table": f"probed{next(NUMBERS)}"})
     encode = compile_encoder(table, DATABASE)
     rows = arrow_table(table, [encode(document.SerializeToString()) for document in documents])
-    connection.execute(create_table(table, SCHEMA, staged=True))
+    connection.execute(create_table(TargetTable(SCHEMA, table), staged=True))
     copy_rows(connection, TargetTable(SCHEMA, table), rows)
     finish_types(connection, TargetTable(SCHEMA, table))
     plan = Plan(database=DATABASE, tables=(table,))

@@ -56,7 +56,7 @@ def test_a_row_read_from_postgres_gives_its_document_back_to_the_bit(
 
 
 def through_postgres(connection: Connection, table: TablePlan, rows: list[Row]) -> list[Row]:
-    connection.execute(create_table(table, SCHEMA, staged=True))
+    connection.execute(create_table(TargetTable(SCHEMA, table), staged=True))
     copy_rows(connection, TargetTable(SCHEMA, table), arrow_table(table, rows))
     finish_types(connection, TargetTable(SCHEMA, table))
     stored = list(read_rows(connection, TargetTable(SCHEMA, table)))

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
-from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.schema.names import staging_schema
 from tests.support.gateway import Gateway
 from tests.support.migrating import BATCH, VERIFIED, Ground, Place
 from tests.support.proxy import Strike, proxy

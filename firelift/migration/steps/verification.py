@@ -9,7 +9,7 @@ from firelift.migration.execution import asks_the_target
 from firelift.modes.incremental.plan_changes import expected_rows
 from firelift.phases.import_ import rows_after_merge
 from firelift.phases.verification import TooManyRejects, VerificationFailed, prove
-from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.session.lock import session_of
 from firelift.receipts import Completeness, Imported, RootCollection, TransformedAll, Validated, Verified
 from firelift.run.earlier_runs import earlier_verification

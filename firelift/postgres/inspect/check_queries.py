@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from firelift.postgres.schema.ddl import columns_of
+from firelift.postgres.schema.names import columns_of
 from firelift.postgres.schema.target_table import TargetTable
 
 

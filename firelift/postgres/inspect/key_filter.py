@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from psycopg import sql
 
-from firelift.postgres.schema.ddl import columns_of
+from firelift.postgres.schema.names import columns_of
 
 
 class KeyFilter(NamedTuple):

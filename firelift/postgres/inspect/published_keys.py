@@ -14,7 +14,7 @@ from psycopg import sql
 from firelift.paths import NUMBERED, Key, id_order
 from firelift.planning.model import DELETED_AT, UPDATED_AT, TablePlan
 from firelift.postgres.inspect.rows import Microseconds
-from firelift.postgres.schema.ddl import columns_of
+from firelift.postgres.schema.names import columns_of
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection, Session
 from firelift.postgres.session.errors import translated

@@ -13,7 +13,7 @@ from psycopg.adapt import Loader
 from psycopg.pq import Format
 
 from firelift.planning.model import DELETED_AT
-from firelift.postgres.schema.ddl import columns_of
+from firelift.postgres.schema.names import columns_of
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated

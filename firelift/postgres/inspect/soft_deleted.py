@@ -8,7 +8,7 @@ from psycopg import sql
 
 from firelift.planning.model import DELETED_AT
 from firelift.postgres.inspect.rows import MOST_ROWS
-from firelift.postgres.schema.ddl import columns_of
+from firelift.postgres.schema.names import columns_of
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from psycopg import sql
 
@@ -11,14 +11,16 @@ from firelift.errors import FireliftError
 from firelift.planning.model import Frozen, TablePlan
 from firelift.planning.references import Relation, relations_of
 from firelift.postgres.load.staging import finish_types
-from firelift.postgres.schema.ddl import columns_of
-from firelift.postgres.schema.foreign_keys import add_foreign_key
-from firelift.postgres.schema.indexes import create_index
+from firelift.postgres.schema.ddl import planned_tables
+from firelift.postgres.schema.indexes import rows_fit
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 from firelift.postgres.session.lock_space import explaining_locks
 from firelift.postgres.session.queries import QUERY
+
+if TYPE_CHECKING:
+    from firelift.postgres.schema.tables import PlannedTables
 
 ForeignKeys = Literal["report", "strict", "off"]
 MOST_EXAMPLES = 5
@@ -54,11 +56,11 @@ def constrain(connection: Connection, schema: str, tables: Sequence[TablePlan], 
     that are not part of it.
     """
     with explaining_locks(connection, len(tables)), translated("adding keys and foreign keys"), connection.transaction():
-        existing = _existing_keys(connection, schema)
+        existing, planned = _existing_keys(connection, schema), planned_tables(schema, tables)
         for table in tables:
             finish_types(connection, TargetTable(schema, table))
             if (table.table, "p", table.keys) not in existing:
-                _add_primary_key(connection, TargetTable(schema, table))
+                connection.execute(planned.primary_key(table.table))
             connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table.table)))
         if foreign_keys is None:
             return []
@@ -67,18 +69,13 @@ def constrain(connection: Connection, schema: str, tables: Sequence[TablePlan], 
         refuse_orphans(checked, foreign_keys)
         for relation in checked:
             if relation.created and (relation.table, "f", relation.columns) not in existing:
-                _add_foreign_key(connection, schema, relation)
+                _add_foreign_key(connection, planned, relation)
     return checked
 
 
 def _existing_keys(connection: Connection, schema: str) -> set[tuple[str, str, tuple[str, ...]]]:
     rows = connection.execute(QUERY["existing_keys"], {"schema": schema})
     return {(table, kind, tuple(columns)) for table, kind, columns in rows}
-
-
-def _add_primary_key(connection: Connection, table: TargetTable) -> None:
-    add = sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})")
-    connection.execute(add.format(table.identifier, columns_of(table.keys)))
 
 
 def _check(connection: Connection, schema: str, relation: Relation, keys: tuple[str, ...], foreign_keys: ForeignKeys) -> CheckedRelation:
@@ -133,8 +130,9 @@ def refuse_orphans(checked: Sequence[CheckedRelation], foreign_keys: ForeignKeys
         )
 
 
-def _add_foreign_key(connection: Connection, schema: str, relation: Relation) -> None:
-    if relation.kind == "link":
-        # A parent's columns lead the primary key already.
-        create_index(connection, schema, relation.table, relation.columns)
-    add_foreign_key(connection, schema, relation.table, relation.columns, relation.references, relation.referenced)
+def _add_foreign_key(connection: Connection, planned: PlannedTables, relation: Relation) -> None:
+    index, key = planned.index(relation), planned.foreign_key(relation)
+    if index is not None and rows_fit(connection, index.creation):
+        connection.execute(index.comment)
+    connection.execute(key.creation)
+    connection.execute(key.comment)

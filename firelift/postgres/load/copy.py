@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 from firelift.planning.arrow_schema import arrow_schema
 from firelift.planning.model import PgType, TablePlan
 from firelift.postgres.schema.control import CONTROL_SCHEMA, LoadedChunk
-from firelift.postgres.schema.ddl import columns_of
+from firelift.postgres.schema.names import columns_of
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated

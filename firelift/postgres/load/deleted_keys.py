@@ -9,7 +9,9 @@ from psycopg.types.json import Jsonb
 
 from firelift.planning.model import TablePlan
 from firelift.postgres.schema.control import CONTROL_SCHEMA
-from firelift.postgres.schema.ddl import columns_of, companion_name, create_keys, staging_schema
+from firelift.postgres.schema.ddl import create_keys
+from firelift.postgres.schema.names import columns_of, companion_name, staging_schema
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 from firelift.postgres.session.ownership import refuse_foreign_in_own
@@ -24,7 +26,7 @@ def deleted_keys_table(table: str) -> str:
 def create_deleted_keys(connection: Connection, migration_id: str, table: TablePlan) -> None:
     """Makes the staging table for a table's deleted keys; one that exists already stays. Call it after `create_staging`."""
     with translated(f"creating the staging table of deleted rows of {table.table}"), connection.transaction():
-        connection.execute(create_keys(table, staging_schema(migration_id), deleted_keys_table(table.table)))
+        connection.execute(create_keys(TargetTable(staging_schema(migration_id), table), deleted_keys_table(table.table)))
         # IF NOT EXISTS takes whatever has the name.
         refuse_foreign_in_own(connection, staging_schema(migration_id))
 

@@ -8,7 +8,8 @@ from uuid import uuid4
 from psycopg import sql
 
 from firelift.planning.model import TablePlan
-from firelift.postgres.schema.ddl import create_table, staging_schema
+from firelift.postgres.schema.ddl import create_table
+from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.schema.privileges import close_schema
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
@@ -32,7 +33,7 @@ def create_staging(connection: Connection, migration_id: str, tables: Sequence[T
         existing = {name for (name,) in connection.execute(QUERY["relation_names"], {"schemas": [schema]})}
         for table in tables:
             if table.table not in existing:
-                connection.execute(create_table(table, schema, staged=True))
+                connection.execute(create_table(TargetTable(schema, table), staged=True))
         close_schema(connection, schema)
     return schema
 

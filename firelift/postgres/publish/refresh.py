@@ -18,6 +18,7 @@ from firelift.postgres.schema.control import saved_tables
 from firelift.postgres.schema.ddl import add_columns, add_soft_delete_column
 from firelift.postgres.schema.foreign_keys import ForeignKey, add_foreign_key, drop, foreign_keys_of, is_ours, orphans, refuse_broken
 from firelift.postgres.schema.indexes import Index, create_index, drop_index, overfull
+from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.queries import QUERY
 
@@ -143,9 +144,9 @@ def refresh(connection: Connection, staging: str, schema: str, refreshes: Sequen
 
 def _add_columns(connection: Connection, schema: str, refreshed: Refresh) -> None:
     if refreshed.missing:
-        connection.execute(add_columns(refreshed.plan, schema, refreshed.missing))
+        connection.execute(add_columns(TargetTable(schema, refreshed.plan), refreshed.missing))
     if refreshed.merge and refreshed.merge.adds_soft_delete_column:
-        connection.execute(add_soft_delete_column(schema, refreshed.name))
+        connection.execute(add_soft_delete_column(TargetTable(schema, refreshed.plan)))
 
 
 def _changes(refreshed: Refresh) -> Changes:

@@ -14,8 +14,8 @@ from firelift.planning.model import TablePlan
 from firelift.planning.references import relations_of
 from firelift.postgres.schema.compatibility import existing_tables, foreseen_incompatibilities, incompatibilities, unrecorded
 from firelift.postgres.schema.control import CONTROL_SCHEMA, saved_plans
-from firelift.postgres.schema.ddl import SCRATCH, backup_schema, scratch_schema, staging_schema
 from firelift.postgres.schema.name_conflicts import NamesTaken, in_the_way, summary
+from firelift.postgres.schema.names import SCRATCH, backup_schema, scratch_schema, staging_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import TargetReadOnly, TooManyConnections, translated
 from firelift.postgres.session.lock import session_of

@@ -1,93 +1,167 @@
-"""The statements that make a plan's tables, as text and as SQL."""
+"""The statements that make, change and open tables, as psycopg executes them.
+
+SQLAlchemy compiles them. It is imported when the first is needed, because worker processes, which load rows only, never need one.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from psycopg import sql
 
-from firelift.planning.model import DELETED_AT, PgType, TablePlan
+from firelift.planning.model import TablePlan
+from firelift.planning.references import relations_of
+from firelift.postgres.schema.names import (
+    BACKUP,
+    LONGEST_NAME,
+    MADE_BY_US,
+    SCRATCH,
+    STAGING,
+    backup_schema,
+    columns_of,
+    companion_name,
+    scratch_schema,
+    staging_schema,
+)
+from firelift.postgres.schema.target_table import TargetTable
 
-STAGING = "firelift_staging_"
-BACKUP = "firelift_backup_"
-SCRATCH = "firelift_test_"
-LONGEST_NAME = 63
+ForeignKeys = Literal["report", "strict", "off"]
+UNLESS_ORPHANED = "-- only if every row refers to a row that is there\n"
+
+if TYPE_CHECKING:
+    from firelift.postgres.schema.tables import PlannedTables
+
+__all__ = [
+    "BACKUP",
+    "LONGEST_NAME",
+    "SCRATCH",
+    "STAGING",
+    "backup_schema",
+    "columns_of",
+    "companion_name",
+    "scratch_schema",
+    "staging_schema",
+]
 
 
-def staging_schema(migration_id: str) -> str:
-    return _schema_of(STAGING, migration_id)
+def planned_tables(schema: str, plans: Sequence[TablePlan], taken: Iterable[str] = ()) -> PlannedTables:
+    """The statements for the tables of a plan; `taken` are names of relations that are in the schema already."""
+    from firelift.postgres.schema.tables import PlannedTables
+
+    return PlannedTables(schema, plans, taken)
 
 
-def backup_schema(migration_id: str) -> str:
-    return _schema_of(BACKUP, migration_id)
-
-
-def scratch_schema(migration_id: str) -> str:
-    """Where a test run publishes its sample, in place of the target schema."""
-    return _schema_of(SCRATCH, migration_id)
-
-
-def _schema_of(prefix: str, migration_id: str) -> str:
-    """Another name for every id: where it cannot be the id itself, a digest distinguishes it from similar ones."""
-    suffix = re.sub(r"[^a-z0-9]+", "_", migration_id.lower())
-    room = LONGEST_NAME - len(prefix)
-    if suffix == migration_id and len(suffix) <= room:
-        return prefix + suffix
-    return f"{prefix}{suffix[: room - 9]}_{hashlib.sha256(migration_id.encode()).hexdigest()[:8]}"
-
-
-def companion_name(what: str, table: str) -> str:
-    """A name for a table that goes with another of ours: it has a slash, which no collection id and so no other table has."""
-    name = f"{what}/{table}"
-    return name if len(name.encode()) <= LONGEST_NAME else f"{what}/{hashlib.sha256(table.encode()).hexdigest()[:40]}"
-
-
-def create_table(table: TablePlan, schema: str, *, staged: bool = False) -> sql.Composed:
-    """CREATE TABLE for a plan. Keys, indexes and foreign keys come after the data.
+def create_table(table: TargetTable, *, staged: bool = False) -> sql.SQL:
+    """CREATE TABLE with columns only: keys, indexes and foreign keys come after the data.
 
     A staged timestamptz[] is a timestamp[] until `finish_types`: that is what the encoder of COPY writes.
     """
-    columns = [_column(table, name, pg_type, staged) for name, pg_type in table.target_columns()]
-    return sql.SQL("CREATE TABLE {} (\n    {}\n)").format(sql.Identifier(schema, table.table), sql.SQL(",\n    ").join(columns))
+    from firelift.postgres.schema.compiler import CreateColumns, compiled
+    from firelift.postgres.schema.tables import table_of
+
+    return compiled(CreateColumns(table_of(table, staged=staged)))
 
 
-def add_columns(table: TablePlan, schema: str, names: Sequence[str]) -> sql.Composed:
+def add_columns(table: TargetTable, names: Sequence[str]) -> sql.SQL:
     """ALTER TABLE that gives a table which exists the plan's columns of these names."""
-    types = dict(table.target_columns())
-    added = [sql.SQL("ADD COLUMN {}").format(_column(table, name, types[name], False)) for name in names]
-    return sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(schema, table.table), sql.SQL(", ").join(added))
+    from firelift.postgres.schema.compiler import AddColumns, compiled
+    from firelift.postgres.schema.tables import table_of
+
+    made = table_of(table)
+    return compiled(AddColumns(made, [made.c[name] for name in names]))
 
 
-def add_soft_delete_column(schema: str, table: str) -> sql.Composed:
+def add_soft_delete_column(table: TargetTable) -> sql.SQL:
     """ALTER TABLE that adds `firestore_deleted_at`, which says of a row when its document was deleted."""
-    return sql.SQL("ALTER TABLE {} ADD COLUMN {} timestamptz").format(sql.Identifier(schema, table), sql.Identifier(DELETED_AT))
+    from firelift.postgres.schema.compiler import AddColumns, compiled
+    from firelift.postgres.schema.tables import soft_delete_column, table_of
+
+    made = table_of(table)
+    return compiled(AddColumns(made, [soft_delete_column(made)]))
 
 
-def create_keys(table: TablePlan, schema: str, name: str) -> sql.Composed:
+def create_keys(table: TargetTable, name: str) -> sql.SQL:
     """CREATE TABLE, unless it is there, for a table of this name that holds nothing but keys of the plan's table."""
-    columns = [_column(table, key, "text", False) for key in table.keys]
-    create = sql.SQL("CREATE TABLE IF NOT EXISTS {} (\n    {},\n    PRIMARY KEY ({})\n)")
-    return create.format(sql.Identifier(schema, name), sql.SQL(",\n    ").join(columns), columns_of(table.keys))
+    from sqlalchemy.schema import CreateTable
+
+    from firelift.postgres.schema.compiler import compiled
+    from firelift.postgres.schema.tables import keys_of
+
+    return compiled(CreateTable(keys_of(table, name), if_not_exists=True))
 
 
-def ddl_of(table: TablePlan, schema: str) -> str:
-    """The table as it will be in the target, for people to read and psql to run."""
-    key = sql.SQL(",\n    PRIMARY KEY ({})\n)").format(columns_of(table.keys))
-    return create_table(table, schema).as_string().removesuffix("\n)") + key.as_string() + ";"
+def create_index(schema: str, table: str, columns: Sequence[str], name: str | None = None) -> sql.SQL:
+    """CREATE INDEX on a table that exists; without a name PostgreSQL chooses one that is free."""
+    from sqlalchemy.schema import CreateIndex
+
+    from firelift.postgres.schema.compiler import compiled
+    from firelift.postgres.schema.tables import index_of, known
+
+    return compiled(CreateIndex(index_of(known(schema, table, columns), columns, name)))
 
 
-def columns_of(names: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, names))
+def comment_on_index(schema: str, name: str) -> sql.SQL:
+    """COMMENT that says that an index is ours."""
+    from firelift.postgres.schema.compiler import SetIndexComment, compiled
+
+    return compiled(SetIndexComment(schema, name, MADE_BY_US))
 
 
-def _column(table: TablePlan, name: str, pg_type: PgType, staged: bool) -> sql.Composed:
-    if name in table.keys:
-        # Byte order is Firestore's order of ids, the same on every server and after every upgrade of its locales.
-        return sql.SQL('{} text COLLATE "C" NOT NULL').format(sql.Identifier(name))
-    if name in table.reference_columns():
-        # As the keys they refer to: a join between two collations cannot use the index.
-        return sql.SQL('{} text COLLATE "C"').format(sql.Identifier(name))
-    spelled = "timestamp[]" if staged and pg_type == "timestamptz[]" else pg_type
-    return sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(spelled))
+def add_foreign_key(schema: str, table: str, columns: Sequence[str], references: str, referenced: Sequence[str]) -> sql.SQL:
+    """ALTER TABLE that adds a foreign key between tables that exist; PostgreSQL chooses a name that is free."""
+    from sqlalchemy.schema import AddConstraint
+
+    from firelift.postgres.schema.compiler import compiled
+    from firelift.postgres.schema.tables import foreign_key_of, known
+
+    # Two descriptions where a table refers to itself.
+    key = foreign_key_of(known(schema, table, columns), columns, known(schema, references, referenced), referenced, None)
+    return compiled(AddConstraint(key))
+
+
+def comment_on_constraint(schema: str, table: str, name: str) -> sql.SQL:
+    """COMMENT that says that a constraint is ours."""
+    from sqlalchemy.schema import SetConstraintComment
+
+    from firelift.postgres.schema.compiler import compiled
+    from firelift.postgres.schema.tables import constraint_of, known
+
+    return compiled(SetConstraintComment(constraint_of(known(schema, table), name)))
+
+
+def grant(privileges: str, schema: str, roles: Sequence[str], table: str | None = None) -> sql.SQL:
+    """GRANT on a schema, or on a table of it."""
+    from firelift.postgres.schema.compiler import Access, Securable, compiled
+
+    return compiled(Access("GRANT", privileges, Securable(schema, table), roles))
+
+
+def revoke(
+    privileges: str, schema: str, roles: Sequence[str], table: str | None = None, *, all_tables: bool = False, everybody: bool = False
+) -> sql.SQL:
+    """REVOKE on a schema, on a table of it or on all of them; `everybody`: also from PUBLIC, which is no role."""
+    from firelift.postgres.schema.compiler import Access, Securable, compiled
+
+    return compiled(Access("REVOKE", privileges, Securable(schema, table, all_tables), roles, everybody=everybody))
+
+
+def enable_row_security(schema: str, table: str) -> sql.SQL:
+    """ALTER TABLE that lets nobody but the owner see rows unless a policy says so."""
+    from firelift.postgres.schema.compiler import EnableRowSecurity, Securable, compiled
+
+    return compiled(EnableRowSecurity(Securable(schema, table)))
+
+
+def ddl_of(schema: str, plans: Sequence[TablePlan], foreign_keys: ForeignKeys, *, taken: Iterable[str] = ()) -> Iterator[str]:
+    """Everything that makes the tables of a plan in a schema, statement by statement, as psql runs it.
+
+    A statement that depends on the rows has a line before it that says so. `taken` are names of relations that are in the schema already.
+    """
+    planned = planned_tables(schema, plans, taken)
+    for plan in plans:
+        yield planned.table(plan.table).as_string()
+    for relation in relations_of(plans) if foreign_keys != "off" else ():
+        index, key = planned.index(relation), planned.foreign_key(relation)
+        condition = "" if foreign_keys == "strict" and relation.kind == "link" else UNLESS_ORPHANED
+        yield from (condition + statement.as_string() for statement in (*(index or ()), *key))

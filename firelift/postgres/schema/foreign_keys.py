@@ -9,13 +9,12 @@ from psycopg import sql
 
 from firelift.errors import FireliftError
 from firelift.planning.model import Frozen
-from firelift.postgres.schema.ddl import columns_of
+from firelift.postgres.schema import ddl
+from firelift.postgres.schema.names import MADE_BY_US
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.queries import QUERY
 
 MOST_EXAMPLES = 5
-# In the catalog and not in a table of ours: it goes with the foreign key through renaming, dump and restore.
-MADE_BY_US = "Made by Firelift"
 
 
 class ForeignKeyBroken(FireliftError):
@@ -92,11 +91,9 @@ def add_foreign_key(
 ) -> str:
     """Makes a foreign key of ours within a schema; returns the name that PostgreSQL gave it."""
     before = _names(connection, schema, table)
-    add = sql.SQL("ALTER TABLE {} ADD FOREIGN KEY ({}) REFERENCES {} ({})")
-    source, target = sql.Identifier(schema, table), sql.Identifier(schema, references)
-    connection.execute(add.format(source, columns_of(columns), target, columns_of(referenced)))
+    connection.execute(ddl.add_foreign_key(schema, table, columns, references, referenced))
     (made,) = _names(connection, schema, table) - before
-    _comment_as_ours(connection, source, made)
+    connection.execute(ddl.comment_on_constraint(schema, table, made))
     return made
 
 
@@ -111,7 +108,7 @@ def add_again(connection: Connection, key: ForeignKey) -> None:
     definition = sql.SQL(key.definition)
     table = sql.Identifier(key.source_schema, key.source)
     connection.execute(add.format(table, sql.Identifier(key.name), definition))
-    _comment_as_ours(connection, table, key.name)
+    connection.execute(ddl.comment_on_constraint(key.source_schema, key.source, key.name))
 
 
 @contextmanager
@@ -131,11 +128,6 @@ def deferred(connection: Connection, keys: Sequence[ForeignKey]) -> Iterator[Non
 
 def _names(connection: Connection, schema: str, table: str) -> set[str]:
     return {key.name for key in foreign_keys_of(connection, schema, [table]) if (key.source_schema, key.source) == (schema, table)}
-
-
-def _comment_as_ours(connection: Connection, table: sql.Identifier, name: str) -> None:
-    comment = sql.SQL("COMMENT ON CONSTRAINT {} ON {} IS {}")
-    connection.execute(comment.format(sql.Identifier(name), table, sql.Literal(MADE_BY_US)))
 
 
 def _alter(connection: Connection, key: ForeignKey, manner: str) -> None:

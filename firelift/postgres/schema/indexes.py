@@ -10,8 +10,9 @@ from psycopg import sql
 
 from firelift.errors import FireliftError
 from firelift.planning.model import Frozen
-from firelift.postgres.schema.ddl import LONGEST_NAME, columns_of
-from firelift.postgres.schema.foreign_keys import MADE_BY_US, ForeignKey, is_ours
+from firelift.postgres.schema import ddl
+from firelift.postgres.schema.foreign_keys import ForeignKey, is_ours
+from firelift.postgres.schema.names import LONGEST_NAME, MADE_BY_US
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.queries import QUERY
 
@@ -47,7 +48,7 @@ class LeftIndex(Frozen):
 
     @property
     def statement(self) -> str:
-        return _creation(self.target_schema, self.index.table, self.index.columns).as_string()
+        return ddl.create_index(self.target_schema, self.index.table, self.index.columns).as_string()
 
 
 def create_index(connection: Connection, schema: str, table: str, columns: Sequence[str], name: str | None = None) -> str | None:
@@ -56,15 +57,21 @@ def create_index(connection: Connection, schema: str, table: str, columns: Seque
     None where it cannot be made yet: until VACUUM removes deleted rows, PostgreSQL puts them into the index, and they do not fit.
     """
     before = _names(connection, schema, table)
-    try:
-        with connection.transaction():
-            connection.execute(_creation(schema, table, columns, name))
-    except psycopg.errors.ProgramLimitExceeded:
+    if not rows_fit(connection, ddl.create_index(schema, table, columns, name)):
         return None
     (made,) = _names(connection, schema, table) - before
-    comment = sql.SQL("COMMENT ON INDEX {} IS {}")
-    connection.execute(comment.format(sql.Identifier(schema, made), sql.Literal(MADE_BY_US)))
+    connection.execute(ddl.comment_on_index(schema, made))
     return made
+
+
+def rows_fit(connection: Connection, creation: sql.SQL) -> bool:
+    """Makes an index; False, and nothing made, where it cannot hold the rows."""
+    try:
+        with connection.transaction():
+            connection.execute(creation)
+    except psycopg.errors.ProgramLimitExceeded:
+        return False
+    return True
 
 
 def add_index_again(connection: Connection, schema: str, index: Index) -> bool:
@@ -145,7 +152,7 @@ def _holds(connection: Connection, staging: str, index: Index) -> bool:
         return True
     try:
         with connection.transaction(force_rollback=True):
-            connection.execute(_creation(staging, index.table, index.columns))
+            connection.execute(ddl.create_index(staging, index.table, index.columns))
     except psycopg.errors.ProgramLimitExceeded:
         return False
     return True
@@ -157,11 +164,6 @@ def _may_be_too_long(connection: Connection, staging: str, index: Index) -> bool
     most = sql.Literal(_SURELY_FITS - _ADDED * len(sizes))
     found = connection.execute(query.format(sql.Identifier(staging, index.table), sql.SQL(" + ").join(sizes), most)).fetchone()
     return found == (True,)
-
-
-def _creation(schema: str, table: str, columns: Sequence[str], name: str | None = None) -> sql.Composed:
-    named = sql.SQL(" {}").format(sql.Identifier(name)) if name else sql.SQL("")
-    return sql.SQL("CREATE INDEX{} ON {} ({})").format(named, sql.Identifier(schema, table), columns_of(columns))
 
 
 def _names(connection: Connection, schema: str, table: str) -> set[str]:
