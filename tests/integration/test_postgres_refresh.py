@@ -11,7 +11,8 @@ import pytest
 from firelift.planning.model import ColumnKind, ReferenceTarget, TablePlan
 from firelift.postgres.inspect.digest import digest
 from firelift.postgres.inspect.rows import read_rows
-from firelift.postgres.publish.publish import TableChangedMeanwhile, publish
+from firelift.postgres.publish.facts import TableChangedMeanwhile
+from firelift.postgres.publish.publish import publish
 from firelift.postgres.publish.replace_rows import NotReplaced, RefusedByConstraint
 from firelift.postgres.publish.retype import CannotRetype
 from firelift.postgres.publish.rollback import rollback

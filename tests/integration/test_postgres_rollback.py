@@ -14,6 +14,7 @@ from firelift.planning.model import ReferenceTarget
 from firelift.postgres.publish import rollback as rolling
 from firelift.postgres.publish.publish import publish
 from firelift.postgres.publish.rollback import RolledBack, UnknownMigration, rollback
+from firelift.postgres.publish.stages.taking_back import CannotRestore, RollbackDiffers
 from firelift.postgres.schema.control import migration, record_finish, saved_tables
 from firelift.postgres.schema.foreign_keys import ForeignKeyBroken
 from firelift.postgres.schema.names import backup_schema, staging_schema
@@ -211,11 +212,11 @@ def test_changes_by_others_are_listed_and_refused_unless_forced(database_url: st
         migrate(connection, SECOND, NEW, foreign_keys="off")
         connection.execute(change.encode())
         after = state(connection)
-        kind = rolling.CannotRestore if "DROP COLUMN" in change else rolling.ChangedSince
+        kind = CannotRestore if "DROP COLUMN" in change else rolling.ChangedSince
         with pytest.raises(kind) as refused:
             rollback(connection, SECOND)
         assert state(connection) == after
-        if kind is rolling.CannotRestore:
+        if kind is CannotRestore:
             return
         assert refused.value.facts["changed"] == f"public.users: {said}"
         done = rollback(connection, SECOND, force=True)
@@ -297,7 +298,7 @@ def test_a_table_that_is_gone_can_be_removed_but_not_restored(database_url: str)
         migrate(connection, SECOND, NEW)
         connection.execute("DROP TABLE public.users CASCADE")
         with pytest.raises(
-            rolling.CannotRestore, match=rf"public\.users, why: it no longer exists, old rows: {backup_schema(SECOND)}\.users"
+            CannotRestore, match=rf"public\.users, why: it no longer exists, old rows: {backup_schema(SECOND)}\.users"
         ):
             rollback(connection, SECOND, force=True)
     with target(database_url) as connection:
@@ -313,7 +314,7 @@ def test_a_backup_that_somebody_changed_is_no_rollback(database_url: str) -> Non
         migrate(connection, SECOND, NEW)
         connection.execute(f"UPDATE {backup_schema(SECOND)}.users SET name = 'x' WHERE id = 'ann'".encode())
         before = state(connection)
-        with pytest.raises(rolling.RollbackDiffers, match=r"public\.users"):
+        with pytest.raises(RollbackDiffers, match=r"public\.users"):
             rollback(connection, SECOND)
         assert state(connection) == before
 

@@ -64,18 +64,26 @@ class Merge(NamedTuple):
         return plan.model_copy(update={"marks_deleted": self.before.marks_deleted or self.adds_soft_delete_column})
 
 
-def merge_of(connection: Connection, migration_id: str, table: TableIncrement, increment: Increment, read_time: datetime) -> Merge | None:
-    """How the run's rows get into one of its tables; None for one that is migrated whole. Raises DeletedKeysMissing."""
+def merge_planned(migration_id: str, table: TableIncrement, increment: Increment, read_time: datetime) -> Merge | None:
+    """How the run's rows will get into one of its tables; None for one that is migrated whole."""
     if table.before is None:
         return None
     staging = staging_schema(migration_id)
     if increment.deletes == "ignore" or not table.deleted:
         return Merge(table.before, DeletedRows(staging, None))
-    has_keys = has_deleted_keys(connection, migration_id, table.table)
-    staged = _count(connection, sql.Identifier(staging, deleted_keys_table(table.table))) if has_keys else 0
-    if staged != table.deleted:
-        raise DeletedKeysMissing(table=table.table, deleted=table.deleted, staged=staged)
-    return Merge(table.before, DeletedRows(staging, deleted_keys_table(table.table), read_time if increment.deletes == "mark" else None))
+    soft_deleted_at = read_time if increment.deletes == "mark" else None
+    return Merge(table.before, DeletedRows(staging, deleted_keys_table(table.table), soft_deleted_at))
+
+
+def merge_of(connection: Connection, migration_id: str, table: TableIncrement, increment: Increment, read_time: datetime) -> Merge | None:
+    """The same once everything is staged. Raises DeletedKeysMissing."""
+    merge = merge_planned(migration_id, table, increment, read_time)
+    if merge and merge.deleted.table:
+        has_keys = has_deleted_keys(connection, migration_id, table.table)
+        staged = _count(connection, sql.Identifier(merge.deleted.schema, merge.deleted.table)) if has_keys else 0
+        if staged != table.deleted:
+            raise DeletedKeysMissing(table=table.table, deleted=table.deleted, staged=staged)
+    return merge
 
 
 def refuse_other_plans(connection: Connection, target_schema: str, increment: Increment, existing: Mapping[str, ExistingTable]) -> None:

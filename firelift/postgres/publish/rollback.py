@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import psycopg
-from psycopg import sql
 
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.planning.model import Frozen
-from firelift.postgres.inspect.digest import digest
 from firelift.postgres.load.staging import drop_staging
-from firelift.postgres.publish.backups import Action, KeptTable, drop_backup_tables, kept_tables
+from firelift.postgres.publish.backups import Action, KeptTable, kept_tables
 from firelift.postgres.publish.external_changes import ChangedTable, changed_tables
-from firelift.postgres.publish.replace_rows import DeletedRows, RowReplacement, replace_rows
-from firelift.postgres.publish.retype import CannotRetype, require_again, retype_back
+from firelift.postgres.publish.stages.stage import Done, evaluate
+from firelift.postgres.publish.stages.taking_back import CannotRestore, locking_again, rollback_stages_of
 from firelift.postgres.schema.compatibility import ExistingTable, existing_tables
 from firelift.postgres.schema.control import CONTROL_SCHEMA, create_control
 from firelift.postgres.schema.ddl import backup_schema, scratch_schema, staging_schema
-from firelift.postgres.schema.foreign_keys import add_again, foreign_keys_of, refuse_broken
-from firelift.postgres.schema.indexes import LeftIndex, add_index_again, make_left
+from firelift.postgres.schema.indexes import LeftIndex, make_left
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 from firelift.postgres.session.lock_space import explaining_locks, tables_in
@@ -53,22 +50,10 @@ class ChangedSince(FireliftError):
     remedy = "Save what must not be lost, then roll back with --force."
 
 
-class CannotRestore(FireliftError):
-    """A table that this migration replaced the rows of was dropped or changed, so its old rows no longer fit."""
-
-    remedy = "Nothing was changed. The old rows are in the backup schema; copy from there what you need."
-
-
 class DependentObjects(FireliftError):
     """Something of yours depends on what would be removed, and Firelift never drops that along with it, not even with --force."""
 
     remedy = "Drop what is named yourself, then try again. Nothing was changed."
-
-
-class RollbackDiffers(FireliftError):
-    """After restoring, a table does not hold what it held before the migration, so the rollback was undone."""
-
-    remedy = "Nothing was changed. Keep the backup schema and report it."
 
 
 class Restored(Frozen):
@@ -132,7 +117,7 @@ def _rolled_back(connection: Connection, migration_id: str, *, force: bool) -> R
     if status == ROLLED_BACK and not kept and not staged:
         receipt = RolledBack.model_validate_json(earlier) if earlier else RolledBack(migration_id=migration_id)
         return receipt.model_copy(update={"already": True})
-    overridden, left = _take_back(connection, migration_id, kept, made_schema, force=force)
+    overridden, taken_back = _take_back(connection, migration_id, kept, made_schema, force=force)
     drop_staging(connection, migration_id)
     tables = tuple(
         Restored(table=published.name, action=published.action, rows=published.rows_before, digest=published.digest_before)
@@ -145,7 +130,7 @@ def _rolled_back(connection: Connection, migration_id: str, *, force: bool) -> R
         staging_dropped=staged,
         overridden=tuple(overridden),
         app_config=app_config,
-        indexes_left=tuple(left),
+        indexes_left=taken_back.indexes_left,
     )
     _remember(connection, done)
     if made_schema != scratch_schema(migration_id):
@@ -184,53 +169,31 @@ def _refuse_lost(connection: Connection, migration_id: str, kept: Sequence[KeptT
 
 def _take_back(
     connection: Connection, migration_id: str, kept: Sequence[KeptTable], made_schema: str | None, *, force: bool
-) -> tuple[list[ChangedTable], list[LeftIndex]]:
-    if not kept:
-        _drop_made_schema(connection, made_schema)
-        return [], []
-    kept = [published for published in kept if not published.only_moved_on]
+) -> tuple[list[ChangedTable], Done]:
+    """Locks, looks whether the old rows still fit and whether others have changed anything since, and runs the stages."""
+    changed = [published for published in kept if not published.only_moved_on]
     existing = {
         published.name: found
-        for published in kept
+        for published in changed
         for found in existing_tables(connection, published.target_schema, [published.table]).values()
     }
-    _lock(connection, [published for published in kept if published.name in existing])
-    created = [published for published in kept if published.action == "created" and published.name in existing]
-    altered = [published for published in kept if published.action != "created" and published.name in existing]
-    replaced = [published for published in kept if published.backup_schema]
+    done = Done()
+    evaluate(connection, locking_again(changed, existing), done)
+    replaced = [published for published in changed if published.backup_schema]
+    created = [published for published in changed if published.action == "created" and published.name in existing]
     _refuse_unrestorable(replaced, existing)
-    changed = changed_tables(connection, [*replaced, *created], existing)
-    if changed and not force:
-        raise ChangedSince(migration_id=migration_id, changed="; ".join(map(str, changed)))
+    overridden = changed_tables(connection, [*replaced, *created], existing)
+    if overridden and not force:
+        raise ChangedSince(migration_id=migration_id, changed="; ".join(map(str, overridden)))
     try:
-        _drop_added_keys(connection, altered)
-        _drop_tables(connection, created)
-        _retype_back(connection, replaced)
-        _restore_rows(connection, replaced, existing)
-        _drop_added_columns(connection, altered, existing)
-        left = _add_dropped_indexes(connection, replaced)
-        for key in (key for published in replaced for key in published.changes.foreign_keys_dropped):
-            add_again(connection, key)
-        _refuse_differences(connection, replaced)
-        _drop_made_schema(connection, made_schema)
-        drop_backup_tables(connection, migration_id)
+        evaluate(connection, rollback_stages_of(migration_id, kept, existing, made_schema), done)
     except psycopg.errors.DependentObjectsStillExist as error:
         raise dependent_objects(error) from error
-    connection.execute(QUERY["forget_published"], {"migration_id": migration_id})
-    connection.execute(QUERY["restore_published"], {"migration_id": migration_id})
-    connection.execute(QUERY["forget_backups"], {"migration_id": migration_id})
-    return changed, left
+    return overridden, done
 
 
 def dependent_objects(error: psycopg.errors.DependentObjectsStillExist) -> DependentObjects:
     return DependentObjects(needed="; ".join((error.diag.message_detail or str(error)).splitlines()))
-
-
-def _lock(connection: Connection, kept: Sequence[KeptTable]) -> None:
-    if kept:
-        ordered = sorted(kept, key=lambda published: published.name)
-        listed = sql.SQL(", ").join(sql.Identifier(published.target_schema, published.table) for published in ordered)
-        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(listed))
 
 
 def _refuse_unrestorable(replaced: Sequence[KeptTable], existing: dict[str, ExistingTable]) -> None:
@@ -245,97 +208,3 @@ def _refuse_unrestorable(replaced: Sequence[KeptTable], existing: dict[str, Exis
             raise CannotRestore(table=published.name, why=table.obstacle or "it no longer has a primary key", old_rows=where)
         if published.changes.keys and table.primary_key != published.changes.keys:
             raise CannotRestore(table=published.name, why="it has another primary key", old_rows=where)
-
-
-def _drop_added_keys(connection: Connection, replaced: Sequence[KeptTable]) -> None:
-    for published in replaced:
-        for name in published.changes.foreign_keys_added:
-            drop = sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}")
-            connection.execute(drop.format(sql.Identifier(published.target_schema, published.table), sql.Identifier(name)))
-        # Before the old rows are back: one of them may be too long for it, which is why it was not there.
-        for name in published.changes.indexes_added:
-            connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(published.target_schema, name)))
-
-
-def _drop_tables(connection: Connection, created: Sequence[KeptTable]) -> None:
-    if created:
-        listed = sql.SQL(", ").join(sql.Identifier(published.target_schema, published.table) for published in created)
-        connection.execute(sql.SQL("DROP TABLE {}").format(listed))
-
-
-def _retype_back(connection: Connection, replaced: Sequence[KeptTable]) -> None:
-    for published in replaced:
-        try:
-            retype_back(connection, published.target_schema, published.table, published.changes.columns_retyped)
-        except CannotRetype as error:
-            why = f"{error.facts['column']}: {error.facts['hindrance']}"
-            raise CannotRestore(table=published.name, why=why, old_rows=f"{published.backup_schema}.{published.table}") from error
-
-
-def _restore_rows(connection: Connection, replaced: Sequence[KeptTable], existing: dict[str, ExistingTable]) -> None:
-    if not replaced:
-        return
-    schema = replaced[0].target_schema
-    tables = {published.table for published in replaced}
-    for published in replaced:
-        # A copy made a moment ago may have no statistics yet, and a nested loop over it would never end.
-        connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(str(published.backup_schema), published.table)))
-    replacements = {published.table: _replacement(published, existing[published.name]) for published in replaced}
-    after = {published.table: _future_rows(replacements[published.table], existing[published.name]) for published in replaced}
-    keys = foreign_keys_of(connection, schema, list(tables))
-    refuse_broken(connection, [key for key in keys if not (key.source_schema == schema and key.source in tables)], schema, after)
-    replace_rows(connection, list(replacements.values()))
-    for published in replaced:
-        require_again(connection, schema, published.table, published.changes.columns_retyped)
-
-
-def _future_rows(replacement: RowReplacement, table: ExistingTable) -> sql.Composed:
-    return replacement.future_rows([name for name in table.columns if name not in replacement.columns])
-
-
-def _replacement(published: KeptTable, table: ExistingTable) -> RowReplacement:
-    columns = [table.columns[name] for name in published.columns if not table.columns[name].generated]
-    return RowReplacement(
-        source_schema=str(published.backup_schema),
-        target_schema=published.target_schema,
-        table=published.table,
-        keys=table.primary_key,
-        columns=tuple(column.name for column in columns if not column.always_identity),
-        inserted=tuple(column.name for column in columns if column.always_identity),
-        deleted=DeletedRows(str(published.backup_schema), published.changes.inserted) if published.changes.inserted else None,
-    )
-
-
-def _drop_added_columns(connection: Connection, replaced: Sequence[KeptTable], existing: dict[str, ExistingTable]) -> None:
-    for published in replaced:
-        if added := [name for name in published.changes.columns_added if name in existing[published.name].columns]:
-            dropped = sql.SQL(", ").join(sql.SQL("DROP COLUMN {}").format(sql.Identifier(name)) for name in added)
-            connection.execute(sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(published.target_schema, published.table), dropped))
-
-
-def _add_dropped_indexes(connection: Connection, replaced: Sequence[KeptTable]) -> list[LeftIndex]:
-    """Returns those that cannot be made yet: the rows that are taken back are still in the table's file."""
-    dropped = [
-        LeftIndex(target_schema=published.target_schema, index=index)
-        for published in replaced
-        for index in published.changes.indexes_dropped
-    ]
-    return [left for left in dropped if not add_index_again(connection, left.target_schema, left.index)]
-
-
-def _refuse_differences(connection: Connection, replaced: Sequence[KeptTable]) -> None:
-    for published in replaced:
-        found = digest(connection, published.target_schema, published.table, published.columns, published.changed_rows)
-        if (found.rows, found.value) != (published.rows_before, published.digest_before):
-            raise RollbackDiffers(table=published.name, rows=found.rows, rows_before=published.rows_before)
-
-
-def _drop_made_schema(connection: Connection, schema: str | None) -> None:
-    """Removes the target schema if publishing made it and the user has put nothing into it."""
-    if schema is None or not schema_exists(connection, schema):
-        return
-    try:
-        with connection.transaction():
-            connection.execute(sql.SQL("DROP SCHEMA {}").format(sql.Identifier(schema)))
-    except psycopg.errors.DependentObjectsStillExist:
-        return

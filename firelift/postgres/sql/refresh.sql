@@ -255,3 +255,9 @@ LEFT JOIN pg_catalog.pg_namespace AS space ON space.oid = collnamespace
 WHERE attrelid = (SELECT class.oid FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS here ON here.oid = relnamespace
                   WHERE nspname = %(schema)s AND relname = %(table)s AND relkind IN ('r', 'p'))
     AND attname = %(column)s AND attnum > 0 AND NOT attisdropped
+
+-- name: estimated_rows
+-- About how many rows tables have, by the server's statistics. Those that were never analyzed have none.
+SELECT relname, reltuples::bigint
+FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
+WHERE nspname = %(schema)s AND relname = ANY (%(tables)s) AND relkind IN ('r', 'p') AND reltuples >= 0

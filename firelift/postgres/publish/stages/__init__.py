@@ -1,0 +1,1 @@
+"""What publishing and rolling back do, stage by stage."""
