@@ -8,11 +8,11 @@ from great_expectations.expectations import Expectation
 
 from expectations.notes import annotated, rows_of
 from firelift.planning.model import TablePlan
+from firelift.settings.level import LEVELS
 from firelift.settings.types import LevelName
 from firelift.verification.check import Check, Evidence
 from firelift.verification.check import Expectation as Described
 from firelift.verification.checks import CHECKS
-from firelift.verification.level import LEVELS
 from firelift.verification.proof import Proof
 
 TITLES = {check.name: check.title for check in CHECKS}

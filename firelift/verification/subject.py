@@ -11,8 +11,8 @@ from firelift.firestore.channel import Source
 from firelift.planning.model import Plan
 from firelift.postgres.session.connect import Session
 from firelift.receipts import RelationChecked, TableCounts
+from firelift.settings.level import Level
 from firelift.storage.archive import StoredFile
-from firelift.verification.level import Level
 from firelift.verification.proof import Against, Limits, LiveRows
 
 

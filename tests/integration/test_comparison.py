@@ -16,10 +16,10 @@ from firelift.phases.transformation import ArchiveIncomplete
 from firelift.phases.verification import DIFFERENCES, prove
 from firelift.postgres.session.connect import Connection, Session, kept_open
 from firelift.receipts import Difference, TableCompared
+from firelift.settings.level import LEVELS
 from firelift.settings.types import LevelName
 from firelift.storage.archive import ArchiveDamaged, ChunkDamaged
 from firelift.storage.transformed import receipt_path
-from firelift.verification.level import LEVELS
 from firelift.verification.proof import Limits, Proof
 from firelift.verification.subject import Known, Tables, Verification
 from firelift.workers import Workers

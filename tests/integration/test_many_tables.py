@@ -23,9 +23,9 @@ from firelift.postgres.schema.compatibility import incompatibilities
 from firelift.postgres.schema.ddl import create_table
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Session, connect
+from firelift.settings.level import LEVELS
 from firelift.settings.types import LevelName
 from firelift.verification.checks.performance import measure
-from firelift.verification.level import LEVELS
 from firelift.verification.proof import Limits
 from firelift.verification.subject import Known, Tables, Verification
 from firelift.workers import Workers

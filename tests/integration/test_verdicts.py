@@ -24,9 +24,9 @@ from firelift.postgres.session.connect import Session
 from firelift.postgres.session.errors import ConnectionLost
 from firelift.receipts import RootCollection, Verified
 from firelift.run.workspace import Workspace
+from firelift.settings.level import LEVELS
 from firelift.settings.types import LevelName
 from firelift.verification.checks import performance
-from firelift.verification.level import LEVELS
 from firelift.verification.proof import Limits
 from firelift.verification.subject import Known, Tables, Verification
 from firelift.workers import Workers

@@ -9,11 +9,11 @@ import pytest
 
 from expectations.suites import as_expectation
 from firelift.planning.model import Plan
+from firelift.settings.level import LEVELS
 from firelift.settings.types import LevelName
 from firelift.verification import checks
 from firelift.verification.check import Check, Evidence
 from firelift.verification.checks import CHECKS
-from firelift.verification.level import LEVELS
 from tests.support.postgres_tables import plan
 from tests.support.proofs import proof_of, relation
 

@@ -13,7 +13,7 @@ from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.session.lock import session_of
 from firelift.receipts import Completeness, Imported, RootCollection, TransformedAll, Validated, Verified
 from firelift.run.earlier_runs import earlier_verification
-from firelift.verification.level import LEVELS
+from firelift.settings.level import LEVELS
 from firelift.verification.proof import Limits, LiveRows, Proof
 from firelift.verification.random_sample import new_seed
 from firelift.verification.subject import Known, Tables, Verification

@@ -7,6 +7,7 @@ from typing import Any
 
 from firelift.formatting import count, counted, plain, shortened
 from firelift.run.reports.changed import headline_of_increment, steps_after_increment
+from firelift.settings.level import LEVELS
 
 _RESUME = "`firelift migrate --resume`"
 
@@ -150,7 +151,7 @@ def _not_from_firestore(increment: Mapping[str, Any] | None) -> str:
 
 
 def _reread(verified: Mapping[str, Any]) -> str:
-    if verified["level"] != "comprehensive":
+    if not LEVELS[verified["level"]].rereads:
         return ""
     return f", {count(verified['documentsReread']) if verified['documentsReread'] else 'none'} of them with Firestore once more"
 
