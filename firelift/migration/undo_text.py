@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from firelift.formatting import counted
 
 if TYPE_CHECKING:
-    from firelift.postgres.publish.cleanup import ExpiredBackup
-    from firelift.postgres.publish.rollback import Restored, RolledBack
-    from firelift.receipts import StopRequest
+    from firelift.postgres.publish.rollback import RolledBack
+    from firelift.receipts import ExpiredBackup, Restored, StopRequest
 
 
 def stop_text(request: StopRequest) -> str:

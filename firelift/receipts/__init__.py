@@ -8,15 +8,19 @@ from firelift.receipts.roots import RootCollection, RootGroup, Validated
 from firelift.receipts.sampling import CollectionSampled, Sampled
 from firelift.receipts.stopping import StopRequest
 from firelift.receipts.transformation import ChunkTransformed, Planned, TableCounts, Transformed, TransformedAll, summed
+from firelift.receipts.undoing import Action, ChangedTable, ExpiredBackup, Restored
 from firelift.receipts.verification import Difference, FailedExpectation, RunVerified, TableCompared, Verified
 
 __all__ = [
+    "Action",
     "AppConfigUpdated",
+    "ChangedTable",
     "ChunkTransformed",
     "CollectionSampled",
     "Completeness",
     "Difference",
     "Dropped",
+    "ExpiredBackup",
     "Extracted",
     "FailedExpectation",
     "Finished",
@@ -28,6 +32,7 @@ __all__ = [
     "RangeExtracted",
     "Receipt",
     "RelationChecked",
+    "Restored",
     "Rewritten",
     "RootCollection",
     "RootGroup",

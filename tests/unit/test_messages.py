@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from firelift.migration.undo_text import rollback_message
-from firelift.postgres.publish.external_changes import ChangedTable
-from firelift.postgres.publish.rollback import Restored, RolledBack
+from firelift.postgres.publish.rollback import RolledBack
 from firelift.postgres.schema.indexes import Index, LeftIndex
-from firelift.receipts import RunVerified, Verified
+from firelift.receipts import ChangedTable, Restored, RunVerified, Verified
 from firelift.run.reports.verify_text import verified_message
 from tests.support.report_cases import tables_of, verified
 

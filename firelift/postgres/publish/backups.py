@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
 
 import psycopg
 from psycopg import sql
@@ -22,8 +21,7 @@ from firelift.postgres.schema.privileges import close_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.ownership import own_schema_exists
 from firelift.postgres.session.queries import QUERY
-
-Action = Literal["created", "replaced", "merged"]
+from firelift.receipts import Action
 
 
 class Retyped(Frozen):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import psycopg
 
-from firelift.planning.model import Frozen
 from firelift.postgres.publish.backups import drop_backup_tables
 from firelift.postgres.publish.rollback import dependent_objects
 from firelift.postgres.schema.ddl import backup_schema
@@ -15,18 +14,7 @@ from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 from firelift.postgres.session.lock_space import explaining_locks, tables_in
 from firelift.postgres.session.queries import QUERY
-
-
-class ExpiredBackup(Frozen):
-    """What is kept for the rollback of one run."""
-
-    migration_id: str
-    backup_schema: str | None
-    """None for a run that only made new tables: there are no old rows, but its rollback ends here too."""
-    made_at: datetime
-    age: timedelta
-    tables: tuple[str, ...]
-    bytes: int
+from firelift.receipts import ExpiredBackup
 
 
 def expired_backups(connection: Connection, retention: timedelta, target_schema: str) -> list[ExpiredBackup]:

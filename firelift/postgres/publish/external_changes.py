@@ -7,41 +7,27 @@ from collections.abc import Mapping, Sequence
 from psycopg import sql
 
 from firelift.formatting import counted
-from firelift.planning.model import Frozen
 from firelift.postgres.inspect.digest import digest
 from firelift.postgres.inspect.key_filter import KeyFilter, columns_in
 from firelift.postgres.publish.backups import KeptTable
 from firelift.postgres.schema.compatibility import ExistingTable
 from firelift.postgres.session.connect import Connection
+from firelift.receipts import ChangedTable
 
 MOST_EXAMPLES = 5
 
 
-class ChangedTable(Frozen):
-    """A table that is no longer as it was published, as far as that can be determined.
-
-    Written rows are those whose last writer (`xmin`) came after the run: inserted or updated, which PostgreSQL does not distinguish. Of
-    deleted rows only their number is known. Of a table into which the run merged rows only those are compared.
-    """
-
-    table: str
-    rows_then: int
-    rows_now: int
-    written: int = 0
-    written_keys: tuple[str, ...] = ()
-    """The first few."""
-    columns_gone: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        said = [f"{self.table}: {counted(self.rows_then, 'row')} published, {self.rows_now} now"]
-        if self.written:
-            said.append(f"{self.written} inserted or updated, such as {', '.join(self.written_keys)}")
-        missing = self.rows_then - self.rows_now
-        if missing > 0:
-            said.append(f"at least {missing} deleted")
-        if self.columns_gone:
-            said.append(f"without the columns {', '.join(self.columns_gone)}")
-        return ", ".join(said)
+def described_change(change: ChangedTable) -> str:
+    """`public.users: 3 rows published, 2 now, at least 1 deleted`."""
+    said = [f"{change.table}: {counted(change.rows_then, 'row')} published, {change.rows_now} now"]
+    if change.written:
+        said.append(f"{change.written} inserted or updated, such as {', '.join(change.written_keys)}")
+    missing = change.rows_then - change.rows_now
+    if missing > 0:
+        said.append(f"at least {missing} deleted")
+    if change.columns_gone:
+        said.append(f"without the columns {', '.join(change.columns_gone)}")
+    return ", ".join(said)
 
 
 def changed_tables(connection: Connection, kept: Sequence[KeptTable], existing: Mapping[str, ExistingTable]) -> list[ChangedTable]:

@@ -9,8 +9,8 @@ import psycopg
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.planning.model import Frozen
 from firelift.postgres.load.staging import drop_staging
-from firelift.postgres.publish.backups import Action, KeptTable, kept_tables
-from firelift.postgres.publish.external_changes import ChangedTable, changed_tables
+from firelift.postgres.publish.backups import KeptTable, kept_tables
+from firelift.postgres.publish.external_changes import changed_tables, described_change
 from firelift.postgres.publish.stages.stage import Done, evaluate
 from firelift.postgres.publish.stages.taking_back import CannotRestore, locking_again, rollback_stages_of
 from firelift.postgres.schema.compatibility import ExistingTable, existing_tables
@@ -22,6 +22,7 @@ from firelift.postgres.session.errors import translated
 from firelift.postgres.session.lock_space import explaining_locks, tables_in
 from firelift.postgres.session.ownership import refuse_foreign, schema_exists
 from firelift.postgres.session.queries import QUERY
+from firelift.receipts import ChangedTable, Restored
 
 ROLLED_BACK = "rolled_back"
 
@@ -54,16 +55,6 @@ class DependentObjects(FireliftError):
     """Something of yours depends on what would be removed, and Firelift never drops that along with it, not even with --force."""
 
     remedy = "Drop what is named yourself, then try again. Nothing was changed."
-
-
-class Restored(Frozen):
-    """A table after the rollback: dropped, or with its old rows, whose digest is the one from before the migration."""
-
-    table: str
-    action: Action
-    rows: int | None = None
-    """Of a merged table: the rows that the migration had changed and that were there before it; all others are as they were."""
-    digest: str | None = None
 
 
 class RolledBack(Frozen):
@@ -184,7 +175,7 @@ def _take_back(
     _refuse_unrestorable(replaced, existing)
     overridden = changed_tables(connection, [*replaced, *created], existing)
     if overridden and not force:
-        raise ChangedSince(migration_id=migration_id, changed="; ".join(map(str, overridden)))
+        raise ChangedSince(migration_id=migration_id, changed="; ".join(map(described_change, overridden)))
     try:
         evaluate(connection, rollback_stages_of(migration_id, kept, existing, made_schema), done)
     except psycopg.errors.DependentObjectsStillExist as error:
