@@ -27,7 +27,7 @@ def migrate(migration: Migration, steps: Steps) -> dict[str, Any]:
     transformed = steps.once(transformation.transformation, parts, extracted)
     migration.mark_done_if_cached("transformation", transformed, counts_of(parts))
     published = None if migration.settings.dry_run else load_verify_publish(migration, steps, validated, roots, parts, transformed)
-    steps.once(post_migration.post_migration, published)
+    steps.once(post_migration.post_migration, published, transformed)
     return migration.reported
 
 

@@ -22,8 +22,9 @@ from firelift.postgres.load.deleted_keys import create_deleted_keys
 from firelift.postgres.load.deleted_keys import load_deleted_keys as load_gone_keys
 from firelift.postgres.load.staging import create_staging, staging_token
 from firelift.postgres.publish.backups import Changes, kept_tables, make_left_indexes
+from firelift.postgres.publish.facts import Publication
 from firelift.postgres.publish.merge import rows_after
-from firelift.postgres.publish.publish import publish, unpublished
+from firelift.postgres.publish.publish import foreseen_stages, publish, unpublished
 from firelift.postgres.schema.checks import check_tables
 from firelift.postgres.schema.control import (
     create_control,
@@ -274,6 +275,12 @@ def publish_increment(
         notes = _index_notes(connection, migration_id, target_schema)
     tables = tuple(table.table for table in increment.tables)
     return Published(target_schema=target_schema, tables=tables, relations=tuple(map(checked, relations)), index_notes=notes)
+
+
+def would_publish(url: str, publication: Publication, rows: Mapping[str, int]) -> tuple[str, ...]:
+    """What publishing would do to the target as it is now, line by line. Reads only. `rows`: how many each table would get."""
+    with session_of(url, publication.migration_id).open_to_read() as connection:
+        return foreseen_stages(connection, publication, rows)
 
 
 def record_failure(url: str, migration_id: str, status: str) -> None:

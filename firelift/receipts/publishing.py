@@ -45,3 +45,5 @@ class Finished(Receipt):
     freed: tuple[Dropped, ...] = ()
     scratch_schema: str | None = None
     """For a test run that keeps its tables: their schema."""
+    would_publish: tuple[str, ...] = ()
+    """For a plan: what publishing would do to the target as it is now, line by line."""

@@ -297,9 +297,7 @@ def test_a_table_that_is_gone_can_be_removed_but_not_restored(database_url: str)
         migrate(connection, FIRST, OLD)
         migrate(connection, SECOND, NEW)
         connection.execute("DROP TABLE public.users CASCADE")
-        with pytest.raises(
-            CannotRestore, match=rf"public\.users, why: it no longer exists, old rows: {backup_schema(SECOND)}\.users"
-        ):
+        with pytest.raises(CannotRestore, match=rf"public\.users, why: it no longer exists, old rows: {backup_schema(SECOND)}\.users"):
             rollback(connection, SECOND, force=True)
     with target(database_url) as connection:
         things = plan("things")

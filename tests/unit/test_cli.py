@@ -292,6 +292,18 @@ def test_the_plan_shows_columns_keys_and_foreign_keys() -> None:
     assert "\x1b" not in text
 
 
+def test_the_plan_lists_what_publishing_would_do_to_the_target() -> None:
+    report = {"plan": shown_plan(PLAN), "tables": TABLES, "settings": {"target_schema": "public", "foreign_keys": "report"}}
+    stages = [*(f"move t{number} into public, with its keys" for number in range(1, 10)), "drop ev\x1bil"]
+    text = plan_text(report | {"phases": {"post_migration": {"result": {"would_publish": stages}}}})
+    listed = text.split("Publishing would do this to the target, in one transaction:\n")[1]
+    assert listed.splitlines()[0] == "   1. move t1 into public, with its keys"
+    assert listed.splitlines()[9:11] == ["  10. drop ev\\x1bil", ""]
+    assert listed.endswith("Nothing has been written to the target.\n")
+    without_target = plan_text(report | {"phases": {"post_migration": {"result": {"would_publish": []}}}})
+    assert "Publishing" not in without_target
+
+
 def test_a_plan_is_shown_under_the_names_that_readers_of_reports_know() -> None:
     shown = json.loads(json.dumps(shown_plan(PLAN)))
     columns = {column["name"]: column for table in shown["tables"] for column in table["columns"]}

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from firelift.files import write_whole
 from firelift.migration.context import Migration
 from firelift.migration.execution import asks_the_target
+from firelift.modes.incremental.plan_changes import expected_rows
 from firelift.modes.test.estimate import estimate_full_run
 from firelift.modes.test.scratch import throw_away, weights
-from firelift.phases.import_ import record_end
+from firelift.phases.import_ import record_end, would_publish
 from firelift.phases.post_migration import drop
+from firelift.postgres.publish.facts import Publication
 from firelift.postgres.schema.supabase import check_api
-from firelift.receipts import AppConfigUpdated, Dropped, Finished, Published, Sampled
+from firelift.receipts import AppConfigUpdated, Dropped, Finished, Published, Sampled, TableCounts, TransformedAll
 from firelift.run.workspace import ESTIMATE
 
 
 @asks_the_target
-def post_migration(migration: Migration, published: Published | None) -> Finished:
+def post_migration(migration: Migration, published: Published | None, transformed: TransformedAll) -> Finished:
     """The app is told, the end is written down in the target, what was only needed on the way is dropped."""
     if migration.is_test:
         return finish_test_run(migration, published)
@@ -33,8 +37,26 @@ def post_migration(migration: Migration, published: Published | None) -> Finishe
         updated = migration.app_config().update(migration.migration_id)
         record_completion(migration, updated)
         done = done.model_copy(update={"app_config": updated, "freed": drop_intermediate_files(migration)})
+    elif migration.settings.database_url is not None:
+        done = done.model_copy(update={"would_publish": foreseen_publishing(migration, transformed)})
     migration.finish_phase("post_migration", done)
     return done
+
+
+def foreseen_publishing(migration: Migration, transformed: TransformedAll) -> tuple[str, ...]:
+    """What publishing would do to the target; reads only."""
+    plan, increment, settings = migration.plan(), migration.increment(), migration.settings
+    publication = Publication(
+        migration.migration_id,
+        migration.target_schema,
+        plan.tables,
+        datetime.fromisoformat(migration.status.data()["readTime"]),
+        increment,
+        settings.foreign_keys,
+        expected_rows(increment, transformed.tables) if increment else {},
+    )
+    rows = {table.table: transformed.tables.get(table.collection, TableCounts()).rows for table in plan.tables}
+    return would_publish(migration.database_url, publication, rows)
 
 
 def finish_test_run(migration: Migration, published: Published | None) -> Finished:

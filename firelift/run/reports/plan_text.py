@@ -32,7 +32,7 @@ def _planned(report: Mapping[str, Any]) -> str:
     schema, foreign_keys = report["settings"]["target_schema"], report["settings"]["foreign_keys"]
     counts = {table["collection"]: table for table in report["tables"]}
     parts = [_table(table, plan, schema, foreign_keys, counts.get(table.collection, {})) for table in plan.tables]
-    return "\n".join([*parts, _ending(report, plan)])
+    return "\n".join([*parts, *_publishing(report), _ending(report, plan)])
 
 
 def _table(table: TablePlan, plan: Plan, schema: str, foreign_keys: str, counts: Mapping[str, Any]) -> str:
@@ -94,6 +94,14 @@ def _ending(report: Mapping[str, Any], plan: Plan) -> str:
     return f"{_sampled(report)}{totals}. {_UNWRITTEN}\n"
 
 
+def _publishing(report: Mapping[str, Any]) -> Iterator[str]:
+    """What publishing would do to the target, in order; nothing where there was no target to look at."""
+    done = report.get("phases", {}).get("post_migration", {}).get("result") or {}
+    if lines := done.get("would_publish"):
+        listed = [f"  {number:>{len(str(len(lines)))}}. {plain(line)}" for number, line in enumerate(lines, 1)]
+        yield "\n".join(["Publishing would do this to the target, in one transaction:", *listed]) + "\n"
+
+
 def _increment(report: Mapping[str, Any], plan: Plan | None) -> str:
     """What an incremental run would do to each table that changes."""
     increment = report["increment"]
@@ -104,7 +112,7 @@ def _increment(report: Mapping[str, Any], plan: Plan | None) -> str:
     rest = len(increment["tables"]) - len(found)
     others = f"No change was found in {counted(rest, 'other table')}. " if rest else ""
     said = foreseen(increment)
-    return "\n".join([*parts, f"{others}{said[0].upper()}{said[1:]}. {_UNWRITTEN}\n"])
+    return "\n".join([*parts, *_publishing(report), f"{others}{said[0].upper()}{said[1:]}. {_UNWRITTEN}\n"])
 
 
 def _changes(table: Mapping[str, Any], report: Mapping[str, Any], plan: Plan | None) -> str:

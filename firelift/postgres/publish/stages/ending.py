@@ -19,7 +19,7 @@ from firelift.postgres.publish.backups import BackedUp, Changes, keep
 from firelift.postgres.publish.facts import Found, Publication, Refresh, Wanted
 from firelift.postgres.publish.merge import refuse_other_counts
 from firelift.postgres.publish.stages.new_tables import add_foreign_keys, reference
-from firelift.postgres.publish.stages.stage import Done, Stage
+from firelift.postgres.publish.stages.stage import Done, Stage, listed
 from firelift.postgres.schema.control import record_progress, save_table, saved_plans
 from firelift.postgres.session.connect import Connection
 
@@ -39,8 +39,10 @@ def checking(publication: Publication, found: Found) -> Iterator[Stage]:
 
 def recording(publication: Publication, found: Found) -> Iterator[Stage]:
     schema, increment = publication.target_schema, publication.increment
-    for plan in saved_as(publication, found).values():
-        yield RememberTable(publication.migration_id, schema, plan, publication.read_time, _scanned(increment, plan.table))
+    plans = tuple(saved_as(publication, found).values())
+    unscanned = frozenset(plan.table for plan in plans if not _scanned(increment, plan.table))
+    if plans:
+        yield RememberTables(publication.migration_id, schema, plans, publication.read_time, unscanned)
     yield EndPublication(publication.migration_id, publication.staging, publication.read_time)
     if not publication.is_scratch:
         yield ReloadApi(_looks_other(increment))
@@ -139,26 +141,28 @@ class CheckRelations:
 
 
 @dataclass(frozen=True)
-class RememberTable:
-    """Records what a table holds now, and how that is undone, and remembers its plan with the read time as watermark."""
+class RememberTables:
+    """Records what each table holds now and how that is undone, and remembers its plan, with the read time as watermark."""
 
     migration_id: str
     schema: str
-    plan: TablePlan
+    plans: tuple[TablePlan, ...]
     read_time: datetime
-    scanned: bool
+    unscanned: frozenset[str]
+    """Tables of which not all keys were compared."""
 
     def describe(self) -> Sequence[str]:
-        return [f"record the digest, the plan and the read time of {self.schema}.{self.plan.table}"]
+        return [f"record digest, plan and read time of {listed([f'{self.schema}.{plan.table}' for plan in self.plans])}"]
 
     def run(self, connection: Connection, done: Done) -> None:
-        name = self.plan.table
-        backed_up, changed = done.kept.get(name), done.changes.get(name, Changes())
-        if backed_up:
-            changed = changed.model_copy(update={"inserted": backed_up.inserted})
-        after = self._content(connection, backed_up, changed) if backed_up else done.contents[name]
-        keep(connection, self.migration_id, self.schema, self.plan, backed_up, changed, after)
-        save_table(connection, self.migration_id, self.schema, self.plan, self.read_time, scanned=self.scanned)
+        for plan in self.plans:
+            backed_up, changed = done.kept.get(plan.table), done.changes.get(plan.table, Changes())
+            if backed_up:
+                changed = changed.model_copy(update={"inserted": backed_up.inserted})
+            after = self._content(connection, backed_up, changed) if backed_up else done.contents[plan.table]
+            keep(connection, self.migration_id, self.schema, plan, backed_up, changed, after)
+            scanned = plan.table not in self.unscanned
+            save_table(connection, self.migration_id, self.schema, plan, self.read_time, scanned=scanned)
 
     def _content(self, connection: Connection, backed_up: BackedUp, changed: Changes) -> Digest:
         if backed_up.schema_name is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from firelift.formatting import count, counted
+from firelift.formatting import count
 from firelift.planning.increment import Deletes, TableIncrement
 from firelift.planning.model import DELETED_AT, TablePlan
 from firelift.postgres.publish.backups import back_up, back_up_changed, unchanged_backup
@@ -44,8 +44,8 @@ def backing_up(publication: Publication, found: Found) -> Iterator[Stage]:
     for refreshed in found.refreshes:
         if refreshed.merge:
             yield BackUpChangedRows(migration_id, schema, publication.staging, refreshed)
-    for plan, existing in found.unchanged:
-        yield LeaveUnchanged(schema, plan, existing)
+    if found.unchanged:
+        yield LeaveUnchanged(schema, found.unchanged)
 
 
 def writing(publication: Publication, found: Found) -> Iterator[Stage]:
@@ -126,7 +126,7 @@ class BackUpRows:
         return [f"copy all rows of {self.schema}.{table.name}{self._about(table.name)} to the backup schema" for table in self.tables]
 
     def _about(self, table: str) -> str:
-        return f" (about {counted(self.rows[table], 'row')})" if table in self.rows else ""
+        return f" (about {count(self.rows[table])})" if table in self.rows else ""
 
     def run(self, connection: Connection, done: Done) -> None:
         done.kept |= back_up(connection, self.migration_id, self.schema, self.tables)
@@ -154,18 +154,18 @@ class BackUpChangedRows:
 
 @dataclass(frozen=True)
 class LeaveUnchanged:
-    """A table of an increment in which no row changes."""
+    """Tables of an increment in which no row changes."""
 
     schema: str
-    plan: TablePlan
-    existing: ExistingTable
+    tables: tuple[tuple[TablePlan, ExistingTable], ...]
 
     def describe(self) -> Sequence[str]:
-        return [f"leave {self.schema}.{self.plan.table} as it is: none of its rows changes"]
+        return [f"leave {listed([f'{self.schema}.{plan.table}' for plan, _ in self.tables])} unchanged"]
 
     def run(self, connection: Connection, done: Done) -> None:
-        done.kept[self.plan.table] = unchanged_backup(self.existing, self.plan.keys)
-        done.note(self.plan.table, keys=self.plan.keys)
+        for plan, existing in self.tables:
+            done.kept[plan.table] = unchanged_backup(existing, plan.keys)
+            done.note(plan.table, keys=plan.keys)
 
 
 @dataclass(frozen=True)

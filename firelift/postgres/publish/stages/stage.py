@@ -8,11 +8,14 @@ from typing import Protocol
 
 from psycopg import sql
 
+from firelift.formatting import count
 from firelift.postgres.inspect.digest import Digest
 from firelift.postgres.load.constraints import CheckedRelation
 from firelift.postgres.publish.backups import BackedUp, Changes
 from firelift.postgres.schema.indexes import LeftIndex
 from firelift.postgres.session.connect import Connection
+
+MOST_NAMES = 10
 
 
 @dataclass
@@ -58,8 +61,9 @@ def described(stages: Iterable[Stage]) -> tuple[str, ...]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+    """`a`, `a and b`, `a, b and c`; of many the first ten, `… and 480 others`."""
+    shown = [*names] if len(names) <= MOST_NAMES + 1 else [*names[:MOST_NAMES], f"{count(len(names) - MOST_NAMES)} others"]
+    return " and ".join(filter(None, [", ".join(shown[:-1]), *shown[-1:]]))
 
 
 @dataclass(frozen=True)
