@@ -12,6 +12,7 @@ from firelift.migration.rollback import NothingToRollBack, roll_back_run
 from firelift.migration.undo_text import rollback_text
 from firelift.planning.model import ReferenceTarget
 from firelift.postgres.publish import rollback as rolling
+from firelift.postgres.publish.external_changes import described_change
 from firelift.postgres.publish.publish import publish
 from firelift.postgres.publish.rollback import RolledBack, UnknownMigration, rollback
 from firelift.postgres.publish.stages.taking_back import CannotRestore, RollbackDiffers
@@ -220,7 +221,7 @@ def test_changes_by_others_are_listed_and_refused_unless_forced(database_url: st
             return
         assert refused.value.facts["changed"] == f"public.users: {said}"
         done = rollback(connection, SECOND, force=True)
-        assert [str(changed) for changed in done.overridden] == [f"public.users: {said}"]
+        assert [described_change(changed) for changed in done.overridden] == [f"public.users: {said}"]
         assert state(connection) == before
 
 
