@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def preload() -> None:
     """Imports Great Expectations, in a thread while data still flows."""
     _import_when_used("scipy.stats")
-    import_module("expectations.run")
+    import_module("expectations.validation")
 
 
 def _import_when_used(name: str) -> None:
@@ -47,6 +47,6 @@ def validate(
     nobody could look, such as ConnectionLost. `check` is called before every suite, and may raise.
     """
     preload()
-    from expectations.run import validate
+    from expectations.validation import validate
 
     return validate(session, plan, proof, results, migration_id, check)

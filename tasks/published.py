@@ -22,7 +22,7 @@ from firelift.settings.settings import Settings
 from firelift.settings.target import RunLocation, Target
 from firelift.verification.proof import Against
 from tasks.checkpoint import NOT_KEPT, PHASE
-from tasks.reasons import reasons_first
+from tasks.prefect_log import reasons_first
 
 
 # What the target holds now is the question: no earlier answer will do.

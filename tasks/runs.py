@@ -23,9 +23,9 @@ from firelift.run.workspace import Workspace, new_migration_id
 from firelift.settings.settings import Settings
 from tasks.artifacts import leave_artifacts, name_flow_run
 from tasks.flow_run import cancelled_in_prefect, current_flow_run
+from tasks.prefect_log import LogInPrefect, reasons_first
+from tasks.prefect_server import standstill_warning
 from tasks.progress import ProgressArtifact
-from tasks.reasons import LogInPrefect, reasons_first
-from tasks.server import standstill_warning
 
 
 def named_run(options: dict[str, Any]) -> Run:

@@ -86,7 +86,7 @@ def _run_migration(settings: Settings, workers: Workers) -> dict[str, Any]:
 def _prefect_server() -> Callable[[], None]:
     """While it starts, there is something else to do."""
     put_workflow_first()
-    from tasks.server import prefect_server
+    from tasks.prefect_server import prefect_server
 
     return prefect_server()
 

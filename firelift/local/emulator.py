@@ -16,7 +16,7 @@ from signal import SIGKILL, SIGTERM
 from urllib.parse import quote
 
 from firelift.errors import FireliftError
-from firelift.local.fetch import EmulatorNotFound, fetched_jar
+from firelift.local.emulator_jar import EmulatorNotFound, fetched_jar
 from firelift.local.server import ServerProcess, free_port
 from firelift.settings.errors import InvalidSetting
 from firelift.settings.types import emulator_address

@@ -23,7 +23,7 @@ from firelift.verification.difference_file import DifferenceFile, write_differen
 from firelift.verification.fields import FieldDiffers, differing_fields
 from firelift.verification.proof import DigestUnit, Presence
 from firelift.verification.rendering import quoted
-from firelift.verification.rows import RowForm
+from firelift.verification.row_comparison import RowForm
 
 Key = tuple[str, ...]
 Row = list[Any]

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from psycopg import sql
 
 import expectations
-from expectations.run import ExpectationErrored
+from expectations.validation import ExpectationErrored
 from firelift.errors import FireliftError
 from firelift.local.postgres import PostgresServer
 from firelift.planning.model import Plan

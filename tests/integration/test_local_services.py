@@ -24,7 +24,7 @@ import pytest
 
 from firelift.firestore.messages import types
 from firelift.local.emulator import Emulator, PortTaken, answers, clear, emulator, find_jar, find_java
-from firelift.local.fetch import EmulatorNotFetched, EmulatorNotFound, WrongChecksum
+from firelift.local.emulator_jar import EmulatorNotFetched, EmulatorNotFound, WrongChecksum
 from firelift.local.postgres import DirectoryOutOfReach, PostgresServer, stop_server
 from firelift.local.sample_app import load_sample, sample_documents
 from firelift.local.server import ServerDidNotStart

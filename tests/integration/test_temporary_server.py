@@ -229,6 +229,6 @@ def begin_one(client: httpx.Client, flow: str) -> list[int]:
     ],
 )
 def test_a_database_that_the_user_has_chosen_is_the_user_s(chosen: dict[str, str], own: bool) -> None:
-    asked = "from tasks.server import has_a_database; from prefect.settings import Settings; print(has_a_database(Settings()))"
+    asked = "from tasks.prefect_server import has_a_database; from prefect.settings import Settings; print(has_a_database(Settings()))"
     done = subprocess.run([sys.executable, "-c", asked], env={**os.environ, **chosen}, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(not own)]

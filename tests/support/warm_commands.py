@@ -79,7 +79,7 @@ def serve_warm(descriptor: int) -> None:
     serve(socket.socket(fileno=descriptor))
 
 
-WORKFLOW = ("flows.migration", "tasks.server", "expectations.run", "firelift.run.reports.page", "prefect.main")
+WORKFLOW = ("flows.migration", "tasks.prefect_server", "expectations.validation", "firelift.run.reports.page", "prefect.main")
 # What worker processes import.
 PHASES = ("firelift.phases.transformation", "firelift.phases.import_", "firelift.phases.verification")
 

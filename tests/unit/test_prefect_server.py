@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prefect.settings import Settings
 
-from tasks.server import standstill_warning
+from tasks.prefect_server import standstill_warning
 
 
 @pytest.fixture

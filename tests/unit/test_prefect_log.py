@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from firelift.errors import FireliftError
-from tasks.reasons import reason
+from tasks.prefect_log import reason
 
 
 class Unreachable(FireliftError):
