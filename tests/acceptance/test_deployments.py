@@ -430,7 +430,7 @@ def test_a_second_run_at_a_time_is_cancelled(deployed: str, api: Api) -> None:
 
 
 def test_a_deployment_with_a_schedule_really_gets_a_run(deployed: str, api: Api) -> None:
-    """Prefect 3.8.8 with SQLAlchemy 2.1 looks healthy and schedules nothing; nothing else would notice."""
+    """Prefect 3.9.0 with SQLAlchemy 2.1 looks healthy and schedules nothing; nothing else would notice."""
     flow = api.post("flows/", name="scheduled-by-a-test")
     schedule = {"schedule": {"interval": 3600.0, "timezone": "UTC"}, "active": True}
     deployment = api.post("deployments/", name="hourly", flow_id=flow["id"], schedules=[schedule])

@@ -15,7 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("firelift", "flows", "tasks", "expectations", "benchmarks", "tests")
-NOT_OURS = {".git", ".venv", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__", "dist", ".env"}
+ENVIRONMENTS = {".venv", ".venv-lowest", ".venv-newest"}
+NOT_OURS = ENVIRONMENTS | {".git", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__", "dist", ".env"}
 FORGOTTEN = {"migration-workspace", "demo-workspace"}
 
 

@@ -20,9 +20,9 @@ REQUIRED = {
 
 # That a schedule makes runs with these is tested against a server in tests/acceptance/test_deployments.py.
 PINS = [
-    ("prefect", ">=3.8.8,<3.9"),  # 3.9 wants a newer certifi than there is
-    ("fastapi", ">=0.139,<0.151"),  # from 0.156 no flow runs and no server starts
-    ("sqlalchemy", ">=2.0.40,<2.1"),  # with 2.1 schedules silently never create a run
+    ("prefect", ">=3.9.1,<3.10"),  # with older ones and SQLAlchemy 2.1 schedules silently never create a run
+    ("fastapi", ">=0.139,<0.151"),  # as Prefect 3.9 has it; with 0.156 Prefect 3.8 ran no flow and started no server
+    ("sqlalchemy", ">=2.0.40,<2.2"),
 ]
 
 

@@ -101,7 +101,7 @@ def test_the_tables_of_the_prefect_that_is_installed_are_written_down_and_make_o
     assert stat.S_IMODE(database.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("other", ["3.8.7", "3.9.0", "3.8.8.post1"])
+@pytest.mark.parametrize("other", ["3.8.7", "3.9.0", "3.9.1.post1"])
 def test_no_other_version_of_prefect_gets_them(other: str, tmp_path: Path) -> None:
     assert not make_tables(tmp_path / "prefect.db", other)
     assert list(tmp_path.iterdir()) == []

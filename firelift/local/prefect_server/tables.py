@@ -1,7 +1,7 @@
 """The tables of a new Prefect database, for those versions of Prefect whose tables are written down beside this module.
 
-They are what Prefect's migrations leave in an empty one, which take 4 s of CPU: 112 of them, one after another. To have SQLAlchemy make
-them is nothing that Prefect 3.8 permits: its own description of them names one index twice.
+They are what Prefect's migrations leave in an empty one, which take 4 s of CPU: 114 of them, one after another. To have SQLAlchemy make
+them is nothing that Prefect 3.9 permits: its own description of them names one index twice.
 """
 
 from __future__ import annotations
