@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -13,6 +12,8 @@ import firelift
 from firelift.firestore.channel import Source
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import delete_documents
+from firelift.planning.increment import Deletes
+from firelift.postgres.load.constraints import ForeignKeys
 from firelift.postgres.publish import publish as publishing
 from firelift.postgres.publish import rollback as rolling
 from firelift.postgres.publish.backups import kept_tables
@@ -84,8 +85,10 @@ def test_rows_are_replaced_as_foreseen(database_url: str, ran: list[str]) -> Non
     assert "move notes (1 row) into public, with its keys" in ran
 
 
-@pytest.mark.parametrize("deletes", ["propagate", "mark", "ignore"])
-def test_rows_are_merged_as_foreseen(database_url: str, ran: list[str], deletes: Any) -> None:
+@pytest.mark.parametrize(
+    ("deletes", "foreign_keys"), [("propagate", "report"), ("propagate", "strict"), ("mark", "report"), ("ignore", "off")]
+)
+def test_rows_are_merged_as_foreseen(database_url: str, ran: list[str], deletes: Deletes, foreign_keys: ForeignKeys) -> None:
     written = {"users": [user("bob", "Bob", 2.0), user("dan", "Dan")]}
     gone: Keys = {"users": [("cat",)], "users_orders": [("cat", "1")]}
     with target(database_url) as connection:
@@ -93,8 +96,8 @@ def test_rows_are_merged_as_foreseen(database_url: str, ran: list[str], deletes:
         ran.clear()
         increment = planned(connection, written, gone, deletes=deletes)
         changed = tuple(table for table in TABLES if (found := increment.of(table.table)) and found.touched)
-        foreseen = foreseen_stages(connection, Publication(SECOND, "public", changed, AFTER, increment), {})
-        increase(connection, SECOND, written, gone, deletes=deletes)
+        foreseen = foreseen_stages(connection, Publication(SECOND, "public", changed, AFTER, increment, foreign_keys), {})
+        increase(connection, SECOND, written, gone, deletes=deletes, foreign_keys=foreign_keys)
     assert list(foreseen) == ran
     assert any(line.startswith("merge into public.users by key: ") for line in ran)
 

@@ -292,6 +292,12 @@ def test_the_plan_shows_columns_keys_and_foreign_keys() -> None:
     assert "\x1b" not in text
 
 
+def test_the_plan_shows_no_foreign_key_where_none_is_made() -> None:
+    text = plan_text({"plan": shown_plan(PLAN), "tables": TABLES, "settings": {"target_schema": "public", "foreign_keys": "off"}})
+    assert "primary key" in text
+    assert "foreign key" not in text
+
+
 def test_the_plan_lists_what_publishing_would_do_to_the_target() -> None:
     report = {"plan": shown_plan(PLAN), "tables": TABLES, "settings": {"target_schema": "public", "foreign_keys": "report"}}
     stages = [*(f"move t{number} into public, with its keys" for number in range(1, 10)), "drop ev\x1bil"]

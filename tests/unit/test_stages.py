@@ -131,12 +131,12 @@ def test_tables_are_locked_in_one_order() -> None:
     assert lines(publication([ORDERS, USERS]), found)[0].startswith("lock public.users and public.users_orders:")
 
 
-def test_a_foreign_key_is_promised_only_where_no_row_is_orphaned_as_long_as_that_is_not_known() -> None:
-    found = Found((Refresh(USERS, existing(USERS)),), (), {}, wanted=WANTED, wanted_if_whole=True)
+def test_a_foreign_key_that_orphaned_rows_may_prevent_is_promised_with_that_condition() -> None:
+    found = Found((Refresh(USERS, existing(USERS)),), (), {}, wanted=WANTED, uncertain=frozenset(WANTED[:1]))
     said = [line for line in lines(publication(), found) if "foreign key" in line]
     assert said == [
         "add the foreign key public.users_orders (users_id) -> public.users, if no row is orphaned",
-        "add the foreign key public.users_orders (gift_for) -> public.users, if no row is orphaned",
+        "add the foreign key public.users_orders (gift_for) -> public.users",
     ]
 
 
@@ -197,6 +197,15 @@ def test_an_increment_merges_rows_by_key_and_leaves_other_tables_as_they_are() -
         "drop the staging schema and record the run as published",
         "let the API read its schema again, if a column or a foreign key has come or gone",
     ]
+
+
+def test_a_strict_increment_stops_at_an_orphaned_reference_but_not_at_a_missing_parent() -> None:
+    changes = increment(new=2)
+    assert [line for line in lines(publication([USERS], changes, "strict"), merged(changes)) if "foreign key public" in line] == [
+        "add the foreign key public.users_orders (users_id) -> public.users, if no row is orphaned",
+        "add the foreign key public.users_orders (gift_for) -> public.users, or stop if a row is orphaned",
+    ]
+    assert not any("foreign key public" in line for line in lines(publication([USERS], changes, "off"), merged(changes)))
 
 
 def test_the_first_soft_deleted_row_brings_its_column() -> None:

@@ -123,8 +123,8 @@ class Found:
     """Tables of an increment in which no row changes, as they were published."""
     wanted: tuple[Wanted, ...] = ()
     """Foreign keys of ours that the published tables should have."""
-    wanted_if_whole: bool = False
-    """It is not known yet whether their rows allow them."""
+    uncertain: frozenset[Wanted] = frozenset()
+    """Those of them that are left out where a row is orphaned, which is not known yet."""
     rows: Mapping[str, int] = field(default_factory=dict)
     """By table about how many rows there are now, by the server's statistics; tables that were never analyzed are left out."""
     new_rows: Mapping[str, int] = field(default_factory=dict)
@@ -135,14 +135,12 @@ class Found:
         return [refreshed.name for refreshed in self.refreshes]
 
     def new(self, tables: Sequence[TablePlan]) -> tuple[TablePlan, ...]:
-        return tuple(table for table in tables if table.table not in self.names)
+        there = {*self.names}
+        return tuple(table for table in tables if table.table not in there)
 
     def saved(self, collection: str, table: str) -> TablePlan | None:
         """The plan by which a collection was published in the table of this name."""
         return next((plan for plan in self.published if (plan.collection, plan.table) == (collection, table)), None)
-
-    def keys_of(self, table: str) -> tuple[ForeignKey, ...]:
-        return tuple(key for key in self.keys if table in (key.source, key.references))
 
 
 def merges_of(connection: Connection, publication: Publication) -> dict[str, Merge]:
@@ -211,7 +209,8 @@ def foreseen(connection: Connection, publication: Publication, new_rows: Mapping
     existing = existing_tables(connection, schema, list({table.table for table in publication.tables} | {*before}))
     changed = {table.table for table in publication.tables}
     refreshes = _refreshes(publication.tables, existing, merges)
-    relations = relations_of(publication.tables) if increment is None and publication.foreign_keys != "off" else ()
+    relations = tuple(relations_of(publication.tables)) if increment is None and publication.foreign_keys != "off" else ()
+    refused = [relation for relation in relations if relation.kind == "link" and publication.foreign_keys == "strict"]
     return Found(
         refreshes,
         _keys(connection, schema, refreshes),
@@ -219,7 +218,7 @@ def foreseen(connection: Connection, publication: Publication, new_rows: Mapping
         published=tuple(saved_plans(connection, schema).values()),
         unchanged=tuple((plan, existing[name]) for name, plan in before.items() if name in existing and name not in changed),
         wanted=tuple(Wanted(*relation.ends) for relation in relations),
-        wanted_if_whole=publication.foreign_keys != "strict",
+        uncertain=frozenset(Wanted(*relation.ends) for relation in relations if relation not in refused),
         rows=_about(connection, schema, refreshes),
         new_rows=new_rows,
     )

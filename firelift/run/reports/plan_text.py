@@ -66,12 +66,12 @@ def _notes(column: Column) -> str:
 
 
 def _foreign_keys(table: TablePlan, plan: Plan, mode: str) -> Iterator[str]:
+    if mode == "off":
+        return
     tables = {one.collection: one for one in plan.tables}
     condition = " where no row is orphaned" if mode == "report" else ""
     if table.parent in tables:
         yield _foreign_key(table.keys[:-1], tables[table.parent], " where no row is orphaned")
-    if mode == "off":
-        return
     for column in table.columns:
         if column.reference is not None and column.reference.collection in tables:
             yield _foreign_key((*column.reference.ancestors, column.name), tables[column.reference.collection], condition)

@@ -121,11 +121,13 @@ class CheckRelations:
     """Foreign keys of the tables now."""
 
     def describe(self) -> Sequence[str]:
-        return [f"add the foreign key {reference(self.schema, key)}, if no row is orphaned" for key in self._missing()]
+        possible = [relation for relation in self.relations if self._may_have(relation)]
+        missing = [relation for relation in possible if Wanted(*relation.ends) not in self.there]
+        return [f"add the foreign key {reference(self.schema, Wanted(*relation.ends))}, {self._unless(relation)}" for relation in missing]
 
-    def _missing(self) -> list[Wanted]:
-        possible = [Wanted(*relation.ends) for relation in self.relations if self._may_have(relation)]
-        return [key for key in possible if key not in self.there]
+    def _unless(self, relation: Relation) -> str:
+        refused = self.foreign_keys == "strict" and relation.kind == "link"
+        return "or stop if a row is orphaned" if refused else "if no row is orphaned"
 
     def _may_have(self, relation: Relation) -> bool:
         return relation.table in self.of_run and self.foreign_keys != "off"

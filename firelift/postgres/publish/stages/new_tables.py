@@ -36,11 +36,11 @@ def moving(publication: Publication, found: Found) -> Iterator[Stage]:
     if new:
         yield MoveTables(staging, schema, new, found.new_rows)
     if found.wanted:
-        gone = [key for refreshed in found.refreshes for key in hindering(found, schema, refreshed)]
+        gone = [key for refreshed in found.refreshes if refreshed.retyped for key in hindering(found, schema, refreshed)]
         there = frozenset(key.relation for key in found.keys if key.references_schema == schema and key not in gone)
         moved = frozenset(table.table for table in new)
         missing = tuple(key for key in found.wanted if key.relation not in there and not {key.source, key.references} <= moved)
-        yield AddForeignKeys(schema, found.wanted, missing, found.wanted_if_whole)
+        yield AddForeignKeys(schema, found.wanted, missing, found.uncertain)
 
 
 @dataclass(frozen=True)
@@ -155,10 +155,13 @@ class AddForeignKeys:
     wanted: tuple[Wanted, ...]
     missing: tuple[Wanted, ...]
     """Those of them that it does not have now, and that no table brings along."""
-    if_whole: bool
+    uncertain: frozenset[Wanted]
 
     def describe(self) -> Sequence[str]:
-        return [f"add the foreign key {reference(self.schema, key)}{', if no row is orphaned' * self.if_whole}" for key in self.missing]
+        return [f"add the foreign key {reference(self.schema, key)}{self._condition(key)}" for key in self.missing]
+
+    def _condition(self, key: Wanted) -> str:
+        return ", if no row is orphaned" if key in self.uncertain else ""
 
     def run(self, connection: Connection, done: Done) -> None:
         add_foreign_keys(connection, self.schema, self.wanted, done)
