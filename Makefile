@@ -8,9 +8,10 @@ STAMP := .venv/.installed-from-lock
 demo: setup
 	$(BIN)/firelift demo
 
-# A process for each core, at most four: each has servers of its own. JOBS=0 for one process.
+# One process more than there are cores, at most four, for tests wait a third of their time: each has servers of its own. JOBS=0 for one process.
+PROCESSES = $(or $(JOBS),$(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))'))
 test: lint
-	$(BIN)/python -m pytest --numprocesses $(or $(JOBS),auto) --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 40
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations 40
 
 # What needs no server, for whoever edits.
 unit: setup
@@ -30,9 +31,9 @@ $(addprefix test-,$(RESOLVED)): test-%:
 	.venv-$*/bin/python -m pytest tests/unit tests/acceptance/test_migration_flow.py --numprocesses $(or $(JOBS),auto) --maxprocesses 4 \
 	  --dist loadfile --no-loadscope-reorder $(addprefix --deselect ,$(OF_THE_LOCK))
 
-# KILLS=1000 for longer; FIRELIFT_FAULT_SEED=… repeats the moments of a run that failed.
+# KILLS=1000 for longer; FIRELIFT_FAULT_SEED=… repeats the moments of a run that failed. Test by test, for single ones take minutes.
 soak: setup
-	FIRELIFT_KILLS=$(or $(KILLS),300) $(BIN)/python -m pytest tests/faults --timeout 3600
+	FIRELIFT_KILLS=$(or $(KILLS),300) $(BIN)/python -m pytest tests/faults --timeout 3600 --numprocesses $(PROCESSES) --dist load --maxschedchunk 1 --durations 20
 
 lint: setup
 	$(BIN)/ruff check .

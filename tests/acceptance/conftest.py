@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from tests.support.command_line import QUICKLY
+from tests.support.deployments import source, worker
 from tests.support.flow_runner import Runner
+from tests.support.prefect_servers import prefect
+
+
+@pytest.fixture
+def began() -> datetime:
+    """The moment at which the test began."""
+    return datetime.now(UTC)
 
 
 @pytest.fixture
@@ -22,3 +32,28 @@ def runner(prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     started = Runner(prefect_api, tmp_path_factory.mktemp("runner") / "log")
     yield started
     started.close()
+
+
+@pytest.fixture(scope="session")
+def deployed(prefect_api: str) -> str:
+    """The API of a server to which the checkout is deployed."""
+    created = prefect(prefect_api, "work-pool", "create", "firelift", "--type", "process")
+    assert created.returncode == 0, created.stderr
+    done = prefect(prefect_api, "deploy", "--all")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("FIRELIFT_HOME is not set here") == 1
+    return prefect_api
+
+
+@pytest.fixture
+def ready(deployed: str, emulator_host: str, project: str, database_url: str, tmp_path: Path, workspace: Path) -> Iterator[str]:
+    """The deployed API with a worker on this test's project and database."""
+    with worker(
+        deployed,
+        tmp_path / "worker",
+        SUPABASE_DB_URL=database_url,
+        MIGRATION_WORKING_DIR=str(workspace),
+        **source(emulator_host, project),
+        **QUICKLY,
+    ):
+        yield deployed

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from signal import SIGCONT, SIGINT, SIGSTOP
 from typing import Any, NamedTuple
@@ -582,7 +583,7 @@ def with_a_password(url: str) -> str:
 
 
 def test_no_secret_is_printed_written_or_stored_by_a_run_that_fails_and_then_comes_to_its_end(
-    ready: Operator, api: Api, postgres: PostgresServer, database_url: str, tmp_path_factory: pytest.TempPathFactory
+    began: datetime, ready: Operator, api: Api, postgres: PostgresServer, database_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     key = tmp_path_factory.mktemp("key") / "key.json"
     key.write_text(FILES["garbage"])
@@ -610,7 +611,7 @@ def test_no_secret_is_printed_written_or_stored_by_a_run_that_fails_and_then_com
         shown = told.firelift("status", "--json")
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute("REASSIGN OWNED BY courier TO postgres")
-    stored, server = text_of(database_url), api.everything()
+    stored, server = text_of(database_url), api.everything(began)
     assert "Ada" in stored
     assert ready.variables["GOOGLE_CLOUD_PROJECT"] in stored
     assert "the-secret" in left_by_failure

@@ -8,6 +8,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,11 @@ def test_nothing_but_the_report_is_kept_for_prefect_beside_the_receipts(sample: 
 
 
 def test_no_document_is_in_a_receipt_or_a_parameter(sample: Migrated, api: Api) -> None:
-    shown = api.everything() + text_below(sample.directory / "receipts") + text_below(sample.directory / "prefect-results")
+    shown = (
+        api.everything(datetime.fromisoformat(sample.run["created"]))
+        + text_below(sample.directory / "receipts")
+        + text_below(sample.directory / "prefect-results")
+    )
     assert "prefect.flow-run.Completed" in shown
     assert "user17@example.com" not in shown
 

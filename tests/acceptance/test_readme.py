@@ -49,7 +49,7 @@ def section(heading: str) -> str:
     return README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
-# Where tests/acceptance/test_deployments.py, with what it imports, does what a line says.
+# Where the tests of deployments do what a line says.
 DEPLOYING = {
     "export FIRELIFT_HOME=$PWD": '"FIRELIFT_HOME": str(CHECKOUT)',
     "prefect work-pool create firelift --type process": '"work-pool", "create", "firelift", "--type", "process"',
@@ -146,7 +146,8 @@ def test_make_knows_what_is_to_be_made(line: str) -> None:
 
 def test_the_deployment_commands_are_run_by_another_test() -> None:
     lines = [line for block in those(is_deploying) for line in block.lines]
-    tried = "".join((CHECKOUT / "tests" / name).read_text() for name in ("acceptance/test_deployments.py", "support/prefect_servers.py"))
+    places = ("acceptance/test_deployments.py", "acceptance/conftest.py", "support/deployments.py")
+    tried = "".join((CHECKOUT / "tests" / name).read_text() for name in places)
     assert sorted(lines) == sorted(DEPLOYING)
     assert [line for line, place in DEPLOYING.items() if place not in tried] == []
 

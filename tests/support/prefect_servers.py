@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any
@@ -32,7 +33,6 @@ TELLING = [
     "artifacts",
     "block_documents",
     "deployments",
-    "events",
     "flow_runs",
     "flows",
     "logs",
@@ -83,18 +83,17 @@ class Api:
         found = self.every("artifacts", artifacts={"flow_run_id": {"any_": [run]}, "type": {"any_": ["markdown", "table"]}})
         return {artifact["key"]: artifact["data"] for artifact in found}
 
-    def everything(self) -> str:
-        """All that the server tells about anything, as text."""
-        return "\n".join(self._text_of(kind) for kind in TELLING)
+    def everything(self, since: datetime) -> str:
+        """All that the server tells about anything, of events and log entries those since then, as text."""
+        return "\n".join([*(self._text_of(kind, since) for kind in TELLING), self._events(since)])
 
-    def _text_of(self, kind: str) -> str:
-        if kind == "events":
-            return self._events()
-        filters = {"sort": "TIMESTAMP_ASC"} if kind == "logs" else {}
+    def _text_of(self, kind: str, since: datetime) -> str:
+        filters = {"sort": "TIMESTAMP_ASC", "logs": {"timestamp": {"after_": since.isoformat()}}} if kind == "logs" else {}
         return repr(self.every(kind, **filters))
 
-    def _events(self) -> str:
-        page = self.post("events/filter", limit=50)
+    def _events(self, since: datetime) -> str:
+        # Fifty a page, and the tests before have left thousands.
+        page = self.post("events/filter", limit=50, filter={"occurred": {"since": since.isoformat()}})
         text = [repr(page["events"])]
         while page["next_page"]:
             page = self.client.get(page["next_page"]).raise_for_status().json()
@@ -137,24 +136,6 @@ def _healthy(url: str) -> bool:
         return httpx.get(f"{url}/health", timeout=5).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
-
-
-@contextmanager
-def worker(api: str, directory: Path, **more: str) -> Iterator[None]:
-    """A process worker of the pool `firelift`, started outside of the checkout."""
-    directory.mkdir(parents=True, exist_ok=True)
-    own = {
-        "PREFECT_API_URL": api,
-        "FIRELIFT_HOME": str(CHECKOUT),
-        "PREFECT_LOCAL_STORAGE_PATH": str(directory / "results"),
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-    }
-    command = [PREFECT, "worker", "start", "--pool", "firelift", "--type", "process"]
-    process = ServerProcess(command, log=directory / "worker.log", environment=environment(**own | more))
-    try:
-        yield
-    finally:
-        process.stop(SIGTERM)
 
 
 def eventually(seconds: float, found: Callable[[], Any]) -> Any:
