@@ -146,7 +146,8 @@ def test_make_knows_what_is_to_be_made(line: str) -> None:
 
 def test_the_deployment_commands_are_run_by_another_test() -> None:
     lines = [line for block in those(is_deploying) for line in block.lines]
-    places = ("acceptance/test_deployments.py", "acceptance/conftest.py", "support/deployments.py")
+    files = ("conftest", "test_deployments", "test_deployed_commands")
+    places = (*(f"acceptance/{name}.py" for name in files), "support/deployments.py")
     tried = "".join((CHECKOUT / "tests" / name).read_text() for name in places)
     assert sorted(lines) == sorted(DEPLOYING)
     assert [line for line, place in DEPLOYING.items() if place not in tried] == []
