@@ -18,10 +18,11 @@ from firelift.planning.increment import Increment
 from firelift.planning.model import PLAN, Plan, TablePlan, keep_plan, read_plan, written
 from firelift.planning.profile import Profile
 from firelift.planning.reasons import reasons
+from firelift.postgres.inspect.new_tables import ForeignKeys, as_script, statements_for_new_tables
 from firelift.postgres.schema.checks import check_tables, lock_warning
 from firelift.postgres.schema.control import saved_plans
 from firelift.postgres.session.lock import session_of
-from firelift.run.workspace import REASONS
+from firelift.run.workspace import PLAN_SQL, REASONS
 
 SAMPLED = "receipts/sampling.json"
 
@@ -67,6 +68,21 @@ def write_plan(
     explained = plan.model_copy(update={"tables": tuple(table for table in plan.tables if table.table not in existing)})
     write_whole(run / REASONS, json.dumps(reasons(profile, explained, options, earlier), indent=1))
     keep_plan(run, plan)
+
+
+def write_sql(
+    run: Path, target: tuple[str, str] | None, plan: Plan, target_schema: str, foreign_keys: ForeignKeys, others: Sequence[TablePlan] = ()
+) -> None:
+    """Writes the SQL that makes the plan's new tables, for people. `target` is its URL and the migration's id; None: for an empty database.
+
+    `others` are published tables that are not in the plan, to which new ones may refer.
+    """
+    if target is None:
+        statements = statements_for_new_tables(None, target_schema, plan.tables, foreign_keys, others)
+    else:
+        with session_of(*target).open() as connection:
+            statements = statements_for_new_tables(connection, target_schema, plan.tables, foreign_keys, others)
+    write_whole(run / PLAN_SQL, as_script(statements))
 
 
 def incompatibilities(

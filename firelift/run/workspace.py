@@ -22,7 +22,7 @@ from firelift.settings.types import is_run_name
 
 STATUS, LOG, CHECKPOINT = "migration-status.json", "migration-log.json", "migration-checkpoint.json"
 REPORT, SUMMARY, VERIFICATION = "final-migration-report.json", "migration-executive-summary.md", "verification-results"
-PAGE, REASONS, ESTIMATE = "migration-report.html", "reasons.json", "estimate.json"
+PAGE, REASONS, ESTIMATE, PLAN_SQL = "migration-report.html", "reasons.json", "estimate.json", "plan.sql"
 LATEST = (STATUS, LOG, CHECKPOINT, REPORT, SUMMARY, VERIFICATION)
 
 # Space that is released when the disk is full, so that status and reports can still say so.

@@ -482,6 +482,19 @@ def test_a_plan_needs_no_target(ready: Operator) -> None:
     assert "Nothing has been written to the target." in said.out
 
 
+def test_the_sql_that_a_plan_prints_is_in_a_file_and_makes_the_tables(ready: Operator, database_url: str) -> None:
+    said = ready.with_(DATABASE_URL=None).firelift("plan", "--migration-id", "mine")
+    printed = re.findall(r"in the run's directory:\n\n(.*;\n)\n", said.out, re.DOTALL)
+    assert printed == [(ready.workspace / "runs" / "mine" / "plan.sql").read_text()]
+    with psycopg.connect(database_url) as connection:
+        connection.execute(printed[0].encode())
+    assert "users_orders" in tables_of(database_url)
+    again = json.loads(ready.firelift("plan", "--json").out)
+    assert again["ddl"] == ""
+    # The target that it is for has them all, so that a migration fills them.
+    assert ready.firelift("migrate").code == 0
+
+
 def test_a_document_that_cannot_be_stored_is_kept_whole_and_counted(documents: Documents, database_url: str) -> None:
     unstorable = f"users/{noise(1400)}/notes/{noise(1400)}"
     operator = documents({"users/ada": {"name": "Ada"}, "users/bob": {"name": "Bob"}, unstorable: {"text": "keep me"}})

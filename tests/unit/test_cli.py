@@ -310,6 +310,15 @@ def test_the_plan_lists_what_publishing_would_do_to_the_target() -> None:
     assert "Publishing" not in without_target
 
 
+def test_the_plan_shows_the_sql_of_new_tables_and_no_control_character_of_a_name() -> None:
+    report = {"plan": shown_plan(PLAN), "tables": TABLES, "settings": {"target_schema": "public", "foreign_keys": "off"}}
+    sql = 'CREATE TABLE "a\x1b" (\n    "id" text\n);\n'
+    text = plan_text(report | {"ddl": sql})
+    assert sql.replace("\x1b", "\\x1b") in text
+    assert text.endswith("Nothing has been written to the target.\n")
+    assert "SQL" not in plan_text(report | {"ddl": ""})
+
+
 def test_a_plan_is_shown_under_the_names_that_readers_of_reports_know() -> None:
     shown = json.loads(json.dumps(shown_plan(PLAN)))
     columns = {column["name"]: column for table in shown["tables"] for column in table["columns"]}

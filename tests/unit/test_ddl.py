@@ -12,9 +12,8 @@ from typing import get_args
 import pytest
 
 from firelift.planning.model import TYPE_OF, UPDATED_AT, Column, ColumnKind, PgType, ReferenceTarget, Shape, TablePlan
+from firelift.postgres.inspect.new_tables import UNLESS_ORPHANED, ForeignKeys, statements
 from firelift.postgres.schema.ddl import (
-    UNLESS_ORPHANED,
-    ForeignKeys,
     add_columns,
     add_foreign_key,
     add_soft_delete_column,
@@ -23,7 +22,6 @@ from firelift.postgres.schema.ddl import (
     create_index,
     create_keys,
     create_table,
-    ddl_of,
     enable_row_security,
     grant,
     planned_tables,
@@ -54,7 +52,7 @@ ORDERS = TablePlan(
 
 
 def test_the_text_of_a_table_is_what_stands_in_the_target() -> None:
-    assert [*ddl_of("public", [ORDERS], "report")] == [
+    assert [*statements("public", [ORDERS], "report")] == [
         """CREATE TABLE "public"."users_orders" (
     "users_id" text COLLATE "C" NOT NULL,
     "id" text COLLATE "C" NOT NULL,
@@ -67,7 +65,9 @@ def test_the_text_of_a_table_is_what_stands_in_the_target() -> None:
     "firestore_updated_at" timestamptz,
     "firestore_residue" jsonb,
     CONSTRAINT "users_orders_pkey" PRIMARY KEY ("users_id", "id")
-)"""
+)""",
+        'ALTER TABLE "public"."users_orders" ENABLE ROW LEVEL SECURITY',
+        'REVOKE ALL ON TABLE "public"."users_orders" FROM PUBLIC',
     ]
 
 
@@ -114,7 +114,7 @@ def test_a_name_of_any_letters_is_quoted_and_stays_as_it_is(name: str) -> None:
         default_name(name, columns, ending, ()).replace('"', '""') for columns, ending in (((), "pkey"), ([name], "idx"), ([name], "fkey"))
     )
     ends = f'FOREIGN KEY({quoted}) REFERENCES {on} ("id")'
-    assert [*ddl_of(name, [plan], "strict")] == [
+    assert [*statements(name, [plan], "strict")] == [
         f"""CREATE TABLE {on} (
     "id" text COLLATE "C" NOT NULL,
     {quoted} text COLLATE "C",
@@ -123,6 +123,8 @@ def test_a_name_of_any_letters_is_quoted_and_stays_as_it_is(name: str) -> None:
     "firestore_residue" jsonb,
     CONSTRAINT "{pkey}" PRIMARY KEY ("id")
 )""",
+        f"ALTER TABLE {on} ENABLE ROW LEVEL SECURITY",
+        f"REVOKE ALL ON TABLE {on} FROM PUBLIC",
         f'CREATE INDEX "{idx}" ON {on} ({quoted})',
         f"COMMENT ON INDEX {quoted}.\"{idx}\" IS 'Made by Firelift'",
         f'ALTER TABLE {on} ADD CONSTRAINT "{fkey}" {ends}',
@@ -155,10 +157,11 @@ def test_no_foreign_key_is_made_where_none_is_wanted_and_one_that_depends_on_row
     child = TablePlan(collection="users/*/notes", table="notes", keys=("users_id", "id"), columns=(), parent="users")
     author = Column(name="author", path=("author",), kind="link", reference=ReferenceTarget(collection="users"))
     users = TablePlan(collection="users", table="users", keys=("id",), columns=(author,))
-    tables, (parent, link) = 2, (2, 4)
+    # CREATE, RLS and REVOKE for each.
+    tables, (parent, link) = 6, (2, 4)
 
     def after_the_tables(foreign_keys: ForeignKeys) -> list[str]:
-        return [*ddl_of("public", [child, users], foreign_keys)][tables:]
+        return [*statements("public", [child, users], foreign_keys)][tables:]
 
     assert after_the_tables("off") == []
     assert [text.startswith(UNLESS_ORPHANED) for text in after_the_tables("report")] == [True] * (parent + link)
@@ -166,6 +169,34 @@ def test_no_foreign_key_is_made_where_none_is_wanted_and_one_that_depends_on_row
     assert [text.removeprefix(UNLESS_ORPHANED) for text in after_the_tables("report")][:parent] == [
         'ALTER TABLE "public"."notes" ADD CONSTRAINT "notes_users_id_fkey" FOREIGN KEY("users_id") REFERENCES "public"."users" ("id")',
         'COMMENT ON CONSTRAINT "notes_users_id_fkey" ON "public"."notes" IS \'Made by Firelift\'',
+    ]
+
+
+def test_only_new_tables_are_made_and_they_may_refer_to_those_that_are_there() -> None:
+    author = Column(name="author", path=("author",), kind="link", reference=ReferenceTarget(collection="users"))
+    users, posts = (TablePlan(collection=name, table=name, keys=("id",), columns=(author,)) for name in ("users", "posts"))
+    in_run = [*statements("s", [users, posts], "strict", taken=["users", "users_pkey", "users_author_idx"])]
+    assert in_run == [*statements("s", [posts], "strict", others=[users], taken=["users", "users_pkey", "users_author_idx"])]
+    assert [text.split(" (")[0] for text in in_run] == [
+        'CREATE TABLE "s"."posts"',
+        'ALTER TABLE "s"."posts" ENABLE ROW LEVEL SECURITY',
+        'REVOKE ALL ON TABLE "s"."posts" FROM PUBLIC',
+        'CREATE INDEX "posts_author_idx" ON "s"."posts"',
+        'COMMENT ON INDEX "s"."posts_author_idx" IS \'Made by Firelift\'',
+        'ALTER TABLE "s"."posts" ADD CONSTRAINT "posts_author_fkey" FOREIGN KEY("author") REFERENCES "s"."users"',
+        'COMMENT ON CONSTRAINT "posts_author_fkey" ON "s"."posts" IS \'Made by Firelift\'',
+    ]
+    assert [*statements("s", [users], "strict", taken=["users"])] == []
+
+
+def test_a_new_schema_and_its_tables_are_opened_to_the_service_role_alone() -> None:
+    found = [*statements("s", [ORDERS], "off", roles=["anon", "authenticated", "service_role"], makes_schema=True)]
+    assert [text for text in found if not text.startswith("CREATE TABLE")] == [
+        'CREATE SCHEMA "s"',
+        'GRANT USAGE ON SCHEMA "s" TO "service_role"',
+        'ALTER TABLE "s"."users_orders" ENABLE ROW LEVEL SECURITY',
+        'REVOKE ALL ON TABLE "s"."users_orders" FROM PUBLIC, "anon", "authenticated"',
+        'GRANT ALL ON TABLE "s"."users_orders" TO "service_role"',
     ]
 
 

@@ -14,7 +14,15 @@ from firelift.modes.incremental.baseline import known_fields
 from firelift.modes.incremental.plan_changes import plan_increment, write_increment
 from firelift.modes.incremental.rewrite import RewriteInputs, rewrite
 from firelift.phases.extraction import read_profile
-from firelift.phases.planning import dropped_collections, existing_plan, incompatibilities, lock_shortage, published_plans, write_plan
+from firelift.phases.planning import (
+    dropped_collections,
+    existing_plan,
+    incompatibilities,
+    lock_shortage,
+    published_plans,
+    write_plan,
+    write_sql,
+)
 from firelift.phases.pre_validation import refuse
 from firelift.planning.build import make_plan
 from firelift.planning.deletion_limits import WOULD_STOP, too_many
@@ -50,6 +58,9 @@ def planning(migration: Migration, extracted: list[Extracted]) -> Planned:
             status.warn(f"{gone.collection} → {gone.table}: {told}", "transformation")
     increment = migration.increment()
     write_plan(migration.directory, plan, profile, migration.plan_options(), earlier, increment)
+    planned = {table.collection for table in plan.tables}
+    unchanged = [table for collection, table in earlier.items() if collection not in planned] if increment else []
+    write_sql(migration.directory, target, plan, migration.settings.target_schema, migration.settings.foreign_keys, unchanged)
     # Only now tables and columns are known; still nothing has been written to the target.
     before = increment.before() if increment else None
     refuse(incompatibilities(*target, plan, migration.target_schema, before, profile) if target else [])

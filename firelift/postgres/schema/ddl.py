@@ -5,13 +5,12 @@ SQLAlchemy compiles them. It is imported when the first is needed, because worke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from firelift.planning.model import TablePlan
-from firelift.planning.references import relations_of
 from firelift.postgres.schema.names import (
     BACKUP,
     LONGEST_NAME,
@@ -25,9 +24,6 @@ from firelift.postgres.schema.names import (
     staging_schema,
 )
 from firelift.postgres.schema.target_table import TargetTable
-
-ForeignKeys = Literal["report", "strict", "off"]
-UNLESS_ORPHANED = "-- only if every row refers to a row that is there\n"
 
 if TYPE_CHECKING:
     from firelift.postgres.schema.tables import PlannedTables
@@ -153,15 +149,10 @@ def enable_row_security(schema: str, table: str) -> sql.SQL:
     return compiled(EnableRowSecurity(Securable(schema, table)))
 
 
-def ddl_of(schema: str, plans: Sequence[TablePlan], foreign_keys: ForeignKeys, *, taken: Iterable[str] = ()) -> Iterator[str]:
-    """Everything that makes the tables of a plan in a schema, statement by statement, as psql runs it.
+def create_schema(schema: str) -> sql.SQL:
+    from sqlalchemy.schema import CreateSchema
 
-    A statement that depends on the rows has a line before it that says so. `taken` are names of relations that are in the schema already.
-    """
-    planned = planned_tables(schema, plans, taken)
-    for plan in plans:
-        yield planned.table(plan.table).as_string()
-    for relation in relations_of(plans) if foreign_keys != "off" else ():
-        index, key = planned.index(relation), planned.foreign_key(relation)
-        condition = "" if foreign_keys == "strict" and relation.kind == "link" else UNLESS_ORPHANED
-        yield from (condition + statement.as_string() for statement in (*(index or ()), *key))
+    from firelift.postgres.schema.compiler import compiled
+    from firelift.postgres.session.alchemy import to_the_letter
+
+    return compiled(CreateSchema(to_the_letter(schema)))

@@ -18,7 +18,7 @@ WRITING = "INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER"
 
 def close_schema(connection: Connection, schema: str) -> None:
     """Revokes everybody's rights to a schema of ours, whatever default privileges granted."""
-    roles = _existing(connection, *PUBLIC_API_ROLES, SERVICE_ROLE)
+    roles = existing_api_roles(connection)
     for all_tables in (False, True):
         connection.execute(ddl.revoke("ALL", schema, roles, all_tables=all_tables, everybody=True))
     _let_nobody_add(connection, schema)
@@ -26,14 +26,19 @@ def close_schema(connection: Connection, schema: str) -> None:
 
 def open_schema(connection: Connection, schema: str) -> None:
     """Lets the service role into a schema that we made for the target."""
-    if roles := _existing(connection, SERVICE_ROLE):
-        connection.execute(ddl.grant("USAGE", schema, roles))
+    for statement in access_to_schema(schema, existing_api_roles(connection)):
+        connection.execute(statement)
+
+
+def access_to_schema(schema: str, roles: Collection[str]) -> Iterator[sql.SQL]:
+    """The statements of `open_schema`; `roles` are those of Supabase's API that exist."""
+    if SERVICE_ROLE in roles:
+        yield ddl.grant("USAGE", schema, [SERVICE_ROLE])
 
 
 def close_table(connection: Connection, schema: str, table: str) -> None:
     """A new table: row-level security without a policy, nothing for the public API, everything for the service role."""
-    roles = _existing(connection, *PUBLIC_API_ROLES, SERVICE_ROLE)
-    for statement in access_to_new_table(schema, table, roles):
+    for statement in access_to_new_table(schema, table, existing_api_roles(connection)):
         connection.execute(statement)
 
 
@@ -53,5 +58,7 @@ def _let_nobody_add(connection: Connection, schema: str) -> None:
         connection.execute(ddl.revoke(WRITING, schema, others, all_tables=True))
 
 
-def _existing(connection: Connection, *roles: str) -> list[str]:
-    return [str(role) for (role,) in connection.execute(QUERY["existing_roles"], {"roles": list(roles)})]
+def existing_api_roles(connection: Connection) -> list[str]:
+    """The roles of Supabase's API that the server has: none outside Supabase."""
+    wanted = {"roles": [*PUBLIC_API_ROLES, SERVICE_ROLE]}
+    return [str(role) for (role,) in connection.execute(QUERY["existing_roles"], wanted)]

@@ -65,6 +65,8 @@ def final_report(
         "verification": verified,
         "throughput": found.throughput or {"everySeconds": 1.0, "samples": []},
         "plan": plan,
+        # Of other runs it is in their directory: for 1,000 tables it has megabytes.
+        "ddl": found.sql if settings.get("dry_run") else None,
         "errors": list(status["errors"]),
         "warnings": list(status["warnings"]),
         "versions": versions((results.get("pre_validation") or {}).get("postgres_version")),

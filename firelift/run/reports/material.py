@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from firelift.files import FileChanged
 from firelift.run.throughput import THROUGHPUT
-from firelift.run.workspace import ESTIMATE, REASONS, Workspace
+from firelift.run.workspace import ESTIMATE, PLAN_SQL, REASONS, Workspace
 
 if TYPE_CHECKING:
     from firelift.planning.increment import Increment
@@ -35,6 +35,8 @@ class Material:
     """The receipt of a test run's sample."""
     estimate: dict[str, Any] | None = None
     """What a test run reckons that a full run would take."""
+    sql: str | None = None
+    """What makes the new tables of the plan."""
 
 
 def material_of(workspace: Workspace, status: Mapping[str, Any]) -> Material:
@@ -46,6 +48,7 @@ def material_of(workspace: Workspace, status: Mapping[str, Any]) -> Material:
         estimate=_read(workspace, ESTIMATE, dict),
         proved=_proved(workspace, status),
         increment=_increment(workspace) if status.get("mode") == "incremental" else None,
+        sql=_text(workspace, PLAN_SQL),
     )
 
 
@@ -83,6 +86,13 @@ def _increment(workspace: Workspace) -> Increment | None:
     try:
         return read_increment(workspace.run)
     except (OSError, ValueError, FileChanged):
+        return None
+
+
+def _text(workspace: Workspace, name: str) -> str | None:
+    try:
+        return (workspace.run / name).read_bytes().decode()
+    except (OSError, UnicodeError):
         return None
 
 

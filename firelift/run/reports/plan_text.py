@@ -14,6 +14,7 @@ from firelift.run.reports.estimated import estimate_lines
 from firelift.run.reports.increment import touched
 
 _UNWRITTEN = "Nothing has been written to the target."
+UNLESS_ORPHANED = " where no row is orphaned"
 _GONE = {"propagate": "delete {}", "mark": "mark {} as deleted", "ignore": "leave {} that are gone"}
 
 
@@ -32,7 +33,7 @@ def _planned(report: Mapping[str, Any]) -> str:
     schema, foreign_keys = report["settings"]["target_schema"], report["settings"]["foreign_keys"]
     counts = {table["collection"]: table for table in report["tables"]}
     parts = [_table(table, plan, schema, foreign_keys, counts.get(table.collection, {})) for table in plan.tables]
-    return "\n".join([*parts, *_publishing(report), _ending(report, plan)])
+    return "\n".join([*parts, *_sql(report), *_publishing(report), _ending(report, plan)])
 
 
 def _table(table: TablePlan, plan: Plan, schema: str, foreign_keys: str, counts: Mapping[str, Any]) -> str:
@@ -69,11 +70,11 @@ def _foreign_keys(table: TablePlan, plan: Plan, mode: str) -> Iterator[str]:
     if mode == "off":
         return
     tables = {one.collection: one for one in plan.tables}
-    condition = " where no row is orphaned" if mode == "report" else ""
     if table.parent in tables:
-        yield _foreign_key(table.keys[:-1], tables[table.parent], " where no row is orphaned")
+        yield _foreign_key(table.keys[:-1], tables[table.parent], UNLESS_ORPHANED)
     for column in table.columns:
         if column.reference is not None and column.reference.collection in tables:
+            condition = UNLESS_ORPHANED if mode == "report" else ""
             yield _foreign_key((*column.reference.ancestors, column.name), tables[column.reference.collection], condition)
 
 
@@ -102,6 +103,14 @@ def _publishing(report: Mapping[str, Any]) -> Iterator[str]:
         yield "\n".join(["Publishing would do this to the target, in one transaction:", *listed]) + "\n"
 
 
+def _sql(report: Mapping[str, Any]) -> Iterator[str]:
+    """The SQL of the tables that the target does not have; nothing where it has them all."""
+    if ddl := report.get("ddl"):
+        # Control characters in names are escaped, so it is exactly what is executed only in the file.
+        lines = [plain(line) for line in ddl.split("\n")]
+        yield "\n".join(["SQL of the new tables, as it is in plan.sql in the run's directory:", "", *lines])
+
+
 def _increment(report: Mapping[str, Any], plan: Plan | None) -> str:
     """What an incremental run would do to each table that changes."""
     increment = report["increment"]
@@ -112,7 +121,7 @@ def _increment(report: Mapping[str, Any], plan: Plan | None) -> str:
     rest = len(increment["tables"]) - len(found)
     others = f"No change was found in {counted(rest, 'other table')}. " if rest else ""
     said = foreseen(increment)
-    return "\n".join([*parts, *_publishing(report), f"{others}{said[0].upper()}{said[1:]}. {_UNWRITTEN}\n"])
+    return "\n".join([*parts, *_sql(report), *_publishing(report), f"{others}{said[0].upper()}{said[1:]}. {_UNWRITTEN}\n"])
 
 
 def _changes(table: Mapping[str, Any], report: Mapping[str, Any], plan: Plan | None) -> str:
