@@ -67,11 +67,15 @@ def unreadable(connection: Connection, table: TargetTable, spots: Sequence[Spot]
 
 def _counted(connection: Connection, table: TargetTable, spots: Sequence[Spot]) -> Iterator[Unreadable]:
     sums = [sql.SQL("coalesce(pg_catalog.sum({}), 0)::bigint").format(_of_a_row(spot)) for spot in spots]
-    query = sql.SQL("SELECT {} FROM {} AS whole WHERE {} IS NULL{}")
-    where = (table.identifier, sql.Identifier("whole", RESIDUE), live(table, "AND"))
-    found = connection.execute(query.format(sql.SQL(", ").join(sums), *where)).fetchone() or ()
-    for spot, asked, values in zip(spots, sums, found, strict=True):
-        yield Unreadable(spot, values, query.format(asked, *where).as_string(connection))
+    query = sql.SQL("SELECT {counts} FROM {table} AS whole WHERE {residue} IS NULL{live}")
+    residue, only_live = sql.Identifier("whole", RESIDUE), live(table, "AND")
+
+    def counting(counts: sql.Composable) -> sql.Composed:
+        return query.format(counts=counts, table=table.identifier, residue=residue, live=only_live)
+
+    found = connection.execute(counting(sql.SQL(", ").join(sums))).fetchone() or ()
+    for spot, count, values in zip(spots, sums, found, strict=True):
+        yield Unreadable(spot, values, counting(count).as_string(connection))
 
 
 def _of_a_row(spot: Spot) -> sql.Composed:

@@ -15,8 +15,8 @@ FROM (SELECT) AS once
 LEFT JOIN firelift.tables AS previous ON previous.target_schema = %(target_schema)s AND previous.collection = %(collection)s
 
 -- name: kept_tables
--- With the last transaction of the run, which wrote this very row, and with who published the table last: another run
--- than this one has put its rows on top.
+-- Also the transaction that wrote this row, which is the last one of the run, and the run that published the table last: if that is
+-- another run, its rows have replaced this one's.
 SELECT kept.target_schema, kept.table_name, kept.action, kept.backup_schema, kept.columns, kept.changes, kept.rows_before,
     kept.digest_before, kept.rows_after, kept.digest_after, kept.xmin::text, published.migration_id, kept.dropped_at
 FROM firelift.backups AS kept
@@ -25,7 +25,7 @@ WHERE kept.migration_id = %(migration_id)s
 ORDER BY kept.target_schema, kept.table_name COLLATE "C"
 
 -- name: published_without_backup
--- Tables that this run published when Firelift kept no backups yet.
+-- Tables that this run published without a backup, as Firelift did before it kept any.
 SELECT table_name FROM firelift.tables WHERE migration_id = %(migration_id)s ORDER BY table_name COLLATE "C"
 
 -- name: record_to_roll_back
@@ -35,7 +35,7 @@ SELECT status, made_schema, rolled_back::text, counts #>> '{appConfig,oldFile}' 
 DELETE FROM firelift.tables WHERE migration_id = %(migration_id)s
 
 -- name: restore_published
--- The plan is json and passed on as it is: it may hold \u0000.
+-- The plan is json and copied as it is, as jsonb refuses the \u0000 that it may contain.
 INSERT INTO firelift.tables (collection, target_schema, table_name, plan, watermark, migration_id, runs_since_scan, source)
 SELECT collection, target_schema, previous_table, previous_plan, previous_watermark, previous_migration_id,
     coalesce(previous_runs_since_scan, 0), previous_source
@@ -58,11 +58,11 @@ WHERE migration_id = %(migration_id)s AND target_schema = %(target_schema)s AND 
 UPDATE firelift.migrations SET made_schema = %(schema)s WHERE migration_id = %(migration_id)s
 
 -- name: knows_backups
--- False in a target without a control schema, and in one whose control schema is older.
+-- False where the target has no control schema, or an older one without this table.
 SELECT pg_catalog.to_regclass('firelift.backups') IS NOT NULL
 
 -- name: expired_backups
--- Runs whose old rows are still kept and which are older than the retention, by the server's clock.
+-- Runs older than the retention, by the server's clock, whose backups still exist.
 SELECT migration_id, pg_catalog.max(backup_schema), pg_catalog.min(made_at), pg_catalog.clock_timestamp() - pg_catalog.min(made_at),
     pg_catalog.array_agg(DISTINCT table_name COLLATE "C" ORDER BY table_name COLLATE "C"),
     coalesce(pg_catalog.sum(pg_catalog.pg_total_relation_size(class.oid)), 0)::bigint
@@ -89,7 +89,7 @@ WHERE migration_id = %(migration_id)s
 ORDER BY relname COLLATE "C"
 
 -- name: record_dropped
--- The plan goes too: a run in which nothing changes keeps one of every table.
+-- The saved plan is removed as well: a run in which nothing changes would keep one for every table.
 UPDATE firelift.backups SET dropped_at = pg_catalog.clock_timestamp(), previous_plan = NULL
 WHERE migration_id = %(migration_id)s AND dropped_at IS NULL
 RETURNING migration_id

@@ -1,7 +1,8 @@
--- The tables in which Firelift keeps, inside the target, what the target has been given.
+-- The tables in which Firelift records, inside the target, its runs and what they wrote.
 
--- One row a run. stop_requested_at: somebody wants the run to end between two chunks. made_schema: the target schema, if publishing
--- made it. rolled_back: the receipt of the rollback. token: tells this run from another of its name.
+-- One row for each run. stop_requested_at: when somebody asked the run to stop, which it does after the current chunk. made_schema: the
+-- target schema, if publishing created it. rolled_back: the receipt of the rollback. token: distinguishes this run from another of the
+-- same name.
 CREATE TABLE IF NOT EXISTS firelift.migrations (
     migration_id text PRIMARY KEY,
     mode text NOT NULL,
@@ -18,8 +19,9 @@ CREATE TABLE IF NOT EXISTS firelift.migrations (
     token text
 );
 
--- One row a published table. runs_since_scan: how many runs have passed since all its keys were compared. source: the Firestore
--- database that its rows came from, here because the row of the run may be deleted. The plan is json, not jsonb: a field's name may hold \u0000, which jsonb refuses.
+-- One row for each published table. runs_since_scan: how many runs there were since all its keys were compared. source: the Firestore
+-- database that its rows came from; it is recorded here because the row of the run may be deleted. The plan is json and not jsonb: the
+-- name of a field may contain \u0000, which jsonb refuses.
 CREATE TABLE IF NOT EXISTS firelift.tables (
     collection text NOT NULL,
     target_schema text NOT NULL,
@@ -32,7 +34,7 @@ CREATE TABLE IF NOT EXISTS firelift.tables (
     PRIMARY KEY (target_schema, collection)
 );
 
--- The receipt of a chunk, written in the transaction that writes its rows: a chunk is in the target once or not at all.
+-- The receipt of a chunk. It is written in the transaction that writes the rows, so a chunk is in the target once or not at all.
 CREATE TABLE IF NOT EXISTS firelift.loaded_chunks (
     migration_id text NOT NULL,
     chunk text NOT NULL,
@@ -41,10 +43,11 @@ CREATE TABLE IF NOT EXISTS firelift.loaded_chunks (
     PRIMARY KEY (migration_id, chunk)
 );
 
--- One row a table that a run published: everything a rollback needs beside the old rows themselves. `columns` are the table's before
--- the run (of a created table: its own); `changes` says what was added to the table and which foreign keys had to go; the digests
--- are of `columns` before and of those and the added ones after. Rows and digests of a merged table are those of the touched rows alone.
--- `previous_*` is the row of firelift.tables that the run replaced. Once `dropped_at` is set the old rows are gone.
+-- One row for each table that a run published: everything that a rollback needs besides the old rows. `columns` are the columns that the
+-- table had before the run (a created table: those it was created with). `changes` lists what was added to the table and which foreign
+-- keys were dropped. digest_before covers `columns`, digest_after also the added columns; in a merged table both cover only the rows that
+-- the run changed, and so do the row counts. `previous_*` is the row of firelift.tables that the run replaced. `dropped_at` is set when
+-- the backup, and with it the old rows, has been dropped.
 CREATE TABLE IF NOT EXISTS firelift.backups (
     migration_id text NOT NULL,
     target_schema text NOT NULL,

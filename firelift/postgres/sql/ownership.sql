@@ -1,12 +1,12 @@
--- Whose the objects are that Firelift uses, or whose code would run in its name.
+-- Who owns the objects that Firelift uses, and the code that would run with its rights.
 
 -- name: foreign_objects
--- What belongs to a role that could not act as the migrating role anyway: not to itself, a member of it or a superuser, nor to a
--- service of Supabase's where Supabase's own superuser is. `own`: schemas of Firelift's, all of which must be its own; `tables` of
--- `target_schema` are its own or the user's. Of a table everything counts that would run while it is read or written: functions and
--- operators in constraints, defaults, generated columns, indexes, statistics, triggers and rules, and the types of its columns. Policies
--- do not: they never apply to us. Of a neighbour (at the other end of a foreign key) and of a table whose owner was named as `trusted`
--- what would run while it is read. What initdb made (oid below 16384) belongs to the system.
+-- Objects that belong to a role which has no power over the migrating role already. Trusted are the migrating role itself, its members
+-- and superusers, and the services of Supabase where Supabase's own superuser exists. Everything in the schemas `own` must belong to
+-- Firelift; the `tables` of `target_schema` may belong to Firelift or to the user. For a table, all code counts that runs when the table is
+-- read or written: functions and operators in constraints, defaults, generated columns, indexes, statistics, triggers and rules, and the
+-- types of its columns. Policies do not count, as they never apply to Firelift. For a table at the other end of a foreign key, and for one
+-- whose owner is named in `trusted`, only code counts that runs when it is read. Objects made by initdb (oid below 16384) are the system's.
 WITH RECURSIVE
 platform AS (
     SELECT rolname FROM pg_catalog.pg_roles
@@ -73,7 +73,7 @@ part (of_table, classid, objid) AS (
     FROM pg_catalog.pg_trigger JOIN used ON used.oid = tgrelid
     WHERE is_written AND NOT tgisinternal
 ),
--- A domain's constraints hang on the domain, a composite type's columns on its relation.
+-- The constraints of a domain depend on the domain, the columns of a composite type on its relation.
 reached (of_table, classid, objid) AS (
     SELECT of_table, classid, objid FROM part
     UNION
@@ -138,7 +138,8 @@ WHERE NOT coalesce(ours, false)
 ORDER BY 3 NULLS FIRST, 1
 
 -- name: foreign_target_schema
--- The owner of the target schema where it is none of ours, the database's owner or (for no superuser) a group that we are in.
+-- The owner of the target schema, unless it is trusted: the migrating role, the owner of the database or, where the role is no superuser,
+-- a group that it is a member of.
 SELECT rolname::text FROM pg_catalog.pg_namespace JOIN pg_catalog.pg_roles ON pg_roles.oid = nspowner
 WHERE nspname = %(schema)s AND rolname <> 'pg_database_owner' AND rolname <> ALL (%(trusted)s)
     AND NOT pg_catalog.pg_has_role(nspowner, current_user, 'MEMBER')
@@ -146,7 +147,8 @@ WHERE nspname = %(schema)s AND rolname <> 'pg_database_owner' AND rolname <> ALL
     AND NOT (pg_catalog.pg_has_role(nspowner, 'USAGE') AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user))
 
 -- name: foreign_in_own_schemas
--- The same of Firelift's own schemas, for asking often: schemas, tables and what their triggers call, but not what columns are made of.
+-- A cheaper form of foreign_objects for Firelift's own schemas, which is run often: schemas, tables and the functions of their triggers,
+-- without the types of columns.
 WITH own AS (
     SELECT class.oid, relowner FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
     WHERE nspname = ANY (%(own)s) AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
@@ -167,7 +169,7 @@ FROM object WHERE NOT pg_catalog.pg_has_role(owner, current_user, 'MEMBER')
 ORDER BY 3 NULLS FIRST, 1
 
 -- name: foreign_grantees
--- Roles that could not act as us and may do more in a schema than look.
+-- Roles without power over the migrating role that may do more in a schema than read.
 SELECT DISTINCT rolname FROM (
     SELECT nspacl AS acl FROM pg_catalog.pg_namespace WHERE nspname = %(schema)s
     UNION ALL
@@ -182,7 +184,7 @@ FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace AS space ON space.oid = re
 WHERE nspname = %(schema)s AND relname = ANY (%(tables)s) AND NOT pg_catalog.pg_has_role(relowner, current_user, 'MEMBER')
 
 -- name: foreign_and_deferrable
--- Triggers and exclusion constraints, wherever they are, that may wait for the end of a transaction and belong to somebody else.
+-- Deferrable triggers and exclusion constraints of untrusted roles in any schema: they run at the end of a transaction.
 SELECT pg_catalog.pg_describe_object('pg_catalog.pg_trigger'::pg_catalog.regclass, pg_trigger.oid, 0)
 FROM pg_catalog.pg_trigger JOIN pg_catalog.pg_proc ON pg_proc.oid = tgfoid JOIN pg_catalog.pg_class ON pg_class.oid = tgrelid
 WHERE NOT tgisinternal AND tgdeferrable AND NOT (

@@ -1,10 +1,10 @@
--- The SQL that needs no names made from a plan. Parameters are psycopg's, so a percent sign has no place in a comment here.
+-- Queries in which no name comes from a plan. psycopg reads a percent sign as the start of a parameter, also in comments.
 
 -- name: prepare_session
--- What every session relies on, whatever the server, the database or the role has as its default: how values and names are written,
--- how transactions are kept, and that nothing ends by the clock. Settings that this server does not know are left out. With row_security
--- off a policy that would hide rows from us is an error, not a smaller table. Left alone: default_transaction_read_only, by which
--- Supabase protects a full disk (pre-validation says so); where tables lie, how much memory is used and how queries are planned.
+-- Sets what every session relies on, whatever the defaults of the server, the database or the role are: how values and names are written,
+-- how transactions behave, and that no timeout ends a statement. Settings that this server does not have are skipped. With row_security
+-- off, a policy that would hide rows causes an error instead of a table with fewer rows. These stay as they are:
+-- default_transaction_read_only, by which Supabase protects a full disk (pre-validation reports it), tablespaces, memory and the planner.
 SELECT pg_catalog.set_config(name, value, false)
 FROM (VALUES
     ('search_path', 'pg_catalog, pg_temp'),
@@ -44,7 +44,7 @@ FROM (VALUES
 ) AS wanted (name, value)
 JOIN pg_catalog.pg_settings USING (name)
 UNION ALL
--- Asked for only where they differ: the first needs a right, and of the other stronger kinds are left.
+-- Set only where they differ: setting the first needs a privilege, and stronger values of the other are kept.
 SELECT pg_catalog.set_config(name, value, false)
 FROM (VALUES
     ('session_replication_role', 'replica', 'origin'),
@@ -54,18 +54,18 @@ FROM (VALUES
 JOIN pg_catalog.pg_settings USING (name, setting)
 
 -- name: session
--- What tells this session from every other, also from a later one with the same process id.
+-- Identifies this session among all others, including a later one with the same process id.
 SELECT pid, backend_start FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()
 
 -- name: session_waits_for_client
 SELECT wait_event IS NOT DISTINCT FROM 'ClientRead' FROM pg_catalog.pg_stat_activity WHERE pid = %s AND backend_start = %s
 
 -- name: take_lock
--- One lock a target schema: two runs never write one target at a time.
+-- One lock for each target schema, so that two runs never write to one target at the same time.
 SELECT pg_catalog.pg_try_advisory_lock(%(class)s::int, %(signed_key)s::int)
 
 -- name: lock_holder
--- The other run says its name as its application_name, which anybody may see but a pooler may have replaced.
+-- The other run's name is its application_name, which everybody can see, but which a pooler may have replaced.
 SELECT activity.application_name
 FROM pg_catalog.pg_locks AS lock
 JOIN pg_catalog.pg_stat_activity AS activity USING (pid)
@@ -86,7 +86,7 @@ WHERE lock.locktype = 'advisory'
     AND lock.objsubid = 2
 
 -- name: lock_control
--- Held to the end of the transaction by whoever makes, changes or drops the control schema, which all target schemas share.
+-- Whoever creates, changes or drops the control schema, which all target schemas share, holds this lock until the transaction ends.
 SELECT pg_catalog.pg_advisory_xact_lock(%(key)s)
 
 -- name: unfinished_migrations
@@ -95,7 +95,7 @@ WHERE finished_at IS NULL AND coalesce(settings ->> 'target_schema', 'public') =
 ORDER BY started_at DESC
 
 -- name: recorded_runs
--- The latest first, with what each was started to write; a test run writes a schema of its own in place of it.
+-- The latest first, with the target schema each was started for; a test run writes to a schema of its own instead.
 SELECT migration_id, mode, coalesce(settings ->> 'target_schema', 'public'), settings ->> 'working_dir'
 FROM firelift.migrations ORDER BY started_at DESC, migration_id DESC
 
@@ -106,8 +106,7 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = %(schema)s)
 SELECT rolname FROM pg_catalog.pg_roles WHERE rolname = ANY (%(roles)s) ORDER BY rolname
 
 -- name: record_start
--- A resumed run keeps its row and its beginning.
--- No row comes back where another run has the name.
+-- A resumed run keeps its row and its start time. No row is returned where another run has this name.
 INSERT INTO firelift.migrations AS standing (migration_id, mode, status, settings, token)
 VALUES (%(migration_id)s, %(mode)s, 'running', %(settings)s, %(token)s)
 ON CONFLICT (migration_id) DO UPDATE
@@ -116,7 +115,7 @@ WHERE standing.token IS NOT DISTINCT FROM excluded.token
 RETURNING xmax = 0
 
 -- name: published_later
--- Tables of the schema that hold a later moment than this one, and by which run.
+-- Tables of the schema that have a snapshot later than this one, and the run that published it.
 SELECT collection, migration_id FROM firelift.tables
 WHERE target_schema = %(target_schema)s AND watermark > %(read_time)s AND migration_id <> %(migration_id)s
 
@@ -124,7 +123,7 @@ WHERE target_schema = %(target_schema)s AND watermark > %(read_time)s AND migrat
 SELECT EXISTS (SELECT FROM firelift.backups WHERE migration_id = %(migration_id)s)
 
 -- name: record_progress
--- What is not given stays.
+-- A parameter that is NULL leaves its column as it is.
 UPDATE firelift.migrations
 SET status = coalesce(%(status)s, status),
     phase = coalesce(%(phase)s, phase),
@@ -154,11 +153,11 @@ SELECT migration_id, mode, status, phase, read_time, started_at, finished_at, se
 FROM firelift.migrations WHERE migration_id = %(migration_id)s
 
 -- name: forget_namesakes
--- Another collection's table of this name was dropped, else this one could not have it.
+-- Records of another collection whose table had this name: that table was dropped, or this one could not have the name.
 DELETE FROM firelift.tables WHERE target_schema = %(target_schema)s AND table_name = %(table_name)s AND collection <> %(collection)s
 
 -- name: save_table
--- A run that did not compare all keys is one more since the last that did. Where the rows came from is known from the run's record.
+-- A run that did not compare all keys is counted in runs_since_scan. The source of the rows is taken from the row of the run.
 INSERT INTO firelift.tables AS saved (collection, target_schema, table_name, plan, watermark, migration_id, runs_since_scan, source)
 VALUES (%(collection)s, %(target_schema)s, %(table_name)s, %(plan)s, %(watermark)s, %(migration_id)s, 0,
     (SELECT settings ->> 'firestore' FROM firelift.migrations AS run WHERE run.migration_id = %(migration_id)s))
@@ -175,7 +174,7 @@ SELECT plan::text, watermark, migration_id, runs_since_scan FROM firelift.tables
 WHERE target_schema = %(target_schema)s ORDER BY collection COLLATE "C"
 
 -- name: claim_chunk
--- First in its transaction: a second loader of the same chunk waits here until the first commits, and then skips it.
+-- The first statement of its transaction: a second loader of the same chunk waits here until the first commits, and then skips the chunk.
 INSERT INTO firelift.loaded_chunks (migration_id, chunk, rows)
 VALUES (%(migration_id)s, %(chunk)s, %(rows)s)
 ON CONFLICT DO NOTHING
@@ -191,7 +190,7 @@ SELECT chunk, rows FROM firelift.loaded_chunks WHERE migration_id = %(migration_
 DELETE FROM firelift.loaded_chunks WHERE migration_id = %(migration_id)s
 
 -- name: columns_to_finish
--- Arrays that wait as timestamp[] for their time zone.
+-- Columns of staged tables that are timestamp[] until they become timestamptz[].
 SELECT attname
 FROM pg_catalog.pg_attribute
 WHERE attrelid = (SELECT class.oid FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
@@ -212,8 +211,8 @@ JOIN pg_catalog.pg_namespace AS space ON space.oid = class.relnamespace
 WHERE nspname = %(schema)s AND contype IN ('p', 'f')
 
 -- name: validated_foreign_keys
--- Foreign keys within a schema that hold for every row, each column list in the key's order. What PostgreSQL 18 calls NOT ENFORCED
--- older servers have no column for.
+-- Foreign keys within a schema that are validated and enforced, with their columns in the key's order. Servers before PostgreSQL 18 have
+-- no catalog column for NOT ENFORCED.
 SELECT source.relname, array(
     SELECT attname::text FROM pg_catalog.unnest(con.conkey) WITH ORDINALITY AS key (number, place)
     JOIN pg_catalog.pg_attribute ON attrelid = con.conrelid AND attnum = key.number ORDER BY place
@@ -233,7 +232,7 @@ FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS space ON space
 WHERE nspname = %(schema)s AND relname = %(table)s AND relkind IN ('r', 'p')
 
 -- name: indexed_columns
--- The columns of each index that serves every row, in its order.
+-- The columns, in their order, of each index that covers every row.
 SELECT array(
     SELECT attname::text FROM pg_catalog.unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
     JOIN pg_catalog.pg_attribute ON attrelid = indrelid AND attnum = key.number ORDER BY place
@@ -244,8 +243,8 @@ JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relname = %(table)s AND indisvalid AND indpred IS NULL
 
 -- name: taken_names
--- Whatever bears one of these names in a schema. Tables, views, indexes, sequences share one namespace, types another, and every
--- table has a row type, so a type is in the way as well. Array types are not: PostgreSQL renames them itself.
+-- Everything in a schema that has one of these names. Tables, views, indexes and sequences share one namespace and types another; as every
+-- table has a row type, a type conflicts as well. Array types do not: PostgreSQL renames them itself.
 SELECT relname, CASE relkind
         WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
         WHEN 'S' THEN 'sequence' WHEN 'i' THEN 'index' WHEN 'I' THEN 'partitioned index' WHEN 'c' THEN 'composite type'
@@ -260,7 +259,7 @@ WHERE nspname = %(schema)s AND typname = ANY (%(names)s) AND typrelid = 0 AND NO
 ORDER BY 1, 2
 
 -- name: array_types_in_the_way
--- `users` has an array type `_users`, which cannot move to a schema where a table `_users` or another array type is called so.
+-- `users` has an array type `_users`, which cannot move to a schema that has a table or an array type of that name.
 SELECT CASE WHEN ours.typelem <> 0 AND ours.typlen = -1 THEN %(staging)s ELSE %(target)s END, ours.typname
 FROM pg_catalog.pg_type AS ours
 JOIN pg_catalog.pg_type AS theirs USING (typname)
@@ -314,12 +313,12 @@ SELECT pg_catalog.count(*) FROM pg_catalog.pg_class
 WHERE relkind = 'r' AND relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident(%(schema)s))
 
 -- name: lock_room
--- The setting, and how many times over the server has room for so many locks.
+-- max_locks_per_transaction, and how many times the server's lock table could hold that many locks.
 SELECT pg_catalog.current_setting('max_locks_per_transaction')::int,
     pg_catalog.current_setting('max_connections')::int + pg_catalog.current_setting('max_prepared_transactions')::int
 
 -- name: average_row_size
--- Bytes on disk a row, large values included; NULL for an empty or never analysed table.
+-- Bytes on disk for each row, including TOAST; NULL for a table that is empty or was never analysed.
 SELECT (pg_catalog.pg_total_relation_size(class.oid) / nullif(greatest(reltuples, 0), 0))::bigint
 FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relname = %(table)s
@@ -328,7 +327,7 @@ WHERE nspname = %(schema)s AND relname = %(table)s
 SELECT coalesce(pg_catalog.obj_description(oid, 'pg_namespace'), oid::text) FROM pg_catalog.pg_namespace WHERE nspname = %(schema)s
 
 -- name: table_weights
--- What each table takes up with its indexes and what lies out of line, and what of that an empty one would: a page for each index.
+-- The size of each table with its indexes and TOAST, and the size of the same table if it were empty: a page for each index.
 SELECT t.relname, pg_catalog.pg_total_relation_size(t.oid), pg_catalog.current_setting('block_size')::int * (
     SELECT pg_catalog.count(*) FROM pg_catalog.pg_index AS i WHERE i.indrelid IN (t.oid, t.reltoastrelid)
 )

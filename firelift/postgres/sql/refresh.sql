@@ -1,7 +1,7 @@
--- What must be known of tables that stand in the target before their rows are replaced, and while they are.
+-- Questions about existing tables of the target, before and while their rows are replaced.
 
 -- name: existing_tables
--- Ordinary tables and partitioned ones, with all that could keep their rows from being replaced.
+-- Ordinary and partitioned tables, with everything that could prevent their rows from being replaced.
 SELECT relname,
     CASE WHEN relkind = 'p' THEN 'it is partitioned'
         WHEN relispartition THEN 'it is a partition of another'
@@ -21,7 +21,7 @@ FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS space ON space
 WHERE nspname = %(schema)s AND relname = ANY (%(tables)s) AND relkind IN ('r', 'p')
 
 -- name: existing_columns
--- A column needs a value where NULL is refused and nothing else fills it.
+-- A column needs a value if it is NOT NULL and nothing else fills it.
 SELECT relname, attname, pg_catalog.format_type(atttypid, atttypmod),
     attgenerated <> '',
     attidentity = 'a',
@@ -37,7 +37,7 @@ WHERE nspname = %(schema)s AND relname = ANY (%(tables)s) AND relkind IN ('r', '
 ORDER BY relname, attnum
 
 -- name: column_dependents
--- What PostgreSQL keeps a column's type for: views, rules, policies, triggers and generated columns that name it.
+-- Objects because of which PostgreSQL refuses to change a column's type: views, rules, policies, triggers and generated columns that use it.
 SELECT att.attname, pg_catalog.pg_describe_object(dep.classid, dep.objid, dep.objsubid)
 FROM pg_catalog.pg_depend AS dep
 JOIN pg_catalog.pg_attribute AS att ON att.attrelid = dep.refobjid AND att.attnum = dep.refobjsubid
@@ -56,8 +56,8 @@ GROUP BY 1, 2
 ORDER BY 1, 2
 
 -- name: hanging_objects
--- What else of the user's names some columns of a table, and may or may not go along with another type: CHECKs, indexes, statistics,
--- defaults. Each with those columns and the statement that makes the same on the table pg_temp.firelift_trial.
+-- Other objects of the user that use some columns of a table and may or may not accept another type: CHECK constraints, indexes,
+-- statistics and defaults. Each with those columns and the statement that creates the same object on the table pg_temp.firelift_trial.
 WITH target AS (
     SELECT class.oid, nspname, relname FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
     WHERE nspname = %(schema)s AND relname = %(table)s AND relkind IN ('r', 'p')
@@ -104,7 +104,7 @@ WHERE EXISTS (SELECT FROM pg_catalog.pg_index WHERE indexrelid = index AND attnu
 GROUP BY 1, 2 ORDER BY 1
 
 -- name: checks_of_one_column
--- CHECKs that look at one of these columns and no other, with what they ask and the column's type.
+-- CHECK constraints that use one of these columns and no other, with their expression and the column's type.
 SELECT attname, conname, pg_catalog.pg_get_expr(conbin, conrelid), pg_catalog.format_type(atttypid, atttypmod)
 FROM pg_catalog.pg_constraint
 JOIN pg_catalog.pg_class AS class ON class.oid = conrelid
@@ -114,7 +114,8 @@ WHERE nspname = %(schema)s AND relname = %(table)s AND contype = 'c' AND pg_cata
 ORDER BY conname
 
 -- name: evaluated_expressions
--- What PostgreSQL works out of the values of every row that is written: each with its expressions, and the condition that a row must meet.
+-- Expressions that PostgreSQL evaluates for every row that is written, in CHECK constraints, indexes, defaults and generated columns, and
+-- for a partial index the condition of its rows.
 WITH target AS (
     SELECT class.oid FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
     WHERE nspname = %(schema)s AND relname = %(table)s AND relkind IN ('r', 'p')
@@ -134,7 +135,7 @@ SELECT pg_catalog.pg_describe_object('pg_catalog.pg_attrdef'::pg_catalog.regclas
 FROM pg_catalog.pg_attrdef AS def JOIN target ON adrelid = target.oid JOIN pg_catalog.pg_attribute ON attrelid = adrelid AND attnum = adnum
 
 -- name: expression_statistics
--- Older servers have none, and no column for them.
+-- Statistics on expressions; older servers do not have them, nor the catalog column.
 SELECT pg_catalog.pg_describe_object('pg_catalog.pg_statistic_ext'::pg_catalog.regclass, stat.oid, 0)
 FROM pg_catalog.pg_statistic_ext AS stat
 JOIN pg_catalog.pg_class AS class ON class.oid = stxrelid
@@ -142,7 +143,7 @@ JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relname = %(table)s AND pg_catalog.to_jsonb(stat) ->> 'stxexprs' IS NOT NULL
 
 -- name: columns_without_binary_form
--- Types, or elements of arrays, for which there is no send function.
+-- Columns whose type, or whose array's element type, has no binary output function.
 SELECT attname
 FROM pg_catalog.pg_attribute
 JOIN pg_catalog.pg_class AS class ON class.oid = attrelid
@@ -152,7 +153,7 @@ LEFT JOIN pg_catalog.pg_type AS element ON element.oid = type.typelem AND type.t
 WHERE nspname = %(schema)s AND relname = %(table)s AND attnum > 0 AND NOT attisdropped AND (type.typsend = 0 OR element.typsend = 0)
 
 -- name: enabled_triggers
--- The user's triggers that would fire, with their mode: origin, always, replica.
+-- The user's enabled triggers, with their mode: origin, always or replica.
 SELECT relname, tgname, tgenabled::text
 FROM pg_catalog.pg_trigger
 JOIN pg_catalog.pg_class AS class ON class.oid = tgrelid
@@ -161,7 +162,7 @@ WHERE nspname = %(schema)s AND relname = ANY (%(tables)s) AND NOT tgisinternal A
 ORDER BY relname, tgname
 
 -- name: foreign_keys_of_tables
--- Foreign keys from or to some tables of a schema; those of partitions are covered by their parent's.
+-- Foreign keys from or to some tables of a schema; those of partitions are left out, as the partitioned table has them too.
 SELECT con.conname, space.nspname, class.relname, array(
         SELECT attname::text FROM pg_catalog.unnest(con.conkey) WITH ORDINALITY AS key (number, place)
         JOIN pg_catalog.pg_attribute ON attrelid = con.conrelid AND attnum = key.number ORDER BY place
@@ -185,9 +186,9 @@ WHERE con.contype = 'f' AND con.conparentid = 0
 ORDER BY 2, 3, 1
 
 -- name: unique_columns_to_free
--- Columns in unique or exclusion constraints beside the primary key that can be NULL for a moment: two rows may be trading their values.
--- An index knows its columns by number, one on an expression by its dependencies. What a foreign key refers to is never set to NULL, for
--- ON UPDATE CASCADE would carry the NULL into the user's rows and not carry the value back.
+-- Columns of unique and exclusion constraints, other than the primary key, that can be set to NULL temporarily while two rows exchange
+-- their values. Columns of an index are found by number, those in its expressions by dependency. A column that a foreign key refers to is
+-- never set to NULL: ON UPDATE CASCADE would carry the NULL into the user's rows and not carry the value back.
 SELECT DISTINCT attname
 FROM pg_catalog.pg_index
 JOIN pg_catalog.pg_class AS class ON class.oid = indrelid
@@ -201,7 +202,7 @@ WHERE nspname = %(schema)s AND relname = %(table)s AND (indisunique OR indisexcl
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = indrelid AND attnum = ANY (confkey))
 
 -- name: leading_indexes
--- The first columns of every valid index of a table, as many as the index has.
+-- The columns of every valid index of a table that covers all rows; an expression in place of a column is an empty text.
 SELECT array(
     SELECT coalesce(attname::text, '') FROM pg_catalog.unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
     LEFT JOIN pg_catalog.pg_attribute ON attrelid = indrelid AND attnum = key.number ORDER BY place
@@ -212,7 +213,8 @@ JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relname = %(table)s AND indisvalid AND indpred IS NULL
 
 -- name: whole_column_indexes
--- B-trees beside the primary key whose every entry is columns of its row, with all columns that they store.
+-- B-tree indexes, other than the primary key, that cover all rows, have no expressions and at least one column of variable length; with
+-- all columns that they store.
 SELECT index.relname, array(
         SELECT attname::text FROM pg_catalog.unnest(indkey::int2[]) WITH ORDINALITY AS key (number, place)
         JOIN pg_catalog.pg_attribute ON attrelid = indrelid AND attnum = key.number ORDER BY place
@@ -235,7 +237,7 @@ WHERE nspname = %(schema)s AND class.relname = %(table)s AND amname = 'btree'
 ORDER BY 1
 
 -- name: secondary_indexes
--- All indexes of a table but that of its primary key.
+-- All indexes of a table except that of its primary key.
 SELECT index.relname
 FROM pg_catalog.pg_index
 JOIN pg_catalog.pg_class AS index ON index.oid = indexrelid
@@ -244,7 +246,7 @@ JOIN pg_catalog.pg_namespace AS space ON space.oid = class.relnamespace
 WHERE nspname = %(schema)s AND class.relname = %(table)s AND NOT indisprimary
 
 -- name: column_type
--- A column's type with its collation, as ALTER COLUMN … TYPE takes it, and whether it refuses NULL.
+-- A column's type with its collation, as ALTER COLUMN … TYPE takes it, and whether it is NOT NULL.
 SELECT pg_catalog.format_type(atttypid, atttypmod)
         || coalesce(' COLLATE ' || pg_catalog.quote_ident(space.nspname) || '.' || pg_catalog.quote_ident(collname), ''),
     attnotnull

@@ -1,4 +1,4 @@
--- The stop of a running migration, asked for and noticed through its row.
+-- Stopping a running migration: the request is recorded in the row of the run, and the run reads it there.
 
 -- name: request_stop
 -- The first request counts; a run that has ended cannot be stopped.
@@ -8,7 +8,7 @@ WHERE migration_id = %(migration_id)s AND finished_at IS NULL
 RETURNING migration_id
 
 -- name: forget_stop
--- By the server's clock alone: the machines' may differ.
+-- Only the server's clock counts, as those of the machines may differ.
 UPDATE firelift.migrations SET stop_requested_at = NULL
 WHERE migration_id = %(migration_id)s AND stop_requested_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(seconds)s)
 
@@ -16,7 +16,7 @@ WHERE migration_id = %(migration_id)s AND stop_requested_at < pg_catalog.clock_t
 SELECT stop_requested_at IS NOT NULL FROM firelift.migrations WHERE migration_id = %(migration_id)s
 
 -- name: has_migrations
--- Whether a migration has ever begun here; also asked by a role that may not use the schema.
+-- Whether any migration was ever started here. A role that may not use the control schema can run this too.
 SELECT EXISTS (
     SELECT FROM pg_catalog.pg_class AS class
     JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
