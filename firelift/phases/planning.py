@@ -18,7 +18,7 @@ from firelift.planning.increment import Increment
 from firelift.planning.model import PLAN, Plan, TablePlan, keep_plan, read_plan, written
 from firelift.planning.profile import Profile
 from firelift.planning.reasons import reasons
-from firelift.postgres.inspect.new_tables import ForeignKeys, as_script, statements_for_new_tables
+from firelift.postgres.inspect.plan_sql import ForeignKeys, as_script, statements_for_new_tables
 from firelift.postgres.schema.checks import check_tables, lock_warning
 from firelift.postgres.schema.control import saved_plans
 from firelift.postgres.session.lock import session_of

@@ -9,7 +9,7 @@ import psycopg
 
 from firelift.postgres.publish.backups import drop_backup_tables
 from firelift.postgres.publish.rollback import dependent_objects
-from firelift.postgres.schema.ddl import backup_schema
+from firelift.postgres.schema.names import backup_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 from firelift.postgres.session.lock_space import explaining_locks, tables_in

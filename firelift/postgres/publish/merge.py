@@ -18,7 +18,7 @@ from firelift.postgres.load.deleted_keys import deleted_keys_table, has_deleted_
 from firelift.postgres.publish.replace_rows import DeletedRows
 from firelift.postgres.schema.compatibility import ExistingTable
 from firelift.postgres.schema.control import saved_tables
-from firelift.postgres.schema.ddl import staging_schema
+from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated

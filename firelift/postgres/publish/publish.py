@@ -17,8 +17,8 @@ from firelift.postgres.publish.stages.new_tables import DigestNew, making_schema
 from firelift.postgres.publish.stages.stage import Done, Stage, described, evaluate
 from firelift.postgres.schema.compatibility import existing_tables
 from firelift.postgres.schema.control import CONTROL_SCHEMA, saved_tables
-from firelift.postgres.schema.ddl import backup_schema
 from firelift.postgres.schema.name_conflicts import in_the_way, summary
+from firelift.postgres.schema.names import backup_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 from firelift.postgres.session.lock_space import explaining_locks

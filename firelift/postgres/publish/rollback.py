@@ -15,8 +15,8 @@ from firelift.postgres.publish.stages.stage import Done, evaluate
 from firelift.postgres.publish.stages.taking_back import CannotRestore, locking_again, rollback_stages_of
 from firelift.postgres.schema.compatibility import ExistingTable, existing_tables
 from firelift.postgres.schema.control import CONTROL_SCHEMA, create_control
-from firelift.postgres.schema.ddl import backup_schema, scratch_schema, staging_schema
 from firelift.postgres.schema.indexes import LeftIndex, make_left
+from firelift.postgres.schema.names import backup_schema, scratch_schema, staging_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 from firelift.postgres.session.lock_space import explaining_locks, tables_in

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from firelift.planning.model import Frozen, TablePlan
 from firelift.postgres.publish.rollback import RolledBack, rollback
 from firelift.postgres.schema.control import forget_run, migration
-from firelift.postgres.schema.ddl import scratch_schema
+from firelift.postgres.schema.names import scratch_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 from firelift.postgres.session.lock_space import explaining_locks, tables_in

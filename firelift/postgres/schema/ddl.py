@@ -11,34 +11,11 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from firelift.planning.model import TablePlan
-from firelift.postgres.schema.names import (
-    BACKUP,
-    LONGEST_NAME,
-    MADE_BY_US,
-    SCRATCH,
-    STAGING,
-    backup_schema,
-    columns_of,
-    companion_name,
-    scratch_schema,
-    staging_schema,
-)
+from firelift.postgres.schema.names import MADE_BY_US
 from firelift.postgres.schema.target_table import TargetTable
 
 if TYPE_CHECKING:
     from firelift.postgres.schema.tables import PlannedTables
-
-__all__ = [
-    "BACKUP",
-    "LONGEST_NAME",
-    "SCRATCH",
-    "STAGING",
-    "backup_schema",
-    "columns_of",
-    "companion_name",
-    "scratch_schema",
-    "staging_schema",
-]
 
 
 def planned_tables(schema: str, plans: Sequence[TablePlan], taken: Iterable[str] = ()) -> PlannedTables:

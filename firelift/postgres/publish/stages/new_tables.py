@@ -13,9 +13,9 @@ from firelift.planning.model import TablePlan
 from firelift.postgres.inspect.digest import digest
 from firelift.postgres.publish.facts import Found, Publication, Wanted, hindering
 from firelift.postgres.publish.stages.stage import Done, Stage, listed
-from firelift.postgres.schema.ddl import LONGEST_NAME
 from firelift.postgres.schema.foreign_keys import add_foreign_key, foreign_keys_of
 from firelift.postgres.schema.indexes import create_index
+from firelift.postgres.schema.names import LONGEST_NAME
 from firelift.postgres.schema.privileges import close_schema, close_table, open_schema
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
