@@ -155,7 +155,7 @@ def token(role: str) -> str:
 
 UNUSABLE: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "no dotenv": (".env", b"A=1\n\nDear diary, x\n", {"A": "x"}, "line 3 is not NAME=value"),
-    "no JSON": ("a.json", b'{"a": 1,\n}', {"a": "x"}, "line 2, column 1 is not JSON"),
+    "no JSON": ("a.json", b'{"a": 1,\nb}', {"a": "x"}, "line 2, column 1 is not JSON"),
     "JSON with comments": ("a.json", b"{ // mine\n}", {"a": "x"}, "line 1, column 3 is not JSON"),
     "no object": ("a.json", b"[1]", {"a": "x"}, "it is not a JSON object"),
     "an empty JSON file": ("a.json", b"", {"a": "x"}, "is not JSON"),
