@@ -20,7 +20,7 @@ from typing import Any
 # Prefect sets it for a temporary server, and for nothing else.
 EPHEMERAL = "PREFECT__SERVER_EPHEMERAL"
 # Versions of Prefect whose transactions can be made to begin like this, as tests/integration/test_temporary_server.py shows.
-TRIED = frozenset({"3.8.8", "3.9.1"})
+TRIED = frozenset({"3.9.1"})
 PAUSE = 0.1
 THREAD = "firelift-garbage"
 
