@@ -14,8 +14,7 @@ from firelift.migration.steps.verification import first_finding
 from firelift.migration.undo_text import rollback_text
 from firelift.migration.verify_published import verify_published
 from firelift.phases.verification import TargetDiffers
-from firelift.postgres.publish.rollback import RolledBack
-from firelift.receipts import Verified
+from firelift.receipts import RolledBack, Verified
 from firelift.run.reports import note_rollback
 from firelift.run.reports.verify_text import verified_message
 from firelift.settings.settings import Settings

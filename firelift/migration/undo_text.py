@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from firelift.formatting import counted
 
 if TYPE_CHECKING:
-    from firelift.postgres.publish.rollback import RolledBack
-    from firelift.receipts import ExpiredBackup, Restored, StopRequest
+    from firelift.receipts import ExpiredBackup, Restored, RolledBack, StopRequest
 
 
 def stop_text(request: StopRequest) -> str:
@@ -60,10 +59,12 @@ def _taken_back(done: RolledBack) -> str:
 
 def _left(done: RolledBack) -> Iterator[str]:
     """A line for each index that is not as it was."""
+    from firelift.postgres.schema.indexes import statement_of
+
     for left in done.indexes_left:
         yield (
             f"An index of {left.target_schema}.{left.index.table} is not back yet, because another session may still see rows that are "
-            f"gone and too long for it. Roll back once more when it has ended, or run VACUUM and {left.statement}\n"
+            f"gone and too long for it. Roll back once more when it has ended, or run VACUUM and {statement_of(left)}\n"
         )
 
 

@@ -8,7 +8,7 @@ from firelift.receipts.roots import RootCollection, RootGroup, Validated
 from firelift.receipts.sampling import CollectionSampled, Sampled
 from firelift.receipts.stopping import StopRequest
 from firelift.receipts.transformation import ChunkTransformed, Planned, TableCounts, Transformed, TransformedAll, summed
-from firelift.receipts.undoing import Action, ChangedTable, ExpiredBackup, Restored
+from firelift.receipts.undoing import Action, ChangedTable, ExpiredBackup, Index, LeftIndex, Restored, RolledBack
 from firelift.receipts.verification import Difference, FailedExpectation, RunVerified, TableCompared, Verified
 
 __all__ = [
@@ -25,6 +25,8 @@ __all__ = [
     "FailedExpectation",
     "Finished",
     "Imported",
+    "Index",
+    "LeftIndex",
     "Loaded",
     "PhaseReceipt",
     "Planned",
@@ -34,6 +36,7 @@ __all__ = [
     "RelationChecked",
     "Restored",
     "Rewritten",
+    "RolledBack",
     "RootCollection",
     "RootGroup",
     "RunVerified",

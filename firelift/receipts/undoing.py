@@ -47,3 +47,39 @@ class ExpiredBackup(Receipt):
     age: timedelta
     tables: tuple[str, ...]
     bytes: int
+
+
+class Index(Receipt):
+    """An index of whole columns as it is in the target."""
+
+    table: str
+    name: str
+    columns: tuple[str, ...]
+    plain: bool
+    """True for what CREATE INDEX makes from the columns and nothing else."""
+    comment: str | None
+
+
+class LeftIndex(Receipt):
+    """An index of ours that could not be made yet."""
+
+    target_schema: str
+    index: Index
+
+
+class RolledBack(Receipt):
+    """The receipt of a rollback."""
+
+    migration_id: str
+    already: bool = False
+    """True when an earlier call did it and this one found nothing to do."""
+    tables: tuple[Restored, ...] = ()
+    staging_dropped: bool = False
+    overridden: tuple[ChangedTable, ...] = ()
+    """Changes by others that were undone as well, with `force`."""
+    indexes_left: tuple[LeftIndex, ...] = ()
+    """Indexes of Firelift's own that the run had dropped and that cannot be made again yet."""
+    app_config: str | None = None
+    """What the app's configuration was before the run updated it, which a rollback does not undo."""
+    latest_of_database: str | None = None
+    """The latest run of the database, with its schema and working directory, where nobody named a run and another was taken back."""

@@ -20,8 +20,8 @@ from firelift.postgres.publish.stages.stage import described, listed
 from firelift.postgres.publish.stages.taking_back import locking_again, rollback_stages_of
 from firelift.postgres.schema.compatibility import SPELLED, ExistingColumn, ExistingTable
 from firelift.postgres.schema.foreign_keys import ForeignKey
-from firelift.postgres.schema.indexes import Index
 from firelift.postgres.schema.names import MADE_BY_US, backup_schema
+from firelift.receipts import Index
 from tests.support.postgres_tables import plan
 
 RUN = "nightly"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from firelift.planning.model import Plan
-from firelift.postgres.publish.rollback import RolledBack
 from firelift.postgres.publish.scratch_schema import Weight, drop_scratch, weigh
 from firelift.postgres.session.lock import session_of
+from firelift.receipts import RolledBack
 
 
 def weights(url: str, migration_id: str, plan: Plan) -> dict[str, Weight]:

@@ -15,13 +15,13 @@ from firelift.postgres.inspect.key_filter import KeyFilter, columns_in, same_key
 from firelift.postgres.schema.compatibility import ExistingTable
 from firelift.postgres.schema.control import label_of
 from firelift.postgres.schema.foreign_keys import ForeignKey
-from firelift.postgres.schema.indexes import Index, clear_away, create_index
+from firelift.postgres.schema.indexes import clear_away, create_index
 from firelift.postgres.schema.names import backup_schema, columns_of, companion_name
 from firelift.postgres.schema.privileges import close_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.ownership import own_schema_exists
 from firelift.postgres.session.queries import QUERY
-from firelift.receipts import Action
+from firelift.receipts import Action, Index
 
 
 class Retyped(Frozen):

@@ -17,10 +17,11 @@ from firelift.postgres.publish.merge import Merge, merge_of, merge_planned, refu
 from firelift.postgres.schema.compatibility import ExistingTable, existing_tables, incompatibilities, retyped_columns, taken_columns
 from firelift.postgres.schema.control import saved_plans
 from firelift.postgres.schema.foreign_keys import ForeignKey, foreign_keys_of, is_ours
-from firelift.postgres.schema.indexes import Index, overfull
+from firelift.postgres.schema.indexes import overfull
 from firelift.postgres.schema.names import scratch_schema, staging_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.queries import QUERY
+from firelift.receipts import Index
 
 
 class TableChangedMeanwhile(FireliftError):

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import psycopg
 
 from firelift.errors import ConfigurationError, FireliftError
-from firelift.planning.model import Frozen
 from firelift.postgres.load.staging import drop_staging
 from firelift.postgres.publish.backups import KeptTable, kept_tables
 from firelift.postgres.publish.external_changes import changed_tables, described_change
@@ -15,14 +14,14 @@ from firelift.postgres.publish.stages.stage import Done, evaluate
 from firelift.postgres.publish.stages.taking_back import CannotRestore, locking_again, rollback_stages_of
 from firelift.postgres.schema.compatibility import ExistingTable, existing_tables
 from firelift.postgres.schema.control import CONTROL_SCHEMA, create_control
-from firelift.postgres.schema.indexes import LeftIndex, make_left
+from firelift.postgres.schema.indexes import make_left
 from firelift.postgres.schema.names import backup_schema, scratch_schema, staging_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
 from firelift.postgres.session.lock_space import explaining_locks, tables_in
 from firelift.postgres.session.ownership import refuse_foreign, schema_exists
 from firelift.postgres.session.queries import QUERY
-from firelift.receipts import ChangedTable, Restored
+from firelift.receipts import ChangedTable, Restored, RolledBack
 
 ROLLED_BACK = "rolled_back"
 
@@ -55,24 +54,6 @@ class DependentObjects(FireliftError):
     """Something of yours depends on what would be removed, and Firelift never drops that along with it, not even with --force."""
 
     remedy = "Drop what is named yourself, then try again. Nothing was changed."
-
-
-class RolledBack(Frozen):
-    """The receipt of a rollback."""
-
-    migration_id: str
-    already: bool = False
-    """True when an earlier call did it and this one found nothing to do."""
-    tables: tuple[Restored, ...] = ()
-    staging_dropped: bool = False
-    overridden: tuple[ChangedTable, ...] = ()
-    """Changes by others that were undone as well, with `force`."""
-    indexes_left: tuple[LeftIndex, ...] = ()
-    """Indexes of Firelift's own that the run had dropped and that cannot be made again yet."""
-    app_config: str | None = None
-    """What the app's configuration was before the run updated it, which a rollback does not undo."""
-    latest_of_database: str | None = None
-    """The latest run of the database, with its schema and working directory, where nobody named a run and another was taken back."""
 
 
 def rollback(connection: Connection, migration_id: str, *, force: bool = False) -> RolledBack:

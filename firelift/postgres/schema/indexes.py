@@ -9,12 +9,12 @@ import psycopg
 from psycopg import sql
 
 from firelift.errors import FireliftError
-from firelift.planning.model import Frozen
 from firelift.postgres.schema import ddl
 from firelift.postgres.schema.foreign_keys import ForeignKey, is_ours
 from firelift.postgres.schema.names import LONGEST_NAME, MADE_BY_US
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.queries import QUERY
+from firelift.receipts import Index, LeftIndex
 
 _SURELY_FITS = 2600
 """Bytes of a row's values as they are stored, with which an index entry is not too long whatever is added for headers and alignment."""
@@ -29,28 +29,6 @@ class TooLongForIndex(FireliftError):
     remedy = "Drop the index, or make one in its place that holds less, such as md5() of the column; then run again with --resume."
 
 
-class Index(Frozen):
-    """An index of whole columns as it is in the target."""
-
-    table: str
-    name: str
-    columns: tuple[str, ...]
-    plain: bool
-    """True for what CREATE INDEX makes from the columns and nothing else."""
-    comment: str | None
-
-
-class LeftIndex(Frozen):
-    """An index of ours that could not be made yet."""
-
-    target_schema: str
-    index: Index
-
-    @property
-    def statement(self) -> str:
-        return ddl.create_index(self.target_schema, self.index.table, self.index.columns).as_string()
-
-
 def create_index(connection: Connection, schema: str, table: str, columns: Sequence[str], name: str | None = None) -> str | None:
     """Makes an index of ours for a foreign key; returns its name, which by default PostgreSQL gives.
 
@@ -62,6 +40,11 @@ def create_index(connection: Connection, schema: str, table: str, columns: Seque
     (made,) = _names(connection, schema, table) - before
     connection.execute(ddl.comment_on_index(schema, made))
     return made
+
+
+def statement_of(left: LeftIndex) -> str:
+    """What makes the index, for people."""
+    return ddl.create_index(left.target_schema, left.index.table, left.index.columns).as_string()
 
 
 def rows_fit(connection: Connection, creation: sql.SQL) -> bool:

@@ -16,9 +16,10 @@ from firelift.postgres.publish.stages.stage import Done, LockTables, Stage, list
 from firelift.postgres.schema.compatibility import ExistingTable
 from firelift.postgres.schema.ddl import add_columns, add_soft_delete_column
 from firelift.postgres.schema.foreign_keys import ForeignKey, drop, is_ours, orphans, refuse_broken
-from firelift.postgres.schema.indexes import Index, drop_index
+from firelift.postgres.schema.indexes import drop_index
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
+from firelift.receipts import Index
 
 
 def locking(publication: Publication, found: Found) -> Iterator[Stage]:

@@ -12,8 +12,8 @@ from firelift.formatting import count
 from firelift.postgres.inspect.digest import Digest
 from firelift.postgres.load.constraints import CheckedRelation
 from firelift.postgres.publish.backups import BackedUp, Changes
-from firelift.postgres.schema.indexes import LeftIndex
 from firelift.postgres.session.connect import Connection
+from firelift.receipts import LeftIndex
 
 MOST_NAMES = 10
 

@@ -17,10 +17,11 @@ from firelift.postgres.publish.retype import CannotRetype, require_again, retype
 from firelift.postgres.publish.stages.stage import Done, LockTables, Stage, listed
 from firelift.postgres.schema.compatibility import ExistingTable
 from firelift.postgres.schema.foreign_keys import ForeignKey, add_again, foreign_keys_of, refuse_broken
-from firelift.postgres.schema.indexes import LeftIndex, add_index_again
+from firelift.postgres.schema.indexes import add_index_again
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.ownership import schema_exists
 from firelift.postgres.session.queries import QUERY
+from firelift.receipts import LeftIndex
 
 
 class CannotRestore(FireliftError):
