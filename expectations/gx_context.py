@@ -18,8 +18,8 @@ from great_expectations.validator.v1_validator import Validator
 
 from firelift.errors import FireliftError
 from firelift.planning.model import TablePlan
-from firelift.postgres.session.alchemy import to_the_letter, watch
 from firelift.postgres.session.connect import Connection, Session
+from firelift.postgres.session.sqlalchemy_setup import to_the_letter, watch
 
 # Never used: connections come from `connect_to_read`, so that no password is in Great Expectations' configuration, results or documents.
 NO_ADDRESS = "postgresql+psycopg://firelift@target/target"

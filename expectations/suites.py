@@ -6,10 +6,10 @@ import great_expectations.expectations as gxe
 import pandas as pd
 from great_expectations.expectations import Expectation
 
-from expectations.notes import annotated, rows_of
+from expectations.expectation_metadata import annotated, rows_of
 from firelift.planning.model import TablePlan
-from firelift.settings.level import LEVELS
 from firelift.settings.types import LevelName
+from firelift.settings.verification_level import LEVELS
 from firelift.verification.check import Check, Evidence
 from firelift.verification.check import Expectation as Described
 from firelift.verification.checks import CHECKS

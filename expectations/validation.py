@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from expectations import suites
-from expectations.docs import write_docs
+from expectations.data_docs import write_docs
 from expectations.gx_context import GxContext, SuiteResult, open_context
 from expectations.results import Entry, as_json, entries_of, verified
 from firelift.errors import FireliftError

@@ -15,11 +15,11 @@ from firelift.errors import Stopped
 from firelift.migration.lifecycle import open_migration
 from firelift.migration.migrate import migrate
 from flows.parameters import takes_settings
-from flows.steps import PrefectSteps
+from flows.prefect_steps import PrefectSteps
 from tasks.artifacts import completed
 from tasks.checkpoint import checkpoints_in
 from tasks.flow_run import heartbeat
-from tasks.runs import FlowRunSurroundings, named_run
+from tasks.flow_run_surroundings import FlowRunSurroundings, named_run
 
 
 def run_name() -> str:

@@ -9,8 +9,8 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from firelift.migration.undo_text import rollback_message
-from tasks.published import roll_back_target
+from firelift.migration.rollback_text import rollback_message
+from tasks.verify_and_rollback import roll_back_target
 
 
 def run_name() -> str:

@@ -11,7 +11,7 @@ from prefect.states import Completed
 
 from firelift.run.reports.verify_text import verified_message
 from firelift.settings.types import LevelName
-from tasks.published import verify_target
+from tasks.verify_and_rollback import verify_target
 
 
 def run_name() -> str:

@@ -18,9 +18,9 @@ from prefect.states import Completed
 from firelift.formatting import count, counted
 from firelift.run.reports import executive_summary
 from firelift.run.reports.estimated import estimate_lines
+from firelift.run.reports.headline import headline
 from firelift.run.reports.increment import touched
 from firelift.run.reports.plan_text import plan_text
-from firelift.run.reports.state import headline
 from firelift.settings.settings import Settings
 from tasks.checkpoint import RESULTS
 from tasks.flow_run import current_flow_run

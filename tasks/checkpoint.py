@@ -19,7 +19,7 @@ from pydantic import Field
 
 from firelift.errors import FireliftError
 from firelift.files import sealed, unsealed, write_whole
-from firelift.migration.steps.receipts import LEFT_OUT, receipt_name, valid_for
+from firelift.migration.steps.receipt_validity import LEFT_OUT, receipt_name, valid_for
 from firelift.receipts import Receipt
 from firelift.run.receipt_files import Receipts, from_text, to_text
 

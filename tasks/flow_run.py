@@ -18,7 +18,7 @@ from prefect.context import FlowRunContext
 from prefect.events import emit_event
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from firelift.run.watch import Look
+from firelift.run.stop_watch import Look
 
 _seconds: list[int] = []
 """Between two heartbeats, where they are ours."""

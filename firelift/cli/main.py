@@ -22,7 +22,7 @@ from firelift.cli.display import follow, screen_for, status_lines
 from firelift.cli.options import OneLineCommand, given, settings_options, without_secrets
 from firelift.cli.run import run_migration, run_verification
 from firelift.errors import FireliftError
-from firelift.migration.undo_text import cleanup_text, rollback_text, stop_text
+from firelift.migration.rollback_text import cleanup_text, rollback_text, stop_text
 from firelift.run.redact import RedactedStream
 from firelift.run.reports.plan_text import plan_text
 from firelift.run.reports.verify_text import verified_text

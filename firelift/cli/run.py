@@ -50,7 +50,7 @@ QUIET: Mapping[str, str] = {
 
 def run_migration(settings: Settings) -> dict[str, Any]:
     """Carry the migration out and return its final report; raises what ended it."""
-    from firelift.migration.prefetch import start_workers_early
+    from firelift.migration.early_start import start_workers_early
 
     os.environ[BEGAN] = str(time.time())
     if not settings.dry_run:
@@ -147,9 +147,9 @@ def _refuse_app_config(settings: Settings) -> None:
 
 def _look_ahead(settings: Settings, workers: Workers) -> None:
     from firelift.firestore.source import source_of
-    from firelift.migration.prefetch import start_survey_early
+    from firelift.migration.early_start import start_survey_early
     from firelift.paths import Selection
-    from firelift.settings.grouping import together
+    from firelift.settings.small_collections import together
 
     # A resumed run already has its snapshot.
     if not settings.resume:

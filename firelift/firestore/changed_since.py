@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from firelift.firestore import errors
 from firelift.firestore.channel import Firestore
 from firelift.firestore.counting import REFUSALS, is_refusal
-from firelift.firestore.messages import types
+from firelift.firestore.lazy_protobuf import types
 from firelift.firestore.query import count_of, timestamp_of
 from firelift.firestore.stream import Broken, document_in, name_of, resumed
 from firelift.firestore.values import Document, Value

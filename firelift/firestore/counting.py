@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from firelift.errors import FireliftError
 from firelift.firestore import errors
 from firelift.firestore.channel import Firestore
-from firelift.firestore.first import first_documents
 from firelift.firestore.query import KeyRange, count
+from firelift.firestore.read_first import first_documents
 
 # No documentation promises an answer to a COUNT over all collections, and a large one may take longer than Firestore allows.
 REFUSALS = (errors.FirestoreError, errors.FirestoreDenied, errors.FirestoreUnreachable)

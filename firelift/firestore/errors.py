@@ -101,7 +101,7 @@ class CountMismatch(FireliftError):
     """A stream ended with another number of documents than Firestore counts at the same read time."""
 
     recovery = "automatic"
-    remedy = "Run again; if it happens again, the database is served inconsistently: report it with the migration log."
+    remedy = "Run again; if it happens again, Firestore's answers contradict one another: report it with the migration log."
 
 
 class ScansDiffer(FireliftError):
@@ -109,7 +109,7 @@ class ScansDiffer(FireliftError):
 
     recovery = "automatic"
     remedy = (
-        "Continue with --resume, which reads the range again; if it happens again, the database is served inconsistently: "
+        "Continue with --resume, which reads the range again; if it happens again, Firestore's answers contradict one another: "
         "report it with the migration log."
     )
 

@@ -1,4 +1,4 @@
-"""The requests that Firelift sends: kindless queries over a key range, their counts, and the list of root collections."""
+"""The requests that Firelift sends: queries over all collections of a key range, their counts, and the list of root collections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from firelift.firestore.channel import Firestore, Source
 from firelift.firestore.errors import FirestoreError
-from firelift.firestore.messages import types
+from firelift.firestore.lazy_protobuf import types
 
 # The smallest document id that Firestore allows; with it a cursor lies before every document of a collection.
 # (The Node.js client's recursiveDelete selects a collection and all beneath it in the same way.)

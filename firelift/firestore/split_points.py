@@ -6,8 +6,8 @@ import itertools
 
 from firelift.firestore.channel import Firestore
 from firelift.firestore.discovery import DiscoveredRoot, ascending, server_cuts
-from firelift.firestore.first import first_documents
 from firelift.firestore.query import KeyRange
+from firelift.firestore.read_first import first_documents
 
 FIRST = 20
 """How many ids at the beginning of a collection show what its ids look like."""

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from firelift.errors import FireliftError
-from firelift.firestore.messages import types
-from firelift.times import read_rfc3339, rfc3339
+from firelift.firestore.lazy_protobuf import types
+from firelift.rfc3339 import read_rfc3339, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

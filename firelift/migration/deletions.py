@@ -10,7 +10,7 @@ from firelift.planning.increment import Increment, TableIncrement
 from firelift.planning.model import Plan, TablePlan
 from firelift.postgres.inspect.published_keys import count_live
 from firelift.postgres.schema.compatibility import existing_tables
-from firelift.postgres.schema.control import saved_plans, sources_of_tables
+from firelift.postgres.schema.control_schema import saved_plans, sources_of_tables
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.lock import session_of

@@ -11,7 +11,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from firelift.errors import FireliftError
 from firelift.migration.context import Migration
-from firelift.migration.steps.receipts import has_receipt, receipt_name, step_name, valid_for
+from firelift.migration.steps.receipt_validity import has_receipt, receipt_name, step_name, valid_for
 from firelift.receipts import RootCollection
 
 P = ParamSpec("P")

@@ -1,4 +1,4 @@
-"""A migration from its first to its last word: locks, workers and watches around it, its end in status, reports and target."""
+"""A migration from start to end: locks, workers and watches around it, its end in status, reports and target."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from firelift.errors import ConfigurationError, FireliftError, Stopped
 from firelift.files import FileChanged
 from firelift.firestore.source import source_label
 from firelift.migration.context import Migration, Run
+from firelift.migration.early_start import workers_of_run
 from firelift.migration.identity import is_resume, register_run
-from firelift.migration.prefetch import workers_of_run
 from firelift.migration.rollback import roll_back
 from firelift.migration.stop import asked_in_target, forget_stop_in_target
 from firelift.migration.surroundings import Surroundings
 from firelift.modes.test.scratch import throw_away
 from firelift.phases.import_ import forget_refused, record_failure
 from firelift.postgres.session.lock import LockLost, TargetLock, target_lock
-from firelift.run.damage import note_damage
+from firelift.run.archive_damage import note_damage
 from firelift.run.directory_lock import locked
 from firelift.run.receipt_files import refuse_unskippable
 from firelift.run.status import is_stop
 from firelift.run.stop_request import BEGAN, forget_stop, stop_requested
-from firelift.run.watch import Look, Watch
+from firelift.run.stop_watch import Look, Watch
 from firelift.run.workspace import Workspace
 from firelift.settings.settings import Settings
 from firelift.storage.archive import ChunkDamaged
@@ -52,7 +52,7 @@ def stop_all() -> bool:
 
 @contextmanager
 def open_migration(run: Run, surroundings: Surroundings, settings: Settings | None = None) -> Iterator[Migration]:
-    """A run from its first to its last word: workers and target lock held, its end in status, reports and target.
+    """A run from start to end: workers and target lock held, its end in status, reports and target.
 
     Without `settings` they are those of the run, with their secrets from the environment. Raises what ended the run; that is Stopped
     for every kind of stop.
@@ -164,7 +164,7 @@ IN_TARGET = ("import", "verification", "post_migration")
 
 
 def _takes_back(migration: Migration, error: BaseException) -> bool:
-    """What failed in import or verification is taken back, unless it will do later: that waits for --resume.
+    """What failed in import or verification is taken back, unless a retry can succeed: that waits for --resume.
 
     So does what has nothing to do with the rows: the Prefect server, the network to it, the machine.
     """

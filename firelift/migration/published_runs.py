@@ -17,12 +17,12 @@ from firelift.phases.pre_validation import root_found, survey
 from firelift.phases.transformation import receipts_are_whole, transform_collection
 from firelift.planning.increment import read_increment
 from firelift.planning.model import PLAN, Plan, TablePlan, keep_plan, read_plan
-from firelift.postgres.schema.control import SavedTable, migration, saved_tables
+from firelift.postgres.schema.control_schema import SavedTable, migration, saved_tables
 from firelift.postgres.session.lock import session_of
 from firelift.receipts import Completeness, Extracted, Imported, RelationChecked, Validated
 from firelift.run.receipt_files import Receipts
 from firelift.run.workspace import Workspace
-from firelift.settings.grouping import MOST
+from firelift.settings.small_collections import MOST
 from firelift.storage.archive import file_name, read_digest
 from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.workers import Workers

@@ -11,7 +11,7 @@ from firelift.errors import ConfigurationError
 from firelift.postgres.publish.cleanup import drop_backups, expired_backups
 from firelift.postgres.publish.rollback import UnknownMigration, rollback
 from firelift.postgres.publish.scratch_schema import forget_test
-from firelift.postgres.schema.control import RecordedRun, recorded_runs
+from firelift.postgres.schema.control_schema import RecordedRun, recorded_runs
 from firelift.postgres.session.lock import session_of, target_lock
 from firelift.receipts import ExpiredBackup, RolledBack
 

@@ -11,7 +11,7 @@ from firelift.planning.model import Plan
 from firelift.postgres.session.connect import Session
 from firelift.receipts import Verified
 from firelift.run.log import Log
-from firelift.run.watch import Look
+from firelift.run.stop_watch import Look
 from firelift.run.workspace import Workspace
 from firelift.settings.settings import Settings
 from firelift.verification.proof import Proof
@@ -40,13 +40,13 @@ class Suites(Protocol):
 
 
 class Advance(Protocol):
-    """Hears how much of a unit of work was done since it last heard."""
+    """Is told how much of a unit of work was done since the last call."""
 
     def __call__(self, count: int, /) -> None: ...
 
 
 class Surroundings:
-    """Those of a migration that the engine runs by itself. Whoever runs it otherwise says more: see `tasks.runs`."""
+    """Those of a migration that the engine runs by itself. Whoever runs it otherwise says more: see `tasks.flow_run_surroundings`."""
 
     def __init__(self, suites: Suites) -> None:
         self.suites = suites

@@ -24,12 +24,12 @@ from firelift.postgres.session.lock import session_of
 from firelift.receipts import RunVerified, Verified
 from firelift.run.earlier_runs import earlier_verification
 from firelift.run.workspace import Workspace
-from firelift.settings.level import LEVELS
 from firelift.settings.settings import Settings
+from firelift.settings.verification_level import LEVELS
 from firelift.storage.archive import ArchiveDamaged
+from firelift.verification.inputs import Known, Tables, Verification
 from firelift.verification.proof import Against, Limits
 from firelift.verification.random_sample import new_seed
-from firelift.verification.subject import Known, Tables, Verification
 from firelift.workers import Workers
 
 Say = Callable[[str], None]

@@ -17,10 +17,10 @@ from firelift.paths import Selection, collection_of
 from firelift.planning.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
 from firelift.receipts import Extracted, RangeExtracted, shared
 from firelift.storage.archive import RangeArchive, begin_again, file_name, ranges, write_digest
+from firelift.storage.archive_repair import archived_chunks
 from firelift.storage.chunk_writer import ChunkWriter, Progress, report_chunk
 from firelift.storage.extraction_inputs import ExtractionInputs
 from firelift.storage.key_ranges import cut
-from firelift.storage.mending import archived_chunks
 from firelift.verification.completeness import Scan, prove_archive, prove_count, sum_ranges
 from firelift.workers import Workers
 

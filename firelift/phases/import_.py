@@ -22,11 +22,10 @@ from firelift.postgres.load.deleted_keys import create_deleted_keys
 from firelift.postgres.load.deleted_keys import load_deleted_keys as load_gone_keys
 from firelift.postgres.load.staging import create_staging, staging_token
 from firelift.postgres.publish.backups import Changes, kept_tables, make_left_indexes
-from firelift.postgres.publish.facts import Publication
 from firelift.postgres.publish.merge import rows_after
 from firelift.postgres.publish.publish import foreseen_stages, publish, unpublished
-from firelift.postgres.schema.checks import check_tables
-from firelift.postgres.schema.control import (
+from firelift.postgres.publish.target_facts import Publication
+from firelift.postgres.schema.control_schema import (
     create_control,
     forget_run,
     has_published,
@@ -36,6 +35,7 @@ from firelift.postgres.schema.control import (
     record_start,
 )
 from firelift.postgres.schema.names import staging_schema
+from firelift.postgres.schema.preflight import check_tables
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.lock import session_of

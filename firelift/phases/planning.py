@@ -19,8 +19,8 @@ from firelift.planning.model import PLAN, Plan, TablePlan, keep_plan, read_plan,
 from firelift.planning.profile import Profile
 from firelift.planning.reasons import reasons
 from firelift.postgres.inspect.plan_sql import ForeignKeys, as_script, statements_for_new_tables
-from firelift.postgres.schema.checks import check_tables, lock_warning
-from firelift.postgres.schema.control import saved_plans
+from firelift.postgres.schema.control_schema import saved_plans
+from firelift.postgres.schema.preflight import check_tables, lock_warning
 from firelift.postgres.session.lock import session_of
 from firelift.run.workspace import PLAN_SQL, REASONS
 

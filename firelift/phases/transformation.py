@@ -25,7 +25,7 @@ from firelift.storage.archive import ArchiveDamaged, StoredFile, file_name, rang
 from firelift.storage.column_stats import rows_directory, with_column_stats
 from firelift.storage.transformed import read_receipt, read_rejects, receipt_path, rejects_path
 from firelift.transform import Rejected, compile_encoder
-from firelift.transform.causes import residue_causes
+from firelift.transform.residue_causes import residue_causes
 from firelift.workers import Workers
 
 Row = list[Any]

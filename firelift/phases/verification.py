@@ -24,10 +24,10 @@ from firelift.verification.check import Found, Inputs
 from firelift.verification.checks import CHECKS
 from firelift.verification.compare import ChunkCompared, CompareInputs, TableTally, compare_chunk
 from firelift.verification.difference_file import DifferenceFile, join_files, write_differences
+from firelift.verification.inputs import StoredChunk, Tables, Verification
 from firelift.verification.missing_rows import compare_keys
 from firelift.verification.proof import DigestUnit, Proof
 from firelift.verification.random_sample import Chosen, draw_documents
-from firelift.verification.subject import StoredChunk, Tables, Verification
 from firelift.workers import Workers
 
 DIFFERENCES = "differences.csv"
@@ -37,14 +37,14 @@ Progress = Callable[[int], None]
 
 
 class VerificationFailed(FireliftError):
-    """The tables do not say what Firestore says."""
+    """The tables differ from Firestore."""
 
     exit_code = 4
     remedy = "The target is as it was before. verification-results/differences.csv lists every difference."
 
 
 class TargetDiffers(FireliftError):
-    """The published tables do not say what Firestore said."""
+    """The published tables differ from Firestore."""
 
     exit_code = 4
     remedy = "Nothing was changed. Somebody may have edited the rows since; the results list every difference. A new run puts them right."

@@ -87,7 +87,7 @@ def _type(column: Column, seen: CollectionProfile) -> str:
         [kind] = kinds
         return f"every value is {_WORDS[kind][0]}{_or_null(values)}"
     if kinds.keys() == {"integer", "double"}:
-        return f"integers and doubles ({_shares(kinds)}): double precision holds both, the residue tells which"
+        return f"integers and doubles ({_shares(kinds)}): double precision holds both, firestore_residue records which"
     return f"mixed types ({_shares(kinds)}): only jsonb holds them all"
 
 
@@ -158,7 +158,7 @@ def _null(column: Column) -> list[str]:
 
 def _ancestors(column: Column) -> list[str]:
     names = ", ".join(column.reference.ancestors) if column.reference else ""
-    return [f"the ids above it are in {names}"] if names else []
+    return [f"the ids of its parent documents are in {names}"] if names else []
 
 
 def _extra(table: TablePlan, seen: CollectionProfile) -> dict[str, Any] | None:

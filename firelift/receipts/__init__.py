@@ -1,14 +1,14 @@
 """What the phases hand on: small, frozen, JSON. Counts, names and places, never data."""
 
 from firelift.receipts.extraction import Completeness, Extracted, RangeExtracted, Rewritten, TableChanges
-from firelift.receipts.loading import Imported, Loaded, RelationChecked, Staged
+from firelift.receipts.import_ import Imported, Loaded, RelationChecked, Staged
 from firelift.receipts.publishing import AppConfigUpdated, Dropped, Finished, Published
 from firelift.receipts.receipt import PhaseReceipt, Receipt, by_root, shared, tallied
-from firelift.receipts.roots import RootCollection, RootGroup, Validated
+from firelift.receipts.rollback import Action, ChangedTable, ExpiredBackup, Index, LeftIndex, Restored, RolledBack
+from firelift.receipts.root_collections import RootCollection, RootGroup, Validated
 from firelift.receipts.sampling import CollectionSampled, Sampled
 from firelift.receipts.stopping import StopRequest
 from firelift.receipts.transformation import ChunkTransformed, Planned, TableCounts, Transformed, TransformedAll, summed
-from firelift.receipts.undoing import Action, ChangedTable, ExpiredBackup, Index, LeftIndex, Restored, RolledBack
 from firelift.receipts.verification import Difference, FailedExpectation, RunVerified, TableCompared, Verified
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from firelift.receipts.receipt import Receipt
-from firelift.receipts.roots import RootGroup
+from firelift.receipts.root_collections import RootGroup
 
 
 class RangeExtracted(Receipt):

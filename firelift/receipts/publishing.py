@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firelift.receipts.loading import RelationChecked
+from firelift.receipts.import_ import RelationChecked
 from firelift.receipts.receipt import Receipt
 
 

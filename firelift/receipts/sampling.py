@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from firelift.receipts.extraction import Extracted
 from firelift.receipts.receipt import Receipt
-from firelift.receipts.roots import Validated
+from firelift.receipts.root_collections import Validated
 
 
 class CollectionSampled(Receipt):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from firelift.receipts.receipt import Receipt, by_root, tallied
-from firelift.receipts.roots import RootGroup
+from firelift.receipts.root_collections import RootGroup
 
 
 class Planned(Receipt):

@@ -11,9 +11,9 @@ import orjson
 from firelift.errors import FireliftError
 from firelift.firestore.values import Document, Timestamp, Value, set_array, set_moment, set_vector
 from firelift.planning.model import Column, ColumnKind, TablePlan
-from firelift.times import from_microseconds
-from firelift.transform.names import Ids, Names
-from firelift.transform.readable import PLAIN, ReadableReader
+from firelift.rfc3339 import from_microseconds
+from firelift.transform.document_names import Ids, Names
+from firelift.transform.readable_json import PLAIN, ReadableReader
 from firelift.transform.residue import apply_residue
 
 Row = Sequence[Any]

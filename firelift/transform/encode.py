@@ -9,9 +9,9 @@ from typing import Any, Final, Literal
 from firelift.errors import FireliftError
 from firelift.firestore.values import KIND_OF, ONEOF, Document, Timestamp, UnknownValueType, Value, is_vector, odd_nan, vector_elements
 from firelift.planning.model import Column, ColumnKind, FieldPath, TablePlan
-from firelift.times import MomentOutOfRange, microseconds
-from firelift.transform.names import Ids, Names
-from firelift.transform.readable import PLAIN, Exceptions, ReadableWriter, dumps, without_nul
+from firelift.rfc3339 import MomentOutOfRange, microseconds
+from firelift.transform.document_names import Ids, Names
+from firelift.transform.readable_json import PLAIN, Exceptions, ReadableWriter, dumps, without_nul
 from firelift.transform.residue import residue_of
 
 Row = list[Any]

@@ -25,8 +25,8 @@ from firelift.firestore.values import (
     untag,
     untag_key,
 )
-from firelift.times import read_rfc3339, rfc3339
-from firelift.transform.readable import Exceptions, dumps
+from firelift.rfc3339 import read_rfc3339, rfc3339
+from firelift.transform.readable_json import Exceptions, dumps
 
 MOST_EXCEPTIONS: Final = 64
 """A field with more exceptions than this is kept as one value."""

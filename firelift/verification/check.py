@@ -16,8 +16,8 @@ from firelift.postgres.schema.compatibility import ExistingTable
 from firelift.receipts import Receipt
 from firelift.settings.types import LevelName
 from firelift.verification.difference_file import DifferenceFile
+from firelift.verification.inputs import StoredChunk, Tables, Verification
 from firelift.verification.proof import Proof
-from firelift.verification.subject import StoredChunk, Tables, Verification
 
 Row = dict[str, Any]
 Severity = Literal["critical", "warning"]

@@ -20,7 +20,7 @@ from firelift.storage.archive import StoredFile, read_chunk
 from firelift.storage.transformed import read_receipt, read_rejects
 from firelift.transform import UnreadableRow, compile_decoder, compile_encoder
 from firelift.verification.difference_file import DifferenceFile, write_differences
-from firelift.verification.fields import FieldDiffers, differing_fields
+from firelift.verification.differing_fields import FieldDiffers, differing_fields
 from firelift.verification.proof import DigestUnit, Presence
 from firelift.verification.rendering import quoted
 from firelift.verification.row_comparison import RowForm

@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.errors import CountMismatch, ScansDiffer
-from firelift.firestore.keys import read_keys
 from firelift.firestore.query import KeyRange
+from firelift.firestore.read_keys import read_keys
 from firelift.paths import Selection, collection_of
 from firelift.receipts import Extracted, RootCollection, shared
 from firelift.storage.archive import RangeArchive, read_chunk_keys

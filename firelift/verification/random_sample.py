@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 
-from firelift.verification.subject import StoredChunk
+from firelift.verification.inputs import StoredChunk
 
 Chosen = Mapping[int, Sequence[int] | None]
 """By the number of the chunk: places among the collection's stored documents in it; None: all of them."""

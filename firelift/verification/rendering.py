@@ -8,7 +8,7 @@ import unicodedata
 from typing import Any, Final
 
 from firelift.firestore.values import NAN_BITS, ONEOF, Timestamp, Value, is_vector, vector_elements
-from firelift.times import MomentOutOfRange, rfc3339
+from firelift.rfc3339 import MomentOutOfRange, rfc3339
 
 LONGEST: Final = 200
 _BEFORE: Final = 40

@@ -8,15 +8,15 @@ from contextlib import closing
 from firelift.errors import FireliftError
 from firelift.firestore.channel import Firestore, Source, open_firestore
 from firelift.firestore.errors import UNAVAILABLE, SnapshotExpired
-from firelift.firestore.get import REQUEST_SIZE, get_documents
+from firelift.firestore.read_documents import REQUEST_SIZE, get_documents
 from firelift.firestore.values import Document, same_document
 from firelift.postgres.inspect.rows import read_rows
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection, Session
 from firelift.receipts import Difference
 from firelift.transform.decode import Row, UnreadableRow, compile_decoder
-from firelift.transform.names import Ids, Names
-from firelift.verification.fields import FieldDiffers, differing_fields
+from firelift.transform.document_names import Ids, Names
+from firelift.verification.differing_fields import FieldDiffers, differing_fields
 from firelift.verification.proof import Reread
 
 Key = tuple[str, ...]

@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 
 from firelift.planning.model import RESIDUE, TablePlan
-from firelift.verification.fields import FieldDiffers, path_of
+from firelift.verification.differing_fields import FieldDiffers, path_of
 from firelift.verification.rendering import render_cell, shortened
 
 Row = list[Any]

@@ -21,9 +21,9 @@ from firelift.migration.published_runs import NoArchive
 from firelift.migration.verify_published import verify_published
 from firelift.receipts import Verified
 from firelift.run.reports.verify_text import verified_text
-from firelift.settings.level import LEVELS
 from firelift.settings.settings import Settings
 from firelift.settings.types import LevelName
+from firelift.settings.verification_level import LEVELS
 from firelift.verification.proof import Against
 from tests.support.command_line import CANARY, ONE_WORKER, Operator, Said, holds_nothing
 from tests.support.prefect_servers import database, tables_of, text_below, text_of

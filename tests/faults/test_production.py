@@ -15,7 +15,7 @@ from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.discovery import key_ranges
 from firelift.firestore.errors import FirestoreDenied, ScansDiffer
 from firelift.firestore.split_points import places
-from firelift.modes.test.draw import SampleInputs
+from firelift.modes.test.draw_sample import SampleInputs
 from firelift.modes.test.sample import sample_database
 from firelift.paths import Selection, path_order
 from firelift.phases.extraction import extract_collection

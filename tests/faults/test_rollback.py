@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from firelift.postgres.schema.control import create_control, record_finish, record_start
+from firelift.postgres.schema.control_schema import create_control, record_finish, record_start
 from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.session.lock import target_lock
 from tests.support.command_line import Operator, Said

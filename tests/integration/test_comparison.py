@@ -16,12 +16,12 @@ from firelift.phases.transformation import ArchiveIncomplete
 from firelift.phases.verification import DIFFERENCES, prove
 from firelift.postgres.session.connect import Connection, Session, kept_open
 from firelift.receipts import Difference, TableCompared
-from firelift.settings.level import LEVELS
 from firelift.settings.types import LevelName
+from firelift.settings.verification_level import LEVELS
 from firelift.storage.archive import ArchiveDamaged, ChunkDamaged
 from firelift.storage.transformed import receipt_path
+from firelift.verification.inputs import Known, Tables, Verification
 from firelift.verification.proof import Limits, Proof
-from firelift.verification.subject import Known, Tables, Verification
 from firelift.workers import Workers
 from tests.support.whole_way import Arrival, Things, migrate, new_database, new_source, write
 

@@ -13,8 +13,8 @@ import pytest
 from firelift.firestore.changed_since import Since
 from firelift.firestore.channel import Source
 from firelift.firestore.errors import CountMismatch, ScansDiffer
-from firelift.firestore.get import REQUEST_SIZE
 from firelift.firestore.query import KeyRange
+from firelift.firestore.read_documents import REQUEST_SIZE
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import delete_documents
 from firelift.modes.incremental.compare import cut_at_documents

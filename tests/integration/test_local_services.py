@@ -22,7 +22,7 @@ import grpc
 import psycopg
 import pytest
 
-from firelift.firestore.messages import types
+from firelift.firestore.lazy_protobuf import types
 from firelift.local.emulator import Emulator, PortTaken, answers, clear, emulator, find_jar, find_java
 from firelift.local.emulator_jar import EmulatorNotFetched, EmulatorNotFound, WrongChecksum
 from firelift.local.postgres import DirectoryOutOfReach, PostgresServer, stop_server

@@ -18,16 +18,16 @@ from firelift.phases.verification import prove
 from firelift.planning.build import PlanOptions, TableForecast, forecast_tables
 from firelift.planning.model import Plan, ReferenceTarget, TablePlan
 from firelift.postgres.load.constraints import constrain
-from firelift.postgres.schema.checks import check_target
 from firelift.postgres.schema.compatibility import incompatibilities
 from firelift.postgres.schema.ddl import create_table
+from firelift.postgres.schema.preflight import check_target
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Session, connect
-from firelift.settings.level import LEVELS
 from firelift.settings.types import LevelName
+from firelift.settings.verification_level import LEVELS
 from firelift.verification.checks.performance import measure
+from firelift.verification.inputs import Known, Tables, Verification
 from firelift.verification.proof import Limits
-from firelift.verification.subject import Known, Tables, Verification
 from firelift.workers import Workers
 from tests.support.call_counts import calls, statements
 from tests.support.postgres_tables import plan

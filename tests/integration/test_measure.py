@@ -14,8 +14,8 @@ from firelift.postgres.load.constraints import constrain
 from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection, Session
-from firelift.settings.level import LEVELS
 from firelift.settings.types import LevelName
+from firelift.settings.verification_level import LEVELS
 from firelift.verification.checks.performance import measure, too_slow
 from firelift.verification.proof import Limits, Measured
 from tests.support.postgres_tables import HOSTILE, RUN, load, plan, row, started

@@ -17,10 +17,10 @@ from firelift.phases.verification import DIFFERENCES, Compared, compare_tables, 
 from firelift.planning.model import TYPE_OF
 from firelift.postgres.session.connect import Connection, Session
 from firelift.receipts import Difference
-from firelift.settings.level import LEVELS
 from firelift.settings.types import LevelName
+from firelift.settings.verification_level import LEVELS
 from firelift.verification.difference_file import DifferenceFile, join_files
-from firelift.verification.subject import Tables
+from firelift.verification.inputs import Tables
 from firelift.workers import Workers
 from tests.support.corruption import CORRUPTIONS, KEYS, STRUCTURAL, Corruption, Planted, corrupt, rich_documents
 from tests.support.whole_way import Arrival, migrate, new_database, new_source, write

@@ -16,11 +16,11 @@ from firelift.local.postgres import PostgresServer
 from firelift.paths import Selection
 from firelift.planning.build import PlanOptions, forecast_tables
 from firelift.planning.mapping import Mapping as NameMapping
-from firelift.postgres.schema import checks
-from firelift.postgres.schema.checks import Server, check_tables, check_target, server_problems
-from firelift.postgres.schema.control import create_control, saved_plans
+from firelift.postgres.schema import preflight
+from firelift.postgres.schema.control_schema import create_control, saved_plans
 from firelift.postgres.schema.name_conflicts import NamesTaken, TakenName, taken_names
 from firelift.postgres.schema.names import scratch_schema
+from firelift.postgres.schema.preflight import Server, check_tables, check_target, server_problems
 from firelift.postgres.session.connect import connect
 from firelift.postgres.session.errors import TargetReadOnly, TooManyConnections
 from tests.support.postgres_tables import HOSTILE, RUN, as_role, named
@@ -71,7 +71,7 @@ def test_a_table_that_another_collection_is_published_in_is_not_given_away(datab
         (forecast,) = check_target(database_url, RUN, "public", selected)
         (planned,) = check_tables(connection, "public", [USERS, orgs])
         for found in (forecast, planned):
-            assert isinstance(found, checks.TableOfAnother)
+            assert isinstance(found, preflight.TableOfAnother)
             assert found.facts == {"collection": "orgs", "table": "public.users_orders", "published_for": "users/*/orders"}
             assert found.exit_code == 2
         assert check_target(database_url, RUN, "apart", selected) == []
@@ -89,7 +89,7 @@ def test_a_table_that_another_collection_is_published_in_is_not_given_away(datab
 
 def test_a_role_without_create_is_told_both_things_it_lacks(poor_url: str) -> None:
     found = check_target(poor_url, RUN, "public")
-    assert kinds(found) == [checks.NoRightToCreateSchemas, checks.NoRightToCreateTables]
+    assert kinds(found) == [preflight.NoRightToCreateSchemas, preflight.NoRightToCreateTables]
     assert found[1].facts == {"role": "poor", "schema": "public"}
 
 
@@ -102,15 +102,15 @@ def test_a_role_with_create_is_enough(poor_url: str, admin: psycopg.Connection) 
 def test_a_control_schema_of_another_role_is_named(poor_url: str, database_url: str, admin: psycopg.Connection) -> None:
     with closing(connect(database_url, "firelift-test")) as connection:
         create_control(connection)
-    assert checks.ControlSchemaClosed in kinds(check_target(poor_url, RUN, "public"))
+    assert preflight.ControlSchemaClosed in kinds(check_target(poor_url, RUN, "public"))
     admin.execute("GRANT USAGE, CREATE ON SCHEMA firelift TO poor; GRANT SELECT ON ALL TABLES IN SCHEMA firelift TO poor")
-    (closed,) = [problem for problem in check_target(poor_url, RUN, "public") if isinstance(problem, checks.ControlSchemaClosed)]
+    (closed,) = [problem for problem in check_target(poor_url, RUN, "public") if isinstance(problem, preflight.ControlSchemaClosed)]
     assert closed.facts["tables"] == "backups, loaded_chunks, migrations, tables"
 
 
 @pytest.mark.parametrize("schema", ["pg_catalog", "pg_mine", "information_schema", "firelift", "firelift_staging_x"])
 def test_a_schema_that_is_not_the_users_cannot_be_the_target(database_url: str, schema: str) -> None:
-    assert kinds(check_target(database_url, RUN, schema)) == [checks.ReservedSchema]
+    assert kinds(check_target(database_url, RUN, schema)) == [preflight.ReservedSchema]
 
 
 def test_a_test_runs_own_schema_may_be_the_target(database_url: str) -> None:
@@ -144,7 +144,7 @@ def test_a_database_of_another_encoding_is_refused(postgres: PostgresServer) -> 
     with closing(psycopg.connect(postgres.url(), autocommit=True)) as admin:
         admin.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
         try:
-            assert kinds(check_target(postgres.url("latin"), RUN, "public")) == [checks.NotUtf8]
+            assert kinds(check_target(postgres.url("latin"), RUN, "public")) == [preflight.NotUtf8]
         finally:
             admin.execute("DROP DATABASE latin WITH (FORCE)")
 
@@ -165,7 +165,7 @@ FIT = Server(180000, "18.0", "UTF8", False, False, "db", "me", True)
     [
         (FIT, []),
         (FIT._replace(version_number=130000), []),
-        (FIT._replace(version_number=120022, version="12.22"), [checks.ServerTooOld]),
+        (FIT._replace(version_number=120022, version="12.22"), [preflight.ServerTooOld]),
         (FIT._replace(in_recovery=True, read_only=True), [TargetReadOnly]),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from firelift.postgres.publish.cleanup import drop_backups, expired_backups
 from firelift.postgres.publish.rollback import BackupGone, DependentObjects, rollback
 from firelift.postgres.schema.names import backup_schema
-from firelift.postgres.session.ownership import schema_exists
+from firelift.postgres.session.foreign_owners import schema_exists
 from tests.support.refreshed_tables import FIRST, NEW, OLD, SECOND, THIRD, contents, migrate, target
 
 WEEK = timedelta(days=7)

@@ -15,8 +15,8 @@ from firelift.phases.planning import incompatibilities
 from firelift.planning.build import ForecastTables, PlanOptions, forecast_tables
 from firelift.planning.model import Column, Plan, ReferenceTarget, TablePlan
 from firelift.postgres.schema import compatibility as fit
-from firelift.postgres.schema.checks import check_tables, check_target
 from firelift.postgres.schema.name_conflicts import NamesTaken
+from firelift.postgres.schema.preflight import check_tables, check_target
 from firelift.postgres.session.connect import Connection
 from tests.support.postgres_tables import as_role, named, plan
 from tests.support.refreshed_tables import FIRST, OLD, SECOND, TABLES, USERS, catalog, migrate, target, user

@@ -14,7 +14,7 @@ from firelift.planning.model import ColumnKind, PgType, TablePlan
 from firelift.postgres.inspect.rows import count_rows, read_rows
 from firelift.postgres.load.copy import load_chunk
 from firelift.postgres.load.staging import finish_types
-from firelift.postgres.schema.control import loaded_chunks
+from firelift.postgres.schema.control_schema import loaded_chunks
 from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session import errors

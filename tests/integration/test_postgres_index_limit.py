@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from firelift.migration.undo_text import rollback_text
+from firelift.migration.rollback_text import rollback_text
 from firelift.phases.import_ import publish_tables
 from firelift.planning.model import Column, Plan, ReferenceTarget, TablePlan
 from firelift.postgres.load.constraints import ForeignKeys, OrphanedRows
 from firelift.postgres.publish.backups import kept_tables
 from firelift.postgres.publish.rollback import rollback
-from firelift.postgres.schema.control import saved_tables
+from firelift.postgres.schema.control_schema import saved_tables
 from firelift.postgres.schema.indexes import TooLongForIndex
 from firelift.postgres.session.connect import Connection
 from tests.integration.test_postgres_merge import step, with_column

@@ -10,8 +10,9 @@ import pytest
 
 from firelift.local.postgres import PostgresServer
 from firelift.phases.import_ import record_begin
-from firelift.postgres.schema.control import create_control, forget_run, record_start
+from firelift.postgres.schema.control_schema import create_control, forget_run, record_start
 from firelift.postgres.session.connect import connect
+from firelift.postgres.session.foreign_owners import schema_exists
 from firelift.postgres.session.lock import (
     LOCK_CLASS,
     LockLost,
@@ -22,7 +23,6 @@ from firelift.postgres.session.lock import (
     running_migration,
     target_lock,
 )
-from firelift.postgres.session.ownership import schema_exists
 from tests.support.postgres_tables import RUN
 
 

@@ -16,12 +16,12 @@ from firelift.postgres.load.constraints import constrain
 from firelift.postgres.load.staging import create_staging
 from firelift.postgres.publish.publish import publish, unpublished
 from firelift.postgres.publish.rollback import rollback
-from firelift.postgres.schema.checks import lock_warning
-from firelift.postgres.schema.control import create_control, record_start
+from firelift.postgres.schema.control_schema import create_control, record_start
 from firelift.postgres.schema.names import staging_schema
+from firelift.postgres.schema.preflight import lock_warning
 from firelift.postgres.session.connect import Connection, Session, connect
 from firelift.postgres.session.errors import TooManyLocks
-from firelift.postgres.session.ownership import schema_exists
+from firelift.postgres.session.foreign_owners import schema_exists
 from tests.support.postgres_tables import RUN, plan, values
 
 READ_TIME = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)

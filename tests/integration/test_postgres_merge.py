@@ -15,12 +15,12 @@ from firelift.planning.model import Column, Plan, ReferenceTarget, TablePlan
 from firelift.postgres.inspect.rows import count_rows, read_keys, read_rows
 from firelift.postgres.load.constraints import OrphanedRows
 from firelift.postgres.load.deleted_keys import deleted_keys_table, load_deleted_keys
-from firelift.postgres.publish.facts import TableChangedMeanwhile
 from firelift.postgres.publish.merge import DeletedKeysMissing, PlanChanged, RowCountMismatch, rows_after
 from firelift.postgres.publish.publish import publish, unpublished
 from firelift.postgres.publish.replace_rows import RefusedByConstraint
 from firelift.postgres.publish.retype import NotRewritten
-from firelift.postgres.schema.control import saved_tables
+from firelift.postgres.publish.target_facts import TableChangedMeanwhile
+from firelift.postgres.schema.control_schema import saved_tables
 from firelift.postgres.schema.foreign_keys import ForeignKeyBroken
 from firelift.postgres.schema.names import backup_schema, staging_schema
 from firelift.postgres.schema.target_table import TargetTable

@@ -10,8 +10,8 @@ import pytest
 from firelift.planning.model import Column
 from firelift.postgres.publish.cleanup import drop_backups, expired_backups
 from firelift.postgres.publish.rollback import BackupGone, ChangedSince, LaterRunPublished, rollback
-from firelift.postgres.publish.stages.taking_back import CannotRestore
-from firelift.postgres.schema.control import saved_tables
+from firelift.postgres.publish.stages.rolling_back import CannotRestore
+from firelift.postgres.schema.control_schema import saved_tables
 from firelift.postgres.schema.names import backup_schema
 from firelift.postgres.session.connect import Connection
 from tests.integration.test_postgres_merge import CHANGED, GONE, JSON_ROWS, JSON_SCORES, step, with_column

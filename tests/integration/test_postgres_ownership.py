@@ -19,13 +19,13 @@ from firelift.postgres.load.staging import create_staging
 from firelift.postgres.publish.publish import publish
 from firelift.postgres.publish.replace_rows import RefusedByConstraint
 from firelift.postgres.publish.rollback import rollback
-from firelift.postgres.schema.checks import check_tables, check_target
 from firelift.postgres.schema.compatibility import existing_tables
-from firelift.postgres.schema.control import create_control, save_table
+from firelift.postgres.schema.control_schema import create_control, save_table
 from firelift.postgres.schema.names import backup_schema, scratch_schema, staging_schema
+from firelift.postgres.schema.preflight import check_tables, check_target
+from firelift.postgres.session.as_owner import RunsAtTheEnd
 from firelift.postgres.session.connect import connect
-from firelift.postgres.session.owner import RunsAtTheEnd
-from firelift.postgres.session.ownership import BelongsToAnother, SchemaOfAnother, foreign_objects
+from firelift.postgres.session.foreign_owners import BelongsToAnother, SchemaOfAnother, foreign_objects
 from firelift.settings.trusted_owners import with_trusted
 from tests.support.postgres_tables import RUN, load, named, plan, row, started
 

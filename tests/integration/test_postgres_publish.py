@@ -16,11 +16,11 @@ from firelift.postgres.load.constraints import constrain
 from firelift.postgres.load.staging import create_staging, drop_staging
 from firelift.postgres.publish.publish import NameTakenMeanwhile, NoLongerPublished, NothingStaged, publish, unpublished
 from firelift.postgres.publish.rollback import rollback
-from firelift.postgres.schema import control
+from firelift.postgres.schema import control_schema
 from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection, connect
-from firelift.postgres.session.ownership import schema_exists
+from firelift.postgres.session.foreign_owners import schema_exists
 from tests.support.postgres_tables import HOSTILE, RUN, load, plan, row, started, values
 
 STAGING = staging_schema(RUN)
@@ -78,10 +78,10 @@ def test_plans_watermark_and_status_are_in_the_same_transaction(database_url: st
     with started(database_url, *TABLES) as connection:
         fill(connection)
         publish(connection, RUN, "public", TABLES, READ_TIME)
-        assert control.saved_tables(connection, "public") == {
-            table.collection: control.SavedTable(plan=table, watermark=READ_TIME, migration_id=RUN) for table in TABLES
+        assert control_schema.saved_tables(connection, "public") == {
+            table.collection: control_schema.SavedTable(plan=table, watermark=READ_TIME, migration_id=RUN) for table in TABLES
         }
-        record = control.migration(connection, RUN)
+        record = control_schema.migration(connection, RUN)
         assert record is not None
         assert (record["status"], record["read_time"]) == ("published", READ_TIME)
 
@@ -126,7 +126,7 @@ def test_a_table_that_another_run_has_published_since_is_not_this_runs(database_
     with started(database_url, *TABLES) as connection:
         fill(connection)
         publish(connection, RUN, "public", TABLES, READ_TIME)
-        control.save_table(connection, f"{RUN}-2", "public", USERS, READ_TIME)
+        control_schema.save_table(connection, f"{RUN}-2", "public", USERS, READ_TIME)
         assert unpublished(connection, RUN, "public", TABLES) == ["users"]
 
 
@@ -206,7 +206,7 @@ def test_a_name_taken_meanwhile_stops_publishing_and_nothing_has_moved(database_
         with pytest.raises(NameTakenMeanwhile, match=said):
             publish(connection, RUN, "public", TABLES, READ_TIME)
         assert values(connection, f"SELECT count(*) FROM {STAGING}.users") == [1]
-        assert control.saved_tables(connection, "public") == {}
+        assert control_schema.saved_tables(connection, "public") == {}
 
 
 def test_the_index_of_a_table_renamed_out_of_the_way_is_not_in_the_way(database_url: str) -> None:

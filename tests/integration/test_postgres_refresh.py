@@ -11,12 +11,12 @@ import pytest
 from firelift.planning.model import ColumnKind, ReferenceTarget, TablePlan
 from firelift.postgres.inspect.digest import digest
 from firelift.postgres.inspect.rows import read_rows
-from firelift.postgres.publish.facts import TableChangedMeanwhile
 from firelift.postgres.publish.publish import publish
 from firelift.postgres.publish.replace_rows import NotReplaced, RefusedByConstraint
 from firelift.postgres.publish.retype import CannotRetype
 from firelift.postgres.publish.rollback import rollback
-from firelift.postgres.schema.control import save_table, saved_tables
+from firelift.postgres.publish.target_facts import TableChangedMeanwhile
+from firelift.postgres.schema.control_schema import save_table, saved_tables
 from firelift.postgres.schema.foreign_keys import ForeignKeyBroken
 from firelift.postgres.schema.names import backup_schema, staging_schema
 from firelift.postgres.schema.target_table import TargetTable

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from firelift.migration.rollback import NothingToRollBack, roll_back_run
-from firelift.migration.undo_text import rollback_text
+from firelift.migration.rollback_text import rollback_text
 from firelift.planning.model import ReferenceTarget
 from firelift.postgres.publish import rollback as rolling
 from firelift.postgres.publish.external_changes import described_change
 from firelift.postgres.publish.publish import publish
 from firelift.postgres.publish.rollback import UnknownMigration, rollback
-from firelift.postgres.publish.stages.taking_back import CannotRestore, RollbackDiffers
-from firelift.postgres.schema.control import migration, record_finish, saved_tables
+from firelift.postgres.publish.stages.rolling_back import CannotRestore, RollbackDiffers
+from firelift.postgres.schema.control_schema import migration, record_finish, saved_tables
 from firelift.postgres.schema.foreign_keys import ForeignKeyBroken
 from firelift.postgres.schema.names import backup_schema, staging_schema
 from firelift.postgres.session.connect import Connection
-from firelift.postgres.session.ownership import schema_exists
+from firelift.postgres.session.foreign_owners import schema_exists
 from firelift.receipts import RolledBack
 from tests.support.postgres_tables import HOSTILE, as_role, plan, row, values
 from tests.support.refreshed_tables import (

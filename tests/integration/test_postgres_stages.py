@@ -17,11 +17,11 @@ from firelift.postgres.load.constraints import ForeignKeys
 from firelift.postgres.publish import publish as publishing
 from firelift.postgres.publish import rollback as rolling
 from firelift.postgres.publish.backups import kept_tables
-from firelift.postgres.publish.facts import Publication
 from firelift.postgres.publish.publish import foreseen_stages
 from firelift.postgres.publish.rollback import rollback
+from firelift.postgres.publish.stages.rolling_back import locking_again, rollback_stages_of
 from firelift.postgres.publish.stages.stage import Done, Stage, described, evaluate
-from firelift.postgres.publish.stages.taking_back import locking_again, rollback_stages_of
+from firelift.postgres.publish.target_facts import Publication
 from firelift.postgres.schema.compatibility import existing_tables
 from firelift.postgres.session.connect import Connection
 from firelift.run.reports.plan_text import plan_text

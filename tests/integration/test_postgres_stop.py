@@ -8,7 +8,7 @@ import psycopg
 
 from firelift.migration.stop import cancel_statements
 from firelift.phases.import_ import record_begin, record_failure
-from firelift.postgres.schema.control import create_control, record_finish, record_start
+from firelift.postgres.schema.control_schema import create_control, record_finish, record_start
 from firelift.postgres.session.lock import target_lock
 from firelift.postgres.session.stop import forget_stop, request_stop, stop_requested
 from tests.support.postgres_tables import values

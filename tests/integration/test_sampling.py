@@ -9,12 +9,12 @@ import pytest
 
 from firelift.firestore.channel import Source
 from firelift.local.writer import Reference
-from firelift.modes.test.draw import SampleInputs
+from firelift.modes.test.draw_sample import SampleInputs
 from firelift.modes.test.sample import MOST, sample_database
 from firelift.paths import Selection, collection_of, path_order
 from firelift.phases.pre_validation import root_found, survey
 from firelift.receipts import CollectionSampled, Sampled
-from firelift.settings.grouping import SMALL
+from firelift.settings.small_collections import SMALL
 from firelift.storage.archive import file_name, ranges, read_chunk
 from firelift.workers import Workers
 from tests.support.whole_way import Things, new_source, write

@@ -24,7 +24,7 @@ from firelift.phases.transformation import ArchiveIncomplete, receipts_are_whole
 from firelift.planning.model import PLAN, Plan, read_plan
 from firelift.planning.profile import Profiler, profile_to_json
 from firelift.postgres.schema.compatibility import ColumnTypeMismatch
-from firelift.postgres.schema.control import create_control, save_table
+from firelift.postgres.schema.control_schema import create_control, save_table
 from firelift.postgres.session.connect import connect
 from firelift.receipts import Extracted, Transformed
 from firelift.settings.settings import Settings

@@ -24,11 +24,11 @@ from firelift.postgres.session.connect import Session
 from firelift.postgres.session.errors import ConnectionLost
 from firelift.receipts import RootCollection, Verified
 from firelift.run.workspace import Workspace
-from firelift.settings.level import LEVELS
 from firelift.settings.types import LevelName
+from firelift.settings.verification_level import LEVELS
 from firelift.verification.checks import performance
+from firelift.verification.inputs import Known, Tables, Verification
 from firelift.verification.proof import Limits
-from firelift.verification.subject import Known, Tables, Verification
 from firelift.workers import Workers
 from tests.support.corruption import rich_documents
 from tests.support.proofs import nested, proof_of

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firelift.firestore.values import Document, same_document
-from firelift.verification.fields import differing_fields
+from firelift.verification.differing_fields import differing_fields
 from firelift.verification.rendering import LONGEST
 from tests.support.strategies import documents
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from firelift.firestore.values import Document, Value, same_document, same_value, tagged, untag
 from firelift.planning.model import EXTRA, Shape, TablePlan
-from firelift.times import read_rfc3339, rfc3339
+from firelift.rfc3339 import read_rfc3339, rfc3339
 from firelift.transform import compile_decoder, compile_encoder
 from tests.support.strategies import (
     ANY,

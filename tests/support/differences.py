@@ -22,13 +22,13 @@ from firelift.phases.extraction import read_profile
 from firelift.phases.pre_validation import root_found, survey
 from firelift.planning.model import TablePlan
 from firelift.planning.profile import Profile
-from firelift.postgres.schema.control import saved_plans
+from firelift.postgres.schema.control_schema import saved_plans
 from firelift.postgres.session.connect import Connection, Session, connect
 from firelift.receipts import Extracted, TableChanges
+from firelift.rfc3339 import microseconds
 from firelift.storage.archive import ranges, read_chunk
 from firelift.storage.deleted_keys import deleted_keys_directory
 from firelift.storage.extraction_inputs import ExtractionInputs
-from firelift.times import microseconds
 from firelift.workers import Workers
 from tests.support.postgres_tables import plan
 from tests.support.refreshed_tables import FIRST, migrate

@@ -15,7 +15,7 @@ from firelift.postgres.load.copy import load_chunk
 from firelift.postgres.load.deleted_keys import create_deleted_keys, load_deleted_keys
 from firelift.postgres.load.staging import create_staging
 from firelift.postgres.publish.publish import publish
-from firelift.postgres.schema.control import create_control, record_finish, record_start, saved_plans
+from firelift.postgres.schema.control_schema import create_control, record_finish, record_start, saved_plans
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from tests.support.postgres_tables import as_arrow

@@ -15,7 +15,7 @@ from firelift.planning.build import ForecastTables, TableForecast
 from firelift.planning.model import Column, ColumnKind, ReferenceTarget, TablePlan
 from firelift.postgres.load.copy import load_chunk
 from firelift.postgres.load.staging import create_staging
-from firelift.postgres.schema.control import create_control, record_start
+from firelift.postgres.schema.control_schema import create_control, record_start
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection, connect
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from firelift.firestore.messages import types
+from firelift.firestore.lazy_protobuf import types
 from tests.support.gateway import Answer
 
 PAGES = 3

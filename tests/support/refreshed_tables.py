@@ -13,7 +13,7 @@ from firelift.postgres.load.constraints import ForeignKeys, constrain
 from firelift.postgres.load.copy import load_chunk
 from firelift.postgres.load.staging import create_staging
 from firelift.postgres.publish.publish import publish
-from firelift.postgres.schema.control import create_control, record_finish, record_start
+from firelift.postgres.schema.control_schema import create_control, record_finish, record_start
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection, connect
 from tests.support.postgres_tables import as_arrow, plan, row

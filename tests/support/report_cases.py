@@ -15,7 +15,7 @@ from firelift.planning.increment import INCREMENT, Increment
 from firelift.receipts import Completeness, Difference, FailedExpectation, TableCompared, Verified
 from firelift.run.reports import TableReport
 from firelift.run.reports.final import final_report
-from firelift.run.reports.material import Material, material_of
+from firelift.run.reports.report_inputs import Material, material_of
 from firelift.run.status import Status
 from firelift.run.throughput import Throughput
 from firelift.run.timestamps import timestamp
@@ -231,7 +231,7 @@ def report_of(
                 status.skip_phase("verification", "nothing has changed")
             if proof is not None:
                 status.finish_phase("verification", proof.model_dump(mode="json"))
-            status.warn("users: the stream was read on after a break: UNAVAILABLE", "extraction")
+            status.warn("users: the stream was resumed after a break: UNAVAILABLE", "extraction")
             status.complete()
     found = material_of(workspace, status.data())
     drawn = (SAMPLED, ESTIMATE) if tried else (None, None)

@@ -18,7 +18,7 @@ from firelift.local.postgres import PostgresServer
 from firelift.local.writer import delete_documents
 from firelift.paths import collection_of
 from firelift.postgres.inspect.rows import read_rows
-from firelift.postgres.schema.control import SavedTable, saved_tables
+from firelift.postgres.schema.control_schema import SavedTable, saved_tables
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import connect
 from firelift.transform import compile_decoder

@@ -88,7 +88,7 @@ def _load() -> None:
     """Everything that commands import, so that a fork has it."""
     import importlib
 
-    from firelift.migration import prefetch
+    from firelift.migration import early_start
 
     for name in ("firelift.cli.main", "firelift.cli.run", "firelift.cli.demo", "firelift.migration.api"):
         importlib.import_module(name)
@@ -96,7 +96,7 @@ def _load() -> None:
 
     put_workflow_first()
     gc.disable()
-    for name in (*WORKFLOW, *prefetch.MODULES, *PHASES):
+    for name in (*WORKFLOW, *early_start.MODULES, *PHASES):
         importlib.import_module(name)
     # A collection in a fork would copy every page that it looks at.
     gc.collect()

@@ -20,7 +20,7 @@ from psycopg import sql
 
 import expectations
 from firelift.firestore.channel import Source
-from firelift.firestore.messages import types
+from firelift.firestore.lazy_protobuf import types
 from firelift.firestore.values import Document, same_document
 from firelift.local.emulator import clear
 from firelift.local.postgres import PostgresServer

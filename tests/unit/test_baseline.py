@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from firelift.firestore.changed_since import Since
 from firelift.modes.incremental.baseline import OVERLAP, Baseline
 from firelift.planning.model import TablePlan
-from firelift.postgres.schema.control import SavedTable
+from firelift.postgres.schema.control_schema import SavedTable
 
 MOMENT = datetime(2026, 11, 23, 3, tzinfo=UTC)
 

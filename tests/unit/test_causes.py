@@ -8,9 +8,9 @@ import pytest
 
 from firelift.firestore.values import Value
 from firelift.planning.model import Column, ColumnKind, Shape, TablePlan
-from firelift.transform import causes as cause
 from firelift.transform import compile_encoder
-from firelift.transform.causes import residue_causes
+from firelift.transform import residue_causes as cause
+from firelift.transform.residue_causes import residue_causes
 from tests.support.strategies import BELOW, DATABASE, array, document, geopoint, mapping, null, timestamp, value_of, vector
 
 ODD = struct.unpack(">d", bytes.fromhex("fff8000000000001"))[0]

@@ -9,8 +9,8 @@ import pytest
 
 from expectations.suites import as_expectation
 from firelift.planning.model import Plan
-from firelift.settings.level import LEVELS
 from firelift.settings.types import LevelName
+from firelift.settings.verification_level import LEVELS
 from firelift.verification import checks
 from firelift.verification.check import Check, Evidence
 from firelift.verification.checks import CHECKS

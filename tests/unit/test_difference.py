@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from firelift.firestore.channel import Firestore, Source
-from firelift.firestore.messages import types
+from firelift.firestore.lazy_protobuf import types
 from firelift.modes.incremental.fetch import SnapshotInconsistent, fetch_documents
 from firelift.modes.incremental.merge_keys import DifferingDocument
 

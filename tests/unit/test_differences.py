@@ -12,7 +12,7 @@ import pytest
 from firelift.firestore.values import Value
 from firelift.receipts import Difference
 from firelift.verification.difference_file import FIRST, HEADER, DifferenceFile, join_files, write_differences
-from firelift.verification.fields import FieldDiffers, differing_fields
+from firelift.verification.differing_fields import FieldDiffers, differing_fields
 from firelift.verification.rendering import LONGEST, quoted, render, render_moment, shortened
 from firelift.verification.row_comparison import same_json
 from tests.support.strategies import array, double, geopoint, integer, mapping, null, text, timestamp, value_of, vector

@@ -10,7 +10,7 @@ import pytest
 from great_expectations.expectations import Expectation
 from sqlalchemy import text
 
-from expectations.notes import rows_of
+from expectations.expectation_metadata import rows_of
 from expectations.results import entries_of
 from expectations.suites import frames_of, of_frames, of_table
 from firelift.planning.model import Plan

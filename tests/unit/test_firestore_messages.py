@@ -22,7 +22,7 @@ def test_the_clients_are_not_imported() -> None:
 
 def test_whoever_imports_the_library_afterwards_gets_all_of_it_with_the_same_messages() -> None:
     asked = """
-from firelift.firestore.messages import types
+from firelift.firestore.lazy_protobuf import types
 from google.cloud import firestore
 from google.cloud.firestore_v1 import types as whole
 from google.cloud.firestore_v1.types import document
@@ -32,5 +32,7 @@ print(firestore.Client.__name__, whole is types, types.Document is document.Docu
 
 
 def test_whoever_imported_it_before_has_the_same_messages() -> None:
-    asked = "from google.cloud.firestore_v1 import types as whole\nfrom firelift.firestore.messages import types\nprint(whole is types)"
+    asked = (
+        "from google.cloud.firestore_v1 import types as whole\nfrom firelift.firestore.lazy_protobuf import types\nprint(whole is types)"
+    )
     assert said(asked) == ["True"]

@@ -10,8 +10,8 @@ import pytest
 
 from firelift.firestore.channel import Backoff, Firestore, Source
 from firelift.firestore.errors import FirestoreDenied, SnapshotExpired
-from firelift.firestore.get import REQUEST_SIZE, AnswerIncomplete, get_documents
-from firelift.firestore.messages import types
+from firelift.firestore.lazy_protobuf import types
+from firelift.firestore.read_documents import REQUEST_SIZE, AnswerIncomplete, get_documents
 
 SOURCE = Source("lab")
 NAMES = [f"{SOURCE.root}/users/{number}" for number in range(REQUEST_SIZE + 20)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from firelift.home import DEPLOYED, HomeMissing, HomeWrong, check_home, enter_home, refuse_wrong_home
+from firelift.firelift_home import DEPLOYED, HomeMissing, HomeWrong, check_home, enter_home, refuse_wrong_home
 
 
 @pytest.fixture(autouse=True)

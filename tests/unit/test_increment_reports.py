@@ -130,7 +130,7 @@ def test_nothing_to_do_says_so_and_reproaches_nobody(tmp_path: Path) -> None:
     assert "switched off" not in page
 
 
-COUNTS = "52 new, 5 changed, 8 {}, 985 written anew for a wider column, 3 schema changes"
+COUNTS = "52 new, 5 changed, 8 {}, 985 rewritten because a column's type changed, 3 schema changes"
 ROWS = f"by key and update time the rows are those of the documents in Firestore as of {READ_AT} (24,498 unchanged ones not read)"
 HEADLINES: dict[str, tuple[dict[str, Any], str]] = {
     "verified": ({"increment": some(), "proof": verified(CLEAN)}, f"{COUNTS.format('deleted')}; {ROWS}"),
@@ -202,7 +202,7 @@ def test_of_many_tables_those_with_most_changes_are_shown(tmp_path: Path) -> Non
 def test_a_plan_is_a_plan(tmp_path: Path) -> None:
     found = report(tmp_path, some(), dry_run=True)
     assert headline(found) == (
-        "Planned: 52 rows would be inserted, 5 updated, 8 deleted, 985 written anew for a wider column, 3 schema changes; "
+        "Planned: 52 rows would be inserted, 5 updated, 8 deleted, 985 rewritten because a column's type changed, 3 schema changes; "
         "nothing has been written to the target."
     )
     assert "## What would change" in executive_summary(found)
@@ -246,7 +246,8 @@ def test_the_plan_says_what_would_be_done_to_each_table() -> None:
         "",
         "users/*/orders -> public.users_orders: update 2",
         "",
-        "No change was found in 2 other tables. 52 rows would be inserted, 5 updated, 8 deleted, 985 written anew for a wider column, "
+        "No change was found in 2 other tables. 52 rows would be inserted, 5 updated, 8 deleted, "
+        "985 rewritten because a column's type changed, "
         "3 schema changes. Nothing has been written to the target.",
     ]
 

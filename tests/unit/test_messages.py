@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firelift.migration.undo_text import rollback_message
+from firelift.migration.rollback_text import rollback_message
 from firelift.receipts import ChangedTable, Index, LeftIndex, Restored, RolledBack, RunVerified, Verified
 from firelift.run.reports.verify_text import verified_message
 from tests.support.report_cases import tables_of, verified

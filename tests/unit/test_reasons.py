@@ -39,7 +39,10 @@ def why(*things: object, field: str = "f", **more: Mapping[str, object]) -> str:
     [
         (["a", "b"], "every value is a string"),
         ([1, None], "every value is an integer or null; NULL means an explicit null, which is more frequent here than a missing field"),
-        ([1, 1, 1, 1.5], "integers and doubles (75 % integers, 25 % doubles): double precision holds both, the residue tells which"),
+        (
+            [1, 1, 1, 1.5],
+            "integers and doubles (75 % integers, 25 % doubles): double precision holds both, firestore_residue records which",
+        ),
         ([1] * 7 + ["a"], "mixed types (88 % integers, 12 % strings): only jsonb holds them all"),
         ([None], "every value is null; NULL means an explicit null, which is more frequent here than a missing field"),
         ([["a"], []], "every value is an array of strings"),
@@ -98,4 +101,4 @@ def test_the_rarest_fields_are_named_as_such() -> None:
 
 def test_ids_above_a_reference_are_said() -> None:
     column = explained({"users/a/orders/1": {}, "c/1": {"order": Reference(f"{BELOW}/users/a/orders/1")}})["c"]["columns"][0]
-    assert column["why"].endswith("the ids above it are in order_users_id")
+    assert column["why"].endswith("the ids of its parent documents are in order_users_id")

@@ -11,7 +11,7 @@ import pytest
 
 from firelift.receipts import Completeness, Verified
 from firelift.run.reports import TableReport, executive_summary, final_report, html_report, note_rollback, write_reports
-from firelift.run.reports.state import headline
+from firelift.run.reports.headline import headline
 from firelift.run.status import Status
 from firelift.run.workspace import CHECKPOINT, PAGE, REPORT, STATUS, SUMMARY, Workspace
 from tests.support.report_cases import EVIL, REASONS, SETTINGS, Differs, WrongKey, report_of, samples, table, tables_of, verified

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from prefect.client.schemas.objects import FlowRun
 
-from tasks.runs import migration_id_of
+from tasks.flow_run_surroundings import migration_id_of
 
 MADE = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
 DUE = datetime(2026, 11, 23, 10, 15, tzinfo=UTC)

@@ -12,12 +12,12 @@ from firelift.planning.model import ReferenceTarget, TablePlan
 from firelift.planning.references import relations_of
 from firelift.postgres.load.constraints import ForeignKeys
 from firelift.postgres.publish.backups import Changes, KeptTable, Retyped
-from firelift.postgres.publish.facts import Found, Publication, Refresh, Wanted
 from firelift.postgres.publish.merge import merge_planned
 from firelift.postgres.publish.publish import before_and_lock, stages_of
 from firelift.postgres.publish.stages.new_tables import making_schema
+from firelift.postgres.publish.stages.rolling_back import locking_again, rollback_stages_of
 from firelift.postgres.publish.stages.stage import described, listed
-from firelift.postgres.publish.stages.taking_back import locking_again, rollback_stages_of
+from firelift.postgres.publish.target_facts import Found, Publication, Refresh, Wanted
 from firelift.postgres.schema.compatibility import SPELLED, ExistingColumn, ExistingTable
 from firelift.postgres.schema.foreign_keys import ForeignKey
 from firelift.postgres.schema.names import MADE_BY_US, backup_schema
@@ -110,7 +110,7 @@ def test_a_table_that_exists_is_backed_up_and_its_rows_are_replaced() -> None:
         "drop the foreign key users_orders_users_id_fkey of public.users_orders if the new rows break it",
         "stop if the new rows break the foreign key notes_user_fkey of app.notes",
         "replace the rows of public.users with those of this run",
-        "gather the statistics of public.users anew",
+        "run ANALYZE on public.users",
         "drop the staging tables of users",
         "move users_orders (3 rows) into public, with its keys",
         "add the foreign key public.users_orders (gift_for) -> public.users",
@@ -160,7 +160,7 @@ def test_columns_are_added_and_get_other_types_before_any_row_is_written() -> No
         "drop the foreign key parent_fkey of public.users_orders if the new rows break it",
         "replace the rows of public.users_orders with those of this run",
         "make the column gift_for of public.users_orders NOT NULL again",
-        "gather the statistics of public.users_orders anew",
+        "run ANALYZE on public.users_orders",
         "drop the staging tables of users_orders",
         "add the foreign key public.users_orders (gift_for) -> public.users",
         "record digest, plan and read time of public.users_orders",

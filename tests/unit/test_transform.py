@@ -426,7 +426,7 @@ def test_of_keys_that_come_to_the_same_always_the_same_one_is_shown() -> None:
     """The order of a protobuf map is another one in every process: with 8 seeds both orders come up."""
     asked = (
         "from firelift.firestore.values import Value; from firelift.planning.model import Shape\n"
-        "from firelift.transform.names import Names; from firelift.transform.readable import ReadableWriter, dumps\n"
+        "from firelift.transform.document_names import Names; from firelift.transform.readable_json import ReadableWriter, dumps\n"
         "inner = Value()\n"
         "for number, key in enumerate(['a\\0', 'a\\ufffd', '\\0\\ufffd', '\\ufffd\\0', '\\0\\0']):\n"
         "    inner.map_value.fields[key].integer_value = number\n"

@@ -7,7 +7,7 @@ import struct
 import orjson
 import pytest
 
-from firelift.firestore.messages import types
+from firelift.firestore.lazy_protobuf import types
 from firelift.firestore.values import (
     Document,
     Tagged,
@@ -20,7 +20,7 @@ from firelift.firestore.values import (
     tagged,
     untag,
 )
-from firelift.times import MomentOutOfRange, from_microseconds, microseconds, read_rfc3339, rfc3339
+from firelift.rfc3339 import MomentOutOfRange, from_microseconds, microseconds, read_rfc3339, rfc3339
 from tests.support.strategies import BELOW, array, document, geopoint, mapping, null, timestamp, value_of, vector
 
 NEGATIVE_NAN = struct.unpack(">d", bytes.fromhex("fff8000000000001"))[0]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from firelift.errors import Stopped
-from firelift.migration.prefetch import start_workers_early, workers_of_run
+from firelift.migration.early_start import start_workers_early, workers_of_run
 from firelift.workers import WorkerFailed, Workers
 from tests.support import import_mark as marking
 from tests.support.import_mark import MARK

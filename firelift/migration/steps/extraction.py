@@ -8,11 +8,11 @@ from functools import partial
 from firelift.firestore.errors import NothingMatches
 from firelift.migration.context import Migration
 from firelift.migration.steps.preload import preload_verification
-from firelift.migration.steps.receipts import with_receipt
+from firelift.migration.steps.receipt_validity import with_receipt
 from firelift.modes.incremental.baseline import skipped
 from firelift.modes.incremental.compare import extract_difference
 from firelift.modes.incremental.worker import PublishedTables
-from firelift.modes.test.draw import SampleInputs
+from firelift.modes.test.draw_sample import SampleInputs
 from firelift.modes.test.estimate import warnings_of
 from firelift.modes.test.sample import sample_database
 from firelift.phases.extraction import extract_collection, read_profile
@@ -123,7 +123,7 @@ def extraction(migration: Migration, extracted: list[Extracted]) -> PhaseReceipt
             # All keys were compared; what was read of that is not the rest of something that is still to come.
             set_expected(status, part)
         for broken in part.breaks:
-            status.warn(f"{part.label}: the stream was read on after a break: {broken}", "extraction")
+            status.warn(f"{part.label}: the stream was resumed after a break: {broken}", "extraction")
         for file in part.mended:
             status.warn(f"{file} was not as it had been written: its documents were read from Firestore again", "extraction")
         if part.scan_reason:

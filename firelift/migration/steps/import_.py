@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from firelift.migration.context import Migration
 from firelift.migration.execution import asks_the_target
-from firelift.migration.steps.receipts import with_receipt
+from firelift.migration.steps.receipt_validity import with_receipt
 from firelift.modes.incremental.plan_changes import expected_rows
 from firelift.phases.import_ import (
     existing_staging,

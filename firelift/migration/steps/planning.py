@@ -9,7 +9,7 @@ from firelift.firestore.source import source_label
 from firelift.formatting import counted
 from firelift.migration.context import Migration
 from firelift.migration.deletions import losses_of, told_of_refilled
-from firelift.migration.steps.receipts import with_receipt
+from firelift.migration.steps.receipt_validity import with_receipt
 from firelift.modes.incremental.baseline import known_fields
 from firelift.modes.incremental.plan_changes import plan_increment, write_increment
 from firelift.modes.incremental.rewrite import RewriteInputs, rewrite

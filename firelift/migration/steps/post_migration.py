@@ -12,7 +12,7 @@ from firelift.modes.test.estimate import estimate_full_run
 from firelift.modes.test.scratch import throw_away, weights
 from firelift.phases.import_ import record_end, would_publish
 from firelift.phases.post_migration import drop
-from firelift.postgres.publish.facts import Publication
+from firelift.postgres.publish.target_facts import Publication
 from firelift.postgres.schema.supabase import check_api
 from firelift.receipts import AppConfigUpdated, Dropped, Finished, Published, Sampled, TableCounts, TransformedAll
 from firelift.run.workspace import ESTIMATE

@@ -6,15 +6,15 @@ from firelift.errors import FireliftError
 from firelift.firestore.source import source_label
 from firelift.migration.context import Migration
 from firelift.migration.execution import asks_the_target
-from firelift.migration.steps.receipts import with_receipt
+from firelift.migration.steps.receipt_validity import with_receipt
 from firelift.modes.incremental.baseline import dropped_roots, refuse_earlier_read_time, with_dropped_roots
 from firelift.phases.import_ import record_begin
 from firelift.phases.pre_validation import Target, survey, validate
 from firelift.planning.build import ForecastTables
-from firelift.postgres.schema.checks import check_target, reach
+from firelift.postgres.schema.preflight import check_target, reach
 from firelift.postgres.schema.supabase import check_api
 from firelift.receipts import Validated
-from firelift.settings.grouping import together
+from firelift.settings.small_collections import together
 
 
 @with_receipt("pre_validation", Validated)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from firelift.migration.context import Migration
 from firelift.migration.steps.planning import warn_of_mended
-from firelift.migration.steps.receipts import with_receipt
+from firelift.migration.steps.receipt_validity import with_receipt
 from firelift.phases.transformation import archived_documents, refuse_incomplete, transform_collection
 from firelift.receipts import Extracted, RootCollection, Transformed, TransformedAll, summed, tallied
 from firelift.verification.checks.columns import loaded_columns

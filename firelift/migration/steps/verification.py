@@ -13,10 +13,10 @@ from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.session.lock import session_of
 from firelift.receipts import Completeness, Imported, RootCollection, TransformedAll, Validated, Verified
 from firelift.run.earlier_runs import earlier_verification
-from firelift.settings.level import LEVELS
+from firelift.settings.verification_level import LEVELS
+from firelift.verification.inputs import Known, Tables, Verification
 from firelift.verification.proof import Limits, LiveRows, Proof
 from firelift.verification.random_sample import new_seed
-from firelift.verification.subject import Known, Tables, Verification
 
 
 def nothing_to_verify(migration: Migration) -> bool:

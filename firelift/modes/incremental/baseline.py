@@ -22,7 +22,7 @@ from firelift.planning.increment import Increment, SchemaChanges
 from firelift.planning.model import DELETED_AT, TablePlan
 from firelift.planning.profile import Profile
 from firelift.postgres.schema.compatibility import existing_tables
-from firelift.postgres.schema.control import SavedTable, saved_tables, sources_of_tables
+from firelift.postgres.schema.control_schema import SavedTable, saved_tables, sources_of_tables
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.lock import session_of
 from firelift.receipts import Extracted, RootCollection, Validated

@@ -11,7 +11,7 @@ from typing import Any
 
 from firelift.firestore.changed_since import QueryRefused, read_changed
 from firelift.firestore.channel import open_firestore
-from firelift.firestore.get import REQUEST_SIZE
+from firelift.firestore.read_documents import REQUEST_SIZE
 from firelift.firestore.values import Document
 from firelift.formatting import counted
 from firelift.modes.incremental.fetch import Fetched, update_time_of

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from firelift.files import storage_errors
 from firelift.firestore.channel import open_firestore
-from firelift.firestore.keys import read_keys
 from firelift.firestore.query import KeyRange
+from firelift.firestore.read_keys import read_keys
 from firelift.modes.incremental.changed_documents import compare_changed_since
 from firelift.modes.incremental.fetch import batches_of, fetch_documents, fetched_in_order
 from firelift.modes.incremental.merge_keys import KeyMergeJoin

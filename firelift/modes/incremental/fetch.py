@@ -10,10 +10,10 @@ from typing import Final
 
 from firelift.errors import FireliftError
 from firelift.firestore.channel import Firestore
-from firelift.firestore.get import REQUEST_SIZE, get_serialized
+from firelift.firestore.read_documents import REQUEST_SIZE, get_serialized
 from firelift.firestore.values import Document
 from firelift.modes.incremental.merge_keys import DifferingDocument
-from firelift.times import microseconds
+from firelift.rfc3339 import microseconds
 
 REQUESTS_AT_ONCE: Final = 3
 
@@ -25,7 +25,7 @@ class SnapshotInconsistent(FireliftError):
     """Firestore's stream of keys named a document that Firestore does not have, or has otherwise, at the read time."""
 
     recovery = "automatic"
-    remedy = "Run again; if it happens again, the database is served inconsistently: report it with the migration log."
+    remedy = "Run again; if it happens again, Firestore's answers contradict one another: report it with the migration log."
 
 
 def batches_of(differing: Iterator[DifferingDocument]) -> Iterator[list[DifferingDocument]]:

@@ -13,7 +13,7 @@ from firelift.planning.evolve import Evolved, evolve_all, refuse
 from firelift.planning.increment import INCREMENT, Deletes, Increment, SchemaChanges, SchemaStep, TableIncrement
 from firelift.planning.model import Plan, TablePlan
 from firelift.planning.profile import Profile
-from firelift.postgres.schema.control import SavedTable
+from firelift.postgres.schema.control_schema import SavedTable
 from firelift.receipts import Rewritten, TableChanges, TableCounts
 
 

@@ -1,7 +1,7 @@
-"""Sampling: a few documents of every collection into the archive, with the parents and references they need, at a bounded price.
+"""Sampling: a few documents of every collection into the archive, with the parents and references they need, and a limit on reads.
 
 A small root collection is read whole and drawn from; a large one is read in places spread over its key range. What was drawn is
-completed by key: the parents and the referred documents, and theirs, so that the tables' relations hold as far as Firestore's own do.
+completed by key: the parents and the referenced documents, and theirs, so that the tables' relations hold as far as Firestore's own do.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from firelift.files import write_sealed
 from firelift.firestore.channel import Source, open_firestore
-from firelift.firestore.get import get_documents
+from firelift.firestore.read_documents import get_documents
 from firelift.firestore.values import Document
-from firelift.modes.test.draw import Drawn, SampleInputs, draw_root
+from firelift.modes.test.draw_sample import Drawn, SampleInputs, draw_root
 from firelift.paths import Selection, collection_of, path_order
 from firelift.planning.build import why_no_table
 from firelift.planning.profile import Profiler, profile_to_json

@@ -11,7 +11,7 @@ from firelift.postgres.schema import ddl
 from firelift.postgres.schema.privileges import access_to_new_table, access_to_schema, existing_api_roles
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.ownership import schema_exists
+from firelift.postgres.session.foreign_owners import schema_exists
 from firelift.postgres.session.queries import QUERY
 
 ForeignKeys = Literal["report", "strict", "off"]

@@ -18,7 +18,7 @@ from firelift.postgres.schema.names import columns_of
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection, Session
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.lock_space import explaining_locks
+from firelift.postgres.session.lock_capacity import explaining_locks
 
 ROWS_HELD: Final = 20_000
 """Of all tables together, as far as each can have `FEWEST_ROWS`: some 10 MB."""

@@ -16,7 +16,7 @@ from firelift.postgres.schema.indexes import rows_fit
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.lock_space import explaining_locks
+from firelift.postgres.session.lock_capacity import explaining_locks
 from firelift.postgres.session.queries import QUERY
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ from psycopg.types.json import Jsonb
 
 from firelift.planning.arrow_schema import arrow_schema
 from firelift.planning.model import PgType, TablePlan
-from firelift.postgres.schema.control import CONTROL_SCHEMA, LoadedChunk
+from firelift.postgres.schema.control_schema import CONTROL_SCHEMA, LoadedChunk
 from firelift.postgres.schema.names import columns_of
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.lock_space import explaining_locks
-from firelift.postgres.session.ownership import refuse_foreign_in_own
+from firelift.postgres.session.foreign_owners import refuse_foreign_in_own
+from firelift.postgres.session.lock_capacity import explaining_locks
 from firelift.postgres.session.queries import QUERY
 
 TableRows = tuple[TargetTable, pa.Table]

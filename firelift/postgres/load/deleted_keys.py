@@ -8,13 +8,13 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from firelift.planning.model import TablePlan
-from firelift.postgres.schema.control import CONTROL_SCHEMA
+from firelift.postgres.schema.control_schema import CONTROL_SCHEMA
 from firelift.postgres.schema.ddl import create_keys
 from firelift.postgres.schema.names import columns_of, companion_name, staging_schema
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.ownership import refuse_foreign_in_own
+from firelift.postgres.session.foreign_owners import refuse_foreign_in_own
 from firelift.postgres.session.queries import QUERY
 
 

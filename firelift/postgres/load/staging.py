@@ -14,8 +14,8 @@ from firelift.postgres.schema.privileges import close_schema
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.lock_space import explaining_locks, tables_in
-from firelift.postgres.session.ownership import own_schema_exists, refuse_foreign, schema_exists
+from firelift.postgres.session.foreign_owners import own_schema_exists, refuse_foreign, schema_exists
+from firelift.postgres.session.lock_capacity import explaining_locks, tables_in
 from firelift.postgres.session.queries import QUERY
 
 

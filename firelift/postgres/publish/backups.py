@@ -13,13 +13,13 @@ from firelift.planning.model import Frozen, TablePlan
 from firelift.postgres.inspect.digest import Digest, digest
 from firelift.postgres.inspect.key_filter import KeyFilter, columns_in, same_key
 from firelift.postgres.schema.compatibility import ExistingTable
-from firelift.postgres.schema.control import label_of
+from firelift.postgres.schema.control_schema import label_of
 from firelift.postgres.schema.foreign_keys import ForeignKey
 from firelift.postgres.schema.indexes import clear_away, create_index
 from firelift.postgres.schema.names import backup_schema, columns_of, companion_name
 from firelift.postgres.schema.privileges import close_schema
 from firelift.postgres.session.connect import Connection
-from firelift.postgres.session.ownership import own_schema_exists
+from firelift.postgres.session.foreign_owners import own_schema_exists
 from firelift.postgres.session.queries import QUERY
 from firelift.receipts import Action, Index
 

@@ -12,7 +12,7 @@ from firelift.postgres.publish.rollback import dependent_objects
 from firelift.postgres.schema.names import backup_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.lock_space import explaining_locks, tables_in
+from firelift.postgres.session.lock_capacity import explaining_locks, tables_in
 from firelift.postgres.session.queries import QUERY
 from firelift.receipts import ExpiredBackup
 

@@ -17,7 +17,7 @@ from firelift.postgres.inspect.rows import count_rows
 from firelift.postgres.load.deleted_keys import deleted_keys_table, has_deleted_keys
 from firelift.postgres.publish.replace_rows import DeletedRows
 from firelift.postgres.schema.compatibility import ExistingTable
-from firelift.postgres.schema.control import saved_tables
+from firelift.postgres.schema.control_schema import saved_tables
 from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection

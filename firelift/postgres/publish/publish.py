@@ -10,19 +10,19 @@ from firelift.planning.increment import Increment
 from firelift.planning.model import TablePlan
 from firelift.postgres.load.constraints import CheckedRelation, ForeignKeys
 from firelift.postgres.publish.backups import kept_tables
-from firelift.postgres.publish.facts import Found, Publication, fitting, foreseen, found_before_lock, found_under_lock, merges_of
 from firelift.postgres.publish.stages.ending import checking, recording, relations_now
 from firelift.postgres.publish.stages.existing_tables import backing_up, locking, writing
 from firelift.postgres.publish.stages.new_tables import DigestNew, making_schema, moving
 from firelift.postgres.publish.stages.stage import Done, Stage, described, evaluate
+from firelift.postgres.publish.target_facts import Found, Publication, fitting, foreseen, found_before_lock, found_under_lock, merges_of
 from firelift.postgres.schema.compatibility import existing_tables
-from firelift.postgres.schema.control import CONTROL_SCHEMA, saved_tables
+from firelift.postgres.schema.control_schema import CONTROL_SCHEMA, saved_tables
 from firelift.postgres.schema.name_conflicts import in_the_way, summary
 from firelift.postgres.schema.names import backup_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.lock_space import explaining_locks
-from firelift.postgres.session.ownership import refuse_foreign, refuse_foreign_schema, schema_exists
+from firelift.postgres.session.foreign_owners import refuse_foreign, refuse_foreign_schema, schema_exists
+from firelift.postgres.session.lock_capacity import explaining_locks
 
 
 class NameTakenMeanwhile(FireliftError):

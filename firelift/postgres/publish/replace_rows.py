@@ -17,13 +17,13 @@ from psycopg import sql
 from firelift.errors import FireliftError
 from firelift.planning.model import CREATED_AT, DELETED_AT, UPDATED_AT
 from firelift.postgres.inspect.key_filter import columns_in, same_key
-from firelift.postgres.publish.culprits import CODE, VALUES, TableToWrite, culprit, named_by, said_by
+from firelift.postgres.publish.refusal_causes import CODE, VALUES, TableToWrite, culprit, named_by, said_by
 from firelift.postgres.schema.foreign_keys import deferred, foreign_keys_of
 from firelift.postgres.schema.indexes import too_long_for_index
 from firelift.postgres.schema.names import columns_of
 from firelift.postgres.schema.triggers import triggers_disabled
+from firelift.postgres.session.as_owner import execute_as, foreign_owners, lend, refuse_left_over
 from firelift.postgres.session.connect import Connection
-from firelift.postgres.session.owner import execute_as, foreign_owners, lend, refuse_left_over
 from firelift.postgres.session.queries import QUERY
 
 

@@ -13,8 +13,8 @@ from firelift.planning.model import PgType, TablePlan
 from firelift.postgres.inspect.key_filter import KeyFilter, same_key
 from firelift.postgres.publish.backups import Retyped
 from firelift.postgres.schema.trial import HINDRANCES, hanging_on
+from firelift.postgres.session.as_owner import execute_as, foreign_owners
 from firelift.postgres.session.connect import Connection
-from firelift.postgres.session.owner import execute_as, foreign_owners
 from firelift.postgres.session.queries import QUERY
 
 

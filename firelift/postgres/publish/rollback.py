@@ -10,16 +10,16 @@ from firelift.errors import ConfigurationError, FireliftError
 from firelift.postgres.load.staging import drop_staging
 from firelift.postgres.publish.backups import KeptTable, kept_tables
 from firelift.postgres.publish.external_changes import changed_tables, described_change
+from firelift.postgres.publish.stages.rolling_back import CannotRestore, locking_again, rollback_stages_of
 from firelift.postgres.publish.stages.stage import Done, evaluate
-from firelift.postgres.publish.stages.taking_back import CannotRestore, locking_again, rollback_stages_of
 from firelift.postgres.schema.compatibility import ExistingTable, existing_tables
-from firelift.postgres.schema.control import CONTROL_SCHEMA, create_control
+from firelift.postgres.schema.control_schema import CONTROL_SCHEMA, create_control
 from firelift.postgres.schema.indexes import make_left
 from firelift.postgres.schema.names import backup_schema, scratch_schema, staging_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.lock_space import explaining_locks, tables_in
-from firelift.postgres.session.ownership import refuse_foreign, schema_exists
+from firelift.postgres.session.foreign_owners import refuse_foreign, schema_exists
+from firelift.postgres.session.lock_capacity import explaining_locks, tables_in
 from firelift.postgres.session.queries import QUERY
 from firelift.receipts import ChangedTable, Restored, RolledBack
 

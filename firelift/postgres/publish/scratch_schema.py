@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from firelift.planning.model import Frozen, TablePlan
 from firelift.postgres.publish.rollback import rollback
-from firelift.postgres.schema.control import forget_run, migration
+from firelift.postgres.schema.control_schema import forget_run, migration
 from firelift.postgres.schema.names import scratch_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
-from firelift.postgres.session.lock_space import explaining_locks, tables_in
+from firelift.postgres.session.lock_capacity import explaining_locks, tables_in
 from firelift.postgres.session.queries import QUERY
 from firelift.receipts import RolledBack
 

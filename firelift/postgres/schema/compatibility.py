@@ -10,10 +10,10 @@ from firelift.errors import ConfigurationError, FireliftError
 from firelift.planning.absent_fields import Lacking
 from firelift.planning.build import TableForecast
 from firelift.planning.model import DELETED_AT, UPDATED_AT, Frozen, PgType, TablePlan
-from firelift.postgres.schema.control import saved_plans
+from firelift.postgres.schema.control_schema import saved_plans
 from firelift.postgres.schema.trial import refusing_null, type_dependents
 from firelift.postgres.session.connect import Connection
-from firelift.postgres.session.ownership import refuse_foreign
+from firelift.postgres.session.foreign_owners import refuse_foreign
 from firelift.postgres.session.queries import QUERY
 
 SPELLED: dict[PgType, str] = {"timestamptz": "timestamp with time zone", "timestamptz[]": "timestamp with time zone[]"}

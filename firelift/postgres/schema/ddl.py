@@ -130,6 +130,6 @@ def create_schema(schema: str) -> sql.SQL:
     from sqlalchemy.schema import CreateSchema
 
     from firelift.postgres.schema.compiler import compiled
-    from firelift.postgres.session.alchemy import to_the_letter
+    from firelift.postgres.session.sqlalchemy_setup import to_the_letter
 
     return compiled(CreateSchema(to_the_letter(schema)))

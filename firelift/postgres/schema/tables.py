@@ -19,7 +19,7 @@ from firelift.planning.references import Relation, relations_of
 from firelift.postgres.schema.compiler import SetIndexComment, compiled
 from firelift.postgres.schema.names import MADE_BY_US, default_name
 from firelift.postgres.schema.target_table import TargetTable
-from firelift.postgres.session.alchemy import to_the_letter
+from firelift.postgres.session.sqlalchemy_setup import to_the_letter
 
 # Byte order is Firestore's order of ids, the same on every server and after every upgrade of its locales.
 ID = Text(collation="C")

@@ -12,8 +12,8 @@ from psycopg import sql
 from firelift.planning.model import PgType
 from firelift.postgres.schema.foreign_keys import ForeignKey, foreign_keys_of, is_ours
 from firelift.postgres.schema.names import columns_of
+from firelift.postgres.session.as_owner import foreign_owners
 from firelift.postgres.session.connect import Connection
-from firelift.postgres.session.owner import foreign_owners
 from firelift.postgres.session.queries import QUERY
 
 HINDRANCES = (

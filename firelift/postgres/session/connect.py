@@ -16,8 +16,8 @@ from psycopg.pq import Conninfo
 
 from firelift.postgres.session.connection import Connection as Connection
 from firelift.postgres.session.errors import InvalidDatabaseUrl, TransactionPooler, UnknownParameter, refusal, translated
+from firelift.postgres.session.foreign_owners import refuse_foreign_in_own
 from firelift.postgres.session.liveness import ANSWER, WatchedConnection, at_most, watch
-from firelift.postgres.session.ownership import refuse_foreign_in_own
 from firelift.postgres.session.queries import QUERY
 from firelift.settings.secret_shapes import may_be_shown
 from firelift.settings.trusted_owners import PARAMETER, trusted_in

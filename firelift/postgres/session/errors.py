@@ -54,7 +54,7 @@ class TlsRequired(ConfigurationError):
 class TlsNotOffered(ConfigurationError):
     """An encrypted connection is required and the server offers none."""
 
-    remedy = "Switch TLS on at the server. Where the way is safe without it: no sslmode in the database URL, and --no-require-tls."
+    remedy = "Switch TLS on at the server. If the network is trusted: no sslmode in the database URL, and --no-require-tls."
 
 
 class TlsNotTrusted(ConfigurationError):
@@ -90,7 +90,7 @@ class TooManyConnections(FireliftError):
 class CannotConnect(FireliftError):
     """PostgreSQL refused the connection."""
 
-    remedy = "The server's own words are above."
+    remedy = "The server's own words are in the parentheses."
 
 
 class ConnectionLost(FireliftError):
@@ -166,7 +166,7 @@ class PostgresLimit(FireliftError):
 class PostgresRefused(FireliftError):
     """PostgreSQL refused a statement."""
 
-    remedy = "The server's own words are above; continue with --resume when the cause is gone."
+    remedy = "The server's own words are in the parentheses; continue with --resume when the cause is gone."
 
 
 # The texts are libpq's, PostgreSQL's and Supavisor's: a failed connection has no SQLSTATE.

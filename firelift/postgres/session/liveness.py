@@ -35,7 +35,7 @@ class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
 
     waiting_since: float | None = None
     trusted: tuple[str, ...] = ()
-    """Other roles whose tables are written as them: see `firelift.postgres.session.ownership`."""
+    """Other roles whose tables are written as them: see `firelift.postgres.session.foreign_owners`."""
 
     def wait(self, gen: PQGen[T], *args: Any, **options: Any) -> T:
         self.waiting_since = time.monotonic()

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from firelift.receipts import Completeness
+from firelift.run.reports.headline import next_steps
 from firelift.run.reports.increment import increment_report
-from firelift.run.reports.material import Material, versions
 from firelift.run.reports.reads import reads_billed
-from firelift.run.reports.state import next_steps
+from firelift.run.reports.report_inputs import Material, versions
 from firelift.run.reports.verified import verification
 from firelift.run.timestamps import seconds_between
 

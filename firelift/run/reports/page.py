@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from firelift.formatting import count, counted, duration, plain, shortened, size
-from firelift.run.reports.changed import GONE, proof_of_tables, title_of_changes, why_unverified
 from firelift.run.reports.charts import MOST_BARS, bars, throughput
 from firelift.run.reports.estimated import estimate_lines
+from firelift.run.reports.headline import headline, proof_sentence, what_is_wrong
 from firelift.run.reports.increment import SUMMED, changes, touched
-from firelift.run.reports.state import headline, proof_sentence, what_is_wrong
+from firelift.run.reports.increment_text import GONE, proof_of_tables, title_of_changes, why_unverified
 
 _COMPARED = ("documents", "rejected", "rows", "compared", "differing", "whole")
 MOST_DIFFERENCES, MOST_FAILED, MOST_COLUMNS, MOST_MESSAGES, MOST_STEPS = 20, 20, 100, 50, 50

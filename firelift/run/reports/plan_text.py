@@ -9,9 +9,9 @@ from firelift.formatting import count, counted, plain
 from firelift.planning.deletion_limits import WOULD_STOP
 from firelift.planning.model import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, Column, Plan, TablePlan
 from firelift.planning.shown_plan import read_shown_plan
-from firelift.run.reports.changed import foreseen, nothing_to_do
 from firelift.run.reports.estimated import estimate_lines
 from firelift.run.reports.increment import touched
+from firelift.run.reports.increment_text import foreseen, nothing_to_do
 
 _UNWRITTEN = "Nothing has been written to the target."
 UNLESS_ORPHANED = " where no row is orphaned"

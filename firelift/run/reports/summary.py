@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from firelift.formatting import count, counted, duration, plain, shortened, size
-from firelift.run.reports.changed import GONE, proof_of_tables, title_of_changes
 from firelift.run.reports.estimated import estimate_lines
+from firelift.run.reports.headline import headline, proof_sentence, what_is_wrong
 from firelift.run.reports.increment import SUMMED, touched
-from firelift.run.reports.state import headline, proof_sentence, what_is_wrong
+from firelift.run.reports.increment_text import GONE, proof_of_tables, title_of_changes
 
 MOST_TABLES = 10
 """Rows of a table on the page; the others are summed."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from firelift.run.reports.final import TableReport, final_report
-from firelift.run.reports.material import material_of
 from firelift.run.reports.page import html_report
+from firelift.run.reports.report_inputs import material_of
 from firelift.run.reports.summary import executive_summary
 from firelift.run.workspace import LOG, PAGE, REPORT, SUMMARY, VERIFICATION, Workspace
 

@@ -14,8 +14,8 @@ from firelift.planning.model import PgType, Plan, TablePlan
 from firelift.postgres.inspect.column_stats import ColumnHolds, columns_hold
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Session
+from firelift.rfc3339 import MomentOutOfRange, from_microseconds, rfc3339
 from firelift.storage.column_stats import LONGEST, Bound, ColumnStats, merged, read_column_stats, rows_directory
-from firelift.times import MomentOutOfRange, from_microseconds, rfc3339
 from firelift.verification.check import Check, Evidence, Found, Inputs, Row, columns_equal
 from firelift.verification.proof import ColumnProved
 

@@ -12,7 +12,7 @@ from firelift.postgres.inspect.nested import Every, Spot, Step, Unreadable, unre
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Session
 from firelift.verification.check import Check, Evidence, Found, Inputs, Row, always
-from firelift.verification.fields import path_of
+from firelift.verification.differing_fields import path_of
 from firelift.verification.proof import NestedProved
 
 MOST_PLACES: Final = 200

@@ -26,7 +26,7 @@ from firelift.postgres.schema.compatibility import ExistingTable, described_tabl
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.connect import Connection, Session
 from firelift.postgres.session.errors import translated
-from firelift.settings.level import Level
+from firelift.settings.verification_level import Level
 from firelift.verification.check import Check, Evidence, Expectation, Found, Inputs, Row
 from firelift.verification.proof import Limits, Measured
 

@@ -10,10 +10,10 @@ from firelift.postgres.schema.target_table import TargetTable
 from firelift.receipts import Difference
 from firelift.verification.check import Check, Evidence, Found, Inputs, Row, always
 from firelift.verification.difference_file import write_differences
+from firelift.verification.inputs import StoredChunk
 from firelift.verification.missing_rows import Key, keys_at
 from firelift.verification.random_sample import draw_documents
 from firelift.verification.reread import reread_tables
-from firelift.verification.subject import StoredChunk
 
 
 def find(inputs: Inputs) -> Found:

@@ -16,11 +16,11 @@ from firelift.postgres.inspect.digest import Digest, digest
 from firelift.postgres.inspect.relations import checked_again
 from firelift.postgres.load.constraints import CheckedRelation, ForeignKeys, refuse_orphans
 from firelift.postgres.publish.backups import BackedUp, Changes, keep
-from firelift.postgres.publish.facts import Found, Publication, Refresh, Wanted
 from firelift.postgres.publish.merge import refuse_other_counts
 from firelift.postgres.publish.stages.new_tables import add_foreign_keys, reference
 from firelift.postgres.publish.stages.stage import Done, Stage, listed
-from firelift.postgres.schema.control import record_progress, save_table, saved_plans
+from firelift.postgres.publish.target_facts import Found, Publication, Refresh, Wanted
+from firelift.postgres.schema.control_schema import record_progress, save_table, saved_plans
 from firelift.postgres.session.connect import Connection
 
 PUBLISHED = "published"

@@ -9,10 +9,10 @@ from firelift.formatting import count
 from firelift.planning.increment import Deletes, TableIncrement
 from firelift.planning.model import DELETED_AT, TablePlan
 from firelift.postgres.publish.backups import back_up, back_up_changed, unchanged_backup
-from firelift.postgres.publish.facts import Found, Publication, Refresh, hindering
 from firelift.postgres.publish.replace_rows import RowReplacement, analyze, replace_rows
 from firelift.postgres.publish.retype import empty_as, require_again, retype
 from firelift.postgres.publish.stages.stage import Done, LockTables, Stage, listed
+from firelift.postgres.publish.target_facts import Found, Publication, Refresh, hindering
 from firelift.postgres.schema.compatibility import ExistingTable
 from firelift.postgres.schema.ddl import add_columns, add_soft_delete_column
 from firelift.postgres.schema.foreign_keys import ForeignKey, drop, is_ours, orphans, refuse_broken
@@ -319,7 +319,7 @@ class Analyze:
     table: str
 
     def describe(self) -> Sequence[str]:
-        return [f"gather the statistics of {self.schema}.{self.table} anew"]
+        return [f"run ANALYZE on {self.schema}.{self.table}"]
 
     def run(self, connection: Connection, done: Done) -> None:
         analyze(connection, self.schema, self.table)

@@ -11,8 +11,8 @@ from psycopg import sql
 from firelift.formatting import counted
 from firelift.planning.model import TablePlan
 from firelift.postgres.inspect.digest import digest
-from firelift.postgres.publish.facts import Found, Publication, Wanted, hindering
 from firelift.postgres.publish.stages.stage import Done, Stage, listed
+from firelift.postgres.publish.target_facts import Found, Publication, Wanted, hindering
 from firelift.postgres.schema.foreign_keys import add_foreign_key, foreign_keys_of
 from firelift.postgres.schema.indexes import create_index
 from firelift.postgres.schema.names import LONGEST_NAME

@@ -29,8 +29,8 @@ from firelift.firestore.values import (
     set_vector,
 )
 from firelift.planning.model import Shape
-from firelift.times import read_rfc3339, rfc3339
-from firelift.transform.names import Names
+from firelift.rfc3339 import read_rfc3339, rfc3339
+from firelift.transform.document_names import Names
 
 Exceptions = list[tuple[Path, Value | None]]
 """What the columns cannot express: the path and its exact value; None where there is no such field."""

@@ -12,13 +12,13 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import get_current_settings
 
 import expectations
+from firelift.firelift_home import refuse_wrong_home
 from firelift.firestore.source import source_label
-from firelift.home import refuse_wrong_home
 from firelift.migration.context import Run
 from firelift.migration.identity import resolve_run
 from firelift.migration.surroundings import Advance, Surroundings
 from firelift.run.log import Log
-from firelift.run.watch import Look
+from firelift.run.stop_watch import Look
 from firelift.run.workspace import Workspace, new_migration_id
 from firelift.settings.settings import Settings
 from tasks.artifacts import leave_artifacts, name_flow_run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from firelift.receipts.receipt import Receipt
-from firelift.receipts.roots import RootGroup
+from firelift.receipts.root_collections import RootGroup
 
 
 class Staged(Receipt):

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
+from firelift.postgres.session.as_owner import execute_as
 from firelift.postgres.session.connect import Connection
-from firelift.postgres.session.owner import execute_as
 from firelift.postgres.session.queries import QUERY
 
 VALUES = ("20", "21", "22", "23", "2F", "38", "39", "54", "P0")

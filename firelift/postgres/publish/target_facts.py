@@ -15,7 +15,7 @@ from firelift.postgres.inspect.key_filter import KeyFilter
 from firelift.postgres.load.constraints import ForeignKeys
 from firelift.postgres.publish.merge import Merge, merge_of, merge_planned, refuse_other_plans
 from firelift.postgres.schema.compatibility import ExistingTable, existing_tables, incompatibilities, retyped_columns, taken_columns
-from firelift.postgres.schema.control import saved_plans
+from firelift.postgres.schema.control_schema import saved_plans
 from firelift.postgres.schema.foreign_keys import ForeignKey, foreign_keys_of, is_ours
 from firelift.postgres.schema.indexes import overfull
 from firelift.postgres.schema.names import scratch_schema, staging_schema

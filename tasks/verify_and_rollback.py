@@ -8,10 +8,10 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 import expectations
-from firelift.home import refuse_wrong_home
+from firelift.firelift_home import refuse_wrong_home
 from firelift.migration.rollback import roll_back_run
+from firelift.migration.rollback_text import rollback_text
 from firelift.migration.steps.verification import first_finding
-from firelift.migration.undo_text import rollback_text
 from firelift.migration.verify_published import verify_published
 from firelift.phases.verification import TargetDiffers
 from firelift.receipts import RolledBack, Verified

@@ -1,4 +1,4 @@
-"""Room for locks: a transaction needs several for every table that it makes, replacements or drops, and a server has only so many."""
+"""Room for locks: a transaction needs several for every table that it creates, replaces or drops, and a server has only so many."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import grpc
 
 from firelift.firestore import errors
 from firelift.firestore.channel import Backoff, Firestore
-from firelift.firestore.messages import types
+from firelift.firestore.lazy_protobuf import types
 from firelift.firestore.query import timestamp_of
 from firelift.firestore.stream import document_in, name_of
 from firelift.firestore.values import Document

@@ -8,20 +8,20 @@ from typing import Any, Final
 import orjson
 
 from firelift.planning.model import Column, ColumnKind, FieldPath, Shape, TablePlan
-from firelift.transform.readable import PLAIN
+from firelift.transform.readable_json import PLAIN
 
 EXPLICIT_NULL: Final = "explicit null where a missing field is usual"
 MISSING: Final = "missing field where an explicit null is usual"
 INTEGER: Final = "integer in a double column"
 NUL: Final = "NUL characters"
 NUMBER_IN_JSON: Final = "-0.0, NaN or Infinity in jsonb"
-ODD_NAN: Final = "NaN of unusual bits"
+ODD_NAN: Final = "NaN with a non-standard bit pattern"
 FINE_TIME: Final = "timestamp finer than a microsecond"
 FINE_DOCUMENT_TIME: Final = "create or update time finer than a microsecond"
 FOREIGN: Final = "reference to another database or collection"
 RARER: Final = "value of a rarer type"
 NO_COLUMN: Final = "field without a column"
-CROWDED: Final = "many of these in one field: kept as one value"
+CROWDED: Final = "many exceptions in one field: kept as one value"
 
 _UNSAYABLE: Final = {"-0.0", "NaN", "Infinity", "-Infinity"}
 _MISSING_TAG: Final = {"missing": True}

@@ -10,7 +10,7 @@ from firelift.run.reports.increment import touched, writes
 
 GONE: Final[Mapping[str, str]] = {"propagate": "deleted", "mark": "marked as deleted", "ignore": "gone, but left in the target"}
 """What becomes of the rows of documents that are gone, by `--deletes`."""
-_REWRITTEN: Final = "written anew for a wider column"
+_REWRITTEN: Final = "rewritten because a column's type changed"
 _COMMAND: Final = "`firelift migrate --migration-mode incremental`"
 _LATER: Final = f"Keep the target in step: run {_COMMAND} again, or let the deployment `migration/incremental` do it on its schedule."
 _UNDO: Final = "To take this run back, and only this one: `firelift rollback`."

@@ -13,12 +13,12 @@ from psycopg import sql
 
 from firelift.errors import FireliftError
 from firelift.postgres.session.connect import SEARCH_PATH, Connection
-from firelift.postgres.session.ownership import refuse_foreign
+from firelift.postgres.session.foreign_owners import refuse_foreign
 from firelift.postgres.session.queries import QUERY
 
 
 class RunsAtTheEnd(FireliftError):
-    """A table that is to be written as its owner could leave work of its owner's to the end of the transaction, where it had our rights."""
+    """A table that is to be written as its owner has deferred triggers, which would run with our rights when the transaction ends."""
 
     recovery = "after_fix"
     remedy = "Drop what is named, or make it NOT DEFERRABLE; nothing was changed."

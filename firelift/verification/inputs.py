@@ -11,7 +11,7 @@ from firelift.firestore.channel import Source
 from firelift.planning.model import Plan
 from firelift.postgres.session.connect import Session
 from firelift.receipts import RelationChecked, TableCounts
-from firelift.settings.level import Level
+from firelift.settings.verification_level import Level
 from firelift.storage.archive import StoredFile
 from firelift.verification.proof import Against, Limits, LiveRows
 

@@ -15,8 +15,8 @@ from firelift.planning.model import Frozen, TablePlan
 from firelift.postgres.schema.privileges import close_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import translated
+from firelift.postgres.session.foreign_owners import own_schema_exists, refuse_foreign, schema_exists
 from firelift.postgres.session.lock import LOCK_CLASS
-from firelift.postgres.session.ownership import own_schema_exists, refuse_foreign, schema_exists
 from firelift.postgres.session.queries import CONTROL_TABLES, QUERY
 
 CONTROL_SCHEMA = "firelift"

@@ -12,7 +12,7 @@ from firelift.migration.context import Migration, Run
 from firelift.migration.execution import largest_first
 from firelift.migration.steps import extraction, import_, planning, post_migration, pre_validation, transformation, verification
 from firelift.receipts import RootCollection
-from flows import collection
+from flows import collection_subflows
 from tasks import extraction as of_extraction
 from tasks import import_ as of_import
 from tasks import post_migration as of_post_migration
@@ -27,13 +27,13 @@ TASKS: Final[Mapping[Callable[..., Any], Task[..., Any]]] = {
     pre_validation.pre_validation: of_pre_validation.pre_validation,
     pre_validation.register: of_pre_validation.register,
     extraction.sampling: of_extraction.sampling,
-    extraction.extract: collection.extracting,
+    extraction.extract: collection_subflows.extracting,
     extraction.extraction: of_extraction.extraction,
     planning.planning: of_transformation.planning,
-    transformation.transform: collection.transforming,
+    transformation.transform: collection_subflows.transforming,
     transformation.transformation: of_transformation.transformation,
     import_.staging: of_import.staging,
-    import_.load: collection.loading,
+    import_.load: collection_subflows.loading,
     import_.import_: of_import.import_,
     import_.publish: of_import.publish,
     verification.skip_untouched: of_verification.skip_untouched,

@@ -19,7 +19,7 @@ from firelift.postgres.schema.compatibility import ExistingTable
 from firelift.postgres.schema.foreign_keys import ForeignKey, add_again, foreign_keys_of, refuse_broken
 from firelift.postgres.schema.indexes import add_index_again
 from firelift.postgres.session.connect import Connection
-from firelift.postgres.session.ownership import schema_exists
+from firelift.postgres.session.foreign_owners import schema_exists
 from firelift.postgres.session.queries import QUERY
 from firelift.receipts import LeftIndex
 

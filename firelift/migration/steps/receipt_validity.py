@@ -9,7 +9,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 from firelift.migration.context import Migration, Run
 from firelift.receipts import Receipt, RootCollection, Staged
-from firelift.run.damage import times_damaged
+from firelift.run.archive_damage import times_damaged
 from firelift.run.progress import Phase
 from firelift.run.receipt_files import ReceiptMissing
 from firelift.run.workspace import Workspace

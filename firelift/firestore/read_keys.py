@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from firelift.firestore.channel import Firestore
-from firelift.firestore.messages import types
+from firelift.firestore.lazy_protobuf import types
 from firelift.firestore.query import KeyRange, keys_request
 from firelift.firestore.stream import Broken, resumed
-from firelift.times import microseconds
+from firelift.rfc3339 import microseconds
 
 _Response: Any = types.RunQueryResponse.pb()
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from firelift.formatting import count, counted, plain, shortened
-from firelift.run.reports.changed import headline_of_increment, steps_after_increment
-from firelift.settings.level import LEVELS
+from firelift.run.reports.increment_text import headline_of_increment, steps_after_increment
+from firelift.settings.verification_level import LEVELS
 
 _RESUME = "`firelift migrate --resume`"
 

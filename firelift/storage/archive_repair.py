@@ -11,9 +11,9 @@ from firelift.firestore.query import KeyRange
 from firelift.firestore.stream import read_documents
 from firelift.firestore.values import Document
 from firelift.paths import collection_of
+from firelift.rfc3339 import microseconds
 from firelift.storage.archive import ArchiveDamaged, Chunk, ChunkDamaged, RangeArchive, read_chunk
 from firelift.storage.extraction_inputs import ExtractionInputs
-from firelift.times import microseconds
 
 Documents = list[tuple[str, bytes, Document]]
 Report = Callable[[str], None]

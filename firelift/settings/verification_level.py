@@ -11,7 +11,7 @@ from firelift.settings.types import LevelName
 
 @dataclass(frozen=True)
 class Level:
-    """One level. Every number is one a table."""
+    """One level. Every number is per table."""
 
     name: LevelName
     documents: int | None

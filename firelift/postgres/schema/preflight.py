@@ -13,20 +13,20 @@ from firelift.planning.build import ForecastTables, TableConflict, TableForecast
 from firelift.planning.model import TablePlan
 from firelift.planning.references import relations_of
 from firelift.postgres.schema.compatibility import existing_tables, foreseen_incompatibilities, incompatibilities, unrecorded
-from firelift.postgres.schema.control import CONTROL_SCHEMA, saved_plans
+from firelift.postgres.schema.control_schema import CONTROL_SCHEMA, saved_plans
 from firelift.postgres.schema.name_conflicts import NamesTaken, in_the_way, summary
 from firelift.postgres.schema.names import SCRATCH, backup_schema, scratch_schema, staging_schema
 from firelift.postgres.session.connect import Connection
 from firelift.postgres.session.errors import TargetReadOnly, TooManyConnections, translated
-from firelift.postgres.session.lock import session_of
-from firelift.postgres.session.lock_space import CREATED, REPLACED, lock_room, locks_for
-from firelift.postgres.session.ownership import (
+from firelift.postgres.session.foreign_owners import (
     BelongsToAnother,
     SchemaOfAnother,
     belongs_to_another,
     foreign_objects,
     refuse_foreign_schema,
 )
+from firelift.postgres.session.lock import session_of
+from firelift.postgres.session.lock_capacity import CREATED, REPLACED, lock_room, locks_for
 from firelift.postgres.session.queries import QUERY
 from firelift.settings.tls import is_beyond
 

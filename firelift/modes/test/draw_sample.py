@@ -14,13 +14,13 @@ import pyarrow as pa
 from firelift.firestore.channel import Firestore, Source, open_firestore
 from firelift.firestore.counting import REFUSALS, is_refusal
 from firelift.firestore.discovery import DiscoveredRoot
-from firelift.firestore.first import first_documents
 from firelift.firestore.query import KeyRange, count_collection
+from firelift.firestore.read_first import first_documents
 from firelift.firestore.split_points import places
 from firelift.firestore.stream import read_documents
 from firelift.paths import Selection, collection_of, path_order
 from firelift.receipts import RootCollection
-from firelift.settings.grouping import SMALL
+from firelift.settings.small_collections import SMALL
 from firelift.storage.archive import SCHEMA, file_name, write_parquet
 from firelift.verification.completeness import prove_count
 
