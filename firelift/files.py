@@ -80,6 +80,8 @@ def write_whole(path: Path, text: str) -> None:
 
 
 MEMBER: Final = "sha256_of_rest"
+SEAL: Final = b'{"sha256_of_rest":'
+"""How a sealed file begins."""
 _HEAD: Final = re.compile(rb'\{"sha256_of_rest":"([0-9a-f]{64})",?')
 
 

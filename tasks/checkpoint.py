@@ -18,7 +18,7 @@ from prefect.tasks import Task
 from pydantic import Field
 
 from firelift.errors import FireliftError
-from firelift.files import sealed, unsealed, write_whole
+from firelift.files import SEAL, sealed, unsealed
 from firelift.migration.steps.receipt_validity import LEFT_OUT, receipt_name, valid_for
 from firelift.receipts import Receipt
 from firelift.run.receipt_files import Receipts, from_text, to_text
@@ -45,11 +45,8 @@ class RunReceipts(LocalFileSystem):
 
     def read_path(self, path: str, **_: Any) -> bytes:  # type: ignore[override]
         """A receipt as a record of Prefect. Raises FileNotFoundError where the task is to be done."""
-        found = self._receipt(path)
-        if found is None:
-            return self._resolve_path(path).read_bytes()
-        name, conditions = found
-        receipt = Receipts(Path(self.directory)).done(name, conditions)
+        parts = self._resolve_path(path).relative_to(self._resolve_path("")).parts
+        receipt = Receipts(Path(self.directory)).done(*parts[1:]) if len(parts) == 3 else None
         if receipt is None:
             raise FileNotFoundError(path)
         metadata = {"storage_key": path, "expiration": None, "serializer": {"type": ReceiptJSON().type}, "prefect_version": __version__}
@@ -59,18 +56,11 @@ class RunReceipts(LocalFileSystem):
         return self.read_path(path)
 
     def write_path(self, path: str, content: bytes, **_: Any) -> str:  # type: ignore[override]
-        """Nothing for a receipt: the step has written it, whoever carries it out."""
-        if not self._receipt(path):
-            write_whole(self._resolve_path(path), content.decode())
+        """Nothing is written: a step has written its receipt already, and nobody reads what else Prefect keeps, such as errors."""
         return path
 
     async def awrite_path(self, path: str, content: bytes) -> str:
         return self.write_path(path, content)
-
-    def _receipt(self, path: str) -> tuple[str, str] | None:
-        """Name and conditions of the receipt that a key of `checkpoint_key` means."""
-        *_, migration_id, name, conditions = ("", "", "", *path.split("/"))
-        return (name, conditions) if migration_id == Path(self.directory).name else None
 
 
 @contextmanager
@@ -94,12 +84,13 @@ class ReceiptJSON(JSONSerializer[Any]):
 
     type: str = Field(default="firelift-receipt", frozen=True)
 
-    def dumps(self, obj: Receipt) -> bytes:
-        return sealed(to_text(obj).encode())
+    def dumps(self, obj: Any) -> bytes:
+        """Whatever else Prefect wants to keep, such as the error of a task, is JSON without a digest."""
+        return sealed(to_text(obj).encode()) if isinstance(obj, Receipt) else super().dumps(obj)
 
-    def loads(self, blob: bytes) -> Receipt:
-        """Raises FileChanged for one that is not as it was written."""
-        return from_text(unsealed(blob, Path("receipts")))
+    def loads(self, blob: bytes) -> Any:
+        """Raises FileChanged for a receipt that is not as it was written."""
+        return from_text(unsealed(blob, Path("receipts"))) if blob.startswith(SEAL) else super().loads(blob)
 
 
 def waiting_helps(task: Task[..., Any], task_run: Any, state: Any) -> bool:

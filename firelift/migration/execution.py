@@ -86,9 +86,3 @@ def largest_first(roots: Sequence[RootCollection]) -> list[int]:
 def _weight(root: RootCollection) -> float:
     """A root collection that Firestore does not count may be the largest."""
     return math.inf if root.documents is None else root.documents
-
-
-def asks_the_target(step: Callable[P, R]) -> Callable[P, R]:
-    """Marks a step that is done again in every attempt: only the target knows whether it still holds."""
-    step.asks_the_target = True  # type: ignore[attr-defined]
-    return step

@@ -15,6 +15,7 @@ from firelift.receipts import Extracted, Loaded, Published, RootCollection, Tran
 def migrate(migration: Migration, steps: Steps) -> dict[str, Any]:
     """Carries an open migration out, step by step, and returns its final report."""
     validated = steps.once(pre_validation.pre_validation)
+    migration.status.set_read_time(validated.read_time)
     migration.mark_done_if_cached("pre_validation", validated, {})
     if not migration.settings.dry_run:
         steps.once(pre_validation.register, validated)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
+from pydantic import ValidationError
+
 from firelift import receipts
 from firelift.errors import ConfigurationError
 from firelift.files import FileChanged, read_sealed, write_sealed
@@ -52,12 +54,12 @@ class Receipts:
         return kind.model_validate_json(read_sealed(self.file(name)))
 
     def done(self, name: str, valid_for: str) -> Receipt | None:
-        """The step's receipt; None where the step is to be done, also because its file is not as it was written."""
+        """The step's receipt; None where the step is to be done, also because its file was changed or is of another version."""
         try:
             content = read_sealed(self.file(name))
-        except (FileNotFoundError, FileChanged):
+            return from_text(content) if json.loads(content).get(VALID_FOR) == valid_for else None
+        except (FileNotFoundError, FileChanged, KeyError, AttributeError, ValidationError):
             return None
-        return from_text(content) if json.loads(content).get(VALID_FOR) == valid_for else None
 
     def is_damaged(self, name: str) -> bool:
         """Whether the step has a file that is not as it was written."""

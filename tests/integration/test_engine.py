@@ -14,8 +14,10 @@ import psycopg
 import pytest
 
 import expectations
+import firelift
 from firelift.errors import FireliftError
 from firelift.firestore.channel import Source
+from firelift.local.emulator import clear
 from firelift.migration.context import Run
 from firelift.migration.execution import InlineSteps
 from firelift.migration.lifecycle import open_migration
@@ -36,6 +38,7 @@ class NoPrefect:
 
 sys.meta_path.insert(0, NoPrefect())
 import expectations
+import firelift
 from firelift.migration.context import Run
 from firelift.migration.execution import InlineSteps
 from firelift.migration.lifecycle import open_migration
@@ -112,3 +115,25 @@ def test_a_second_attempt_does_only_what_the_first_has_not_done(options: dict[st
     assert "transform" not in done
     assert done[-3:] == ["verification", "publish", "post_migration"]
     assert rows(database_url) == {"users": 1, "users_orders": 1, "teams": 1}
+
+
+def test_an_increment_gives_a_new_collection_the_name_of_a_table_that_was_dropped(
+    options: dict[str, Any], emulator_host: str, project: str, database_url: str
+) -> None:
+    """The table of `Users` is `users`, and so is that of `users`."""
+    source = Source(project, emulator_host=emulator_host)
+    clear(emulator_host, project)
+    write(source, {"Users/ada": {"name": "Ada"}, "teams/a": {"n": 1}})
+    carry_out(options | {"migration_id": "first"})
+    clear(emulator_host, project)
+    write(source, {"users/bob": {"name": "Bob"}, "teams/a": {"n": 1}})
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DROP TABLE public.users")
+    report = carry_out(options | {"migration_id": "second", "migration_mode": "incremental", "max_deletes": "100%"})
+    assert report["status"] == "completed"
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT id, name FROM public.users").fetchall() == [("bob", "Bob")]
+
+
+def carry_out(options: dict[str, Any]) -> dict[str, Any]:
+    return firelift.migrate(Settings.load(**options)).report

@@ -310,6 +310,19 @@ def test_the_plan_lists_what_publishing_would_do_to_the_target() -> None:
     assert "Publishing" not in without_target
 
 
+def test_a_line_break_in_a_name_begins_no_line_of_the_plan() -> None:
+    """It could say that nothing has been written, or that something will be."""
+    report = {"plan": shown_plan(PLAN), "tables": TABLES, "settings": {"target_schema": "public", "foreign_keys": "off"}}
+    sql = """-- the users' rows\nCREATE TABLE "a\n""b""" + '" (' + """\n    "id" text\n);\nCOMMENT ON TABLE "t" IS 'c\n''d';\n"""
+    lines = plan_text(report | {"ddl": sql}).splitlines()
+    assert lines[lines.index("-- the users' rows") :][1:5] == [
+        'CREATE TABLE "a\\n""b" (',
+        '    "id" text',
+        ");",
+        """COMMENT ON TABLE "t" IS 'c\\n''d';""",
+    ]
+
+
 def test_the_plan_shows_the_sql_of_new_tables_and_no_control_character_of_a_name() -> None:
     report = {"plan": shown_plan(PLAN), "tables": TABLES, "settings": {"target_schema": "public", "foreign_keys": "off"}}
     sql = 'CREATE TABLE "a\x1b" (\n    "id" text\n);\n'

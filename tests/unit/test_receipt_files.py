@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from firelift.files import FileChanged
+from firelift.files import FileChanged, read_sealed, write_sealed
 from firelift.receipts import Extracted, PhaseReceipt, Staged
 from firelift.run.receipt_files import Receipts
 
@@ -45,3 +46,11 @@ def test_a_damaged_receipt_is_none_and_is_named_where_it_is_needed(receipts: Rec
     assert receipts.done("extraction", "f00d") is None
     with pytest.raises(FileChanged, match=r"receipts/extraction\.json"):
         receipts.last("extraction", PhaseReceipt)
+
+
+@pytest.mark.parametrize("change", [{"kind": "NoSuchReceipt"}, {"kind": "summed"}, {"totalRecords": "many"}])
+def test_a_receipt_of_another_version_is_none(change: dict[str, object], receipts: Receipts) -> None:
+    file = receipts.file("extraction")
+    content = json.loads(read_sealed(file)) | change
+    write_sealed(file, json.dumps(content))
+    assert receipts.done("extraction", "f00d") is None

@@ -116,6 +116,11 @@ def test_rejected_documents_are_those_that_the_receipt_tells_of(change: Callable
         read_rejects(tmp_path, told)
 
 
+def test_an_error_that_prefect_wants_to_keep_is_json() -> None:
+    kept = ReceiptJSON().loads(ReceiptJSON().dumps(ValueError("no")))
+    assert str(kept) == "no"
+
+
 def test_a_changed_receipt_is_none_that_prefect_can_read() -> None:
     receipt = ChunkTransformed(chunk="a", documents=1)
     kept = ReceiptJSON().dumps(receipt)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from firelift.migration.context import Migration
-from firelift.migration.execution import asks_the_target
 from firelift.migration.steps.receipt_validity import with_receipt
 from firelift.modes.incremental.plan_changes import expected_rows
 from firelift.phases.import_ import (
@@ -23,7 +22,6 @@ from firelift.receipts import Imported, Loaded, Published, RelationChecked, Root
 from firelift.run.progress import Phase
 
 
-@asks_the_target
 def staging(migration: Migration, validated: Validated, transformed: TransformedAll) -> Staged:
     """Empty staging tables, or those in which an earlier attempt of this run left its rows."""
     url, schema = migration.database_url, migration.target_schema
@@ -80,7 +78,6 @@ def import_(migration: Migration, loaded: list[Loaded], staged: Staged) -> Impor
     return done
 
 
-@asks_the_target
 def publish(migration: Migration, validated: Validated, transformed: TransformedAll) -> Published:
     """The tables become visible, all in one transaction."""
     migration.check()

@@ -58,8 +58,7 @@ def planning(migration: Migration, extracted: list[Extracted]) -> Planned:
             status.warn(f"{gone.collection} → {gone.table}: {told}", "transformation")
     increment = migration.increment()
     write_plan(migration.directory, plan, profile, migration.plan_options(), earlier, increment)
-    planned = {table.collection for table in plan.tables}
-    unchanged = [table for collection, table in earlier.items() if collection not in planned] if increment else []
+    unchanged = others_of(plan, earlier) if increment else ()
     write_sql(migration.directory, target, plan, migration.settings.target_schema, migration.settings.foreign_keys, unchanged)
     # Only now tables and columns are known; still nothing has been written to the target.
     before = increment.before() if increment else None
@@ -69,6 +68,12 @@ def planning(migration: Migration, extracted: list[Extracted]) -> Planned:
     if target and not migration.is_test:
         hold_back(migration, plan, {collection: seen.documents for collection, seen in profile.items()}, increment)
     return Planned(tables=len(plan.tables), columns=sum(len(table.columns) for table in plan.tables), plan=PLAN)
+
+
+def others_of(plan: Plan, earlier: Mapping[str, TablePlan]) -> tuple[TablePlan, ...]:
+    """The published tables that are not in the plan, without one that was dropped and whose name the plan gives to another collection."""
+    collections, names = {table.collection for table in plan.tables}, {table.table for table in plan.tables}
+    return tuple(table for table in earlier.values() if table.collection not in collections and table.table not in names)
 
 
 def warn_of_mended(migration: Migration, file: str) -> None:

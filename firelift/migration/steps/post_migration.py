@@ -6,7 +6,6 @@ from datetime import datetime
 
 from firelift.files import write_whole
 from firelift.migration.context import Migration
-from firelift.migration.execution import asks_the_target
 from firelift.modes.incremental.plan_changes import expected_rows
 from firelift.modes.test.estimate import estimate_full_run
 from firelift.modes.test.scratch import throw_away, weights
@@ -18,7 +17,6 @@ from firelift.receipts import AppConfigUpdated, Dropped, Finished, Published, Sa
 from firelift.run.workspace import ESTIMATE
 
 
-@asks_the_target
 def post_migration(migration: Migration, published: Published | None, transformed: TransformedAll) -> Finished:
     """The app is told, the end is written down in the target, what was only needed on the way is dropped."""
     if migration.is_test:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from firelift.errors import FireliftError
 from firelift.firestore.source import source_label
 from firelift.migration.context import Migration
-from firelift.migration.execution import asks_the_target
 from firelift.migration.steps.receipt_validity import with_receipt
 from firelift.modes.incremental.baseline import dropped_roots, refuse_earlier_read_time, with_dropped_roots
 from firelift.phases.import_ import record_begin
@@ -57,7 +56,6 @@ def existing_snapshot(migration: Migration) -> Validated | None:
     return migration.receipts.last("pre_validation", Validated) if exists else None
 
 
-@asks_the_target
 def register(migration: Migration, validated: Validated) -> None:
     """The target knows the run from here on: what it is, that it runs, and whether somebody wants it to stop."""
     settings = migration.settings

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from firelift.migration.context import Migration
-from firelift.migration.execution import asks_the_target
 from firelift.modes.incremental.plan_changes import expected_rows
 from firelift.phases.import_ import rows_after_merge
 from firelift.phases.verification import TooManyRejects, VerificationFailed, prove
@@ -25,7 +24,6 @@ def nothing_to_verify(migration: Migration) -> bool:
     return increment is not None and not increment.touched
 
 
-@asks_the_target
 def skip_untouched(migration: Migration) -> None:
     """Says that there are no new rows to verify."""
     migration.workspace.clear_verification()
@@ -33,7 +31,6 @@ def skip_untouched(migration: Migration) -> None:
 
 
 # What a cached result says of the target may be true no longer.
-@asks_the_target
 def verification(migration: Migration, validated: Validated, transformed: TransformedAll, imported: Imported) -> Verified:
     """The staged tables against the archive. What fails migration is taken back before anybody sees it."""
     migration.start_phase("verification")
@@ -119,7 +116,6 @@ def first_finding(done: Verified) -> dict[str, object]:
     return counts
 
 
-@asks_the_target
 def skip_verification(migration: Migration) -> None:
     """Says in status and reports that nothing was verified."""
     option = "--skip-phases" if "verification" in migration.settings.skip_phases else "--no-auto-verification"

@@ -14,7 +14,17 @@ from firelift.postgres.publish.stages.ending import checking, recording, relatio
 from firelift.postgres.publish.stages.existing_tables import backing_up, locking, writing
 from firelift.postgres.publish.stages.new_tables import DigestNew, making_schema, moving
 from firelift.postgres.publish.stages.stage import Done, Stage, described, evaluate
-from firelift.postgres.publish.target_facts import Found, Publication, fitting, foreseen, found_before_lock, found_under_lock, merges_of
+from firelift.postgres.publish.target_facts import (
+    Found,
+    Publication,
+    Refresh,
+    fitting,
+    foreseen,
+    found_before_lock,
+    found_under_lock,
+    merges_of,
+    new_tables,
+)
 from firelift.postgres.schema.compatibility import existing_tables
 from firelift.postgres.schema.control_schema import CONTROL_SCHEMA, saved_tables
 from firelift.postgres.schema.name_conflicts import in_the_way, summary
@@ -89,7 +99,8 @@ def _published(connection: Connection, publication: Publication) -> Done:
     _refuse_taken(connection, publication)
     merges = merges_of(connection, publication)
     refreshes = fitting(connection, publication, publication.tables, merges)
-    evaluate(connection, before_and_lock(publication, found_before_lock(connection, publication, refreshes)), done)
+    evaluate(connection, digesting(publication, refreshes), done)
+    evaluate(connection, locking(publication, found_before_lock(connection, publication, refreshes)), done)
     refreshes = fitting(connection, publication, [refreshed.plan for refreshed in refreshes], merges)
     rows = {table: content.rows for table, content in done.contents.items()}
     evaluate(connection, stages_of(publication, found_under_lock(connection, publication, refreshes, rows)), done)
@@ -98,9 +109,14 @@ def _published(connection: Connection, publication: Publication) -> Done:
 
 def before_and_lock(publication: Publication, found: Found) -> Iterator[Stage]:
     """What can be done while others still read and write the tables, and then the lock."""
-    if new := found.new(publication.tables):
-        yield DigestNew(publication.staging, new)
+    yield from digesting(publication, found.refreshes)
     yield from locking(publication, found)
+
+
+def digesting(publication: Publication, refreshes: Sequence[Refresh]) -> Iterator[Stage]:
+    """The new tables, which nobody else sees."""
+    if new := new_tables(publication.tables, refreshes):
+        yield DigestNew(publication.staging, new)
 
 
 def stages_of(publication: Publication, found: Found) -> Iterator[Stage]:

@@ -136,8 +136,7 @@ class Found:
         return [refreshed.name for refreshed in self.refreshes]
 
     def new(self, tables: Sequence[TablePlan]) -> tuple[TablePlan, ...]:
-        there = {*self.names}
-        return tuple(table for table in tables if table.table not in there)
+        return new_tables(tables, self.refreshes)
 
     def saved(self, collection: str, table: str) -> TablePlan | None:
         """The plan by which a collection was published in the table of this name."""
@@ -173,6 +172,12 @@ def fitting(
 
 def _refreshes(tables: Sequence[TablePlan], existing: Mapping[str, ExistingTable], merges: Mapping[str, Merge]) -> tuple[Refresh, ...]:
     return tuple(Refresh(table, existing[table.table], merges.get(table.table)) for table in tables if table.table in existing)
+
+
+def new_tables(tables: Sequence[TablePlan], refreshes: Sequence[Refresh]) -> tuple[TablePlan, ...]:
+    """Those that the target does not have."""
+    there = {refreshed.name for refreshed in refreshes}
+    return tuple(table for table in tables if table.table not in there)
 
 
 def found_before_lock(connection: Connection, publication: Publication, refreshes: Sequence[Refresh]) -> Found:

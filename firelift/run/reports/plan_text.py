@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from firelift.run.reports.increment_text import foreseen, nothing_to_do
 
 _UNWRITTEN = "Nothing has been written to the target."
 UNLESS_ORPHANED = " where no row is orphaned"
+# Names and texts in SQL; in a comment a quotation mark is only a character.
+_QUOTED = re.compile(r"""--[^\n]*|"(?:[^"]|"")*"|'(?:[^']|'')*'""")
 _GONE = {"propagate": "delete {}", "mark": "mark {} as deleted", "ignore": "leave {} that are gone"}
 
 
@@ -107,7 +110,7 @@ def _sql(report: Mapping[str, Any]) -> Iterator[str]:
     """The SQL of the tables that the target does not have; nothing where it has them all."""
     if ddl := report.get("ddl"):
         # Control characters in names are escaped, so it is exactly what is executed only in the file.
-        lines = [plain(line) for line in ddl.split("\n")]
+        lines = [plain(line) for line in _QUOTED.sub(lambda quoted: quoted[0].replace("\n", "\\n"), ddl).split("\n")]
         yield "\n".join(["SQL of the new tables, as it is in plan.sql in the run's directory:", "", *lines])
 
 
