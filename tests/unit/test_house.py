@@ -68,7 +68,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(rooms.split())
     for rooms in (
         "errors paths receipts formatting",
-        "files times workers settings home workflow_path",
+        "files rfc3339 workers settings firelift_home workflow_path",
         "firestore",
         "planning local",
         "storage transform run postgres",
