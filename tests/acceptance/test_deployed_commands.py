@@ -39,14 +39,16 @@ def test_a_rollback_is_a_deployment_too(began: datetime, ready: str, api: Api, e
     assert password not in api.everything(began)
 
 
-def test_a_verification_is_a_deployment_too(ready: str, api: Api, emulator_host: str, project: str, database_url: str) -> None:
+def test_a_verification_is_a_deployment_too(
+    began: datetime, ready: str, api: Api, emulator_host: str, project: str, database_url: str
+) -> None:
     write_documents(emulator_host, f"projects/{project}/databases/(default)", [("users/ada", values({"name": "Ada"}))])
     assert start(ready, "full", 'migration_id="verified-later"')[0] == 0
     result = result_of(ready, "verify/published", verification_level="comprehensive")
     assert (result["passed"], result["level"], result["against"], result["compared"]) == (True, "comprehensive", "archive", 1)
     assert [(table["table"], table["rows"], table["compared"]) for table in result["tables"]] == [("users", 1, 1)]
     assert [run["migration_id"] for run in result["runs"]] == ["verified-later"]
-    (passed,) = api.runs_of("published")
+    (passed,) = api.runs_of("published", began)
     assert passed["state"]["message"].startswith(
         "All expectations are met. comprehensive: 1 table, 1 of 1 document compared with the archive"
     )

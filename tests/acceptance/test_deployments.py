@@ -42,7 +42,7 @@ def test_plan_writes_nothing_and_full_moves_everything(
     assert schemas_of(database_url) == ["public"]
     assert tables_of(database_url) == {}
 
-    (planned,) = api.runs_of("plan")
+    (planned,) = api.runs_of("plan", began)
     assert {*api.artifacts_of(planned["id"])} == {"firelift-summary", "firelift-tables", "firelift-plan"}
     assert "users -> public.users (" in api.artifacts_of(planned["id"])["firelift-plan"]
     assert "nothing has been written to the target" in planned["state"]["message"]
@@ -51,7 +51,7 @@ def test_plan_writes_nothing_and_full_moves_everything(
     assert report == json.loads((workspace / REPORT).read_bytes())
     assert tables_of(database_url) == sample_tables(project)
 
-    (run,) = api.runs_of("full")
+    (run,) = api.runs_of("full", began)
     assert (planned["name"].split()[0], run["name"]) == ("plan", f"full {report['migrationId']}")
     assert (planned["tags"], run["tags"]) == (["full", "plan", project, "public"], ["full", project, "public"])
     assert run["state_name"] == "Completed"

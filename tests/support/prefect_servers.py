@@ -62,9 +62,10 @@ class Api:
             found += page
         return found
 
-    def runs_of(self, deployment: str) -> list[dict[str, Any]]:
-        """The deployment's runs, the newest first."""
-        return self.every("flow_runs", deployments={"name": {"any_": [deployment]}}, sort="START_TIME_DESC")
+    def runs_of(self, deployment: str, since: datetime | None = None) -> list[dict[str, Any]]:
+        """The deployment's runs, the newest first; `since`: without those of other tests before that moment."""
+        runs = self.every("flow_runs", deployments={"name": {"any_": [deployment]}}, sort="START_TIME_DESC")
+        return [run for run in runs if since is None or datetime.fromisoformat(run["created"]) >= since]
 
     def run_named(self, name: str) -> dict[str, Any]:
         (run,) = self.every("flow_runs", flow_runs={"name": {"any_": [name]}})
