@@ -22,7 +22,6 @@ from firelift.run.reports.headline import headline
 from firelift.run.reports.increment import touched
 from firelift.run.reports.plan_text import plan_text
 from firelift.settings.settings import Settings
-from tasks.checkpoint import RESULTS
 from tasks.flow_run import current_flow_run
 from tasks.subflow import client_of
 
@@ -100,7 +99,7 @@ def _fenced(text: str) -> str:
 
 def completed(report: dict[str, Any], directory: Path) -> State[Any]:
     """The flow run's end: a sentence of what was done, and the report as the result that `run_deployment(...)` gets."""
-    own = LocalFileSystem(basepath=str(directory / RESULTS))
+    own = LocalFileSystem(basepath=str(directory / "prefect-results"))
     # In the run's directory, as private as the report itself; a storage that was chosen stays.
     where = {} if PREFECT_DEFAULT_RESULT_STORAGE_BLOCK.value() else {"result_storage": own, "result_storage_block_id": None}
     store = get_result_store().model_copy(update={"serializer": JSONSerializer(), "metadata_storage": None, **where})

@@ -23,9 +23,6 @@ from firelift.migration.steps.receipt_validity import LEFT_OUT, receipt_name, va
 from firelift.receipts import Receipt
 from firelift.run.receipt_files import Receipts, from_text, to_text
 
-RESULTS = "prefect-results"
-"""Where a run keeps what Prefect wants to keep beside receipts: the result of the flow run."""
-
 
 def checkpoint_key(context: TaskRunContext, parameters: dict[str, Any]) -> str | None:
     """`<migration>/<receipt>/<conditions>`; None for a phase that --skip-phases leaves out, whose task takes the last receipt."""
@@ -36,17 +33,15 @@ def checkpoint_key(context: TaskRunContext, parameters: dict[str, Any]) -> str |
 
 
 class RunReceipts(LocalFileSystem):
-    """Prefect's result storage for one run: the receipts that the engine writes, seen as results."""
+    """Prefect's result storage for one run, with the run's directory as base path: the receipts that the engine writes, seen as results."""
 
     _block_type_slug = "firelift-run-receipts"
 
-    directory: str
-    """The run's."""
-
     def read_path(self, path: str, **_: Any) -> bytes:  # type: ignore[override]
         """A receipt as a record of Prefect. Raises FileNotFoundError where the task is to be done."""
-        parts = self._resolve_path(path).relative_to(self._resolve_path("")).parts
-        receipt = Receipts(Path(self.directory)).done(*parts[1:]) if len(parts) == 3 else None
+        run = self._resolve_path("")
+        parts = self._resolve_path(path).relative_to(run).parts
+        receipt = Receipts(run).done(*parts[1:]) if len(parts) == 3 else None
         if receipt is None:
             raise FileNotFoundError(path)
         metadata = {"storage_key": path, "expiration": None, "serializer": {"type": ReceiptJSON().type}, "prefect_version": __version__}
@@ -73,8 +68,7 @@ def checkpoints_in(directory: Path) -> Iterator[None]:
     if context is None or context.result_store is None or PREFECT_DEFAULT_RESULT_STORAGE_BLOCK.value():
         yield
         return
-    storage = RunReceipts(basepath=str(directory / RESULTS), directory=str(directory))
-    store = context.result_store.model_copy(update={"result_storage": storage})
+    store = context.result_store.model_copy(update={"result_storage": RunReceipts(basepath=str(directory))})
     with context.model_copy(update={"result_store": store}):
         yield
 

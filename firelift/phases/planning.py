@@ -18,7 +18,8 @@ from firelift.planning.increment import Increment
 from firelift.planning.model import PLAN, Plan, TablePlan, keep_plan, read_plan, written
 from firelift.planning.profile import Profile
 from firelift.planning.reasons import reasons
-from firelift.postgres.inspect.plan_sql import ForeignKeys, as_script, statements_for_new_tables
+from firelift.postgres.inspect.plan_sql import as_script, statements_for_new_tables
+from firelift.postgres.load.constraints import ForeignKeys
 from firelift.postgres.schema.control_schema import saved_plans
 from firelift.postgres.schema.preflight import check_tables, lock_warning
 from firelift.postgres.session.lock import session_of

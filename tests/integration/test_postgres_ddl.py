@@ -11,7 +11,8 @@ import pytest
 
 from firelift.local.postgres import PostgresServer
 from firelift.planning.model import TYPE_OF, Column, ColumnKind, ReferenceTarget, TablePlan
-from firelift.postgres.inspect.plan_sql import ForeignKeys, as_script, statements_for_new_tables
+from firelift.postgres.inspect.plan_sql import as_script, statements_for_new_tables
+from firelift.postgres.load.constraints import ForeignKeys
 from firelift.postgres.schema.compatibility import SPELLED
 from firelift.postgres.schema.ddl import add_foreign_key, create_index, create_table, planned_tables
 from firelift.postgres.schema.target_table import TargetTable

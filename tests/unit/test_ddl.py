@@ -12,7 +12,8 @@ from typing import get_args
 import pytest
 
 from firelift.planning.model import TYPE_OF, UPDATED_AT, Column, ColumnKind, PgType, ReferenceTarget, Shape, TablePlan
-from firelift.postgres.inspect.plan_sql import UNLESS_ORPHANED, ForeignKeys, statements
+from firelift.postgres.inspect.plan_sql import UNLESS_ORPHANED, statements
+from firelift.postgres.load.constraints import ForeignKeys
 from firelift.postgres.schema.ddl import (
     add_columns,
     add_foreign_key,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
@@ -75,9 +75,5 @@ def valid_for(run: Run, step: str, arguments: tuple[object, ...]) -> str:
     if _phases[step] in run.settings.get("skip_phases", ()):
         return LEFT_OUT
     staged = next((argument for argument in arguments if isinstance(argument, Staged)), None)
-    damaged = times_damaged(_directory(run.settings, run.migration_id))
+    damaged = times_damaged(Workspace(Path(run.settings["working_dir"]), run.migration_id).run)
     return "-".join([run.fingerprint, *([staged.token] if staged else []), *([f"again-{damaged}"] if damaged else [])])
-
-
-def _directory(settings: Mapping[str, Any], migration_id: str) -> Path:
-    return Workspace(Path(settings["working_dir"]), migration_id).run

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Literal
 
 from firelift.planning.model import TablePlan
 from firelift.planning.references import relations_of
+from firelift.postgres.load.constraints import ForeignKeys
 from firelift.postgres.schema import ddl
 from firelift.postgres.schema.privileges import access_to_new_table, access_to_schema, existing_api_roles
 from firelift.postgres.session.connect import Connection
@@ -14,7 +14,6 @@ from firelift.postgres.session.errors import translated
 from firelift.postgres.session.foreign_owners import schema_exists
 from firelift.postgres.session.queries import QUERY
 
-ForeignKeys = Literal["report", "strict", "off"]
 UNLESS_ORPHANED = "-- only if every row refers to a row that is there\n"
 
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 from psycopg import sql
 
 from firelift.planning.model import TablePlan
-from firelift.postgres.schema.ddl import create_table
+from firelift.postgres.schema.ddl import create_schema, create_table
 from firelift.postgres.schema.names import staging_schema
 from firelift.postgres.schema.privileges import close_schema
 from firelift.postgres.schema.target_table import TargetTable
@@ -27,7 +27,7 @@ def create_staging(connection: Connection, migration_id: str, tables: Sequence[T
         if not schema_exists(connection, schema):
             # Receipts without their rows would make a resumed run skip rows that are not there.
             connection.execute(QUERY["forget_chunks"], {"migration_id": migration_id})
-            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+            connection.execute(create_schema(schema))
             # Its number may be that of another schema in another database: what was loaded there is not here.
             connection.execute(sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(schema), sql.Literal(str(uuid4()))))
         existing = {name for (name,) in connection.execute(QUERY["relation_names"], {"schemas": [schema]})}

@@ -14,6 +14,7 @@ from firelift.postgres.inspect.digest import Digest, digest
 from firelift.postgres.inspect.key_filter import KeyFilter, columns_in, same_key
 from firelift.postgres.schema.compatibility import ExistingTable
 from firelift.postgres.schema.control_schema import label_of
+from firelift.postgres.schema.ddl import create_schema
 from firelift.postgres.schema.foreign_keys import ForeignKey
 from firelift.postgres.schema.indexes import clear_away, create_index
 from firelift.postgres.schema.names import backup_schema, columns_of, companion_name
@@ -157,7 +158,7 @@ def unchanged_backup(table: ExistingTable, keys: tuple[str, ...]) -> BackedUp:
 def _backup_schema(connection: Connection, migration_id: str) -> str:
     backup = backup_schema(migration_id)
     if not own_schema_exists(connection, backup):
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(backup)))
+        connection.execute(create_schema(backup))
     return backup
 
 

@@ -127,6 +127,7 @@ def enable_row_security(schema: str, table: str) -> sql.SQL:
 
 
 def create_schema(schema: str) -> sql.SQL:
+    """CREATE SCHEMA."""
     from sqlalchemy.schema import CreateSchema
 
     from firelift.postgres.schema.compiler import compiled

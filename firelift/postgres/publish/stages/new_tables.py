@@ -13,6 +13,7 @@ from firelift.planning.model import TablePlan
 from firelift.postgres.inspect.digest import digest
 from firelift.postgres.publish.stages.stage import Done, Stage, listed
 from firelift.postgres.publish.target_facts import Found, Publication, Wanted, hindering
+from firelift.postgres.schema.ddl import create_schema
 from firelift.postgres.schema.foreign_keys import add_foreign_key, foreign_keys_of
 from firelift.postgres.schema.indexes import create_index
 from firelift.postgres.schema.names import LONGEST_NAME
@@ -55,7 +56,7 @@ class MakeSchema:
         return [f"make the schema {self.schema}"]
 
     def run(self, connection: Connection, done: Done) -> None:
-        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(self.schema)))
+        connection.execute(create_schema(self.schema))
         (close_schema if self.closed else open_schema)(connection, self.schema)
         connection.execute(QUERY["record_made_schema"], {"migration_id": self.migration_id, "schema": self.schema})
 
@@ -68,7 +69,7 @@ class DigestNew:
     tables: tuple[TablePlan, ...]
 
     def describe(self) -> Sequence[str]:
-        return [f"count and digest the staged rows of {listed([table.table for table in self.tables])}"] if self.tables else []
+        return [f"count and digest the staged rows of {listed([table.table for table in self.tables])}"]
 
     def run(self, connection: Connection, done: Done) -> None:
         staged = [TargetTable(self.staging, table) for table in self.tables]
