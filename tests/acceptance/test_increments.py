@@ -288,7 +288,8 @@ def test_somebody_who_writes_during_the_run_changes_nothing_about_it(target: Ste
         while not ended.wait(0.02):
             number += 1
             target.write({f"logs/{number % 300:04}": {"n": f"written {number}"}, f"logs/more-{number}": {"n": number}})
-            target.delete(f"logs/{(number * 7) % 300:04}")
+            # However long the run takes: fewer deletions than --max-deletes allows by default.
+            target.delete(f"logs/{(number * 7) % 80:04}")
 
     writer = threading.Thread(target=keep_writing)
     writer.start()
