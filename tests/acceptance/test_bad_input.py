@@ -34,6 +34,7 @@ from firelift.firestore.values import Document
 from firelift.local.postgres import PostgresServer
 from tests.support.command_line import CANARY, FIRELIFT, QUICKLY, Operator, Said, holds_nothing, is_untouched
 from tests.support.prefect_servers import Api, eventually, schemas_of, tables_of, text_of
+from tests.support.warm_commands import BY_PREFECT, WITHOUT_PREFECT
 from tests.support.whole_way import Things, new_source, write
 
 KEY = f"{CANARY}-service-role-key"
@@ -58,7 +59,7 @@ def app(emulator_host: str) -> Iterator[str]:
 @pytest.fixture
 def shell(tmp_path: Path, prefect_api: str) -> Operator:
     """An operator who has set nothing but Prefect's address."""
-    return Operator(tmp_path, {"PREFECT_API_URL": prefect_api, **QUICKLY})
+    return Operator(tmp_path, {"PREFECT_API_URL": prefect_api, **QUICKLY, **WITHOUT_PREFECT})
 
 
 @pytest.fixture
@@ -212,7 +213,14 @@ def refused(operator: Operator, code: int, *words: str, more: tuple[str, ...] = 
 
 
 def test_firestore_that_does_not_answer_is_given_up_soon(ready: Operator, database_url: str) -> None:
-    refused(ready.with_(FIRESTORE_EMULATOR_HOST=NOBODY), 1, "Firestore does not answer", NOBODY, "refused", "FIRESTORE_EMULATOR_HOST")
+    refused(
+        ready.with_(FIRESTORE_EMULATOR_HOST=NOBODY, **BY_PREFECT),
+        1,
+        "Firestore does not answer",
+        NOBODY,
+        "refused",
+        "FIRESTORE_EMULATOR_HOST",
+    )
     assert is_untouched(database_url)
 
 
@@ -376,7 +384,7 @@ def test_a_table_of_somebody_else_that_cannot_take_the_rows(ready: Operator, dat
 def test_the_name_of_a_nested_table_that_is_taken(ready: Operator, database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute("CREATE VIEW users_orders AS SELECT 1 AS total")
-    failed(ready, "transformation", ready.firelift("migrate"), 2, "users_orders is a view", "--target-schema")
+    failed(ready, "transformation", ready.with_(**BY_PREFECT).firelift("migrate"), 2, "users_orders is a view", "--target-schema")
     assert is_untouched(database_url)
 
 
@@ -442,7 +450,7 @@ def test_a_working_directory_that_cannot_be_written(disk: Disk, ready: Operator,
 
 @pytest.mark.parametrize("disk", ["size=2m"], indirect=True)
 def test_a_disk_that_fills_up_in_mid_run_loses_nothing(disk: Disk, documents: Documents, database_url: str) -> None:
-    operator = documents({f"notes/{number:02}": {"text": noise(100_000)} for number in range(40)})
+    operator = documents({f"notes/{number:02}": {"text": noise(100_000)} for number in range(40)}).with_(**BY_PREFECT)
     command = ["migrate", "--working-dir", str(disk.path), "--batch-size", "4", "--migration-id", "the-same"]
 
     said = operator.firelift(*command)
@@ -610,6 +618,7 @@ def test_no_secret_is_printed_written_or_stored_by_a_run_that_fails_and_then_com
             PREFECT_API_URL=with_a_password(api.url),
             PREFECT_API_AUTH_STRING=f"me:{PASSWORD}",
             MIGRATION_AUTO_VERIFICATION=None,
+            **BY_PREFECT,
         )
         with psycopg.connect(courier) as connection:
             connection.execute("CREATE TABLE teams (id text PRIMARY KEY, size bigint CHECK (size <> 2))")
@@ -641,7 +650,11 @@ def test_what_stands_on_this_machine_is_reached_without_the_proxy(ready: Operato
     proxies = dict.fromkeys(("HTTP_PROXY", "http_proxy", "https_proxy", "grpc_proxy"), f"http://{NOBODY}")
     # Without a Prefect server of the operator's: the command starts one.
     behind = ready.with_(
-        **proxies, PREFECT_API_URL=None, ALL_PROXY=f"socks://{CANARY}@{NOBODY}/", FIRESTORE_EMULATOR_HOST=f"http://{emulator_host}/"
+        **proxies,
+        **BY_PREFECT,
+        PREFECT_API_URL=None,
+        ALL_PROXY=f"socks://{CANARY}@{NOBODY}/",
+        FIRESTORE_EMULATOR_HOST=f"http://{emulator_host}/",
     )
     said = behind.firelift("migrate")
     assert said.code == 0, said.err
@@ -652,7 +665,7 @@ def test_what_stands_on_this_machine_is_reached_without_the_proxy(ready: Operato
 
 
 def test_where_prefect_may_start_no_server_that_is_said_before_anything_is_written(ready: Operator) -> None:
-    said = ready.with_(PREFECT_API_URL=None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE="false").firelift("migrate")
+    said = ready.with_(**BY_PREFECT, PREFECT_API_URL=None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE="false").firelift("migrate")
     assert_refused(said, 2, "Prefect has no server", "PREFECT_API_URL")
     assert not ready.workspace.exists()
 

@@ -67,8 +67,11 @@ def test_whatever_happened_meanwhile_the_target_is_equal_to_firestore_afterwards
 WAITING = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND locktype = 'relation'"
 
 
-@pytest.mark.parametrize("table", ["teams", "users"])
-def test_killed_while_it_publishes_an_increment_has_changed_nothing_and_is_gone_on_with(target: Steps, table: str) -> None:
+@pytest.mark.parametrize(("table", "by"), [("teams", "flow_runner"), ("users", "runner")])
+def test_killed_while_it_publishes_an_increment_has_changed_nothing_and_is_gone_on_with(
+    target: Steps, table: str, by: str, request: pytest.FixtureRequest
+) -> None:
+    target.runner = request.getfixturevalue(by)
     before = target.content()
     target.write({"users/dee": {"name": "Dee", "age": 5.5, "active": True}, "users/ada/orders/3": {"total": 5, "at": moment(9)}})
     target.delete("users/bob", "teams/red")

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from tests.support.command_line import CANARY, ONE_WORKER, Operator, Said, is_untouched
+from tests.support.warm_commands import BY_PREFECT, WITHOUT_PREFECT
 from tests.support.whole_way import new_source, write
 
 OLD = """# the app
@@ -32,7 +33,7 @@ def ready(tmp_path: Path, emulator_host: str, prefect_api: str, database_url: st
     """An operator with an app of three documents and everything a migration needs."""
     with new_source(emulator_host) as source:
         write(source, {"users/ada": {"name": "Ada"}, "users/ada/orders/1": {"total": 3}, "teams/red": {"size": 2}})
-        given = {**ONE_WORKER, "PREFECT_API_URL": prefect_api, "FIRESTORE_EMULATOR_HOST": emulator_host}
+        given = {**ONE_WORKER, **WITHOUT_PREFECT, "PREFECT_API_URL": prefect_api, "FIRESTORE_EMULATOR_HOST": emulator_host}
         operator = Operator(tmp_path, {**given, "GOOGLE_CLOUD_PROJECT": source.project, "DATABASE_URL": database_url})
         operator.here.mkdir()
         yield operator
@@ -49,7 +50,7 @@ def test_the_app_is_told_and_what_is_not_kept_goes(ready: Operator, database_url
     options = ["--migration-id", "mine", "--app-config", ".env.app", "--app-config-values", VALUES, "--no-keep-archive", "--no-keep-tables"]
     with psycopg.connect(database_url, autocommit=True) as listener:
         listener.execute("LISTEN pgrst")
-        said = ready.firelift("migrate", *options)
+        said = ready.with_(**BY_PREFECT).firelift("migrate", *options)
         assert said.code == 0, said.err
         assert [heard.payload for heard in listener.notifies(timeout=30, stop_after=1)] == ["reload schema"]
         analyzed = "SELECT relname::text, reltuples FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY 1"
@@ -70,7 +71,7 @@ def test_the_app_is_told_and_what_is_not_kept_goes(ready: Operator, database_url
     assert "canary-of-the-app" not in "".join(path.read_text() for path in run.rglob("*.*") if path.suffix in (".json", ".md"))
 
     app.write_text(NEW + "LATER=1\n")
-    again = ready.firelift("migrate", "--resume", "--migration-id", "mine")
+    again = ready.with_(**BY_PREFECT).firelift("migrate", "--resume", "--migration-id", "mine")
     assert again.code == 0, again.err
     assert (app.read_text(), kept.read_text()) == (NEW + "LATER=1\n", OLD)
     assert report_of(ready)["phases"]["post_migration"]["result"] == done

@@ -21,6 +21,7 @@ from tests.support import refreshed_tables as refresh_world
 from tests.support.command_line import FIRELIFT, QUICKLY, Operator, Said
 from tests.support.prefect_servers import eventually, schemas_of, tables_of, text_of
 from tests.support.refreshed_tables import FIRST, SECOND, catalog, contents, live_in, target
+from tests.support.warm_commands import BY_PREFECT, WITHOUT_PREFECT
 from tests.support.whole_way import Things, new_source, write
 
 Database = Callable[[Things], Operator]
@@ -36,7 +37,7 @@ def source(emulator_host: str) -> Iterator[Source]:
 def holding(source: Source, tmp_path: Path, prefect_api: str, database_url: str) -> Database:
     """Has the Firestore database hold these documents and no others; returns the operator."""
     assert source.emulator_host
-    host, variables = source.emulator_host, {"PREFECT_API_URL": prefect_api, "DATABASE_URL": database_url, **QUICKLY}
+    host, variables = source.emulator_host, {"PREFECT_API_URL": prefect_api, "DATABASE_URL": database_url, **QUICKLY, **WITHOUT_PREFECT}
 
     def hold(documents: Things) -> Operator:
         clear(host, source.project)
@@ -110,11 +111,11 @@ HIS = ("constraints", "indexes", "views", "policies", "triggers", "tables", "col
 
 def test_rows_are_replaced_what_is_the_users_stays_and_a_rollback_needs_no_working_directory(holding: Database, database_url: str) -> None:
     operator = holding(OLD)
-    said = [done(operator.firelift("migrate"))]
+    said = [done(operator.with_(**BY_PREFECT).firelift("migrate"))]
     ask(database_url, LIFE)
     before = state(database_url)
 
-    said.append(done(holding(NEW).firelift("migrate", "--json")))
+    said.append(done(holding(NEW).with_(**BY_PREFECT).firelift("migrate", "--json")))
     run = json.loads(said[-1].out)["migrationId"]
 
     assert ask(database_url, "SELECT id, name, score::text, city, vip, note FROM users ORDER BY id") == [

@@ -19,6 +19,7 @@ from firelift.local.writer import Reference
 from firelift.postgres.schema.names import scratch_schema
 from tests.support.command_line import ONE_WORKER, Operator, is_untouched
 from tests.support.prefect_servers import Api, schemas_of, tables_of, text_of
+from tests.support.warm_commands import BY_PREFECT, WITHOUT_PREFECT
 from tests.support.whole_way import Things, new_source, write
 
 TRY = ("migrate", "--migration-mode", "test", "--sample-size", "5")
@@ -62,7 +63,7 @@ def poor(database_url: str) -> Iterator[Poor]:
 
 @pytest.fixture
 def operator(source: Source, tmp_path: Path, prefect_api: str, poor: Poor) -> Operator:
-    variables = {**ONE_WORKER, "PREFECT_API_URL": prefect_api, "DATABASE_URL": poor.url}
+    variables = {**ONE_WORKER, **WITHOUT_PREFECT, "PREFECT_API_URL": prefect_api, "DATABASE_URL": poor.url}
     return Operator(tmp_path, {"FIRESTORE_EMULATOR_HOST": str(source.emulator_host), "GOOGLE_CLOUD_PROJECT": source.project, **variables})
 
 
@@ -74,7 +75,7 @@ def report_of(operator: Operator) -> dict[str, Any]:
 def test_a_sample_is_verified_reported_and_gone_for_a_role_without_any_right_to_the_target(
     operator: Operator, database_url: str, api: Api
 ) -> None:
-    said = operator.firelift(*TRY, "--verification-level", "comprehensive")
+    said = operator.with_(**BY_PREFECT).firelift(*TRY, "--verification-level", "comprehensive")
     assert said.code == 0, said.err
     assert is_untouched(database_url), schemas_of(database_url)
     report = report_of(operator)

@@ -27,6 +27,7 @@ from firelift.settings.verification_level import LEVELS
 from firelift.verification.proof import Against
 from tests.support.command_line import CANARY, ONE_WORKER, Operator, Said, holds_nothing
 from tests.support.prefect_servers import database, tables_of, text_below, text_of
+from tests.support.warm_commands import BY_PREFECT, WITHOUT_PREFECT
 from tests.support.whole_way import Things, new_source, write
 
 CITIES: Things = {f"cities/c{n:03}": {"name": f"City {n}", "population": n * 1000, "area": n / 7, "tags": ["a", "b"]} for n in range(60)}
@@ -45,7 +46,7 @@ def source(emulator_host: str) -> Iterator[Source]:
 def somebody(source: Source, url: str, api: str, directory: Path) -> Operator:
     assert source.emulator_host
     given = {"FIRESTORE_EMULATOR_HOST": source.emulator_host, "GOOGLE_CLOUD_PROJECT": source.project}
-    return Operator(directory, {**ONE_WORKER, **given, "PREFECT_API_URL": api, "SUPABASE_DB_URL": url})
+    return Operator(directory, {**ONE_WORKER, **WITHOUT_PREFECT, **given, "PREFECT_API_URL": api, "SUPABASE_DB_URL": url})
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_comprehensive_passes_and_no_password_gets_into_its_results(
         try:
             parts = urlsplit(url)
             address = parts._replace(netloc=f"{role}:{password}@{parts.hostname}:{parts.port}").geturl()
-            operator = somebody(source, address, prefect_api, tmp_path)
+            operator = somebody(source, address, prefect_api, tmp_path).with_(**BY_PREFECT)
             migrated = operator.firelift("migrate", "--verification-level", "comprehensive")
             assert migrated.code == 0, migrated.err
             assert_passed(results_of(operator), url, "comprehensive")
@@ -144,7 +145,7 @@ ELSEWHERE = "IF NEW.id = '{}' THEN EXECUTE format('{}', TG_TABLE_SCHEMA, TG_TABL
 )
 def test_what_differs_is_never_published(operator: Operator, database_url: str, when: str, act: str, words: list[str]) -> None:
     spoil(database_url, when, act)
-    said = operator.firelift("migrate", "--verification-level", "comprehensive")
+    said = operator.with_(**BY_PREFECT).firelift("migrate", "--verification-level", "comprehensive")
     assert said.code == 4, said.err
     assert len(said.error) < 1000
     assert words[0] in said.error

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.gateway import Gateway
 from tests.support.migrating import VERIFIED, WORKERS, Ground, Place, Started, Undisturbed, differences
+from tests.support.warm_commands import BY_PREFECT
 
 KILLS = int(os.environ.get("FIRELIFT_KILLS") or 9)
 SEED = int(os.environ["FIRELIFT_FAULT_SEED"])
@@ -55,7 +56,7 @@ def scenarios(seed: int, kills: int) -> list[list[Moment]]:
 def test_killed_and_resumed_it_comes_to_the_same(
     moments: Sequence[Moment], ground: Ground, front: Gateway, undisturbed: Undisturbed
 ) -> None:
-    with ground.place(**VERIFIED) as place:
+    with ground.place(**BY_PREFECT, **VERIFIED) as place:
         for number, moment in enumerate(moments, 1):
             before, passed = place.archived(), front.count()
             started = place.start(*resuming(place))

@@ -20,7 +20,7 @@ from firelift.local.postgres import PostgresServer
 from firelift.local.writer import GeoPoint, Reference, Vector
 from firelift.migration.rollback import roll_back_run
 from firelift.paths import collection_of
-from tests.support.flow_runner import Outcome, Runner
+from tests.support.flow_runner import Outcome, Runner, running
 from tests.support.migrating import SOAK
 from tests.support.prefect_servers import eventually
 from tests.support.synced_database import steps
@@ -90,10 +90,10 @@ DELETES = st.sampled_from(("propagate", "propagate", "mark"))
 
 
 @pytest.fixture(scope="module")
-def runner(prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    started = Runner(prefect_api, tmp_path_factory.mktemp("runner") / "log")
-    yield started
-    started.close()
+def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """By Prefect, and so more slowly, in `make soak`."""
+    with running(tmp_path_factory.mktemp("runner") / "log", request.getfixturevalue("prefect_api") if SOAK else None) as started:
+        yield started
 
 
 @pytest.mark.parametrize("number", range(SEED, SEED + PARTS))

@@ -15,6 +15,7 @@ from tests.support.gateway import Gateway
 from tests.support.holding import dead_in
 from tests.support.migrating import SOAK, VERIFIED, Content, Ground, Place, Undisturbed, differences, files_below
 from tests.support.prefect_servers import PHASES, Api, eventually, prefect_server
+from tests.support.warm_commands import BY_PREFECT
 
 ROOTS = ("cities", "rooms", "users")
 
@@ -22,14 +23,14 @@ ROOTS = ("cities", "rooms", "users")
 @pytest.fixture(scope="module")
 def loading(ground: Ground, front: Gateway) -> Iterator[Place]:
     """A run that died while it loaded: only to be copied."""
-    with dead_in("import", ground, front) as place:
+    with dead_in("import", ground, front, **BY_PREFECT) as place:
         yield place
 
 
 @pytest.fixture(scope="module")
 def publishing(ground: Ground, front: Gateway) -> Iterator[Place]:
     """A run that died while it published, with the receipts of all phases but the last."""
-    with dead_in("publish", ground, front) as place:
+    with dead_in("publish", ground, front, **BY_PREFECT) as place:
         yield place
 
 
@@ -49,8 +50,7 @@ def lose_receipts(place: Place) -> None:
 
 
 def test_finished_work_is_cached_in_prefect(loading: Place, ground: Ground, front: Gateway, undisturbed: Undisturbed, api: Api) -> None:
-    with ground.copy(loading) as copied:
-        place = copied.with_(**VERIFIED)
+    with ground.copy(loading, **BY_PREFECT, **VERIFIED) as place:
         goes_on(place, front, undisturbed)
         (run, *_) = api.every("flow_runs", flow_runs={"name": {"any_": [f"full {place.migration_id}"]}}, sort="START_TIME_DESC")
         finished = ["pre_validation", "extraction", "planning", "transformation"]
@@ -101,7 +101,7 @@ def test_python_goes_on_with_what_prefect_has_carried_out(loading: Place, ground
 
 
 def test_prefect_goes_on_with_what_python_has_carried_out(ground: Ground, front: Gateway, undisturbed: Undisturbed, api: Api) -> None:
-    with ground.place() as place:
+    with ground.place(**BY_PREFECT) as place:
         assert from_python(place, "import_")[0] == 9
         passed = front.count()
         said = place.migrate("--resume")
@@ -124,7 +124,7 @@ RemoteFileSystem(basepath="local://kept", settings={"auto_mkdir": True}).save("k
 def test_receipts_may_be_kept_in_another_storage(ground: Ground, front: Gateway, undisturbed: Undisturbed, tmp_path: Path) -> None:
     said = Operator(tmp_path, {"PREFECT_API_URL": ground.prefect}).run([sys.executable, "-c", BLOCK])
     assert said.code == 0, said.err
-    with dead_in("import", ground, front, PREFECT_DEFAULT_RESULT_STORAGE_BLOCK="remote-file-system/kept") as place:
+    with dead_in("import", ground, front, **BY_PREFECT, PREFECT_DEFAULT_RESULT_STORAGE_BLOCK="remote-file-system/kept") as place:
         kept = place.operator.here / "kept" / place.migration_id
         receipts = set(files_below(kept))
         assert {"pre_validation", "extract-users", "extraction", "transformation"} <= {name.partition("/")[0] for name in receipts}
@@ -138,7 +138,7 @@ def test_another_machine_goes_on_with_the_run(
 ) -> None:
     """With another home, another Prefect server, and the working directory mounted at another path."""
     mounted = tmp_path / "mounted"
-    with ground.copy(loading) as place, prefect_server(tmp_path) as other:
+    with ground.copy(loading, **BY_PREFECT) as place, prefect_server(tmp_path) as other:
         mounted.symlink_to(place.workspace)
         given = {"MIGRATION_MIGRATION_ID", "PREFECT_HOME"}
         variables = {name: value for name, value in place.operator.variables.items() if name not in given}

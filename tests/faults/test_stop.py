@@ -15,6 +15,7 @@ from tests.support.gateway import Gateway
 from tests.support.holding import held_in
 from tests.support.migrating import SOAK, Ground, Place, Started, Undisturbed, differences, start
 from tests.support.prefect_servers import CHECKOUT, Api
+from tests.support.warm_commands import BY_PREFECT
 
 Ask = Callable[[Place, Started, Api], None]
 
@@ -76,7 +77,7 @@ KNOWN = [(phase, ask) for phase, ask in OTHERS if (phase, ask) != ("pre_validati
 def test_it_stops_in_every_phase_whoever_asks(
     phase: str, ask: Ask, ground: Ground, front: Gateway, undisturbed: Undisturbed, api: Api
 ) -> None:
-    with ground.place() as place:
+    with ground.place(**BY_PREFECT) as place:
         with held_in(phase, place, front) as (held, reached):
             started = held.start()
             started.until(reached)
@@ -90,7 +91,7 @@ def test_it_stops_in_every_phase_whoever_asks(
 
 
 def test_two_ctrl_c_end_it_at_once(ground: Ground, front: Gateway, undisturbed: Undisturbed) -> None:
-    with ground.place() as place:
+    with ground.place(**BY_PREFECT) as place:
         with held_in("import", place, front) as (held, reached):
             started = held.start()
             started.until(reached)

@@ -8,6 +8,7 @@ from firelift.migration.rollback import roll_back_run
 from tests.support.gateway import Gateway
 from tests.support.holding import held_in, kill_in
 from tests.support.migrating import BATCH, WORKERS, Content, Ground, Undisturbed, content, differences, files_below
+from tests.support.warm_commands import BY_PREFECT
 
 # The heartbeat of the run that goes on.
 CHANGING = ("migration-status.json", "migration-checkpoint.json", "migration-log.json", "throughput.json")
@@ -35,7 +36,7 @@ def test_a_second_run_refuses_and_names_the_first(ground: Ground, front: Gateway
 
 
 def test_a_dead_run_does_not_block_another(ground: Ground, front: Gateway, undisturbed: Undisturbed) -> None:
-    with ground.place() as dead, ground.place(SUPABASE_DB_URL=dead.url) as next_:
+    with ground.place(**BY_PREFECT) as dead, ground.place(SUPABASE_DB_URL=dead.url) as next_:
         kill_in("import", dead, front)
         said = next_.migrate()
         assert said.code == 0, said.err

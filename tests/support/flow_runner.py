@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -17,10 +17,13 @@ from typing import IO, Any
 from tests.support import warm_workers
 from tests.support.forking import Forked, fork_server_here
 from tests.support.prefect_servers import CHECKOUT, environment
-from tests.support.warm_commands import read_settings_of_prefect, warm_server
+from tests.support.warm_commands import CARRIED_OUT, WITHOUT_PREFECT, read_settings_of_prefect, warm_server
 
 PROGRAM = "tests.support.flow_runner:become"
 READY = "ready\n"
+
+Migrate = Callable[..., Any]
+"""Takes options as the flow does; returns the final report."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,11 @@ class Outcome:
 class Runner:
     """The process, and what it was asked last."""
 
-    def __init__(self, prefect_api: str, log: Path) -> None:
+    def __init__(self, log: Path, prefect_api: str | None = None) -> None:
+        """Runs are flow runs of the server at `prefect_api`; without one, `firelift.migrate` carries them out."""
         self._log = log
-        self._environment = environment(PREFECT_API_URL=prefect_api, PREFECT_LOGGING_LEVEL="WARNING", PYTHONPATH=str(CHECKOUT))
+        by = {"PREFECT_API_URL": prefect_api, "PREFECT_LOGGING_LEVEL": "WARNING"} if prefect_api else WITHOUT_PREFECT
+        self._environment = environment(PYTHONPATH=str(CHECKOUT), **by)
         self.process = self._start()
 
     def _start(self) -> Forked:
@@ -57,7 +62,7 @@ class Runner:
         return Forked(reply, stdin=os.fdopen(ours, "w"), stdout=os.fdopen(theirs))
 
     def migrate(self, variables: Mapping[str, str], **options: Any) -> Outcome:
-        """Runs the flow with these environment variables and options to its end."""
+        """A migration with these environment variables and options to its end."""
         self.begin(variables, **options)
         found = self.end()
         assert found is not None, f"the process died: {self._log.read_text(errors='replace')[-3000:]}"
@@ -101,6 +106,14 @@ class Runner:
             self.kill()
 
 
+@contextmanager
+def running(log: Path, prefect_api: str | None = None) -> Iterator[Runner]:
+    """The process, which ends with the block."""
+    started = Runner(log, prefect_api)
+    yield started
+    started.close()
+
+
 def become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     """The process that was asked for, in one that has everything loaded."""
     os.setsid()
@@ -113,34 +126,50 @@ def become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     os.chdir(CHECKOUT)
-    read_settings_of_prefect()
+    without_prefect = os.environ.pop(CARRIED_OUT, None) == WITHOUT_PREFECT[CARRIED_OUT]
+    if not without_prefect:
+        read_settings_of_prefect()
     # Flows run in threads, and a process that has threads must not fork. It is of this process's session, so that both are killed.
     forking = fork_server_here()
     warm_workers.begin_with(warm_workers.by(lambda: forking))
-    serve(sys.stdin, sys.stdout)
+    serve(sys.stdin, sys.stdout, _without_prefect() if without_prefect else _by_prefect())
 
 
-def serve(asked: IO[str], answers: IO[str]) -> None:
-    """In the process: a migration for each line, an answer for each migration."""
-    sys.stdout = sys.stderr
+@contextmanager
+def _by_prefect() -> Iterator[Migrate]:
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from flows.migration import migration
 
-    answers.write(READY)
-    answers.flush()
     # To end a flow's heartbeat costs up to a second.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        _serve(migration, asked, answers)
+        yield migration
 
 
-def _serve(migration: Callable[..., Any], asked: IO[str], answers: IO[str]) -> None:
+@contextmanager
+def _without_prefect() -> Iterator[Migrate]:
+    from firelift.migration.api import migrate
+    from firelift.settings.settings import Settings
+
+    yield lambda **options: migrate(Settings.load(**options)).report
+
+
+def serve(asked: IO[str], answers: IO[str], way: AbstractContextManager[Migrate]) -> None:
+    """In the process: a migration for each line, an answer for each migration."""
+    sys.stdout = sys.stderr
+    with way as migrate:
+        answers.write(READY)
+        answers.flush()
+        _serve(migrate, asked, answers)
+
+
+def _serve(migrate: Migrate, asked: IO[str], answers: IO[str]) -> None:
     for line in asked:
         request = json.loads(line)
         before = dict(os.environ)
         os.environ.update(request["variables"])
         try:
-            found: dict[str, Any] = {"report": migration(**request["options"])}
+            found: dict[str, Any] = {"report": migrate(**request["options"])}
         except BaseException as error:
             traceback.print_exc()
             found = {"error": type(error).__name__, "message": str(error)}

@@ -29,6 +29,7 @@ from tests.support.command_line import FIRELIFT, Operator, Said, can_be_forked
 from tests.support.forking import Forked
 from tests.support.prefect_servers import CHECKOUT, schemas_of
 from tests.support.refreshed_tables import CATALOG
+from tests.support.warm_commands import BY_PREFECT, WITHOUT_PREFECT
 
 BATCH = 40
 WORKERS = 2
@@ -80,11 +81,11 @@ class Ground:
                 yield place
 
     @contextmanager
-    def copy(self, place: Place) -> Iterator[Place]:
+    def copy(self, place: Place, **variables: str) -> Iterator[Place]:
         """The same once more, working directory and target, as long as nothing runs there."""
         number = next(self._numbers)
         with target(self.postgres, template=urlsplit(place.url).path[1:]) as url:
-            operator = Operator(self.directory / str(number), {**place.operator.variables, "SUPABASE_DB_URL": url})
+            operator = Operator(self.directory / str(number), {**place.operator.variables, **SETTINGS, "SUPABASE_DB_URL": url, **variables})
             shutil.copytree(place.workspace, operator.workspace, symlinks=True)
             with _ended(Place(operator, url, place.migration_id)) as copy:
                 yield copy
@@ -109,6 +110,7 @@ SETTINGS = {
     "PYTHONPATH": str(CHECKOUT),
     # What is compared here, every row with every row, proves more; Great Expectations takes each run five seconds.
     "MIGRATION_AUTO_VERIFICATION": "false",
+    **(BY_PREFECT if SOAK else WITHOUT_PREFECT),
 }
 VERIFIED = {"MIGRATION_AUTO_VERIFICATION": "true"}
 """For runs to which something happens while they verify."""

@@ -48,6 +48,12 @@ QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "NO_G
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 PROGRAM = "tests.support.warm_commands:become"
 
+# Ten flow runs and thirty task runs cost as much as all the rest of a small migration: without them for tests of what the engine does.
+# Commands that are forks carry the migration out as `firelift.migrate` does then; others by Prefect, as always.
+CARRIED_OUT = "FIRELIFT_TEST_CARRIED_OUT"
+WITHOUT_PREFECT = {CARRIED_OUT: "without Prefect"}
+BY_PREFECT = {CARRIED_OUT: "by Prefect"}
+
 
 @cache
 def warm_server() -> WarmServer:
@@ -119,7 +125,10 @@ def become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     os.environ.update(request["environment"])
     os.chdir(request["directory"])
     sys.argv = ["firelift", *request["arguments"]]
-    _forget_settings_of_prefect()
+    if os.environ.pop(CARRIED_OUT, None) == WITHOUT_PREFECT[CARRIED_OUT]:
+        _carry_out_without_prefect()
+    else:
+        _forget_settings_of_prefect()
     fork_while_alone()
     from firelift.cli.main import main
 
@@ -134,6 +143,15 @@ def read_settings_of_prefect() -> None:
     refresh_global_settings_context()
     # Anew, and not only its levels: its handlers write to what is sys.stderr now.
     configuration.setup_logging(incremental=False)
+
+
+def _carry_out_without_prefect() -> None:
+    """The migration of the command is `firelift.migrate`; all else of it is as it is."""
+    import firelift.cli.run as command
+    from firelift.migration.api import migrate
+
+    command._prefect_server = lambda: lambda: None
+    command._flow = lambda settings, server_ready: migrate(settings).report
 
 
 def _forget_settings_of_prefect() -> None:
