@@ -121,11 +121,12 @@ def migrate(settings: Settings) -> MigrationRun:
     from firelift.migration.migrate import migrate as carry_out
 
     named = resolve_run(settings, new_migration_id(), source_label)
-    public = named.public() | {"working_dir": os.path.abspath(named.working_dir)}
-    run = Run(migration_id=str(named.migration_id), settings=public)
+    # Whoever changes directory later still finds what an error or a report names.
+    named = named.model_copy(update={"working_dir": Path(os.path.abspath(named.working_dir))})
+    run = Run(migration_id=str(named.migration_id), settings=named.public())
     with open_migration(run, Surroundings(expectations), named) as migration:
         carry_out(migration, InlineSteps(migration))
-    return MigrationRun(migration.directory.absolute())
+    return MigrationRun(migration.directory)
 
 
 def open_run(path: Path | str) -> MigrationRun:

@@ -47,6 +47,7 @@ def test_the_session_does_not_depend_on_the_defaults_of_the_database(database_ur
         "exit_on_error": "off",
         "extra_float_digits": "1",
         "gin_fuzzy_search_limit": "0",
+        "jit": "off",
         "idle_in_transaction_session_timeout": "0",
         "idle_session_timeout": "0",
         "lock_timeout": "1min",

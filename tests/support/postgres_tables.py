@@ -33,6 +33,7 @@ ODD = {
     "exit_on_error": "on",
     "extra_float_digits": "-15",
     "gin_fuzzy_search_limit": "1",
+    "jit": "on",
     "idle_in_transaction_session_timeout": "'1s'",
     "idle_session_timeout": "'1s'",
     "lock_timeout": "10",

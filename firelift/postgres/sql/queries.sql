@@ -4,7 +4,8 @@
 -- Sets what every session relies on, whatever the defaults of the server, the database or the role are: how values and names are written,
 -- how transactions behave, and that no timeout ends a statement. Settings that this server does not have are skipped. With row_security
 -- off, a policy that would hide rows causes an error instead of a table with fewer rows. These stay as they are:
--- default_transaction_read_only, by which Supabase protects a full disk (pre-validation reports it), tablespaces, memory and the planner.
+-- default_transaction_read_only, by which Supabase protects a full disk (pre-validation reports it), tablespaces, memory and the planner;
+-- but not JIT: what a question to the catalogs would cost is overestimated so much that compiling it takes a second, and asking it 10 ms.
 SELECT pg_catalog.set_config(name, value, false)
 FROM (VALUES
     ('search_path', 'pg_catalog, pg_temp'),
@@ -26,6 +27,7 @@ FROM (VALUES
     ('backslash_quote', 'safe_encoding'),
     ('transform_null_equals', 'off'),
     ('gin_fuzzy_search_limit', '0'),
+    ('jit', 'off'),
     ('default_table_access_method', 'heap'),
     ('row_security', 'off'),
     ('client_min_messages', 'warning'),
