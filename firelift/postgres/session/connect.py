@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from firelift.postgres.session.errors import InvalidDatabaseUrl, TransactionPool
 from firelift.postgres.session.foreign_owners import refuse_foreign_in_own
 from firelift.postgres.session.liveness import ANSWER, WatchedConnection, at_most, watch
 from firelift.postgres.session.queries import QUERY
+from firelift.postgres.session.reuse import opened
 from firelift.settings.secret_shapes import may_be_shown
 from firelift.settings.trusted_owners import PARAMETER, trusted_in
 
@@ -134,14 +135,14 @@ class Session:
 
     @contextmanager
     def open(self) -> Iterator[Connection]:
-        """A connection that is closed at the end."""
-        with closing(self.connect()) as connection:
+        """A connection that is closed at the end, or left to the next: see `firelift.postgres.session.reuse`."""
+        with opened((self.url, self.application_name, False), self.connect) as connection:
             yield connection
 
     @contextmanager
     def open_to_read(self) -> Iterator[Connection]:
-        """A connection that the server lets only read, closed at the end."""
-        with closing(self.connect_to_read()) as connection:
+        """As `open`, for one that the server lets only read."""
+        with opened((self.url, self.application_name, True), self.connect_to_read) as connection:
             yield connection
 
     def kept_open(self, *, read_only: bool = False) -> Connection:
