@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import psycopg
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from firelift.postgres.session.connect import Session, connect
 from firelift.postgres.session.connection import Connection
 from firelift.postgres.session.foreign_owners import BelongsToAnother
-from firelift.postgres.session.reuse import connections_reused
+from firelift.postgres.session.reuse import MOST_LEFT, connections_reused
 from tests.support.prefect_servers import eventually
 
 NAME = "firelift reuse"
@@ -80,13 +80,26 @@ def test_what_the_one_before_has_set_is_gone(session: Session) -> None:
             connection.read_only = True
             connection.isolation_level = psycopg.IsolationLevel.SERIALIZABLE
             connection.execute("SET search_path TO public; SET statement_timeout TO 10000; SET TimeZone TO 'Asia/Kathmandu'")
+            connection.execute("SET ROLE pg_monitor; LISTEN heard; SELECT pg_advisory_lock(7); CREATE TEMPORARY TABLE pg_roles ()")
             first = pid(connection)
         with session.open() as connection:
             assert pid(connection) == first
+            assert connection.execute(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+            ).fetchone() == (0,)
+            assert connection.execute("SELECT current_user = session_user, to_regclass('pg_temp.pg_roles')").fetchone() == (True, None)
             shown = [connection.execute(f"SHOW {name}").fetchone() for name in ("search_path", "statement_timeout", "TimeZone")]
             assert shown == [("pg_catalog, pg_temp",), ("0",), ("UTC",)]
             with connection.transaction():
                 connection.execute("CREATE TABLE public.t ()")
+
+
+def test_no_more_than_a_few_are_left(session: Session, admin: psycopg.Connection) -> None:
+    with connections_reused():
+        with ExitStack() as stack:
+            for _ in range(MOST_LEFT + 3):
+                stack.enter_context(session.open())
+        assert eventually(10, lambda: sessions(admin) == MOST_LEFT)
 
 
 def test_a_session_that_ended_meanwhile_is_replaced(session: Session, admin: psycopg.Connection) -> None:

@@ -1,4 +1,4 @@
-"""Connections that a run's pieces of work leave to each other: to open one takes some nine round trips, to look at one again takes two."""
+"""Connections that a run's pieces of work leave to each other: to open one takes ten round trips and more, to renew one takes four."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from firelift.postgres.session.connection import Connection
-from firelift.postgres.session.foreign_owners import refuse_foreign_in_own
-from firelift.postgres.session.liveness import ANSWER, at_most
-from firelift.postgres.session.queries import QUERY
 
 Kind = tuple[str, str, bool]
 """URL, `application_name`, and whether it only reads."""
+
+# One that writes and one that reads are asked for again and again; a pooler in front of the target may have few for each user.
+MOST_LEFT = 4
 
 _lock = threading.Lock()
 _blocks = 0
@@ -45,13 +45,13 @@ def connections_reused() -> Iterator[None]:
 
 
 @contextmanager
-def opened(kind: Kind, connect: Callable[[], Connection]) -> Iterator[Connection]:
-    """A connection for one piece of work: one of this kind that is left, or a new one by `connect`.
+def opened(kind: Kind, connect: Callable[[], Connection], renew: Callable[[Connection], None]) -> Iterator[Connection]:
+    """A connection for one piece of work: one of this kind that is left, once `renew` has made it as a new one, or a new one by `connect`.
 
-    A session that is used again is as a new one: settings are set anew, and a control schema that is somebody else's is refused
-    (BelongsToAnother). After an error none is left to others.
+    Where `renew` finds that the server has ended it (psycopg.Error) another is taken; other errors are raised. After an error within the
+    block it is left to nobody.
     """
-    connection = _taken(kind) or connect()
+    connection = _taken(kind, renew) or connect()
     try:
         yield connection
     except BaseException:
@@ -65,22 +65,18 @@ def _keeps(kind: Kind, connection: Connection) -> bool:
     """Keeps it where somebody may ask for it again and nothing is left open in it."""
     is_idle = not connection.closed and connection.autocommit and connection.info.transaction_status == TransactionStatus.IDLE
     with _lock:
-        if is_idle and _blocks:
+        kept = is_idle and _blocks > 0 and sum(map(len, _left.values())) < MOST_LEFT
+        if kept:
             _left.setdefault((os.getpid(), kind), []).append(connection)
-        return is_idle and _blocks > 0
+        return kept
 
 
-def _taken(kind: Kind) -> Connection | None:
+def _taken(kind: Kind, renew: Callable[[Connection], None]) -> Connection | None:
     while connection := _popped(kind):
         try:
-            with at_most(connection, ANSWER):
-                # How transactions of the one before began.
-                connection.read_only = connection.isolation_level = connection.deferrable = None
-                connection.execute(QUERY["prepare_session"])
-                refuse_foreign_in_own(connection, "firelift")
+            renew(connection)
             return connection
         except psycopg.Error:
-            # The server has ended it meanwhile, or it was cut.
             connection.close()
         except BaseException:
             connection.close()
