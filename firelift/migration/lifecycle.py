@@ -20,7 +20,6 @@ from firelift.migration.surroundings import Surroundings
 from firelift.modes.test.scratch import throw_away
 from firelift.phases.import_ import forget_refused, record_failure
 from firelift.postgres.session.lock import LockLost, TargetLock, target_lock
-from firelift.postgres.session.reuse import connections_reused
 from firelift.run.archive_damage import note_damage
 from firelift.run.directory_lock import locked
 from firelift.run.receipt_files import refuse_unskippable
@@ -62,7 +61,6 @@ def open_migration(run: Run, surroundings: Surroundings, settings: Settings | No
     workspace = Workspace(settings.working_dir, run.migration_id)
     refuse_unskippable(workspace, settings.skip_phases)
     with ExitStack() as stack:
-        stack.enter_context(connections_reused())
         workers = workers_of_run(settings.max_workers)
         stack.callback(workers.stop)
         # A run that goes on may be at work in another process: until the locks say no, its files are that one's.

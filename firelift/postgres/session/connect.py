@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,7 +19,6 @@ from firelift.postgres.session.errors import InvalidDatabaseUrl, TransactionPool
 from firelift.postgres.session.foreign_owners import refuse_foreign_in_own
 from firelift.postgres.session.liveness import ANSWER, WatchedConnection, at_most, watch
 from firelift.postgres.session.queries import QUERY
-from firelift.postgres.session.reuse import opened
 from firelift.settings.secret_shapes import may_be_shown
 from firelift.settings.trusted_owners import PARAMETER, trusted_in
 
@@ -28,7 +27,6 @@ TRANSACTION_POOLER_PORT = "6543"
 LONGEST_NAME = 63
 
 SEARCH_PATH = b"SET search_path TO pg_catalog, pg_temp"
-ONLY_READ = b"SET default_transaction_read_only TO on"
 
 # A dead peer is noticed after about two minutes from either side, also one that disappears while data is on its way to it: keepalives are
 # not sent then, and Linux alone would keep sending for a quarter of an hour.
@@ -72,7 +70,8 @@ def connect(url: str, application_name: str) -> Connection:
         raise refusal(error, **_facts(given)) from error
     try:
         with translated("preparing the session"), at_most(connection, ANSWER):
-            _prepare(connection)
+            connection.execute(QUERY["prepare_session"])
+            refuse_foreign_in_own(connection, "firelift")
             connection.trusted = trusted_in(url)
             watch(connection, another, _seconds(parameters, "keepalives_idle"), _seconds(parameters, "keepalives_interval"))
     except BaseException:
@@ -94,31 +93,12 @@ def _open(parameters: dict[str, Any]) -> WatchedConnection:
     return connection
 
 
-def _prepare(connection: Connection) -> None:
-    connection.execute(QUERY["prepare_session"])
-    refuse_foreign_in_own(connection, "firelift")
-
-
-def _renew(connection: Connection) -> None:
-    """Makes a session as a new one, whatever it was used for: code of the target's tables may have run in it."""
-    connection.read_only = connection.isolation_level = connection.deferrable = None
-    with at_most(connection, ANSWER):
-        connection.execute("DISCARD ALL")
-        connection.execute(SEARCH_PATH)
-        _prepare(connection)
-
-
-def _renew_to_read(connection: Connection) -> None:
-    _renew(connection)
-    connection.execute(ONLY_READ)
-
-
 def connect_to_read(url: str, application_name: str) -> Connection:
     """As `connect`, for looking only: the server lets nothing be written over it."""
     connection = connect(url, application_name)
     try:
         with translated("preparing to read the tables"):
-            connection.execute(ONLY_READ)
+            connection.execute("SET default_transaction_read_only TO on")
     except BaseException:
         connection.close()
         raise
@@ -154,14 +134,14 @@ class Session:
 
     @contextmanager
     def open(self) -> Iterator[Connection]:
-        """A connection that is closed at the end, or left to the next: see `firelift.postgres.session.reuse`."""
-        with opened((self.url, self.application_name, False), self.connect, _renew) as connection:
+        """A connection that is closed at the end."""
+        with closing(self.connect()) as connection:
             yield connection
 
     @contextmanager
     def open_to_read(self) -> Iterator[Connection]:
-        """As `open`, for one that the server lets only read."""
-        with opened((self.url, self.application_name, True), self.connect_to_read, _renew_to_read) as connection:
+        """A connection that the server lets only read, closed at the end."""
+        with closing(self.connect_to_read()) as connection:
             yield connection
 
     def kept_open(self, *, read_only: bool = False) -> Connection:

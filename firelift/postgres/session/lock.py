@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 import psycopg
 
@@ -66,8 +66,7 @@ def session_of(url: str, migration_id: str) -> Session:
 @contextmanager
 def target_lock(url: str, migration_id: str, target_schema: str) -> Iterator[TargetLock]:
     """Holds the lock of a target schema on a connection of its own; raises TargetLocked with the other run's migration id."""
-    # The lock ends with its connection, which is nobody else's.
-    with closing(session_of(url, migration_id).connect()) as connection:
+    with session_of(url, migration_id).open() as connection:
         with translated("taking the target's lock"):
             taken = _one(connection.execute(QUERY["take_lock"], _lock(target_schema)))
             if not taken:
