@@ -20,6 +20,9 @@ R = TypeVar("R")
 RETRY_AFTER: Final = (2.0, 10.0)
 """Seconds to wait before a step is tried again whose error says that waiting helps."""
 
+TRIED_ONCE: Final = frozenset({"pre_validation"})
+"""Steps that are not tried again: nothing is done yet, and whoever has given a wrong address wants to know it at once."""
+
 
 class Steps(Protocol):
     """Carries out the steps of one migration; a step that an earlier attempt has finished is not done again."""
@@ -68,7 +71,7 @@ class InlineSteps:
         return self._retried(step, *arguments, **options)
 
     def _retried(self, step: Callable[..., R], *arguments: Any, **options: Any) -> R:
-        for seconds in RETRY_AFTER:
+        for seconds in () if step_name(step) in TRIED_ONCE else RETRY_AFTER:
             try:
                 return step(self._migration, *arguments, **options)
             except FireliftError as error:

@@ -58,7 +58,7 @@ def app(emulator_host: str) -> Iterator[str]:
 
 @pytest.fixture
 def shell(tmp_path: Path, prefect_api: str) -> Operator:
-    """An operator who has set nothing but Prefect's address."""
+    """An operator who has set no address but Prefect's, and whose migrations are carried out without it."""
     return Operator(tmp_path, {"PREFECT_API_URL": prefect_api, **QUICKLY, **WITHOUT_PREFECT})
 
 
@@ -568,8 +568,9 @@ def test_a_second_run_names_the_first_which_ctrl_c_stops(documents: Documents, t
             workers = psutil.Process(first.pid).children(recursive=True)
             assert workers
             second = Operator(tmp_path / "second", operator.variables).firelift("migrate")
-            first.send_signal(SIGINT)
+            # Of a process that stands still, not its main thread but any may get the signal, and Python's handler wait for that one.
             first.send_signal(SIGCONT)
+            first.send_signal(SIGINT)
             out, err = first.communicate(timeout=60)
         finally:
             first.kill()

@@ -93,7 +93,8 @@ def test_killed_while_it_publishes_an_increment_has_changed_nothing_and_is_gone_
     assert target.content() == before
 
 
-def test_a_view_that_keeps_a_column_from_another_type_is_named_before_anything_is_loaded(target: Steps) -> None:
+def test_a_view_that_keeps_a_column_from_another_type_is_named_before_anything_is_loaded(target: Steps, flow_runner: Runner) -> None:
+    target.runner = flow_runner
     target.ask("CREATE VIEW ages AS SELECT age FROM users")
     target.write({"users/dee": {"name": "Dee", "age": 5.5, "active": True}})
     before = target.content()

@@ -153,7 +153,7 @@ def test_another_machine_goes_on_with_the_run(
 
 @pytest.mark.parametrize("phase", ["extraction", "import"])
 def test_lost_receipts_cost_time_but_no_read(phase: str, loading: Place, ground: Ground, front: Gateway, undisturbed: Undisturbed) -> None:
-    with ground.copy(loading) if phase == "import" else dead_in(phase, ground, front) as place:
+    with ground.copy(loading, **BY_PREFECT) if phase == "import" else dead_in(phase, ground, front) as place:
         lose_receipts(place)
         goes_on(place, front, undisturbed)
 
@@ -191,8 +191,7 @@ def edited(file: Path, before: str, after: str) -> None:
 def test_a_plan_and_receipts_that_were_edited_meanwhile_are_found_and_made_again(
     loading: Place, ground: Ground, undisturbed: Undisturbed
 ) -> None:
-    with ground.copy(loading) as copied:
-        place = copied.with_(**VERIFIED)
+    with ground.copy(loading, **BY_PREFECT, **VERIFIED) as place:
         plan, receipt = place.run / "plan.json", min((place.run / "transformed" / "users").glob("*.json"))
         summed = place.run / "receipts" / "transformation.json"
         edited(plan, '"kind": "string"', '"kind": "json"')

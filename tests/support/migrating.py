@@ -357,7 +357,8 @@ class Undisturbed:
 
 
 def undisturbed_run(ground: Ground) -> Undisturbed:
-    with ground.place(**VERIFIED) as place:
+    # By Prefect, as what is killed is, at moments that are reckoned from these.
+    with ground.place(**BY_PREFECT, **VERIFIED) as place:
         said = place.migrate()
         assert said.code == 0, said.err
         phases: dict[str, dict[str, Any]] = place.status()["progress"]["phases"]
