@@ -44,7 +44,8 @@ def test_a_step_is_tried_again_where_waiting_may_help_and_something_is_done_alre
         raise error()
 
     step.__name__ = name
-    migration: Any = SimpleNamespace(stopping=False, run=Run(migration_id="the-run", settings={}), receipts=Receipts(tmp_path))
+    run = Run(migration_id="the-run", settings={"working_dir": str(tmp_path)})
+    migration: Any = SimpleNamespace(stopping=False, run=run, receipts=Receipts(tmp_path))
     with pytest.raises(error):
         InlineSteps(migration).once(step)
     assert len(tried) == attempts
