@@ -19,6 +19,7 @@ from pydantic import Field
 
 from firelift.errors import FireliftError
 from firelift.files import SEAL, sealed, unsealed
+from firelift.migration.execution import RETRY_AFTER
 from firelift.migration.steps.receipt_validity import LEFT_OUT, receipt_name, valid_for
 from firelift.receipts import Receipt
 from firelift.run.receipt_files import Receipts, from_text, to_text
@@ -97,8 +98,8 @@ PHASE: dict[str, Any] = {
     "cache_policy": CacheKeyFnPolicy(cache_key_fn=checkpoint_key),
     "persist_result": True,
     "result_serializer": ReceiptJSON(),
-    "retries": 2,
-    "retry_delay_seconds": [2, 10],
+    "retries": len(RETRY_AFTER),
+    "retry_delay_seconds": [*RETRY_AFTER],
     "retry_condition_fn": waiting_helps,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.support.command_line import QUICKLY
 from tests.support.deployments import source, worker
-from tests.support.flow_runner import Runner, running
+from tests.support.flow_runner import Runner
 from tests.support.prefect_servers import prefect
 
 
@@ -29,14 +30,14 @@ def workspace(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """A process in which the tests of a file have their migrations run, without Prefect."""
-    with running(tmp_path_factory.mktemp("runner") / "log") as started:
+    with closing(Runner(tmp_path_factory.mktemp("runner") / "log")) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def flow_runner(prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """The same where the migrations are flow runs."""
-    with running(tmp_path_factory.mktemp("flow-runner") / "log", prefect_api) as started:
+    with closing(Runner(tmp_path_factory.mktemp("flow-runner") / "log", prefect_api)) as started:
         yield started
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -20,7 +20,7 @@ from firelift.local.postgres import PostgresServer
 from firelift.local.writer import GeoPoint, Reference, Vector
 from firelift.migration.rollback import roll_back_run
 from firelift.paths import collection_of
-from tests.support.flow_runner import Outcome, Runner, running
+from tests.support.flow_runner import Outcome, Runner
 from tests.support.migrating import SOAK
 from tests.support.prefect_servers import eventually
 from tests.support.synced_database import steps
@@ -92,7 +92,7 @@ DELETES = st.sampled_from(("propagate", "propagate", "mark"))
 @pytest.fixture(scope="module")
 def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """By Prefect, and so more slowly, in `make soak`."""
-    with running(tmp_path_factory.mktemp("runner") / "log", request.getfixturevalue("prefect_api") if SOAK else None) as started:
+    with closing(Runner(tmp_path_factory.mktemp("runner") / "log", request.getfixturevalue("prefect_api") if SOAK else None)) as started:
         yield started
 
 

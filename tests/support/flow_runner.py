@@ -106,14 +106,6 @@ class Runner:
             self.kill()
 
 
-@contextmanager
-def running(log: Path, prefect_api: str | None = None) -> Iterator[Runner]:
-    """The process, which ends with the block."""
-    started = Runner(log, prefect_api)
-    yield started
-    started.close()
-
-
 def become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     """The process that was asked for, in one that has everything loaded."""
     os.setsid()

@@ -12,26 +12,14 @@ from firelift.errors import FireliftError
 from firelift.migration import execution
 from firelift.migration.context import Run
 from firelift.migration.execution import RETRY_AFTER, InlineSteps
+from firelift.postgres.session.foreign_owners import BelongsToAnother
 from firelift.run.receipt_files import Receipts
-
-
-class Passing(FireliftError):
-    """Something that waiting may help."""
-
-    recovery = "automatic"
-    remedy = "Wait."
-
-
-class Lasting(FireliftError):
-    """Something that somebody has to mend."""
-
-    recovery = "after_fix"
-    remedy = "Mend it."
+from firelift.workers import WorkerDied
 
 
 @pytest.mark.parametrize(
     ("name", "error", "attempts"),
-    [("staging", Passing, 1 + len(RETRY_AFTER)), ("staging", Lasting, 1), ("pre_validation", Passing, 1)],
+    [("staging", WorkerDied, 1 + len(RETRY_AFTER)), ("staging", BelongsToAnother, 1), ("pre_validation", WorkerDied, 1)],
 )
 def test_a_step_is_tried_again_where_waiting_may_help_and_something_is_done_already(
     name: str, error: type[FireliftError], attempts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
