@@ -12,7 +12,6 @@ from firelift.errors import FireliftError
 from firelift.files import FileChanged, read_sealed, was_written, write_whole
 from firelift.paths import Selection
 from firelift.phases.transformation import is_begun
-from firelift.planning.absent_fields import lacking_of
 from firelift.planning.build import ForecastTables, PlanOptions, forecast_tables
 from firelift.planning.increment import Increment
 from firelift.planning.model import PLAN, Plan, TablePlan, keep_plan, read_plan, written
@@ -21,7 +20,7 @@ from firelift.planning.reasons import reasons
 from firelift.postgres.inspect.plan_sql import as_script, statements_for_new_tables
 from firelift.postgres.load.constraints import ForeignKeys
 from firelift.postgres.schema.control_schema import saved_plans
-from firelift.postgres.schema.preflight import check_tables, lock_warning
+from firelift.postgres.session.connection import Connection
 from firelift.postgres.session.lock import session_of
 from firelift.run.workspace import PLAN_SQL, REASONS
 
@@ -72,40 +71,19 @@ def write_plan(
 
 
 def write_sql(
-    run: Path, target: tuple[str, str] | None, plan: Plan, target_schema: str, foreign_keys: ForeignKeys, others: Sequence[TablePlan] = ()
+    run: Path,
+    connection: Connection | None,
+    plan: Plan,
+    target_schema: str,
+    foreign_keys: ForeignKeys,
+    others: Sequence[TablePlan] = (),
 ) -> None:
-    """Writes the SQL that makes the plan's new tables, for people. `target` is its URL and the migration's id; None: for an empty database.
+    """Writes the SQL that makes the plan's new tables, for people. Without a connection: for an empty database.
 
     `others` are published tables that are not in the plan, to which new ones may refer.
     """
-    if target is None:
-        statements = statements_for_new_tables(None, target_schema, plan.tables, foreign_keys, others)
-    else:
-        with session_of(*target).open() as connection:
-            statements = statements_for_new_tables(connection, target_schema, plan.tables, foreign_keys, others)
+    statements = statements_for_new_tables(connection, target_schema, plan.tables, foreign_keys, others)
     write_whole(run / PLAN_SQL, as_script(statements))
-
-
-def incompatibilities(
-    url: str,
-    migration_id: str,
-    plan: Plan,
-    target_schema: str,
-    before: Mapping[str, TablePlan] | None = None,
-    profile: Profile | None = None,
-) -> list[FireliftError]:
-    """What has a table's name in the target and cannot take its rows. Changes nothing. `before`: plans of an increment.
-
-    `profile` is that of the documents whose rows are to be written; it shows which columns lack a value.
-    """
-    with session_of(url, migration_id).open() as connection:
-        return check_tables(connection, target_schema, plan.tables, before, lacking_of(plan, profile or {}))
-
-
-def lock_shortage(url: str, migration_id: str, plan: Plan, target_schema: str) -> str | None:
-    """A warning where the target's server may have too little room for the locks of so many tables."""
-    with session_of(url, migration_id).open() as connection:
-        return lock_warning(connection, target_schema, plan.tables)
 
 
 def dropped_collections(earlier: Mapping[str, TablePlan], plan: Plan, selection: Selection) -> list[TablePlan]:

@@ -11,7 +11,7 @@ import pytest
 from firelift.errors import FireliftError
 from firelift.local.writer import Reference
 from firelift.paths import Selection
-from firelift.phases.planning import incompatibilities
+from firelift.planning.absent_fields import lacking_of
 from firelift.planning.build import ForecastTables, PlanOptions, forecast_tables
 from firelift.planning.model import Column, Plan, ReferenceTarget, TablePlan
 from firelift.postgres.schema import compatibility as fit
@@ -165,11 +165,11 @@ def test_a_column_that_must_have_a_value_which_documents_lack_is_told_by_the_pro
         connection.execute("ALTER TABLE public.users ADD CHECK (name <> ''), ADD CHECK (name IS NOT NULL OR score > 0)")
         connection.execute(f"ALTER TABLE public.users {condition}".encode())
         plans = Plan(database=DATABASE, tables=(USERS,))
-        (problem,) = incompatibilities(database_url, SECOND, plans, "public", None, profiled(documents))
+        (problem,) = check_tables(connection, "public", plans.tables, lacking=lacking_of(plans, profiled(documents)))
         assert isinstance(problem, fit.ValuesLacking)
         assert problem.exit_code == 2
         assert problem.facts == {"table": "public.users", **facts}
-        assert incompatibilities(database_url, SECOND, plans, "public", None, profiled(everywhere)) == []
+        assert check_tables(connection, "public", plans.tables, lacking=lacking_of(plans, profiled(everywhere))) == []
 
 
 def test_a_column_that_must_have_a_value_and_whose_field_is_gone_is_found(database_url: str) -> None:

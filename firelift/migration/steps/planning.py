@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 from firelift.firestore.source import source_label
@@ -17,18 +18,19 @@ from firelift.phases.extraction import read_profile
 from firelift.phases.planning import (
     dropped_collections,
     existing_plan,
-    incompatibilities,
-    lock_shortage,
     published_plans,
     write_plan,
     write_sql,
 )
 from firelift.phases.pre_validation import refuse
+from firelift.planning.absent_fields import lacking_of
 from firelift.planning.build import make_plan
 from firelift.planning.deletion_limits import WOULD_STOP, too_many
 from firelift.planning.increment import Increment
 from firelift.planning.model import PLAN, Plan, TablePlan
 from firelift.planning.profile import Profile
+from firelift.postgres.schema.preflight import check_tables, lock_warning
+from firelift.postgres.session.connection import Connection
 from firelift.postgres.session.lock import session_of
 from firelift.receipts import Extracted, Planned, Rewritten, RootCollection, Validated
 
@@ -59,14 +61,17 @@ def planning(migration: Migration, extracted: list[Extracted]) -> Planned:
     increment = migration.increment()
     write_plan(migration.directory, plan, profile, migration.plan_options(), earlier, increment)
     unchanged = others_of(plan, earlier) if increment else ()
-    write_sql(migration.directory, target, plan, migration.settings.target_schema, migration.settings.foreign_keys, unchanged)
-    # Only now tables and columns are known; still nothing has been written to the target.
-    before = increment.before() if increment else None
-    refuse(incompatibilities(*target, plan, migration.target_schema, before, profile) if target else [])
-    if target and (warning := lock_shortage(*target, plan, migration.target_schema)):
-        status.warn(warning, "transformation")
-    if target and not migration.is_test:
-        hold_back(migration, plan, {collection: seen.documents for collection, seen in profile.items()}, increment)
+    documents = {collection: seen.documents for collection, seen in profile.items()}
+    with session_of(*target).open() if target else nullcontext() as connection:
+        write_sql(migration.directory, connection, plan, migration.settings.target_schema, migration.settings.foreign_keys, unchanged)
+        # Only now tables and columns are known; still nothing has been written to the target.
+        if connection:
+            before = increment.before() if increment else None
+            refuse(check_tables(connection, migration.target_schema, plan.tables, before, lacking_of(plan, profile)))
+            if warning := lock_warning(connection, migration.target_schema, plan.tables):
+                status.warn(warning, "transformation")
+            if not migration.is_test:
+                hold_back(migration, connection, plan, documents, increment)
     return Planned(tables=len(plan.tables), columns=sum(len(table.columns) for table in plan.tables), plan=PLAN)
 
 
@@ -80,15 +85,15 @@ def warn_of_mended(migration: Migration, file: str) -> None:
     migration.status.warn(f"{file} was not as it had been written: it was made of the archive again", "transformation")
 
 
-def hold_back(migration: Migration, plan: Plan, documents: Mapping[str, int], increment: Increment | None) -> None:
+def hold_back(migration: Migration, connection: Connection, plan: Plan, documents: Mapping[str, int], increment: Increment | None) -> None:
     """Raises TooManyDeletions where the run would take out more rows than it may; a dry run only says so."""
-    target = (migration.database_url, migration.migration_id, migration.settings.target_schema)
-    refused = too_many(losses_of(*target, plan, documents, increment), migration.settings.max_deletes)
+    schema = migration.settings.target_schema
+    refused = too_many(losses_of(connection, schema, plan, documents, increment), migration.settings.max_deletes)
     if refused and migration.settings.dry_run:
         migration.status.warn(f"{WOULD_STOP}: {refused}", "transformation")
     elif refused:
         raise refused
-    for told in told_of_refilled(*target, plan, source_label(migration.settings)) if increment is None else ():
+    for told in told_of_refilled(connection, schema, plan, source_label(migration.settings)) if increment is None else ():
         migration.status.warn(told, "transformation")
 
 
