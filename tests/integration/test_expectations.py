@@ -57,7 +57,7 @@ def url(migrated: Arrival, postgres: PostgresServer) -> Iterator[str]:
     """A copy of the migrated database that a test may spoil."""
     name, template = f"copy_of_{id(object())}", urlsplit(migrated.url).path[1:]
     with psycopg.connect(postgres.url(), autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(sql.Identifier(name), sql.Identifier(template)))
         yield postgres.url(name)
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 

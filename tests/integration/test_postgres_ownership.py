@@ -26,6 +26,7 @@ from firelift.postgres.schema.preflight import check_tables, check_target
 from firelift.postgres.session.as_owner import RunsAtTheEnd
 from firelift.postgres.session.connect import connect
 from firelift.postgres.session.foreign_owners import BelongsToAnother, SchemaOfAnother, foreign_objects
+from firelift.postgres.session.queries import QUERY
 from firelift.settings.trusted_owners import with_trusted
 from tests.support.postgres_tables import RUN, load, named, plan, row, started
 
@@ -181,6 +182,40 @@ PREPARED = {
     ),
     "an event trigger": ("", "CREATE EVENT TRIGGER seizes ON ddl_command_end EXECUTE FUNCTION app.seizes()", r"function app\.seizes\(\)"),
 }
+
+
+ALONE = {
+    "schema": "CREATE SCHEMA one",
+    "table": "CREATE TABLE one ()",
+    "view": "CREATE VIEW one AS SELECT 1 AS x",
+    "function": "CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "operator": "CREATE OPERATOR === (FUNCTION = int4eq, LEFTARG = int, RIGHTARG = int)",
+    "operator class": "CREATE OPERATOR CLASS one FOR TYPE int USING btree AS FUNCTION 1 btint4cmp(int, int)",
+    "domain": "CREATE DOMAIN one AS text",
+    "enum type": "CREATE TYPE one AS ENUM ('x')",
+    "composite type": "CREATE TYPE one AS (x int)",
+    "collation": "CREATE COLLATION one (LOCALE = 'C')",
+}
+NAMES = {
+    "function": "FUNCTION one()",
+    "operator": "OPERATOR === (int, int)",
+    "operator class": "OPERATOR CLASS one USING btree",
+    "enum type": "TYPE one",
+    "composite type": "TYPE one",
+}
+
+
+@pytest.mark.parametrize("owner", ["stranger", "pg_monitor"])
+@pytest.mark.parametrize("kind", ALONE)
+def test_an_owner_of_one_object_only_is_an_owner(database_url: str, kind: str, owner: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(b"SET search_path TO public; CREATE ROLE stranger")
+        connection.execute(ALONE[kind].encode())
+        assert connection.execute(QUERY["untrusted_owners"]).fetchall() == []
+        connection.execute(f"ALTER {NAMES.get(kind, f'{kind} one')} OWNER TO {owner}".encode())
+        of = connection.execute("SELECT oid FROM pg_roles WHERE rolname = %s", [owner]).fetchall()
+        assert connection.execute(QUERY["untrusted_owners"]).fetchall() == of
+        connection.rollback()
 
 
 @pytest.mark.parametrize("what", PREPARED)

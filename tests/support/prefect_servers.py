@@ -153,7 +153,7 @@ def database(postgres: PostgresServer) -> Iterator[str]:
     """The URL of an empty database for more than one test."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres.url(), autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 STRATEGY FILE_COPY").format(sql.Identifier(name)))
         yield postgres.url(name)
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 

@@ -123,9 +123,6 @@ def existing_tables(connection: Connection, schema: str, names: Sequence[str]) -
 
     Raises BelongsToAnother where reading or writing them would run what belongs to a role that is neither ours nor trusted.
     """
-    # Looking at owners takes 20 to 50 times as long as seeing that all names are free, as they are in most full runs.
-    if connection.execute(QUERY["relation_exists"], {"schema": schema, "tables": list(names)}).fetchone() == (False,):
-        return {}
     refuse_foreign(connection, schema=schema, tables=names)
     return described_tables(connection, schema, names)
 

@@ -53,7 +53,11 @@ def foreign_objects(
 
     Reads catalogs only. A table whose owner the connection trusts may be there: it is written as that role.
     """
+    untrusted = [role for (role,) in connection.execute(QUERY["untrusted_owners"])]
+    if not untrusted:
+        return []
     given = {"own": list(own), "target_schema": schema, "tables": list(tables), "trusted": list(trusted_by(connection))}
+    given["untrusted"] = untrusted
     return [Foreign(what=what, owner=owner, used_by=table) for what, owner, table in connection.execute(QUERY["foreign_objects"], given)]
 
 

@@ -20,13 +20,6 @@ SELECT relname,
 FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
 WHERE nspname = %(schema)s AND relname = ANY (%(tables)s) AND relkind IN ('r', 'p')
 
--- name: relation_exists
--- Whether a schema has a relation of any kind with one of these names.
-SELECT EXISTS (
-    SELECT FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace AS space ON space.oid = relnamespace
-    WHERE nspname = %(schema)s AND relname = ANY (%(tables)s)
-)
-
 -- name: existing_columns
 -- A column needs a value if it is NOT NULL and nothing else fills it.
 SELECT relname, attname, pg_catalog.format_type(atttypid, atttypmod),
