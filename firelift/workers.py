@@ -201,6 +201,8 @@ def serve(descriptor: int, modules: Sequence[str]) -> None:
         if pipe.poll():
             break
         import_module(module)
+    # What was imported stays, and is not looked at again.
+    gc.freeze()
     while True:
         try:
             function, arguments = pipe.recv()

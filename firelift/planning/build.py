@@ -173,7 +173,7 @@ def _table(
     columns = _named(collection, fields, seen, migrated, options, keys, earlier)
     extra = shape_of_fields({name: values for name, values in seen.fields.items() if name not in set(fields)}) if spare else None
     parent = parent_of(collection)
-    return TablePlan(
+    plan = TablePlan(
         collection=collection,
         table=table,
         keys=tuple(keys),
@@ -181,6 +181,13 @@ def _table(
         extra=extra,
         parent=parent if parent in migrated else None,
     )
+    return plan.model_copy(update={"former": _former(plan, earlier)}) if earlier and earlier.table == table else plan
+
+
+def _former(plan: TablePlan, earlier: TablePlan) -> tuple[Column, ...]:
+    """The columns that the same table has from earlier plans and that this one does not fill."""
+    filled = {name for name, _ in plan.target_columns()}
+    return tuple(column for column in earlier.earlier_columns() if column.name not in filled)
 
 
 def _fields_with_columns(seen: CollectionProfile, migrated: frozenset[str], keys: int) -> list[str]:
@@ -218,10 +225,11 @@ def _named(
     earlier: TablePlan | None,
 ) -> list[Column]:
     mapped = {name: column for name in fields if (column := options.mapping.column(collection, (name,)))}
-    before = {column.path: column for column in earlier.columns} if earlier else {}
+    columns = earlier.earlier_columns() if earlier else ()
+    before = {column.path: column for column in columns}
     given = _without(mapped.values(), {path[0]: column.name for path, column in before.items() if seen.at(path)}) | mapped
     # Columns of fields that no longer occur stay, and so do the ancestors' columns of a reference.
-    others = {name for column in before.values() for name in (column.name, *ancestors_of(column))}
+    others = {name for column in columns for name, _ in column.target_columns()}
     names = Names(options.naming, taken={*given.values(), *keys, *others}, reserved=keys)
     for name in fields:
         if name not in given:

@@ -122,6 +122,10 @@ class Column(Frozen):
     def type(self) -> PgType:
         return TYPE_OF[self.kind]
 
+    def target_columns(self) -> list[tuple[str, PgType]]:
+        """The column with its type, and after it those with the ids of a referenced document's ancestors."""
+        return [(self.name, self.type), *((ancestor, "text") for ancestor in (self.reference.ancestors if self.reference else ()))]
+
     @property
     def dotted_path(self) -> str:
         """The path for people to read: for a top-level field its name."""
@@ -149,6 +153,12 @@ class TablePlan(Frozen):
     marks_deleted: bool = False
     """Set in `firelift.tables` when the published table has the column `firestore_deleted_at`: a row with a time there belongs to a
     document that was deleted in Firestore. Never set in a run's own plan, because staging tables have no such column."""
+    former: tuple[Column, ...] = ()
+    """Columns that earlier full runs gave the table and whose fields no document has now: they stay, NULL in every row."""
+
+    def earlier_columns(self) -> tuple[Column, ...]:
+        """Every column that Firelift has given the table; of two for the same field the one in use comes last."""
+        return (*self.former, *self.columns)
 
     def reference_columns(self) -> set[str]:
         """The columns that hold ids of referenced documents and of their ancestors."""
@@ -158,8 +168,7 @@ class TablePlan(Frozen):
         """Every column of the table with its type, in the order of the table, the Parquet files and COPY."""
         listed: list[tuple[str, PgType]] = [(key, "text") for key in self.keys]
         for column in self.columns:
-            listed.append((column.name, column.type))
-            listed.extend((ancestor, "text") for ancestor in (column.reference.ancestors if column.reference else ()))
+            listed.extend(column.target_columns())
         if self.extra is not None:
             listed.append((EXTRA, "jsonb"))
         return [*listed, (CREATED_AT, "timestamptz"), (UPDATED_AT, "timestamptz"), (RESIDUE, "jsonb")]

@@ -36,7 +36,7 @@ def reasons(profile: Profile, plan: Plan, options: PlanOptions, earlier: Mapping
 
 
 def _table(table: TablePlan, seen: CollectionProfile, options: PlanOptions, earlier: TablePlan | None) -> dict[str, Any]:
-    before = {column.path: column.name for column in earlier.columns} if earlier else {}
+    before = {column.path: column.name for column in earlier.earlier_columns()} if earlier else {}
     columns = [
         {
             "field": column.dotted_path,

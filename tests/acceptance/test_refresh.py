@@ -198,6 +198,18 @@ def test_names_stay_when_fields_come_and_go_and_the_column_of_a_vanished_one_is_
     assert ask(database_url, "SELECT user_name, user_name_2, city FROM users") == [(None, "second", "Uruk")]
 
 
+def test_a_field_that_was_gone_comes_back_with_another_type_into_its_column(holding: Database, database_url: str) -> None:
+    done(holding({"users/a": {"x": 1, "tags": [1]}}).firelift("migrate"))
+    done(holding({"users/a": {"x": 1}}).firelift("migrate"))
+    done(holding({"users/a": {"x": 2}}).firelift("migrate"))
+    operator = holding({"users/a": {"x": 3, "tags": "plain"}})
+    done(operator.firelift("migrate"))
+    assert ask(database_url, "SELECT x, tags FROM users") == [(3, "plain")]
+    done(operator.firelift("rollback"))
+    assert ask(database_url, "SELECT x, tags FROM users") == [(2, None)]
+    assert ask(database_url, "SELECT pg_typeof(tags)::text FROM users") == [("bigint[]",)]
+
+
 def test_who_changes_a_column_as_he_was_told_can_go_on(holding: Database, database_url: str) -> None:
     done(holding({"users/a": {"zip": 8000}}).firelift("migrate"))
     ask(database_url, "ALTER TABLE users ALTER COLUMN zip TYPE numeric")

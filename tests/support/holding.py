@@ -28,7 +28,8 @@ def held_in(phase: str, place: Place, front: Gateway) -> Held:
     match phase:
         case "pre_validation":
             with front.held("ListCollectionIds") as reached:
-                yield place, reached.is_set
+                # The survey begins before the run does, for which Prefect must be imported first.
+                yield place, lambda: reached.is_set() and _is_running(phase, place)
         case "extraction":
             with front.held("RunQuery", after=3 * BATCH + 7) as reached:
                 # What has passed is not archived yet.
@@ -48,6 +49,11 @@ def held_in(phase: str, place: Place, front: Gateway) -> Held:
                 yield place, lambda: _somebody_waits(onlooker)
         case _:
             raise ValueError(f"nothing to hold in {phase}")
+
+
+def _is_running(phase: str, place: Place) -> bool:
+    phases = place.status().get("progress", {}).get("phases", {})
+    return bool(phases.get(phase, {}).get("state") == "running")
 
 
 @contextmanager

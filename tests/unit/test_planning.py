@@ -225,6 +225,21 @@ def test_the_name_of_a_table_or_column_that_has_vanished_is_given_to_no_other() 
     assert names_of(second.table_of("users")) == {"name": "name", "NickName": "nick_name_2"}
 
 
+def test_a_column_without_a_field_is_remembered_until_its_field_comes_back() -> None:
+    first = planned({"users/a": {"nickName": 1, "name": 1, "boss": to("users/a")}})
+    second = planned({"users/a": {"name": 1}}, earlier=first)
+    third = planned({"users/a": {"name": 1, "NickName": "x"}}, earlier=second)
+    assert [[column.name for column in plan.table_of("users").former] for plan in (first, second, third)] == [
+        [],
+        ["boss", "nick_name"],
+        ["boss", "nick_name"],
+    ]
+    assert names_of(third.table_of("users")) == {"name": "name", "NickName": "nick_name_2"}
+    fourth = planned({"users/a": {"NickName": "x", "nickName": "y"}}, earlier=third)
+    assert names_of(fourth.table_of("users")) == {"NickName": "nick_name_2", "nickName": "nick_name"}
+    assert [column.name for column in fourth.table_of("users").former] == ["boss", "name"]
+
+
 def test_columns_beside_a_reference_keep_their_names_too() -> None:
     orders: dict[str, dict[str, object]] = {"users/a": {}, "users/a/orders/1": {}}
     first = planned({"c/1": {"gift": to("users/a/orders/1")}, **orders})

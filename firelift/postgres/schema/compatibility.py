@@ -234,7 +234,10 @@ def retyped_columns(table: ExistingTable, plan: TablePlan) -> tuple[str, ...]:
 
 
 def _published_types(plan: TablePlan, published: TablePlan | None) -> dict[str, PgType]:
-    return dict(published.target_columns()) if published and published.table == plan.table else {}
+    """The columns that Firelift gave the table, last or once."""
+    if published is None or published.table != plan.table:
+        return {}
+    return dict(pair for column in published.former for pair in column.target_columns()) | dict(published.target_columns())
 
 
 def taken_columns(schema: str, table: ExistingTable, before: TablePlan, names: Iterable[str]) -> Iterator[FireliftError]:
