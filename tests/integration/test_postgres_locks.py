@@ -26,7 +26,7 @@ from tests.support.postgres_tables import RUN, plan, values
 
 READ_TIME = datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
 FIRST = plan("c0", tags="strings")
-TABLES = (FIRST, *(plan(f"c{number}", name="string", friend=ReferenceTarget(collection="c0")) for number in range(1, 200)))
+TABLES = (FIRST, *(plan(f"c{number}", name="string", friend=ReferenceTarget(collection="c0")) for number in range(1, 230)))
 FEW, SLICE = 10, 10
 # Whatever else the server has room for would be room for locks too.
 SMALL = {"max_connections": "8", "max_wal_senders": "0", "max_worker_processes": "0", "autovacuum": "off"}
