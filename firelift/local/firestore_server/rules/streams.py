@@ -1,0 +1,132 @@
+"""Streams that end early, fail, crawl or hang."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import ClassVar, Final, Literal
+
+import grpc
+
+from firelift.local.firestore_server.calls import SEND_NOW, Answer, Call, Cut, Refused
+
+TIMED_OUT: Final = "Query timed out. Please try either limiting the entities scanned, or run with an updated index configuration."
+
+End = Literal["error", "ok", "hang", "cut"]
+
+
+@dataclass(frozen=True)
+class StreamLimit:
+    """A stream of documents ends after so many seconds, whatever is still to come.
+
+    `error` is what production does; `ok` ends it as if it were complete, `hang` says nothing any more, `cut` ends the whole connection.
+    """
+
+    documented: ClassVar[str] = (
+        "seen: https://github.com/googleapis/nodejs-firestore/issues/2200 (UNAVAILABLE after some 60 s and documents), "
+        "https://github.com/googleapis/nodejs-firestore/issues/964 (stalls at 60 s without any error)"
+    )
+    seconds: float = 60
+    end: End = "error"
+    code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
+    """Or DEADLINE_EXCEEDED: https://cloud.google.com/firestore/native/docs/understand-error-codes."""
+
+    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+        return self._limited(call, answer) if call.method == "RunQuery" else answer(call)
+
+    async def _limited(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+        started, sent = time.monotonic(), 0
+        async for response in answer(call):
+            # Each stream gets somewhere, also where the limit of a test is shorter than the way to the first document.
+            if sent and time.monotonic() - started > self.seconds:
+                if self.end == "hang":
+                    yield SEND_NOW
+                await _end(self.end, self.code)
+                return
+            sent += bool(response)
+            yield response
+
+
+@dataclass(frozen=True)
+class StreamsOf:
+    """A stream of documents ends after so many of them, as in `StreamLimit`: the same wherever it runs."""
+
+    documented: ClassVar[str] = StreamLimit.documented
+    documents: int
+    end: End = "error"
+    code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
+
+    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+        return self._limited(call, answer) if call.method == "RunQuery" else answer(call)
+
+    async def _limited(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+        sent = 0
+        async for response in answer(call):
+            if sent >= self.documents:
+                if self.end == "hang":
+                    yield SEND_NOW
+                await _end(self.end, self.code)
+                return
+            sent += bool(response)
+            yield response
+
+
+async def _end(how: End, code: grpc.StatusCode) -> None:
+    match how:
+        case "error":
+            raise Refused(code, TIMED_OUT)
+        case "cut":
+            raise Cut
+        case "hang":
+            await asyncio.Event().wait()
+        case "ok":
+            return
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A share of all calls fails: half of these before their first response, the others behind some."""
+
+    documented: ClassVar[str] = "https://firebase.google.com/docs/firestore/use-rest-api#error_codes: UNAVAILABLE, to be tried again"
+    share: float = 0.01
+    code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
+    seed: int = 1
+    _random: Random = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_random", Random(self.seed))
+
+    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+        fails = self._random.random() < self.share
+        return self._failing(call, answer, self._random.choice([0, self._random.randrange(1, 100)])) if fails else answer(call)
+
+    async def _failing(self, call: Call, answer: Answer, after: int) -> AsyncIterator[bytes]:
+        sent = 0
+        async for response in answer(call):
+            if sent == after:
+                raise Refused(self.code, "The service is currently unavailable.")
+            sent += bool(response)
+            yield response
+
+
+@dataclass(frozen=True)
+class Distance:
+    """So many seconds until the first response comes, and so many documents a second in each stream."""
+
+    documented: ClassVar[str] = "none: what lies between a database and who reads it"
+    round_trip: float = 0.02
+    documents_per_second: float = 10_000
+
+    async def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+        await asyncio.sleep(self.round_trip)
+        started, sent = time.monotonic(), 0
+        async for response in answer(call):
+            ahead = sent / self.documents_per_second - (time.monotonic() - started)
+            if ahead > 0.01:
+                yield SEND_NOW
+                await asyncio.sleep(ahead)
+            sent += bool(response)
+            yield response
