@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support import temporary_files
+
 FOREIGN = ("SUPABASE_", "MIGRATION_", "PREFECT_", "GOOGLE_", "GCLOUD_", "GX_", "PG")
 for name in [name for name in os.environ if name.startswith(FOREIGN) or name == "DATABASE_URL"]:
     del os.environ[name]
@@ -19,6 +21,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # see firelift/local
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 # Without the JVM's second compiler the emulator took 3 s of CPU for test_increments.py, instead of 7.
 os.environ["JDK_JAVA_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+temporary_files.keep_in_memory()
 _prefect_home = tempfile.TemporaryDirectory(prefix="firelift-prefect-", ignore_cleanup_errors=True)
 os.environ["PREFECT_HOME"] = _prefect_home.name
 os.environ["XDG_CACHE_HOME"] = str(Path(_prefect_home.name) / "cache")
@@ -51,6 +54,10 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("FIRELIFT_FAULT_SEED", str(random.SystemRandom().randrange(1_000_000)))
     for tier, needs in TIERS.items():
         config.addinivalue_line("markers", f"{tier}: {needs}")
+
+
+def pytest_unconfigure() -> None:
+    temporary_files.forget()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
