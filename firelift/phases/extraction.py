@@ -12,7 +12,6 @@ from firelift.files import read_sealed, write_sealed
 from firelift.firestore.channel import open_firestore
 from firelift.firestore.query import KeyRange
 from firelift.firestore.stream import read_documents
-from firelift.firestore.values import Document
 from firelift.paths import Selection, collection_of
 from firelift.planning.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
 from firelift.receipts import Extracted, RangeExtracted, shared
@@ -59,28 +58,26 @@ def extract_range(
         for path, _, parsed in documents:
             profiler.see(collection_of(path), parsed)
         report_chunk(chunk, report)
-    writer = ChunkWriter(target, len(existing), inputs.batch_size, report)
+    writer = ChunkWriter(target, len(existing), inputs.batch_size, report, profiler)
     missing = None if expected is None else expected - sum(chunk.documents + chunk.skipped for chunk in existing)
     if missing is None or missing > 0 or not existing:
         after = existing[-1].last_key if existing else None
         with closing(open_firestore(inputs.source)) as firestore:
             found = read_documents(firestore, keys, inputs.read_time, after, missing, breaks.append)
-            _archive(found, inputs.selection, profiler, writer)
+            _archive(found, inputs.selection, writer)
     writer.close()
     write_sealed(target.profile, json.dumps(profile_to_json(profiler.profile)))
     return _range_extracted(target, writer.read, breaks, mended)
 
 
-def _archive(documents: Iterable[tuple[str, bytes]], selection: Selection, profiler: Profiler, writer: ChunkWriter) -> None:
+def _archive(documents: Iterable[tuple[str, bytes]], selection: Selection, writer: ChunkWriter) -> None:
     takes: dict[str, bool] = {}
     for path, document in documents:
         collection = collection_of(path)
         if collection not in takes:
             takes[collection] = selection.takes(collection)
         if takes[collection]:
-            parsed = Document.FromString(document)
-            profiler.see(collection, parsed)
-            writer.add(path, document, parsed)
+            writer.add(path, document)
         else:
             writer.skip(path)
 

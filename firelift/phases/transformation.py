@@ -5,28 +5,34 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from firelift.errors import FireliftError
 from firelift.files import FileChanged, write_sealed, write_whole
+from firelift.firestore.fields import Documents
 from firelift.firestore.values import Document, tagged
 from firelift.paths import collection_of
 from firelift.planning.arrow_schema import arrow_schema
 from firelift.planning.build import why_no_table
 from firelift.planning.model import Plan, TablePlan, read_plan
 from firelift.receipts import ChunkTransformed, Extracted, RootGroup, TableCounts, Transformed, by_root, shared, summed, tallied
-from firelift.storage.archive import ArchiveDamaged, StoredFile, file_name, ranges, read_chunk, read_digest, write_parquet
+from firelift.storage.archive import ArchiveDamaged, StoredFile, file_name, ranges, read_digest, read_parquet, write_parquet
 from firelift.storage.column_stats import rows_directory, with_column_stats
 from firelift.storage.transformed import read_receipt, read_rejects, receipt_path, rejects_path
-from firelift.transform import Rejected, compile_encoder
+from firelift.transform import ColumnEncoder, Rejected, compile_encoder
 from firelift.transform.residue_causes import residue_causes
 from firelift.workers import Workers
+
+AT_ONCE: Final = 100
+"""So many documents of one collection are encoded together: fewer take less time one by one."""
 
 Row = list[Any]
 Progress = Callable[[Mapping[str, int]], None]
@@ -92,18 +98,12 @@ def transform_chunk(run: Path, name: str, archived: StoredFile, report: Callable
     if (existing := existing_receipt(run, name, changed.append)) is not None:
         return existing
     plan, encoders = _compiled(run)
-    rows: dict[str, list[Row]] = defaultdict(list)
-    rejects: list[dict[str, Any]] = []
-    for path, document in read_chunk(archived):
-        collection = collection_of(path)
-        try:
-            row = _encoder(encoders, collection, path)(document)
-        except Rejected as rejected:
-            rejects.append(_reject(collection, path, document, rejected))
-        else:
-            rows[collection].append(row)
-    files = {collection: _write_rows(run, plan.table_of(collection), name, listed) for collection, listed in rows.items()}
-    done = _receipt(plan, name, rows, rejects, files, _write_rejects(run, name, rejects))
+    documents = read_parquet(archived, ["path", "document"])
+    paths, serialized = documents["path"].to_pylist(), documents["document"].combine_chunks()
+    encoded = [_encode(encoders, collection, paths, serialized, rows) for collection, rows in _by_collection(paths).items()]
+    files = {part.collection: _write_rows(run, plan.table_of(part.collection), name, part.rows) for part in encoded if len(part.rows)}
+    rejects = [reject for _, reject in sorted((place, reject) for part in encoded for place, reject in part.rejects)]
+    done = _receipt(plan, name, encoded, rejects, files, _write_rejects(run, name, rejects))
     write_sealed(receipt, done.model_dump_json())
     return done.model_copy(update={"remade": tuple(changed)})
 
@@ -148,23 +148,77 @@ def table_path(run: Path, table: TablePlan, name: str) -> Path:
 
 
 @lru_cache(maxsize=2)
-def _compiled(run: Path) -> tuple[Plan, dict[str, Callable[[bytes], Row]]]:
+def _compiled(run: Path) -> tuple[Plan, dict[str, _Encoders]]:
     plan = read_plan(run)
-    return plan, {table.collection: compile_encoder(table, plan.database) for table in plan.tables}
+    return plan, {table.collection: _Encoders(table, plan.database) for table in plan.tables}
 
 
-def _encoder(encoders: dict[str, Callable[[bytes], Row]], collection: str, path: str) -> Callable[[bytes], Row]:
+class _Encoders:
+    """Both ways to encode documents of a table."""
+
+    def __init__(self, table: TablePlan, database: str) -> None:
+        self.schema = arrow_schema(table)
+        self.one, self.many = compile_encoder(table, database), ColumnEncoder(table, database)
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """What became of a chunk's documents of one collection."""
+
+    collection: str
+    rows: pa.Table
+    residues: Sequence[str]
+    rejects: Sequence[tuple[int, dict[str, Any]]]
+    """With their places in the chunk."""
+
+
+def _by_collection(paths: Sequence[str]) -> dict[str, list[int]]:
+    """The places of the documents of each collection."""
+    found: dict[str, list[int]] = {}
+    for place, path in enumerate(paths):
+        found.setdefault(collection_of(path), []).append(place)
+    return found
+
+
+def _encode(
+    encoders: Mapping[str, _Encoders], collection: str, paths: Sequence[str], serialized: pa.BinaryArray, places: Sequence[int]
+) -> _Encoded:
+    rejects: list[tuple[int, dict[str, Any]]] = []
     if reason := why_no_table(collection):
-        raise Rejected(reason=reason, path=path)
-    return encoders[collection]
+        for place in places:
+            document = serialized[place].as_py()
+            rejects.append((place, _reject(collection, paths[place], document, Rejected(reason=reason, path=paths[place]))))
+        return _Encoded(collection, pa.table({}), (), rejects)
+    own = encoders[collection]
+    rows, left = own.schema.empty_table(), np.ones(len(places), bool)
+    if len(places) >= AT_ONCE:
+        rows, left = own.many.encode(Documents(serialized if len(places) == len(serialized) else serialized.take(pa.array(places))))
+    singles: list[tuple[int, Row]] = []
+    for number in np.flatnonzero(left).tolist():
+        place = places[number]
+        document = serialized[place].as_py()
+        try:
+            singles.append((number, own.one(document)))
+        except Rejected as rejected:
+            rejects.append((place, _reject(collection, paths[place], document, rejected)))
+    residues = [row[-1] for _, row in singles if row[-1] is not None]
+    return _Encoded(collection, _in_order(own.schema, rows, np.flatnonzero(~left), singles), residues, rejects)
 
 
-def _write_rows(run: Path, table: TablePlan, name: str, rows: list[Row]) -> str:
-    schema = arrow_schema(table)
-    columns = [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), schema, strict=True)]
+def _in_order(schema: pa.Schema, rows: pa.Table, numbers: npt.NDArray[np.int64], singles: Sequence[tuple[int, Row]]) -> pa.Table:
+    """Rows that were made together, and their numbers, with those that were made one by one."""
+    if not singles:
+        return rows
+    columns = zip(*(row for _, row in singles), strict=True)
+    others = pa.table([pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+    places = np.concatenate([numbers, [number for number, _ in singles]])
+    return pa.concat_tables([rows, others]).take(pa.array(np.argsort(places)))
+
+
+def _write_rows(run: Path, table: TablePlan, name: str, rows: pa.Table) -> str:
     path = table_path(run, table, name)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return write_parquet(with_column_stats(pa.table(columns, schema=schema), table), path)
+    return write_parquet(with_column_stats(rows, table), path)
 
 
 def _reject(collection: str, path: str, document: bytes, rejected: Rejected) -> dict[str, Any]:
@@ -189,16 +243,15 @@ def _write_rejects(run: Path, name: str, rejects: list[dict[str, Any]]) -> str |
 
 
 def _receipt(
-    plan: Plan, name: str, rows: dict[str, list[Row]], rejects: list[dict[str, Any]], files: dict[str, str], rejects_sha256: str | None
+    plan: Plan, name: str, encoded: Sequence[_Encoded], rejects: list[dict[str, Any]], files: dict[str, str], rejects_sha256: str | None
 ) -> ChunkTransformed:
-    tables = {collection: _counted(plan.table_of(collection), listed) for collection, listed in rows.items()}
+    tables = {part.collection: _counted(plan.table_of(part.collection), part) for part in encoded if len(part.rows)}
     for reject in rejects:
         tables[reject["collection"]] = tables.get(reject["collection"], TableCounts()) + TableCounts(rejected=1)
     reasons = tallied([{reject["reason"]: 1} for reject in rejects])
-    documents = sum(map(len, rows.values())) + len(rejects)
+    documents = sum(len(part.rows) for part in encoded) + len(rejects)
     return ChunkTransformed(chunk=name, documents=documents, tables=tables, reasons=reasons, files=files, rejects=rejects_sha256)
 
 
-def _counted(table: TablePlan, rows: list[Row]) -> TableCounts:
-    residues = [row[-1] for row in rows if row[-1] is not None]
-    return TableCounts(rows=len(rows), residue=len(residues), causes=residue_causes(table, residues))
+def _counted(table: TablePlan, part: _Encoded) -> TableCounts:
+    return TableCounts(rows=len(part.rows), residue=len(part.residues), causes=residue_causes(table, part.residues))

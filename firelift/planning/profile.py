@@ -153,11 +153,20 @@ class Profiler:
             "double_value": self._double,
         }
 
-    def see(self, collection: str, document: Document) -> None:
-        """Counts one parsed Document."""
+    def of(self, collection: str) -> CollectionProfile:
+        """What was counted of this collection so far."""
         seen = self.profile.get(collection)
         if seen is None:
             seen = self.profile[collection] = CollectionProfile()
+        return seen
+
+    def is_nearly_full(self, collection: str) -> bool:
+        """Whether names may soon be too many to follow them all, so that their order matters."""
+        return self._made > MOST_VALUE_PROFILES // 2 or len(self.of(collection).fields) > MOST_FIELDS // 2
+
+    def see(self, collection: str, document: Document) -> None:
+        """Counts one parsed Document."""
+        seen = self.of(collection)
         seen.documents += 1
         fields, known, deeper = document.fields, seen.fields, self._deeper
         for name in fields:
@@ -167,7 +176,7 @@ class Profiler:
                 if len(known) >= MOST_FIELDS or self._made >= MOST_VALUE_PROFILES:
                     seen.overflowed = True
                     continue
-                values = known[name] = self._new()
+                values = known[name] = self.new()
             kind = value.WhichOneof("value_type")
             if kind in deeper:
                 self._document, self._field = document, name
@@ -177,11 +186,11 @@ class Profiler:
             else:
                 raise UnknownValueType(path=document.name, field=name)
 
-    def _new(self) -> ValueProfile:
+    def new(self) -> ValueProfile:
         self._made += 1
         return ValueProfile()
 
-    def _count(self, values: ValueProfile, value: Value) -> None:
+    def count(self, values: ValueProfile, value: Value) -> None:
         kind = value.WhichOneof("value_type")
         further = self._deeper.get(kind or "")
         if further is not None:
@@ -203,18 +212,18 @@ class Profiler:
             inner = keys.get(key)
             if inner is None:
                 if len(keys) < MOST_KEYS and self._made < MOST_VALUE_PROFILES:
-                    inner = keys[key] = self._new()
+                    inner = keys[key] = self.new()
                 else:
-                    inner = values.every = values.every or self._new()
-            self._count(inner, fields[key])
+                    inner = values.every = values.every or self.new()
+            self.count(inner, fields[key])
 
     def _array(self, values: ValueProfile, value: Value) -> None:
         values.counts["array_value"] += 1
         if values.every is None:
-            values.every = self._new()
+            values.every = self.new()
         every = values.every
         for element in value.array_value.values:
-            self._count(every, element)
+            self.count(every, element)
 
     def _double(self, values: ValueProfile, value: Value) -> None:
         values.counts["double_value"] += 1
@@ -223,10 +232,12 @@ class Profiler:
             values.counts["nonfinite"] += 1
 
     def _reference(self, values: ValueProfile, value: Value) -> None:
+        self.count_reference(values, value.reference_value)
+
+    def count_reference(self, values: ValueProfile, reference: str) -> None:
         values.counts["reference_value"] += 1
         if values.targets is None:
             values.targets = defaultdict(int)
-        reference: str = value.reference_value
         parent = reference[: reference.rfind("/")]
         target = self._targets.get(parent)
         if target is None:

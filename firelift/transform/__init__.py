@@ -2,5 +2,6 @@
 
 from firelift.transform.decode import UnreadableRow, compile_decoder
 from firelift.transform.encode import Rejected, compile_encoder
+from firelift.transform.encode_fields import ColumnEncoder
 
-__all__ = ["Rejected", "UnreadableRow", "compile_decoder", "compile_encoder"]
+__all__ = ["ColumnEncoder", "Rejected", "UnreadableRow", "compile_decoder", "compile_encoder"]

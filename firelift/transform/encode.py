@@ -20,7 +20,8 @@ ColumnWriter = Callable[[Value, str | None, Row, Exceptions], bool]
 
 LONGEST_KEY: Final = 2704
 """Bytes of a btree entry (PostgreSQL's BTMaxItemSize for pages of 8 kB)."""
-_SURELY_SHORT: Final = 450  # no key with so few characters is too long: 4 bytes per character, 7 more per id
+SURELY_SHORT: Final = 450
+"""No key of a name with so few characters is too long: 4 bytes per character, 7 more per id."""
 
 
 class Rejected(FireliftError):
@@ -55,8 +56,7 @@ class _Encoder:
         self._collection = table.collection
         self._writers: dict[str, ColumnWriter] = {}
         for column in table.columns:
-            cell = Cell(column, column.path, columns.index(column.name), names, readable)
-            self._writers[column.top_level_field] = _COLUMN_WRITERS[column.kind](cell)
+            self._writers[column.top_level_field] = column_writer(column, columns.index(column.name), names)
         self._null_fields = frozenset(column.top_level_field for column in table.columns if column.null_means == "null")
         self._extra, self._readable = table.extra, readable
 
@@ -95,7 +95,7 @@ class _Encoder:
             raise NotOfThisTable(path=name, collection=self._collection)
         if "\0" in name:
             raise Rejected(reason="an id in its path contains NUL", path=name)
-        if len(name) > _SURELY_SHORT and (size := key_size(ids)) > LONGEST_KEY:
+        if (size := key_size(ids) if len(name) > SURELY_SHORT else 0) > LONGEST_KEY:
             raise Rejected(reason=f"its ids are longer than the {LONGEST_KEY} bytes of an index entry", path=name, bytes=size)
         return ids
 
@@ -334,3 +334,8 @@ _COLUMN_WRITERS: dict[ColumnKind, Callable[[Cell], ColumnWriter]] = {
     "vector": _vector,
     "json": _json,
 }
+
+
+def column_writer(column: Column, position: int, names: Names) -> ColumnWriter:
+    """Writes the column's values into this position of a row, and the ids of a referenced document's ancestors behind it."""
+    return _COLUMN_WRITERS[column.kind](Cell(column, column.path, position, names, ReadableWriter(names)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
@@ -39,7 +40,7 @@ _USUAL: Final[dict[ColumnKind, dict[str, str]]] = {
 """The cause by tag, for each kind of column; every other tag is a value of a rarer type."""
 
 
-def residue_causes(table: TablePlan, residues: list[str]) -> dict[str, int]:
+def residue_causes(table: TablePlan, residues: Sequence[str]) -> dict[str, int]:
     """The number of values (not rows) in these residues, by cause."""
     columns = {column.path: column for column in table.columns}
     causes: Counter[str] = Counter()

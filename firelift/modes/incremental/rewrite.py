@@ -181,9 +181,9 @@ class _Writers:
         report: Callable[[Any], None],
     ) -> None:
         self._table, self._below = table, len(f"{database}/documents/")
-        self._targets: dict[Fate, tuple[ChunkWriter, Profiler, RangeArchive]] = {
-            "present": (ChunkWriter(present, 0, batch_size, report), Profiler(database), present),
-            "deleted": (ChunkWriter(deleted, 0, batch_size, report), Profiler(database), deleted),
+        self._targets: dict[Fate, ChunkWriter] = {
+            "present": ChunkWriter(present, 0, batch_size, report, Profiler(database)),
+            "deleted": ChunkWriter(deleted, 0, batch_size, report, Profiler(database)),
         }
         self.skipped = 0
 
@@ -191,19 +191,17 @@ class _Writers:
         if fate == "skipped":
             self.skipped += 1
             return
-        writer, profiler, _ = self._targets[fate]
         document = decode(row)
         path = document.name[self._below :]
         if collection_of(path) != self._table.collection:
             # No document has a slash in its id: somebody else has inserted this row.
             raise UnreadableRow(table=self._table.table, key=row[: len(self._table.keys)])
-        profiler.see(self._table.collection, document)
-        writer.add(path, document.SerializeToString(), document)
+        self._targets[fate].add(path, document.SerializeToString())
 
     def close(self) -> None:
-        for writer, profiler, archive in self._targets.values():
+        for writer in self._targets.values():
             writer.close()
-            write_sealed(archive.profile, json.dumps(profile_to_json(profiler.profile)))
+            write_sealed(writer.target.profile, json.dumps(profile_to_json(writer.profiler.profile)))
 
 
 def _receipt(collection: str, present: RangeArchive, deleted: RangeArchive, skipped: int) -> Rewritten:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from firelift.files import storage_errors, write_sealed
 from firelift.firestore.changed_since import Since
 from firelift.modes.incremental.fetch import Fetched
-from firelift.paths import Key, collection_of
+from firelift.paths import Key
 from firelift.planning.model import TablePlan
 from firelift.planning.profile import Profiler, profile_to_json
 from firelift.postgres.session.connect import Session
@@ -98,12 +98,11 @@ class DifferenceArchive:
         self._target = RangeArchive(job.inputs.directory, number)
         self._profiler = Profiler(job.inputs.source.name)
         # Keys have been reported already; of a chunk only its bytes are new.
-        self._writer = ChunkWriter(self._target, 0, job.inputs.batch_size, lambda counts: report((counts[0], 0, counts[2])))
+        self._writer = ChunkWriter(self._target, 0, job.inputs.batch_size, lambda counts: report((counts[0], 0, counts[2])), self._profiler)
 
     def add(self, documents: Iterable[Fetched]) -> None:
-        for path, document, parsed in documents:
-            self._profiler.see(collection_of(path), parsed)
-            self._writer.add(path, document, parsed)
+        for path, document, _ in documents:
+            self._writer.add(path, document)
 
     def close(self) -> None:
         self._writer.close()

@@ -173,12 +173,9 @@ def _archived(sample: _Sample, drawn: Drawn, directory: Path, batch_size: int) -
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = RangeArchive(directory, 0)
     profiler = Profiler(sample.database)
-    writer = ChunkWriter(target, 0, batch_size, lambda _: None)
+    writer = ChunkWriter(target, 0, batch_size, lambda _: None, profiler)
     for path in sorted((path for path, (root, _) in sample.documents.items() if root == drawn.root.collection), key=path_order):
-        document = sample.documents[path][1]
-        parsed = Document.FromString(document)
-        profiler.see(collection_of(path), parsed)
-        writer.add(path, document, parsed)
+        writer.add(path, sample.documents[path][1])
     writer.close()
     write_sealed(target.profile, json.dumps(profile_to_json(profiler.profile)))
     chunks = target.chunks()
