@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 HOME = Path("demo-workspace")
 PROJECT = "demo-firelift"
+EMULATOR_VARIABLES = ("FIRESTORE_EMULATOR_HOST", "FIRESTORE_EMULATOR_JAR", "FIRESTORE_EMULATOR_JAR_URL")
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,7 @@ def demo_settings(demo: Demo, verbose: bool = False) -> Settings:
 
 @contextmanager
 def local_services(home: Path) -> Iterator[Demo]:
-    """Emulator and PostgreSQL, fresh, with the sample loaded."""
-    from firelift.local.emulator import clear, emulator
+    """Firestore and PostgreSQL, fresh, with the sample loaded."""
     from firelift.local.postgres import PostgresServer, stop_server
     from firelift.local.sample_app import load_sample
 
@@ -69,11 +70,31 @@ def local_services(home: Path) -> Iterator[Demo]:
     stop_server(data)
     shutil.rmtree(data, ignore_errors=True)
     _say("starting a Firestore emulator and a PostgreSQL server ...")
-    with emulator() as host, PostgresServer(data) as postgres:
+    with _firestore() as host, PostgresServer(data) as postgres:
         forget_surroundings()
-        clear(host, PROJECT)
-        _say(f"loaded {count(load_sample(host, PROJECT))} sample documents into the emulator")
+        _say(f"loaded {count(load_sample(host, PROJECT))} sample documents")
         yield Demo(host, postgres.url(), _psql(postgres), _settings(host, postgres))
+
+
+@contextmanager
+def _firestore() -> Iterator[str]:
+    """`host:port` of an emulator without documents of the demo; of a server of our own where none is installed, and none is asked for."""
+    from firelift.local.emulator import JavaNotFound, clear, emulator
+    from firelift.local.emulator_jar import EmulatorNotFound
+    from firelift.local.firestore_server.server import FirestoreServer
+    from firelift.local.firestore_server.stored import StoredAnswers, StoredDatabase
+
+    asked_for = any(os.environ.get(name) for name in EMULATOR_VARIABLES)
+    with ExitStack() as stack:
+        try:
+            host = stack.enter_context(emulator(fetch=asked_for))
+            clear(host, PROJECT)
+        except (EmulatorNotFound, JavaNotFound) as missing:
+            if asked_for:
+                raise
+            _say(f"{str(missing).partition('. ')[0]}: Firelift's own server, which keeps documents in memory, stands in for it")
+            host = stack.enter_context(FirestoreServer(StoredAnswers(StoredDatabase()))).address
+        yield host
 
 
 def _settings(host: str, postgres: PostgresServer) -> dict[str, str]:

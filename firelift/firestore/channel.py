@@ -104,12 +104,22 @@ class Firestore:
         answer: bytes = self._attempt(lambda: unary(request, metadata=self._metadata, timeout=timeout))
         return answer
 
+    def renew(self, error: grpc.RpcError) -> bool:
+        """Fetches a new token where Firestore refuses the one it was given, which may have expired meanwhile. False without credentials."""
+        if error.code() is not grpc.StatusCode.UNAUTHENTICATED or self._credentials is None:
+            return False
+        _refresh(self._credentials, self.source)
+        return True
+
     def _attempt(self, act: Callable[[], T]) -> T:
-        backoff = Backoff(4)
+        backoff, renewed = Backoff(4), False
         while True:
             try:
                 return act()
             except grpc.RpcError as error:
+                if not renewed and self.renew(error):
+                    renewed = True
+                    continue
                 if not (errors.is_passing(error) and backoff.wait()):
                     raise errors.translate(error, self.source.name, self.source.emulator_host) from error
 

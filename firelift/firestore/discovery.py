@@ -12,10 +12,15 @@ from firelift.firestore import errors
 from firelift.firestore.channel import Firestore
 from firelift.firestore.counting import counted
 from firelift.firestore.query import KeyRange, partition_cursors, root_range
+from firelift.firestore.read_first import first_documents
 from firelift.paths import path_order
 
 FEW: Final = 8
 """So few root collections are counted one by one, which is as fast as all at once."""
+LOOKED_AT: Final = 10
+"""So many documents behind each cut are looked at for collections beneath them."""
+MOST_NESTED: Final = 5
+"""Of so many nested collections Firestore is asked for cuts."""
 
 
 @dataclass(frozen=True)
@@ -117,26 +122,52 @@ def _joined(spans: Sequence[_Span], together: int) -> list[_Span]:
     return joined
 
 
-def key_ranges(firestore: Firestore, root: DiscoveredRoot, parts: int, read_time: str) -> list[KeyRange]:
-    """The root collection cut into at most `parts` key ranges without gap or overlap; a group of small collections stays one range."""
-    if parts <= 1 or root.beside or (root.documents is not None and root.documents < 2):
+def key_ranges(firestore: Firestore, root: DiscoveredRoot, parts: int, read_time: str, by_server: int | None = None) -> list[KeyRange]:
+    """The root collection cut into key ranges without gap or overlap; a group of small collections stays one range.
+
+    Firestore's own cuts cost next to nothing: where it makes them there may be `by_server` ranges (None: `parts`), and more where large
+    collections lie beneath documents. Where it makes none there are at most `parts`.
+    """
+    by_server = by_server or parts
+    if by_server <= 1 or root.beside or (root.documents is not None and root.documents < 2):
         return [root.keys]
-    cuts = server_cuts(firestore, root, parts, read_time)
-    if cuts is None:
-        cuts = [] if root.documents is None else _counted_cuts(firestore, root, root.documents, parts, read_time)
-    edges = [root.keys.start, *cuts, root.keys.end]
+    cuts = server_cuts(firestore, root, by_server, read_time)
+    if cuts is not None:
+        cuts = with_nested_cuts(firestore, root, cuts, by_server, read_time)
+    elif parts > 1 and root.documents is not None:
+        cuts = _counted_cuts(firestore, root, root.documents, parts, read_time)
+    edges = [root.keys.start, *(cuts or ()), root.keys.end]
     return [KeyRange(start, end) for start, end in itertools.pairwise(edges)]
 
 
-def server_cuts(firestore: Firestore, root: DiscoveredRoot, parts: int, read_time: str) -> list[str] | None:
-    """Cuts by PartitionQuery; None where the server has none (the emulator), or does not answer."""
+def server_cuts(firestore: Firestore, root: DiscoveredRoot, parts: int, read_time: str, below: str | None = None) -> list[str] | None:
+    """Cuts by PartitionQuery through the collection and all of its name `below` a root collection (None: itself).
+
+    None where the server has none (the emulator), or does not answer.
+    """
     try:
         cursors = partition_cursors(firestore, root.collection_id, parts, read_time)
     except (errors.FirestoreError, errors.FirestoreDenied, errors.FirestoreUnreachable):
         # Cuts are optional. If anything else is wrong, the next request raises it.
         return None
     # A collection group's cursors also lie in collections of that name below other roots.
-    return ascending(root.keys, [path for path in cursors if path.startswith(root.collection_id + "/")])
+    return ascending(root.keys, [path for path in cursors if path.startswith(f"{below or root.collection_id}/")])
+
+
+def with_nested_cuts(firestore: Firestore, root: DiscoveredRoot, cuts: Sequence[str], parts: int, read_time: str) -> list[str]:
+    """These cuts, and such as go through collections beneath the root's documents: most documents may lie below few parents.
+
+    Which collections there are is seen at the first documents, and at those behind each cut.
+    """
+    below: dict[str, None] = {}
+    for start in (root.keys.start, *cuts):
+        for path, _ in first_documents(firestore, KeyRange(start, root.keys.end), read_time, LOOKED_AT):
+            below[path.rsplit("/", 2)[1]] = None
+    below.pop(root.collection_id, None)
+    nested = [
+        server_cuts(firestore, replace(root, collection_id=name), parts, read_time, root.collection_id) for name in [*below][:MOST_NESTED]
+    ]
+    return ascending(root.keys, [*cuts, *itertools.chain.from_iterable(found or () for found in nested)])
 
 
 def ascending(keys: KeyRange, cuts: Iterable[str]) -> list[str]:

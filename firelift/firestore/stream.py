@@ -50,7 +50,7 @@ def resumed(
     """
     backoff, last, seen = Backoff(), after, 0
     nowhere: object = object()
-    broke_after = ended_after = nowhere
+    broke_after = ended_after = renewed_after = nowhere
     while True:
         try:
             for response in firestore.stream("RunQuery", request(last)):
@@ -61,6 +61,10 @@ def resumed(
                 seen += 1
                 yield found
         except grpc.RpcError as error:
+            if last != renewed_after and firestore.renew(error):
+                renewed_after = last
+                broken(f"{error.code().name}: {error.details()}")
+                continue
             backoff = backoff if last == broke_after else Backoff()
             broke_after = last
             if not errors.is_passing(error) or not backoff.wait():

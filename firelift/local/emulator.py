@@ -16,7 +16,7 @@ from signal import SIGKILL, SIGTERM
 from urllib.parse import quote
 
 from firelift.errors import FireliftError
-from firelift.local.emulator_jar import EmulatorNotFound, fetched_jar
+from firelift.local.emulator_jar import EmulatorNotFound, cached_jar, fetched_jar
 from firelift.local.server import ServerProcess, free_port
 from firelift.settings.errors import InvalidSetting
 from firelift.settings.types import emulator_address
@@ -43,13 +43,16 @@ class EmulatorRefused(FireliftError):
 
 
 @contextmanager
-def emulator(heap_mb: int = 2048) -> Iterator[str]:
-    """Yields `host:port` of the emulator that FIRESTORE_EMULATOR_HOST names, else of one started for the length of the block."""
+def emulator(heap_mb: int = 2048, *, fetch: bool = True) -> Iterator[str]:
+    """Yields `host:port` of the emulator that FIRESTORE_EMULATOR_HOST names, else of one started for the length of the block.
+
+    Without `fetch` it raises EmulatorNotFound where a jar would have to be downloaded.
+    """
     given = os.environ.get("FIRESTORE_EMULATOR_HOST")
     if given:
         yield _address(given)
         return
-    with Emulator(heap_mb) as started:
+    with Emulator(heap_mb, jar=None if fetch else find_jar(fetch=False)) as started:
         yield started.host
 
 
@@ -125,14 +128,17 @@ def clear(host: str, project: str, database: str = "(default)") -> None:
         raise EmulatorRefused(project=project, database=database, http_status=status)
 
 
-def find_jar() -> Path:
+def find_jar(*, fetch: bool = True) -> Path:
     """The emulator's jar: the one that is named, else the Cloud SDK's, else the newest one that firebase-tools has cached, else ours."""
     named = os.environ.get("FIRESTORE_EMULATOR_JAR")
     if named:
         if not Path(named).is_file():
             raise EmulatorNotFound(FIRESTORE_EMULATOR_JAR=named)
         return Path(named).absolute()
-    return _jar_of_cloud_sdk() or _jar_of_firebase_tools() or fetched_jar()
+    found = _jar_of_cloud_sdk() or _jar_of_firebase_tools() or (fetched_jar() if fetch else cached_jar())
+    if found is None:
+        raise EmulatorNotFound()
+    return found
 
 
 def _jar_of_cloud_sdk() -> Path | None:

@@ -65,12 +65,22 @@ def fetched_jar() -> Path:
     wanted = wanted_jar(os.environ.get(VARIABLE))
     try:
         with _cache_locked() as cache:
-            jar = cache / f"cloud-firestore-emulator-{wanted.sha256[:16]}.jar"
-            if not (jar.is_file() and _sha256_of(jar) == wanted.sha256):
+            if not (jar := _jar_in(cache, wanted)).is_file() or _sha256_of(jar) != wanted.sha256:
                 _fetch(wanted, jar)
             return jar
     except OSError as error:
         raise EmulatorNotFetched(cache=str(cache_directory()), because=error.strerror or str(error)) from error
+
+
+def cached_jar() -> Path | None:
+    """The same if it has been fetched already."""
+    wanted = wanted_jar(os.environ.get(VARIABLE))
+    jar = _jar_in(cache_directory(), wanted)
+    return jar if jar.is_file() and _sha256_of(jar) == wanted.sha256 else None
+
+
+def _jar_in(cache: Path, wanted: Wanted) -> Path:
+    return cache / f"cloud-firestore-emulator-{wanted.sha256[:16]}.jar"
 
 
 def wanted_jar(named: str | None) -> Wanted:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from firelift.files import FileChanged, read_sealed, write_sealed
 from firelift.firestore.channel import open_firestore
@@ -15,6 +17,10 @@ from firelift.firestore.discovery import DiscoveredRoot, key_ranges
 from firelift.firestore.query import KeyRange
 from firelift.storage.archive import ArchiveDamaged
 from firelift.storage.extraction_inputs import ExtractionInputs
+
+WORTH_A_STREAM: Final = 5_000
+"""So many documents are worth a range of their own where Firestore itself cuts."""
+COUNTS_AT_ONCE: Final = 4
 
 
 def cut(inputs: ExtractionInputs, most: int, report: Callable[[Any], None]) -> list[tuple[KeyRange, int | None]]:
@@ -28,14 +34,32 @@ def cut(inputs: ExtractionInputs, most: int, report: Callable[[Any], None]) -> l
     whole = DiscoveredRoot(root.collection, KeyRange(root.start, root.end), root.documents, beside=root.beside)
     # Firestore itself makes fewer cuts where there are few documents.
     parts = 4 * most if root.documents is None else min(-(-root.documents // inputs.range_documents), 4 * most)
-    firestore = open_firestore(inputs.source)
-    cuts = key_ranges(firestore, whole, parts, read_time)
-    known = len(cuts) == 1 or root.documents is None
-    counts = [root.documents if known else counted(firestore, keys, read_time).documents for keys in cuts]
-    firestore.close()
+    by_server = parts if root.documents is None else max(parts, min(root.documents // WORTH_A_STREAM, 4 * most))
+    with closing(open_firestore(inputs.source)) as firestore:
+        cuts = key_ranges(firestore, whole, parts, read_time, by_server)
+        known = len(cuts) == 1 or root.documents is None
+        with ThreadPoolExecutor(COUNTS_AT_ONCE) as threads:
+            counts = (
+                [root.documents] * len(cuts) if known else [*threads.map(lambda keys: counted(firestore, keys, read_time).documents, cuts)]
+            )
+    cuts, counts = _joined(cuts, counts, 0 if root.documents is None else root.documents // max(1, by_server))
     listed = [{"keys": asdict(keys), "documents": documents} for keys, documents in zip(cuts, counts, strict=True)]
     write_sealed(kept, json.dumps({"read_time": read_time, "ranges": listed}))
     return list(zip(cuts, counts, strict=True))
+
+
+def _joined(cuts: list[KeyRange], counts: list[int | None], most: int) -> tuple[list[KeyRange], list[int | None]]:
+    """Neighbours as one as long as they have at most so many documents: cuts through several collections lie close to one another."""
+    ranges: list[KeyRange] = []
+    sums: list[int | None] = []
+    for keys, documents in zip(cuts, counts, strict=True):
+        before = sums[-1] if sums else None
+        if before is not None and documents is not None and before + documents <= most:
+            ranges[-1], sums[-1] = KeyRange(ranges[-1].start, keys.end), before + documents
+        else:
+            ranges.append(keys)
+            sums.append(documents)
+    return ranges, sums
 
 
 def _kept_ranges(kept: Path, read_time: str) -> list[tuple[KeyRange, int | None]]:

@@ -1,4 +1,4 @@
-"""What `firelift demo --keep` tells people to type leads another shell to its servers."""
+"""`firelift demo`: with an emulator or without, and what `--keep` tells people to type leads another shell to its servers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from firelift.cli.demo import HOME
 from firelift.run.workspace import REPORT
-from tests.support.command_line import FIRELIFT, ONE_WORKER, Operator, Said
+from tests.support.command_line import FIRELIFT, ONE_WORKER, PROGRAMS, Operator, Said
 
 SETTINGS = ["FIRESTORE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "DATABASE_URL", "PGPASSFILE"]
 LAST = f"  export {SETTINGS[-1]}="
@@ -73,3 +73,20 @@ def test_the_settings_that_the_kept_demo_prints_lead_to_its_servers_and_hold_no_
 
     gone = typed(somebody, exports, "verify", "--against", "firestore")
     assert "PostgreSQL cannot be reached" in gone.error
+
+
+def test_without_an_emulator_on_the_machine_the_demo_serves_its_sample_itself(somebody: Operator) -> None:
+    without = somebody.with_(PATH=str(PROGRAMS), **ONE_WORKER)
+    said = without.firelift("demo")
+    assert said.code == 0, said.err
+    assert "There is no Firestore emulator on this machine: Firelift's own server" in said.err
+    report = json.loads((somebody.here / HOME / "migration" / REPORT).read_text())
+    assert report["statistics"]["documentsRead"] > 3000
+    assert report["verification"]["passed"]
+
+
+def test_an_emulator_that_is_asked_for_is_no_matter_of_choice(somebody: Operator) -> None:
+    said = somebody.with_(FIRESTORE_EMULATOR_JAR="/nowhere.jar").firelift("demo")
+    assert said.code == 2
+    assert said.error.startswith("error: There is no Firestore emulator on this machine (")
+    assert "/nowhere.jar" in said.error

@@ -104,10 +104,19 @@ def _load() -> None:
     gc.disable()
     for name in (*WORKFLOW, *early_start.MODULES, *PHASES):
         importlib.import_module(name)
+    look_at_documents_together()
     # A collection in a fork would copy every page that it looks at.
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+def look_at_documents_together() -> None:
+    """As large collections are looked at: those of tests are small."""
+    from firelift.phases import transformation
+    from firelift.storage import chunk_writer
+
+    transformation.AT_ONCE = chunk_writer.AT_ONCE = 1  # type: ignore[misc]
 
 
 def become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:

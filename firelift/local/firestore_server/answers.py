@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
 import grpc
 
 from firelift.firestore.lazy_protobuf import types
-from firelift.local.firestore_server.calls import Call, Refused
+from firelift.local.firestore_server.calls import Call, Refused, Responses
 from firelift.local.firestore_server.database import Database, Edge, Moment, Row, Scan
 from firelift.local.firestore_server.encoding import DOCUMENT, READ_TIME, delimited, document, document_key, timestamp
 
@@ -30,7 +30,7 @@ class DatabaseAnswers:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def __call__(self, call: Call) -> AsyncIterator[bytes]:
+    async def __call__(self, call: Call) -> Responses:
         if call.method not in _ANSWERS:
             raise Refused(grpc.StatusCode.UNIMPLEMENTED, f"{call.method} is not served here")
         for response in _ANSWERS[call.method](self, call.request):

@@ -39,10 +39,12 @@ class Call:
         return Call(method, request.SerializeToString(), self.metadata)
 
 
-Answer = Callable[[Call], AsyncIterator[bytes]]
-"""Serialized responses, as they come. An empty one is not sent: it says that what was given so far shall be, for the next may take long."""
+Responses = AsyncIterator[bytes | None]
+"""Serialized responses, as they come. None is no response: it says that those before it shall be sent, for the next may take long."""
 
-SEND_NOW: Final = b""
+Answer = Callable[[Call], Responses]
+
+SEND_NOW: Final = None
 
 
 class Refused(Exception):

@@ -143,9 +143,9 @@ class Http2Connection(asyncio.Protocol):
         packed = bytearray()
         try:
             async for message in self._answer(Call(stream.method, bytes(memoryview(stream.body)[5:]), stream.metadata)):
-                if message:
+                if message is not None:
                     packed += b"\0" + len(message).to_bytes(4, "big") + message
-                if len(packed) >= FRAME or not message:
+                if len(packed) >= FRAME or message is None:
                     await self._send(stream_id, stream, packed)
                     packed = bytearray()
         except Refused:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import grpc
 
-from firelift.local.firestore_server.calls import SEND_NOW, SERVICE, Call, Refused
+from firelift.local.firestore_server.calls import SEND_NOW, SERVICE, Call, Refused, Responses
 
 # Each call under way has a thread of its own.
 MOST_CALLS = 64
@@ -23,7 +23,7 @@ class EmulatorAnswers:
         self._upstream = upstream
         self._threads = ThreadPoolExecutor(MOST_CALLS, thread_name_prefix="firestore-server")
 
-    async def __call__(self, call: Call) -> AsyncIterator[bytes]:
+    async def __call__(self, call: Call) -> Responses:
         run = asyncio.get_running_loop().run_in_executor
         with closing(grpc.insecure_channel(self._upstream, options=_DIRECT)) as channel:
             ask = channel.unary_stream(SERVICE + call.method, request_serializer=None, response_deserializer=None)

@@ -6,11 +6,11 @@ import asyncio
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from functools import partial, reduce
 from typing import ClassVar, Protocol
 
-from firelift.local.firestore_server.calls import Answer, Call
+from firelift.local.firestore_server.calls import Answer, Call, Responses
 from firelift.local.firestore_server.http2 import Http2Connection
 
 
@@ -20,7 +20,7 @@ class Rule(Protocol):
     documented: ClassVar[str]
     """Where it is written, or who has seen it."""
 
-    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    def around(self, call: Call, answer: Answer) -> Responses:
         """The answer to a call, made of what `answer` says to it."""
 
 

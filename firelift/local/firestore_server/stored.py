@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import grpc
@@ -12,7 +12,7 @@ import grpc
 from firelift.firestore.lazy_protobuf import types
 from firelift.firestore.values import Value
 from firelift.local.firestore_server.answers import DatabaseAnswers, microseconds_now, path_below
-from firelift.local.firestore_server.calls import Call, Refused
+from firelift.local.firestore_server.calls import Call, Refused, Responses
 from firelift.local.firestore_server.database import Edge, Moment, Row, Scan
 from firelift.local.firestore_server.encoding import times
 from firelift.paths import path_order
@@ -34,7 +34,7 @@ class StoredDatabase:
         self._lock = threading.Lock()
 
     def set(self, path: str, fields: Mapping[str, Value]) -> None:
-        self.commit([(path, _serialized(fields))])
+        self.commit([(path, serialized(fields))])
 
     def delete(self, path: str) -> None:
         self.commit([(path, None)])
@@ -95,7 +95,7 @@ class StoredAnswers(DatabaseAnswers):
         super().__init__(database)
         self._stored = database
 
-    async def __call__(self, call: Call) -> AsyncIterator[bytes]:
+    async def __call__(self, call: Call) -> Responses:
         if call.method == "Commit":
             yield self._commit(call.request)
             return
@@ -117,10 +117,10 @@ def _write_of(write: Any) -> tuple[str, bytes | None]:
         raise Refused(grpc.StatusCode.UNIMPLEMENTED, "only whole documents are written here")
     if write.WhichOneof("operation") == "delete":
         return path_below(write.delete), None
-    return path_below(write.update.name), _serialized(write.update.fields)
+    return path_below(write.update.name), serialized(write.update.fields)
 
 
-def _serialized(fields: Mapping[str, Value]) -> bytes:
+def serialized(fields: Mapping[str, Value]) -> bytes:
     """In the order of the names, as Firestore sends them."""
     one = _Document()
     written = bytearray()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qs
 
 import grpc
 
-from firelift.local.firestore_server.calls import Answer, Call, Refused
+from firelift.local.firestore_server.calls import Answer, Call, Refused, Responses
 
 INVALID_TOKEN: Final = (
     "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential."
@@ -26,7 +26,7 @@ class Denied:
     )
     methods: tuple[str, ...]
 
-    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    def around(self, call: Call, answer: Answer) -> Responses:
         if call.method in self.methods:
             raise Refused(grpc.StatusCode.PERMISSION_DENIED, "Missing or insufficient permissions.")
         return answer(call)
@@ -43,12 +43,12 @@ class ValidTokens:
     is_valid: Callable[[str], bool]
     ends_streams: bool = False
 
-    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    def around(self, call: Call, answer: Answer) -> Responses:
         token = call.metadata.get("authorization", "").removeprefix("Bearer ")
         self._refuse(token)
         return self._watched(token, call, answer) if self.ends_streams else answer(call)
 
-    async def _watched(self, token: str, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    async def _watched(self, token: str, call: Call, answer: Answer) -> Responses:
         async for response in answer(call):
             self._refuse(token)
             yield response
@@ -69,7 +69,7 @@ class OneDatabase:
     project: str
     database: str = "(default)"
 
-    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    def around(self, call: Call, answer: Answer) -> Responses:
         named = _database_of(call.request)
         if named != f"projects/{self.project}/databases/{self.database}":
             _, project, _, database = named.split("/")
@@ -92,7 +92,7 @@ class NotFirestore:
     )
     is_enterprise: bool = False
 
-    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    def around(self, call: Call, answer: Answer) -> Responses:
         datastore = f"The Cloud Firestore API is not available for Firestore in Datastore Mode database {_database_of(call.request)}."
         enterprise = "Firestore API data access is disabled. Please enable it if you want to access the database through Firestore API."
         raise Refused(grpc.StatusCode.FAILED_PRECONDITION, enterprise if self.is_enterprise else datastore)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import grpc
 
 from firelift.firestore.lazy_protobuf import types
-from firelift.local.firestore_server.calls import Answer, Call, Refused
+from firelift.local.firestore_server.calls import Answer, Call, Refused, Responses
 
 _Response: Any = types.RunAggregationQueryResponse.pb()
 
@@ -26,12 +25,12 @@ class CountLimit:
     entries: int
     seconds: float = 60
 
-    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    def around(self, call: Call, answer: Answer) -> Responses:
         return self._limited(call, answer) if call.method == "RunAggregationQuery" else answer(call)
 
-    async def _limited(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    async def _limited(self, call: Call, answer: Answer) -> Responses:
         async for response in answer(call):
-            if response and _largest(response) > self.entries:
+            if response is not None and _largest(response) > self.entries:
                 await asyncio.sleep(self.seconds)
                 raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, "A deadline was exceeded on the server.")
             yield response
@@ -50,7 +49,7 @@ class CountRefused:
     code: grpc.StatusCode = grpc.StatusCode.INVALID_ARGUMENT
     only_without_collection: bool = False
 
-    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    def around(self, call: Call, answer: Answer) -> Responses:
         if call.method == "RunAggregationQuery" and not (self.only_without_collection and _names_collection(call.request)):
             raise Refused(self.code, "kind is required for this aggregation")
         return answer(call)

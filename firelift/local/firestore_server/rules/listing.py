@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from firelift.firestore.lazy_protobuf import types
-from firelift.local.firestore_server.calls import Answer, Call
+from firelift.local.firestore_server.calls import Answer, Call, Responses
 
 _CollectionIds: Any = types.ListCollectionIdsResponse.pb()
 _BatchGet: Any = types.BatchGetDocumentsResponse.pb()
@@ -23,10 +22,10 @@ class ListPages:
     )
     size: int = 20
 
-    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    def around(self, call: Call, answer: Answer) -> Responses:
         return self._page(call, answer) if call.method == "ListCollectionIds" else answer(call)
 
-    async def _page(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    async def _page(self, call: Call, answer: Answer) -> Responses:
         ids = sorted(await _all_ids(call, answer), reverse=True)
         place = call.request.page_token
         end = int(place) + min(self.size, call.request.page_size or self.size) if place else 0
@@ -39,7 +38,7 @@ async def _all_ids(call: Call, answer: Answer) -> list[str]:
     found: list[str] = []
     request.page_token, request.page_size = "", 300
     while True:
-        (page,) = [_CollectionIds.FromString(page) async for page in answer(call.asking("ListCollectionIds", request)) if page]
+        (page,) = [_CollectionIds.FromString(page) async for page in answer(call.asking("ListCollectionIds", request)) if page is not None]
         found += page.collection_ids
         if not page.next_page_token:
             return found
@@ -56,13 +55,13 @@ class ListedLate:
     """So many first lists do not name them."""
     _listed: list[None] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    def around(self, call: Call, answer: Answer) -> Responses:
         is_early = call.method == "ListCollectionIds" and len(self._listed) < self.calls
         return self._shortened(call, answer) if is_early else answer(call)
 
-    async def _shortened(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    async def _shortened(self, call: Call, answer: Answer) -> Responses:
         async for response in answer(call):
-            if response:
+            if response is not None:
                 page = _CollectionIds.FromString(response)
                 named = [name for name in page.collection_ids if name not in self.collections]
                 yield _CollectionIds(collection_ids=named, next_page_token=page.next_page_token).SerializeToString()
@@ -79,10 +78,10 @@ class MissingLast:
         'returned in the same order"; this order as seen at https://github.com/t-k/fireemu'
     )
 
-    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    def around(self, call: Call, answer: Answer) -> Responses:
         return self._ordered(call, answer) if call.method == "BatchGetDocuments" else answer(call)
 
-    async def _ordered(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
-        found = [(_BatchGet.FromString(response), response) async for response in answer(call) if response]
+    async def _ordered(self, call: Call, answer: Answer) -> Responses:
+        found = [(_BatchGet.FromString(response), response) async for response in answer(call) if response is not None]
         for _, response in sorted(found, key=lambda pair: (bool(pair[0].missing), pair[0].found.name or pair[0].missing)):
             yield response

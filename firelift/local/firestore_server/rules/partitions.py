@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from random import Random
 from typing import Any, ClassVar, Final
@@ -11,7 +10,7 @@ import grpc
 
 from firelift.firestore.lazy_protobuf import types
 from firelift.local.firestore_server.answers import path_below
-from firelift.local.firestore_server.calls import Answer, Call, Refused
+from firelift.local.firestore_server.calls import Answer, Call, Refused, Responses
 
 REFERENCE: Final = "https://firebase.google.com/docs/firestore/reference/rpc/google.firestore.v1#partitionqueryrequest"
 
@@ -32,10 +31,10 @@ class PartitionPages:
     share: float = 1.0
     """Of the cursors asked for, how many are given."""
 
-    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    def around(self, call: Call, answer: Answer) -> Responses:
         return self._page(call, answer) if call.method == "PartitionQuery" else answer(call)
 
-    async def _page(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    async def _page(self, call: Call, answer: Answer) -> Responses:
         _refuse_other_queries(call.request)
         most = max(1, round(call.request.partition_count * self.share))
         # Each call draws the same order, as one scan of the server's would.
@@ -56,7 +55,7 @@ class PartitionsRefused:
     documented: ClassVar[str] = "the emulator of the Cloud SDK, as it answers here: UNIMPLEMENTED"
     code: grpc.StatusCode = grpc.StatusCode.UNIMPLEMENTED
 
-    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    def around(self, call: Call, answer: Answer) -> Responses:
         if call.method == "PartitionQuery":
             raise Refused(self.code, "PartitionQuery is refused")
         return answer(call)
@@ -80,7 +79,7 @@ def _refuse_other_queries(request: Any) -> None:
 async def _cursors(call: Call, answer: Answer, most: int) -> list[str]:
     """What the database says, or else cut from the keys that it has."""
     try:
-        responses = [_Response.FromString(response) async for response in answer(call) if response]
+        responses = [_Response.FromString(response) async for response in answer(call) if response is not None]
         return [partition.values[0].reference_value for response in responses for partition in response.partitions][:most]
     except Refused as refused:
         if refused.code is not grpc.StatusCode.UNIMPLEMENTED:
@@ -89,7 +88,7 @@ async def _cursors(call: Call, answer: Answer, most: int) -> list[str]:
     request.structured_query.select.fields.add(field_path="__name__")
     if call.request.HasField("read_time"):
         request.read_time.CopyFrom(call.request.read_time)
-    found = [_RunResponse.FromString(response) async for response in answer(call.asking("RunQuery", request)) if response]
+    found = [_RunResponse.FromString(response) async for response in answer(call.asking("RunQuery", request)) if response is not None]
     names = [response.document.name for response in found if response.document.name]
     many = min(most, max(0, len(names) - 1))
     return [names[len(names) * part // (many + 1)] for part in range(1, many + 1)]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import grpc
 
 from firelift.local.firestore_server.answers import microseconds_now
-from firelift.local.firestore_server.calls import Answer, Call, Refused
+from firelift.local.firestore_server.calls import Answer, Call, Refused, Responses
 
 HOUR, WEEK = 3600, 7 * 86_400
 
@@ -32,14 +32,14 @@ class ReadTimes:
     """Whether a stream fails when its read time leaves the window while it is read. Nothing says so, nor that it goes on."""
     now: Callable[[], int] = microseconds_now
 
-    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    def around(self, call: Call, answer: Answer) -> Responses:
         moment = _read_time(call)
         if moment is None:
             return answer(call)
         self._refuse(moment)
         return self._watched(moment, call, answer) if self.ends_streams else answer(call)
 
-    async def _watched(self, moment: int, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    async def _watched(self, moment: int, call: Call, answer: Answer) -> Responses:
         async for response in answer(call):
             self._refuse(moment)
             yield response

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import ClassVar, Final, Literal
 
 import grpc
 
-from firelift.local.firestore_server.calls import SEND_NOW, Answer, Call, Cut, Refused
+from firelift.local.firestore_server.calls import SEND_NOW, Answer, Call, Cut, Refused, Responses
 
 TIMED_OUT: Final = "Query timed out. Please try either limiting the entities scanned, or run with an updated index configuration."
 
@@ -34,10 +33,10 @@ class StreamLimit:
     code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
     """Or DEADLINE_EXCEEDED: https://cloud.google.com/firestore/native/docs/understand-error-codes."""
 
-    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    def around(self, call: Call, answer: Answer) -> Responses:
         return self._limited(call, answer) if call.method == "RunQuery" else answer(call)
 
-    async def _limited(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    async def _limited(self, call: Call, answer: Answer) -> Responses:
         started, sent = time.monotonic(), 0
         async for response in answer(call):
             # Each stream gets somewhere, also where the limit of a test is shorter than the way to the first document.
@@ -46,7 +45,7 @@ class StreamLimit:
                     yield SEND_NOW
                 await _end(self.end, self.code)
                 return
-            sent += bool(response)
+            sent += response is not None
             yield response
 
 
@@ -59,10 +58,10 @@ class StreamsOf:
     end: End = "error"
     code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
 
-    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    def around(self, call: Call, answer: Answer) -> Responses:
         return self._limited(call, answer) if call.method == "RunQuery" else answer(call)
 
-    async def _limited(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    async def _limited(self, call: Call, answer: Answer) -> Responses:
         sent = 0
         async for response in answer(call):
             if sent >= self.documents:
@@ -70,7 +69,7 @@ class StreamsOf:
                     yield SEND_NOW
                 await _end(self.end, self.code)
                 return
-            sent += bool(response)
+            sent += response is not None
             yield response
 
 
@@ -99,16 +98,16 @@ class Failing:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_random", Random(self.seed))
 
-    def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    def around(self, call: Call, answer: Answer) -> Responses:
         fails = self._random.random() < self.share
         return self._failing(call, answer, self._random.choice([0, self._random.randrange(1, 100)])) if fails else answer(call)
 
-    async def _failing(self, call: Call, answer: Answer, after: int) -> AsyncIterator[bytes]:
+    async def _failing(self, call: Call, answer: Answer, after: int) -> Responses:
         sent = 0
         async for response in answer(call):
             if sent == after:
                 raise Refused(self.code, "The service is currently unavailable.")
-            sent += bool(response)
+            sent += response is not None
             yield response
 
 
@@ -120,7 +119,7 @@ class Distance:
     round_trip: float = 0.02
     documents_per_second: float = 10_000
 
-    async def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    async def around(self, call: Call, answer: Answer) -> Responses:
         await asyncio.sleep(self.round_trip)
         started, sent = time.monotonic(), 0
         async for response in answer(call):
@@ -128,5 +127,5 @@ class Distance:
             if ahead > 0.01:
                 yield SEND_NOW
                 await asyncio.sleep(ahead)
-            sent += bool(response)
+            sent += response is not None
             yield response

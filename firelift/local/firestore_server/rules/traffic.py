@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import ClassVar
 
 import grpc
 
-from firelift.local.firestore_server.calls import SEND_NOW, Answer, Call, Refused
+from firelift.local.firestore_server.calls import SEND_NOW, Answer, Call, Refused, Responses
 
 
 class RampUp:
@@ -31,11 +30,11 @@ class RampUp:
         self._began = now if self._began is None else self._began
         return self._start * self._growth ** int((now - self._began) / self._period)
 
-    async def around(self, call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    async def around(self, call: Call, answer: Answer) -> Responses:
         if self._free_at - time.monotonic() > self._patience:
             raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "Some resource has been exhausted, perhaps a per-user quota.")
         async for response in answer(call):
-            if response:
+            if response is not None:
                 now = time.monotonic()
                 self._free_at = max(self._free_at, now) + 1 / self._per_second(now)
                 if self._free_at - now > self._patience / 10:
