@@ -39,6 +39,9 @@ ONEOF_OF: Final = {
     MAP: "map_value",
 }
 
+fewest_together: int = 200
+"""So many documents of 12 fields take as long together as one by one (2 and 4 ms to count and to encode them)."""
+
 DOCUMENT_ENTRY, MAP_ENTRY, ARRAY_ELEMENT = 0x12, 0x0A, 0x0A
 _NAME, _CREATED, _UPDATED = 0x0A, 0x1A, 0x22
 _SPARE: Final = 64

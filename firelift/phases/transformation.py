@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from firelift.errors import FireliftError
 from firelift.files import FileChanged, write_sealed, write_whole
-from firelift.firestore.fields import Documents
+from firelift.firestore import fields
 from firelift.firestore.values import Document, tagged
 from firelift.paths import collection_of
 from firelift.planning.arrow_schema import arrow_schema
@@ -30,9 +30,6 @@ from firelift.storage.transformed import read_receipt, read_rejects, receipt_pat
 from firelift.transform import ColumnEncoder, Rejected, compile_encoder
 from firelift.transform.residue_causes import residue_causes
 from firelift.workers import Workers
-
-AT_ONCE: Final = 100
-"""So many documents of one collection are encoded together: fewer take less time one by one."""
 
 Row = list[Any]
 Progress = Callable[[Mapping[str, int]], None]
@@ -191,8 +188,8 @@ def _encode(
         return _Encoded(collection, pa.table({}), (), rejects)
     own = encoders[collection]
     rows, left = own.schema.empty_table(), np.ones(len(places), bool)
-    if len(places) >= AT_ONCE:
-        rows, left = own.many.encode(Documents(serialized if len(places) == len(serialized) else serialized.take(pa.array(places))))
+    if len(places) >= fields.fewest_together:
+        rows, left = own.many.encode(fields.Documents(serialized if len(places) == len(serialized) else serialized.take(pa.array(places))))
     singles: list[tuple[int, Row]] = []
     for number in np.flatnonzero(left).tolist():
         place = places[number]
@@ -222,8 +219,8 @@ def _write_rows(run: Path, table: TablePlan, name: str, rows: pa.Table) -> str:
 
 
 def _reject(collection: str, path: str, document: bytes, rejected: Rejected) -> dict[str, Any]:
-    fields = Document.FromString(document).fields
-    readable = {name: tagged(fields[name]) for name in fields}
+    found = Document.FromString(document).fields
+    readable = {name: tagged(found[name]) for name in found}
     return {
         "path": path,
         "collection": collection,

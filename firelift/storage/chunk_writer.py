@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
-from firelift.firestore.fields import Documents
+from firelift.firestore import fields
 from firelift.firestore.values import Document
 from firelift.paths import collection_of
 from firelift.planning.profile import Profiler
 from firelift.planning.profile_fields import see_documents
 from firelift.rfc3339 import microseconds
 from firelift.storage.archive import CHUNK_BYTES, Chunk, RangeArchive
-
-AT_ONCE: Final = 100
-"""So many documents of one collection are looked at together: fewer take less time one by one."""
 
 Progress = Callable[[str, int, int], None]
 """Called with a root collection, and with its documents and bytes that were archived since the last call."""
@@ -80,8 +77,8 @@ class ChunkWriter:
         return found
 
     def _see_collection(self, collection: str, documents: list[bytes]) -> tuple[list[int], list[int]]:
-        if len(documents) >= AT_ONCE:
-            found = Documents(pa.array(documents, pa.binary()))
+        if len(documents) >= fields.fewest_together:
+            found = fields.Documents(pa.array(documents, pa.binary()))
             see_documents(self.profiler, collection, found)
             return found.created.tolist(), found.updated.tolist()
         created, updated = [], []

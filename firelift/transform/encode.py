@@ -47,6 +47,11 @@ def compile_encoder(table: TablePlan, database: str) -> Callable[[bytes], Row]:
     return _Encoder(table, Names(database)).encode
 
 
+def compile_parsed_encoder(table: TablePlan, database: str) -> Callable[[Document], Row]:
+    """The same of documents that are parsed."""
+    return _Encoder(table, Names(database)).encode_parsed
+
+
 class _Encoder:
     def __init__(self, table: TablePlan, names: Names) -> None:
         columns = [name for name, _ in table.target_columns()]
@@ -61,7 +66,9 @@ class _Encoder:
         self._extra, self._readable = table.extra, readable
 
     def encode(self, data: bytes) -> Row:
-        document = Document.FromString(data)
+        return self.encode_parsed(Document.FromString(data))
+
+    def encode_parsed(self, document: Document) -> Row:
         try:
             return self._row(document)
         except (UnknownValueType, MomentOutOfRange) as error:

@@ -18,7 +18,7 @@ from firelift.postgres.session.connect import Session
 from firelift.receipts import Difference
 from firelift.storage.archive import StoredFile, read_chunk
 from firelift.storage.transformed import read_receipt, read_rejects
-from firelift.transform import UnreadableRow, compile_decoder, compile_encoder
+from firelift.transform import UnreadableRow, compile_decoder, compile_parsed_encoder
 from firelift.verification.difference_file import DifferenceFile, write_differences
 from firelift.verification.differing_fields import FieldDiffers, differing_fields
 from firelift.verification.proof import DigestUnit, Presence
@@ -157,7 +157,7 @@ class _TableComparer:
 
     def __init__(self, table: TablePlan, database: str) -> None:
         self.table = table
-        self._decode, self._encode = compile_decoder(table, database), compile_encoder(table, database)
+        self._decode, self._encode = compile_decoder(table, database), compile_parsed_encoder(table, database)
         self._rows = RowForm(table)
 
     def compare(self, document: bytes | None, row: Row | None) -> _Comparison:
@@ -169,7 +169,7 @@ class _TableComparer:
         if row is None:
             key = ", ".join(map(quoted, source.name.split("/documents/", 1)[1].split("/")[1::2]))
             return _Comparison(expected, None, (FieldDiffers("", "missing row", f"a row {key} of {len(source.fields)} fields", "no row"),))
-        made = self._encode(document)
+        made = self._encode(source)
         try:
             target = self._decode(row)
         except UnreadableRow as unreadable:

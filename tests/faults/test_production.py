@@ -15,6 +15,12 @@ from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.discovery import key_ranges
 from firelift.firestore.errors import FirestoreDenied, ScansDiffer
 from firelift.firestore.split_points import places
+from firelift.local.firestore_server.answers import DatabaseAnswers
+from firelift.local.firestore_server.database import Scan
+from firelift.local.firestore_server.generated import Collection, Generated
+from firelift.local.firestore_server.rules.counting import CountRefused
+from firelift.local.firestore_server.rules.partitions import PartitionPages
+from firelift.local.firestore_server.server import FirestoreServer, Rule
 from firelift.modes.test.draw_sample import SampleInputs
 from firelift.modes.test.sample import sample_database
 from firelift.paths import Selection, path_order
@@ -101,6 +107,36 @@ def test_a_large_collection_arrives_whole_though_firestores_cuts_come_in_no_orde
     assert done.documents == len(paths) == len({*paths})
     assert paths == sorted(paths, key=path_order)
     assert sum(path.count("/") == 1 for path in paths) == USERS
+
+
+def no_fields(number: int) -> bytes:
+    return b""
+
+
+@pytest.mark.parametrize("counts", [True, False], ids=["counted", "not counted"])
+def test_most_documents_below_few_parents_are_cut_into_ranges_of_about_the_same_size(counts: bool, tmp_path: Path) -> None:
+    events = Collection("events", 500, no_fields, below=(Collection("notes", 1, no_fields, parents=10),))
+    database = Generated(
+        [Collection("orgs", 5, no_fields), Collection("tenants", 3, no_fields, below=(events,)), Collection("users", 9, no_fields)]
+    )
+    rules: list[Rule] = [PartitionPages(), *([] if counts else [CountRefused()])]
+    with FirestoreServer(DatabaseAnswers(database), rules) as server:
+        done, paths = extract(Source("p", emulator_host=server.address), "tenants", tmp_path)
+    assert paths == [row.path for row in database.scan(Scan(), None) if row.path.startswith("tenants/")]
+    sizes = [sum(chunk.documents for chunk in part.chunks()) for part in ranges(tmp_path / file_name("tenants"))]
+    assert sum(sizes) == done.documents == 3 * (1 + 500 + 10)
+    assert len(sizes) >= 4
+    assert max(sizes) < 2 * done.documents / 4
+
+
+def test_ranges_that_are_small_are_read_with_their_neighbours(tmp_path: Path) -> None:
+    below = tuple(Collection(f"below{number}", 100, no_fields) for number in range(4))
+    database = Generated([Collection("users", 8, no_fields, below=below)])
+    with FirestoreServer(DatabaseAnswers(database), [PartitionPages()]) as server:
+        done, _ = extract(Source("p", emulator_host=server.address), "users", tmp_path)
+    assert done.documents == 8 * 401
+    # Each of five collections is cut into eight.
+    assert done.ranges <= 16
 
 
 def test_a_collection_that_firestore_refuses_to_cut_is_cut_by_its_counts(source: Source) -> None:
