@@ -44,6 +44,7 @@ lint: setup
 bench: setup
 	$(BIN)/python -m benchmarks.run $(foreach size,$(or $(N),100000),--documents $(size))
 	$(BIN)/python -m benchmarks.increments $(foreach size,$(or $(N),100000),--documents $(size))
+	$(BIN)/python -m benchmarks.generated
 	$(BIN)/python -m benchmarks.many
 
 setup: $(STAMP)
