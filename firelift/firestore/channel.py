@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,8 +57,10 @@ class Source:
 class Firestore:
     """An open channel to one database. Requests and responses are serialized protobuf messages."""
 
-    # Keepalive notices a dead connection; only this notices a server that is there but has lost our stream.
+    # Keepalive notices a dead connection; only these notice a server that is there but has lost our stream.
     longest_stream: float = 600
+    longest_silence: float = 120
+    """Seconds without a message. Firestore's own limit for a query is 60."""
 
     def __init__(self, source: Source, channel: grpc.Channel, credentials: Any = None) -> None:
         self.source = source
@@ -88,15 +91,17 @@ class Firestore:
                 raise errors.translate(error, self.source.name, self.source.emulator_host) from error
 
     def stream(self, method: str, request: bytes) -> Iterator[bytes]:
-        """The messages of a server stream; raises grpc.RpcError as it comes, DEADLINE_EXCEEDED after `longest_stream` seconds."""
-        call = self._channel.unary_stream(SERVICE + method, request_serializer=None, response_deserializer=None)
-        responses: Iterator[bytes] = call(request, metadata=self._metadata, timeout=self.longest_stream)
-        return responses
+        """The messages of a server stream; raises grpc.RpcError as it comes, DEADLINE_EXCEEDED after `longest_stream` seconds.
 
-    def collect(self, method: str, request: bytes, timeout: float = 120) -> list[bytes]:
-        """All messages of a short server stream; raises errors of Firestore as our own."""
+        Raises Silent after `longest_silence` seconds without a message.
+        """
         call = self._channel.unary_stream(SERVICE + method, request_serializer=None, response_deserializer=None)
-        return self._attempt(lambda: list(call(request, metadata=self._metadata, timeout=timeout)))
+        return unless_silent(call(request, metadata=self._metadata, timeout=self.longest_stream), self.longest_silence)
+
+    def collect(self, method: str, request: bytes, timeout: float = 120, final: Collection[grpc.StatusCode] = ()) -> list[bytes]:
+        """All messages of a short server stream; raises errors of Firestore as our own, those in `final` without another attempt."""
+        call = self._channel.unary_stream(SERVICE + method, request_serializer=None, response_deserializer=None)
+        return self._attempt(lambda: list(call(request, metadata=self._metadata, timeout=timeout)), final)
 
     def call(self, method: str, request: bytes, timeout: float = 60) -> bytes:
         """The answer of a unary call; raises errors of Firestore as our own."""
@@ -111,7 +116,7 @@ class Firestore:
         _refresh(self._credentials, self.source)
         return True
 
-    def _attempt(self, act: Callable[[], T]) -> T:
+    def _attempt(self, act: Callable[[], T], final: Collection[grpc.StatusCode] = ()) -> T:
         backoff, renewed = Backoff(4), False
         while True:
             try:
@@ -120,11 +125,54 @@ class Firestore:
                 if not renewed and self.renew(error):
                     renewed = True
                     continue
-                if not (errors.is_passing(error) and backoff.wait()):
+                if error.code() in final or not (errors.is_passing(error) and backoff.wait()):
                     raise errors.translate(error, self.source.name, self.source.emulator_host) from error
 
     def close(self) -> None:
         self._channel.close()
+
+
+class Silent(grpc.RpcError):  # type: ignore[misc]
+    """A stream that brought no message for too long, as gRPC would say it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self._seconds = seconds
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.DEADLINE_EXCEEDED
+
+    def details(self) -> str:
+        return f"no message for {self._seconds:g} s"
+
+
+def unless_silent(call: Any, seconds: float) -> Iterator[bytes]:
+    """The call's messages. Whoever takes them may be slow: only the time that the call is waited for counts."""
+    seen, waiting, ended, silent = 0, True, threading.Event(), False
+
+    def watch() -> None:
+        nonlocal silent
+        last = -1
+        while not ended.wait(seconds):
+            if waiting and seen == last:
+                silent = True
+                call.cancel()
+                return
+            last = seen if waiting else -1
+
+    threading.Thread(target=watch, name="firestore-silence", daemon=True).start()
+    try:
+        for message in call:
+            seen += 1
+            waiting = False
+            yield message
+            waiting = True
+    except grpc.RpcError as error:
+        if silent:
+            raise Silent(seconds) from error
+        raise
+    finally:
+        ended.set()
 
 
 class Backoff:

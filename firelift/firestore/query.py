@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
+
 from firelift.firestore.channel import Firestore, Source
 from firelift.firestore.errors import FirestoreError
 from firelift.firestore.lazy_protobuf import types
@@ -80,7 +82,9 @@ def count_of(firestore: Firestore, query: dict[str, Any], read_time: str, most: 
         structured_aggregation_query={"structured_query": query, "aggregations": [{"alias": "n", "count": bound}]},
         read_time=timestamp_of(read_time),
     )
-    responses = firestore.collect("RunAggregationQuery", types.RunAggregationQueryRequest.serialize(request))
+    # What took too long would take as long again.
+    final = (grpc.StatusCode.DEADLINE_EXCEEDED,)
+    responses = firestore.collect("RunAggregationQuery", types.RunAggregationQueryRequest.serialize(request), final=final)
     results = [types.RunAggregationQueryResponse.deserialize(response).result for response in responses]
     counts = [result.aggregate_fields["n"].integer_value for result in results if "n" in result.aggregate_fields]
     if not counts:

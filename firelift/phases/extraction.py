@@ -19,17 +19,18 @@ from firelift.storage.archive import RangeArchive, begin_again, file_name, range
 from firelift.storage.archive_repair import archived_chunks
 from firelift.storage.chunk_writer import ChunkWriter, Progress, report_chunk
 from firelift.storage.extraction_inputs import ExtractionInputs
-from firelift.storage.key_ranges import cut
+from firelift.storage.key_ranges import counted_in_parts, cut
 from firelift.verification.completeness import Scan, prove_archive, prove_count, sum_ranges
 from firelift.workers import Workers
 
 
 def extract_collection(workers: Workers, inputs: ExtractionInputs, progress: Progress) -> Extracted:
     """Archives root collections with everything beneath them, and proves by COUNT, or a second scan of keys, that they are complete."""
-    root, directory = inputs.root, inputs.directory
+    directory = inputs.directory
     directory.mkdir(mode=0o700, exist_ok=True)
     begin_again(directory)
     cuts = workers.call(cut, inputs, workers.number)
+    root = counted_in_parts(inputs.root, [expected for _, expected in cuts])
     calls = [(inputs, number, keys, expected) for number, (keys, expected) in enumerate(cuts)]
     done = list(workers.each(extract_range, calls, report=lambda counts: progress(*counts)))
     scans: list[Scan] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from firelift.files import FileChanged, read_sealed, write_sealed
-from firelift.firestore.channel import open_firestore
+from firelift.firestore.channel import Firestore, open_firestore
 from firelift.firestore.counting import counted
 from firelift.firestore.discovery import DiscoveredRoot, key_ranges
 from firelift.firestore.query import KeyRange
+from firelift.receipts import RootCollection
 from firelift.storage.archive import ArchiveDamaged
 from firelift.storage.extraction_inputs import ExtractionInputs
 
@@ -37,15 +38,31 @@ def cut(inputs: ExtractionInputs, most: int, report: Callable[[Any], None]) -> l
     by_server = parts if root.documents is None else max(parts, min(root.documents // WORTH_A_STREAM, 4 * most))
     with closing(open_firestore(inputs.source)) as firestore:
         cuts = key_ranges(firestore, whole, parts, read_time, by_server)
-        known = len(cuts) == 1 or root.documents is None
-        with ThreadPoolExecutor(COUNTS_AT_ONCE) as threads:
-            counts = (
-                [root.documents] * len(cuts) if known else [*threads.map(lambda keys: counted(firestore, keys, read_time).documents, cuts)]
-            )
+        counts = [root.documents] if len(cuts) == 1 else _counts(firestore, cuts, read_time)
     cuts, counts = _joined(cuts, counts, 0 if root.documents is None else root.documents // max(1, by_server))
     listed = [{"keys": asdict(keys), "documents": documents} for keys, documents in zip(cuts, counts, strict=True)]
     write_sealed(kept, json.dumps({"read_time": read_time, "ranges": listed}))
     return list(zip(cuts, counts, strict=True))
+
+
+def _counts(firestore: Firestore, cuts: Sequence[KeyRange], read_time: str) -> list[int | None]:
+    """Of each range, None where Firestore does not count it. What it does not count at all is not asked for range by range."""
+
+    def ask(keys: KeyRange) -> int | None:
+        return counted(firestore, keys, read_time).documents
+
+    first = ask(cuts[0])
+    if first is None:
+        return [None] * len(cuts)
+    with ThreadPoolExecutor(COUNTS_AT_ONCE) as threads:
+        return [first, *threads.map(ask, cuts[1:])]
+
+
+def counted_in_parts(root: RootCollection, counts: Sequence[int | None]) -> RootCollection:
+    """The root collections with their number of documents, where Firestore has counted all ranges, though perhaps not all at once."""
+    if root.documents is not None or None in counts:
+        return root
+    return root.model_copy(update={"documents": sum(documents or 0 for documents in counts)})
 
 
 def _joined(cuts: list[KeyRange], counts: list[int | None], most: int) -> tuple[list[KeyRange], list[int | None]]:

@@ -23,7 +23,8 @@ Key = tuple[str, int]
 """A document's path, and its update time in microseconds since 1970."""
 UNCOUNTED: Final = (
     "Firestore does not count the documents of {number} of {of} root collections ({why}). To show that none is missing, a full or "
-    "incremental run scans their keys a second time at the same read time, for which Firestore bills each document once more."
+    "incremental run counts them in parts or, where that is refused as well, scans their keys a second time at the same read time, for "
+    "which Firestore bills each document once more."
 )
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import grpc
 import pytest
@@ -16,9 +17,11 @@ from firelift.firestore.discovery import key_ranges
 from firelift.firestore.errors import FirestoreDenied, ScansDiffer
 from firelift.firestore.split_points import places
 from firelift.local.firestore_server.answers import DatabaseAnswers
+from firelift.local.firestore_server.calls import Answer as Answers
+from firelift.local.firestore_server.calls import Call, Responses
 from firelift.local.firestore_server.database import Scan
 from firelift.local.firestore_server.generated import Collection, Generated
-from firelift.local.firestore_server.rules.counting import CountRefused
+from firelift.local.firestore_server.rules.counting import CountLimit, CountRefused
 from firelift.local.firestore_server.rules.partitions import PartitionPages
 from firelift.local.firestore_server.server import FirestoreServer, Rule
 from firelift.modes.test.draw_sample import SampleInputs
@@ -109,6 +112,21 @@ def test_a_large_collection_arrives_whole_though_firestores_cuts_come_in_no_orde
     assert sum(path.count("/") == 1 for path in paths) == USERS
 
 
+class Asked:
+    """Hears what is asked by one method."""
+
+    documented: ClassVar[str] = "none: it changes nothing"
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self.requests: list[bytes] = []
+
+    def around(self, call: Call, answer: Answers) -> Responses:
+        if call.method == self.method:
+            self.requests.append(call.body)
+        return answer(call)
+
+
 def no_fields(number: int) -> bytes:
     return b""
 
@@ -127,6 +145,17 @@ def test_most_documents_below_few_parents_are_cut_into_ranges_of_about_the_same_
     assert sum(sizes) == done.documents == 3 * (1 + 500 + 10)
     assert len(sizes) >= 4
     assert max(sizes) < 2 * done.documents / 4
+
+
+def test_what_takes_too_long_to_count_at_once_is_counted_in_parts_and_not_scanned_again(tmp_path: Path) -> None:
+    database = Generated([Collection("orgs", 5, no_fields), Collection("users", 1000, no_fields)])
+    asked = Asked("RunAggregationQuery")
+    with FirestoreServer(DatabaseAnswers(database), [asked, CountLimit(400, seconds=0.2), PartitionPages()]) as server:
+        done, paths = extract(Source("p", emulator_host=server.address), "users", tmp_path)
+    assert len(asked.requests) == len({*asked.requests}), "what took too long was tried again"
+    assert len(paths) == 1000
+    assert (done.counted, done.scanned) == (1000, None)
+    assert Completeness.of([done]).in_words == "Firestore's COUNT (1,000 of 1,000 documents)"
 
 
 def test_ranges_that_are_small_are_read_with_their_neighbours(tmp_path: Path) -> None:

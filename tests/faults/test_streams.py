@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import grpc
@@ -11,6 +12,9 @@ from firelift.firestore import errors
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.query import KeyRange, server_time
 from firelift.firestore.stream import read_documents
+from firelift.local.firestore_server.rules.streams import StreamsOf
+from firelift.local.firestore_server.server import FirestoreServer
+from firelift.local.firestore_server.stored import StoredAnswers, StoredDatabase
 from firelift.local.writer import values, write_documents
 from tests.support.breaking import breaking
 
@@ -79,3 +83,21 @@ def test_a_snapshot_that_is_gone_is_said_to_be(source: Source) -> None:
             return "The requested snapshot version is too old."
 
     assert isinstance(errors.translate(TooOld(), source.name), errors.SnapshotExpired)
+
+
+def test_a_stream_that_falls_silent_is_read_on_and_one_whose_reader_is_slow_is_not_broken() -> None:
+    database = StoredDatabase()
+    for number in range(DOCUMENTS):
+        database.set(f"users/{number:03}", values({"n": number}))
+    with FirestoreServer(StoredAnswers(database), [StreamsOf(15, "hang")]) as server:
+        firestore = open_firestore(Source("p", emulator_host=server.address))
+        firestore.longest_silence = 0.2
+        reasons: list[str] = []
+        reading = read_documents(firestore, KeyRange(), server_time(firestore), None, DOCUMENTS, reasons.append)
+        read = [path for path, _ in (next(reading) for _ in range(5))]
+        time.sleep(0.7)
+        assert reasons == []
+        read += [path for path, _ in reading]
+        firestore.close()
+    assert read == [f"users/{number:03}" for number in range(DOCUMENTS)]
+    assert reasons == ["DEADLINE_EXCEEDED: no message for 0.2 s"] * 2

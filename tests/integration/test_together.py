@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,9 +45,9 @@ def discovered(source: Source, together: int, selection: Selection | None = None
         moment, asked = server_time(firestore), []
         ask = firestore.collect
 
-        def heard(method: str, request: bytes, timeout: float = 120) -> list[bytes]:
+        def heard(method: str, request: bytes, *how: Any, **more: Any) -> list[bytes]:
             asked.append(method)
-            return ask(method, request, timeout)
+            return ask(method, request, *how, **more)
 
         firestore.collect = heard  # type: ignore[method-assign]
         ids = root_collection_ids(firestore, moment)

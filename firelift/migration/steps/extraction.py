@@ -43,7 +43,7 @@ def extract(migration: Migration, root: RootCollection, read_time: str) -> Extra
 
         extracted = _extract(migration, root, read_time, progress)
     if root.documents is None and not root.beside:
-        status.expect("extraction", root.collection, documents=extracted.scanned)
+        status.expect("extraction", root.collection, documents=extracted.scanned if extracted.counted is None else extracted.counted)
     elif not expected:
         set_expected(status, extracted)
     return extracted

@@ -27,7 +27,7 @@ from firelift.storage.archive import write_digest
 from firelift.storage.chunk_writer import Progress
 from firelift.storage.deleted_keys import deleted_keys_directory
 from firelift.storage.extraction_inputs import ExtractionInputs
-from firelift.storage.key_ranges import cut
+from firelift.storage.key_ranges import counted_in_parts, cut
 from firelift.verification.completeness import Digest, Scan, Seen, prove_count, prove_digests, sum_ranges
 from firelift.workers import Workers
 
@@ -71,6 +71,8 @@ def extract_difference(
             return _extracted(root, [since_result], write_digest(job.inputs.directory))
     _begin_anew(job)
     ranges = workers.call(cut_at_documents, inputs, workers.number)
+    root = counted_in_parts(root, [expected for _, _, expected in ranges])
+    job = replace(job, inputs=replace(inputs, root=root))
     calls = [(job, number, keys, between, expected) for number, (keys, between, expected) in enumerate(ranges)]
     done = list(workers.each(compare_range, calls, report=on_report))
     scans: list[Scan] = []
