@@ -127,8 +127,10 @@ class JsonTexts:
             parts.append(_scattered(entry, inner.rows, len(field)))
         if not parts:
             return _repeated("{}", len(field)), odd
-        joined = pc.binary_join_element_wise(*parts, ",", null_handling="skip")
-        return pc.binary_join_element_wise("{", joined, "}", ""), odd
+        # The brace is among what is joined: of rows in which everything is null, pyarrow 26 makes no row at all.
+        joined = pc.binary_join_element_wise("{", *parts, ",", null_handling="skip")
+        opened = pc.replace_substring(joined, "{,", "{", max_replacements=1)
+        return pc.binary_join_element_wise(opened, "}", ""), odd
 
     _kinds: Final[Mapping[int, Callable[[JsonTexts, Any, Field, Shape], Texts]]] = {
         NULL: _null,

@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 from firelift.firestore.fields import Documents
 from firelift.firestore.values import Document, Value
 from firelift.planning.arrow_schema import arrow_schema
-from firelift.planning.model import Column, TablePlan
+from firelift.planning.model import Column, Shape, TablePlan
 from firelift.planning.profile import Profiler, profile_to_json
 from firelift.planning.profile_fields import see_documents
 from firelift.rfc3339 import microseconds
 from firelift.transform import ColumnEncoder, Rejected, compile_encoder
+from firelift.transform.document_names import Names
+from firelift.transform.json_fields import JsonTexts
+from firelift.transform.readable_json import Exceptions, ReadableWriter, dumps
 from tests.support.strategies import (
     ANY,
     BELOW,
@@ -27,9 +30,13 @@ from tests.support.strategies import (
     MICROS,
     SECONDS,
     TAME,
+    array,
     document,
     fitting_column,
+    mapping,
+    null,
     planned_documents,
+    shapes,
     table_plans,
 )
 
@@ -124,6 +131,31 @@ def test_values_counted_together_are_those_counted_one_by_one(documents: list[Do
     assert profile_to_json(at_once.profile) == profile_to_json(each.profile)
     assert found.created.tolist() == [microseconds(one.create_time.seconds, one.create_time.nanos) for one in documents]
     assert found.updated.tolist() == [microseconds(one.update_time.seconds, one.update_time.nanos) for one in documents]
+
+
+MAPS = st.dictionaries(st.sampled_from(["a", "b", "ü"]), TAME.scalars() | TAME.arrays_of_one_type() | st.just(mapping({})), max_size=3).map(
+    mapping
+)
+
+
+@BOUNDED
+@given(st.lists(MAPS | st.lists(MAPS, max_size=3).map(array) | VALUES, min_size=1, max_size=6), st.just(Shape()) | shapes())
+def test_json_written_together_is_that_written_one_by_one(held: list[Value], shape: Shape) -> None:
+    found = together([document(f"{BELOW}/users/{number}", {"f": value}) for number, value in enumerate(held)])
+    texts, wrong = JsonTexts(Names(DATABASE)).write(found.data, found.fields["f"], shape)
+    assert len(texts) == len(wrong) == len(held)
+    for value, text, is_wrong in zip(held, texts.to_pylist(), wrong, strict=True):
+        exceptions: Exceptions = []
+        expected = dumps(ReadableWriter(Names(DATABASE)).write(value, shape, ("f",), exceptions))
+        assert is_wrong or (text, exceptions) == (expected, [])
+
+
+def test_json_of_maps_of_which_some_have_nothing() -> None:
+    held = [mapping({"a": array([])}), mapping({}), mapping({"b": null()}), mapping({}), null()]
+    found = together([document(f"{BELOW}/users/{number}", {"f": value}) for number, value in enumerate(held)])
+    texts, wrong = JsonTexts(Names(DATABASE)).write(found.data, found.fields["f"], Shape())
+    assert texts.to_pylist() == ['{"a":[]}', "{}", '{"b":null}', "{}", "null"]
+    assert not wrong.any()
 
 
 @BOUNDED

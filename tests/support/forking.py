@@ -31,6 +31,10 @@ class Forked:
         self._reply, self.stdout, self.stderr, self.stdin = reply, stdout, stderr, stdin
         self.returncode: int | None = None
         self.pid = int(reply.recv(_STATUS_BYTES))
+        self._lock = threading.Lock()
+
+    def __del__(self) -> None:
+        self._reply.close()
 
     def poll(self) -> int | None:
         return self._look(0)
@@ -42,9 +46,11 @@ class Forked:
         return code
 
     def _look(self, timeout: float | None) -> int | None:
+        # A run's end and a call that is under way may wait at the same time: the socket stays open, and one of them reads it.
         if self.returncode is None and select.select([self._reply], [], [], timeout)[0]:
-            self.returncode = int(self._reply.recv(_STATUS_BYTES) or b"-9")
-            self._reply.close()
+            with self._lock:
+                if self.returncode is None:
+                    self.returncode = int(self._reply.recv(_STATUS_BYTES) or b"-9")
         return self.returncode
 
     def send_signal(self, number: int) -> None:

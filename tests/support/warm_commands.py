@@ -104,18 +104,10 @@ def _load() -> None:
     gc.disable()
     for name in (*WORKFLOW, *early_start.MODULES, *PHASES):
         importlib.import_module(name)
-    look_at_documents_together()
     # A collection in a fork would copy every page that it looks at.
     gc.collect()
     gc.freeze()
     gc.enable()
-
-
-def look_at_documents_together() -> None:
-    """As large collections are looked at: those of tests are small."""
-    from firelift.firestore import fields
-
-    fields.fewest_together = 1
 
 
 def become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:

@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from firelift import workers
+from firelift.firestore import fields
 from firelift.workers import Worker
 from tests.support.forking import Forked, ForkServer
 
 PROGRAM = "tests.support.warm_workers:become"
+FEWEST_TOGETHER = "FIRELIFT_TEST_FEWEST_TOGETHER"
+"""So many documents are looked at together, in place of what large collections need."""
 THREADS = Path("/proc/self/task")
 
 
@@ -80,6 +83,7 @@ def become(request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     """The worker, in a process that was forked for it."""
     os.environ.clear()
     os.environ.update(request["environment"])
+    fields.fewest_together = int(os.environ.pop(FEWEST_TOGETHER, fields.fewest_together))
     _serve(descriptors[0], request["modules"])
 
 
