@@ -1,7 +1,7 @@
 """Temporary files in memory, where there is room: among them are the databases of a thousand tests.
 
 On ext4 without a journal every new file looks through all inodes that were deleted lately (`recently_deleted` in fs/ext4/ialloc.c): it took
-half of the CPU where tests make and drop databases.
+two fifths of the CPU in a sample, where tests make and drop databases.
 """
 
 from __future__ import annotations
