@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import ClassVar, Final, Literal
@@ -34,19 +35,11 @@ class StreamLimit:
     """Or DEADLINE_EXCEEDED: https://cloud.google.com/firestore/native/docs/understand-error-codes."""
 
     def around(self, call: Call, answer: Answer) -> Responses:
-        return self._limited(call, answer) if call.method == "RunQuery" else answer(call)
-
-    async def _limited(self, call: Call, answer: Answer) -> Responses:
-        started, sent = time.monotonic(), 0
-        async for response in answer(call):
-            # Each stream gets somewhere, also where the limit of a test is shorter than the way to the first document.
-            if sent and time.monotonic() - started > self.seconds:
-                if self.end == "hang":
-                    yield SEND_NOW
-                await _end(self.end, self.code)
-                return
-            sent += response is not None
-            yield response
+        if call.method != "RunQuery":
+            return answer(call)
+        started = time.monotonic()
+        # Each stream gets somewhere, also where the limit of a test is shorter than the way to the first document.
+        return _until(lambda sent: sent > 0 and time.monotonic() - started > self.seconds, answer(call), self.end, self.code)
 
 
 @dataclass(frozen=True)
@@ -59,18 +52,20 @@ class StreamsOf:
     code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
 
     def around(self, call: Call, answer: Answer) -> Responses:
-        return self._limited(call, answer) if call.method == "RunQuery" else answer(call)
+        return _until(lambda sent: sent >= self.documents, answer(call), self.end, self.code) if call.method == "RunQuery" else answer(call)
 
-    async def _limited(self, call: Call, answer: Answer) -> Responses:
-        sent = 0
-        async for response in answer(call):
-            if sent >= self.documents:
-                if self.end == "hang":
-                    yield SEND_NOW
-                await _end(self.end, self.code)
-                return
-            sent += response is not None
-            yield response
+
+async def _until(is_over: Callable[[int], bool], responses: Responses, end: End, code: grpc.StatusCode) -> Responses:
+    """The responses until it is over, which is asked with how many were sent before each of them."""
+    sent = 0
+    async for response in responses:
+        if is_over(sent):
+            if end == "hang":
+                yield SEND_NOW
+            await _end(end, code)
+            return
+        sent += response is not None
+        yield response
 
 
 async def _end(how: End, code: grpc.StatusCode) -> None:
