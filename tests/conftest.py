@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from tests.support import temporary_files
+from tests.support import shared_servers, temporary_files
 
 FOREIGN = ("SUPABASE_", "MIGRATION_", "PREFECT_", "GOOGLE_", "GCLOUD_", "GX_", "PG")
 for name in [name for name in os.environ if name.startswith(FOREIGN) or name == "DATABASE_URL"]:
@@ -22,6 +25,7 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 # Without the JVM's second compiler the emulator took 3 s of CPU for test_increments.py, instead of 7.
 os.environ["JDK_JAVA_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 temporary_files.keep_in_memory()
+shared_servers.begin()
 _prefect_home = tempfile.TemporaryDirectory(prefix="firelift-prefect-", ignore_cleanup_errors=True)
 os.environ["PREFECT_HOME"] = _prefect_home.name
 os.environ["XDG_CACHE_HOME"] = str(Path(_prefect_home.name) / "cache")
@@ -33,7 +37,10 @@ from psycopg import sql  # noqa: E402
 
 from firelift.local.emulator import clear, emulator  # noqa: E402
 from firelift.local.postgres import PostgresServer  # noqa: E402
-from tests.support.prefect_servers import Api, database, prefect_server  # noqa: E402
+from tests.support.prefect_servers import Api, prefect_server  # noqa: E402
+from tests.support.scheduling import by_files  # noqa: E402
+
+SHARED = shared_servers.Shared()
 
 # A suite that a script started with `&` has Ctrl-C ignored, and so would have every command it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -56,6 +63,16 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{tier}: {needs}")
 
 
+def pytest_collection_finish() -> None:
+    # Five thousand tests stay as they are; to look for garbage among them took each process a fortieth of its time.
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    SHARED.close()
+
+
 def pytest_unconfigure() -> None:
     temporary_files.forget()
 
@@ -70,11 +87,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.relative_to(here).parts[0] != "faults")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return by_files(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 @pytest.fixture(scope="session")
-def emulator_host() -> Iterator[str]:
+def shared() -> shared_servers.Shared:
+    """What the processes of a test run share."""
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def emulator_host(shared: shared_servers.Shared) -> str:
     """`host:port` of a Firestore emulator that all tests share; each has a project of its own."""
-    with emulator(heap_mb=3072) as host:
-        yield host
+    return shared.get("emulator", lambda: emulator(heap_mb=4096))
 
 
 @pytest.fixture
@@ -106,12 +133,21 @@ def database_url(postgres: PostgresServer) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def prefect_api(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prefect_api(shared: shared_servers.Shared) -> str:
     """The API's URL of a Prefect server on PostgreSQL that all tests share.
 
     On SQLite it stood still for a minute now and then, or refused a request (503): "database is locked", says the server then.
     """
-    with database(postgres) as own, prefect_server(tmp_path_factory.mktemp("prefect-server"), own) as url:
+    return shared.get("prefect", _prefect_server)
+
+
+@contextmanager
+def _prefect_server() -> Iterator[str]:
+    with (
+        tempfile.TemporaryDirectory(prefix="firelift-prefect-server-") as home,
+        PostgresServer(fsync=False) as own,
+        prefect_server(Path(home), own.url()) as url,
+    ):
         yield url
 
 

@@ -53,14 +53,14 @@ def deployed(prefect_api: str) -> str:
 
 
 @pytest.fixture
-def ready(deployed: str, emulator_host: str, project: str, database_url: str, tmp_path: Path, workspace: Path) -> Iterator[str]:
+def for_worker(emulator_host: str, project: str, database_url: str, workspace: Path) -> dict[str, str]:
+    """What a worker's environment says of this test's project and database."""
+    own = {"SUPABASE_DB_URL": database_url, "MIGRATION_WORKING_DIR": str(workspace)}
+    return {**own, **source(emulator_host, project), **QUICKLY}
+
+
+@pytest.fixture
+def ready(deployed: str, for_worker: dict[str, str], tmp_path: Path) -> Iterator[str]:
     """The deployed API with a worker on this test's project and database."""
-    with worker(
-        deployed,
-        tmp_path / "worker",
-        SUPABASE_DB_URL=database_url,
-        MIGRATION_WORKING_DIR=str(workspace),
-        **source(emulator_host, project),
-        **QUICKLY,
-    ):
+    with worker(deployed, tmp_path / "worker", **for_worker):
         yield deployed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from firelift.local.writer import values, write_documents
 from firelift.run.workspace import REPORT
 from firelift.settings.fields import SECRETS
 from firelift.settings.settings import PUBLIC_FIELDS, Settings
-from tests.support.deployments import logs_of, result_of, source, start, worker
+from tests.support.deployments import logs_of, result_of, source, start, worker, worker_as_usual
 from tests.support.prefect_servers import (
     CHECKOUT,
     Api,
@@ -30,6 +31,13 @@ from tests.support.prefect_servers import (
 )
 
 WRONG_PASSWORD = "canary-4f1c-Wr0ng"
+
+
+@pytest.fixture
+def ready(deployed: str, for_worker: dict[str, str], tmp_path: Path) -> Iterator[str]:
+    """A worker that is started as an operator starts it, and starts its runs so."""
+    with worker_as_usual(deployed, tmp_path / "worker", **for_worker):
+        yield deployed
 
 
 def test_plan_writes_nothing_and_full_moves_everything(

@@ -25,6 +25,7 @@ AUTOMATION = CHECKOUT / "deployments" / "heartbeat.yaml"
 # A run's first heartbeat comes at once, and no run of these tests lives to see its second.
 SECONDS = 10
 WITHIN = re.compile(r"(?<=\bwithin: )\d+")
+RUNS = ("ended", "killed")
 
 
 def documented() -> list[str]:
@@ -36,8 +37,11 @@ def documented() -> list[str]:
 
 @pytest.fixture
 def watched(prefect_api: str, api: Api, tmp_path: Path) -> Iterator[str]:
-    """The API of a server with the shipped automation, but a short patience."""
-    content = WITHIN.sub(str(SECONDS), AUTOMATION.read_text())
+    """The API of a server with the shipped automation, but a short patience; it looks only after runs of this test."""
+    every = 'match: {prefect.resource.id: "prefect.flow-run.*"'
+    ours = ", ".join(f'"full {name}"' for name in RUNS)
+    content = WITHIN.sub(str(SECONDS), AUTOMATION.read_text()).replace(every, f"{every}, prefect.resource.name: [{ours}]")
+    assert ours in content
     impatient = tmp_path / "heartbeat.yaml"
     impatient.write_text(content)
     *command, _ = documented()

@@ -54,7 +54,7 @@ DEPLOYING = {
     "export FIRELIFT_HOME=$PWD": '"FIRELIFT_HOME": str(CHECKOUT)',
     "prefect work-pool create firelift --type process": '"work-pool", "create", "firelift", "--type", "process"',
     "prefect deploy --all": '"deploy", "--all"',
-    "prefect worker start --pool firelift": '"worker", "start", "--pool", "firelift"',
+    "prefect worker start --pool firelift": '["worker", "start", "--pool", "firelift", "--type", "process"]',
     "prefect deployment run migration/plan --watch": 'start(ready, "plan")',
     "prefect deployment run migration/full --watch": 'start(ready, "full")',
 }

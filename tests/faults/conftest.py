@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import asdict
 
 import pytest
 
@@ -13,6 +16,7 @@ from firelift.local.postgres import PostgresServer
 from tests.support.gateway import Gateway, gateway
 from tests.support.migrating import Ground, Undisturbed, numbered, undisturbed_run
 from tests.support.nasty_database import fill, go_on
+from tests.support.shared_servers import Shared
 
 PROJECT = "test-faults"
 
@@ -26,21 +30,30 @@ def front(emulator_host: str) -> Iterator[Gateway]:
 
 @pytest.fixture(scope="session")
 def ground(
-    prefect_api: str, emulator_host: str, front: Gateway, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Ground]:
+    shared: Shared,
+    prefect_api: str,
+    emulator_host: str,
+    front: Gateway,
+    postgres: PostgresServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Ground:
     """A Firestore database that has gone on changing since the moment at which all runs read it."""
-    clear(emulator_host, PROJECT)
-    fill(emulator_host, PROJECT)
-    firestore = open_firestore(Source(PROJECT, emulator_host=emulator_host))
-    read_time = server_time(firestore)
-    firestore.close()
-    go_on(emulator_host, PROJECT)
+
+    @contextmanager
+    def changing() -> Iterator[str]:
+        clear(emulator_host, PROJECT)
+        fill(emulator_host, PROJECT)
+        with closing(open_firestore(Source(PROJECT, emulator_host=emulator_host))) as firestore:
+            read_time = server_time(firestore)
+        go_on(emulator_host, PROJECT)
+        yield read_time
+
+    read_time = shared.get("database-of-faults", changing)
     directory = tmp_path_factory.mktemp("faults")
-    yield Ground(prefect_api, front.address, PROJECT, postgres, directory, read_time, numbered())
-    clear(emulator_host, PROJECT)
+    return Ground(prefect_api, front.address, PROJECT, postgres, directory, read_time, numbered())
 
 
 @pytest.fixture(scope="session")
-def undisturbed(ground: Ground) -> Undisturbed:
+def undisturbed(shared: Shared, ground: Ground) -> Undisturbed:
     """A run that nothing happened to."""
-    return undisturbed_run(ground)
+    return Undisturbed(**json.loads(shared.get("undisturbed", lambda: nullcontext(json.dumps(asdict(undisturbed_run(ground)))))))

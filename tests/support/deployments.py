@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from tests.support.command_line import Said
 from tests.support.forking import Forked
 from tests.support.prefect_servers import CHECKOUT, PREFECT, Api, environment, eventually
 from tests.support.warm_commands import read_settings_of_prefect, warm_server
+from tests.support.warm_python import INTERPRETER, begin_as, warm_python
 
 PROGRAM = "tests.support.deployments:become"
 
@@ -41,7 +43,40 @@ def result_of(api: str, deployment: str, **parameters: str) -> Any:
 
 @contextmanager
 def worker(api: str, directory: Path, **more: str) -> Iterator[None]:
-    """A process worker of the pool `firelift`, started outside of the checkout."""
+    """A process worker of the pool `firelift`, started outside of the checkout. It and its runs are forks, and start no interpreter."""
+    request = {
+        "kind": "worker",
+        "arguments": [],
+        "environment": _of_a_worker(api, directory, more) | {INTERPRETER: warm_python()},
+        "directory": "/",
+    }
+    with (directory / "worker.log").open("ab") as log:
+        process = Forked(warm_server().fork(PROGRAM, request, [log.fileno(), log.fileno()]))
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@contextmanager
+def worker_as_usual(api: str, directory: Path, **more: str) -> Iterator[None]:
+    """The same as an operator starts it."""
+    environment = _of_a_worker(api, directory, more)
+    process = ServerProcess([PREFECT, *STARTED], log=directory / "worker.log", environment=environment)
+    try:
+        yield
+    finally:
+        process.stop(SIGTERM)
+
+
+STARTED = ["worker", "start", "--pool", "firelift", "--type", "process"]
+
+
+def _of_a_worker(api: str, directory: Path, more: Mapping[str, str]) -> dict[str, str]:
     directory.mkdir(parents=True, exist_ok=True)
     own = {
         "PREFECT_API_URL": api,
@@ -49,12 +84,7 @@ def worker(api: str, directory: Path, **more: str) -> Iterator[None]:
         "PREFECT_LOCAL_STORAGE_PATH": str(directory / "results"),
         "PREFECT_WORKER_QUERY_SECONDS": "1",
     }
-    command = [PREFECT, "worker", "start", "--pool", "firelift", "--type", "process"]
-    process = ServerProcess(command, log=directory / "worker.log", environment=environment(**own | more))
-    try:
-        yield
-    finally:
-        process.stop(SIGTERM)
+    return environment(**{**own, **more})
 
 
 def called(kind: str, api: str, *arguments: str) -> Said:
@@ -98,7 +128,12 @@ def _result(deployment: str, parameters: str) -> None:
     print("result:", json.dumps(run.state.result()))
 
 
-_KINDS: dict[str, Callable[..., None]] = {"cli": _cli, "result": _result}
+def _worker() -> None:
+    begin_as(os.environ[INTERPRETER])
+    _cli(*STARTED)
+
+
+_KINDS: dict[str, Callable[..., None]] = {"cli": _cli, "result": _result, "worker": _worker}
 
 
 def subflows_below(api: Api, run: Mapping[str, Any]) -> list[dict[str, Any]]:

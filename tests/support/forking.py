@@ -99,9 +99,14 @@ class ForkServer:
     def fork(self, program: str, request: Mapping[str, Any], descriptors: Sequence[int]) -> socket.socket:
         """Where the new process's id and, at its end, its exit status come."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, self._lock:
-            socket.send_fds(self._requests, [json.dumps([program, dict(request)]).encode()], [theirs.fileno(), *descriptors])
+        with theirs:
+            self.fork_for(theirs, program, request, descriptors)
         return ours
+
+    def fork_for(self, reply: socket.socket, program: str, request: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+        """The same where its id and status go to the other end of `reply`."""
+        with self._lock:
+            socket.send_fds(self._requests, [json.dumps([program, dict(request)]).encode()], [reply.fileno(), *descriptors])
 
 
 def serve(requests: socket.socket) -> None:

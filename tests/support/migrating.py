@@ -70,14 +70,16 @@ class Ground:
     def place(self, **variables: str) -> Iterator[Place]:
         """A working directory, a home and a target for one run."""
         number = next(self._numbers)
+        # Other processes of the tests have runs on the same Prefect server.
+        name = f"{MIGRATION}-{os.getpid()}-{number}"
         with prepared_target(self.postgres) as url:
             given = {"SUPABASE_DB_URL": url, "PREFECT_API_URL": self.prefect, "FIRESTORE_EMULATOR_HOST": self.firestore, **SETTINGS}
             own = {
                 "GOOGLE_CLOUD_PROJECT": self.project,
                 "MIGRATION_READ_TIME": self.read_time,
-                "MIGRATION_MIGRATION_ID": f"{MIGRATION}-{number}",
+                "MIGRATION_MIGRATION_ID": name,
             }
-            with _ended(Place(Operator(self.directory / str(number), given | own | variables), url, f"{MIGRATION}-{number}")) as place:
+            with _ended(Place(Operator(self.directory / str(number), given | own | variables), url, name)) as place:
                 yield place
 
     @contextmanager
