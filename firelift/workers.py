@@ -17,12 +17,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from firelift.errors import FireliftError, Stopped
 
@@ -32,6 +33,10 @@ THRIFTY = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}
 Result = TypeVar("Result")
 Report = Callable[[Any], None]
 """Receives the progress of a call; any small picklable object."""
+Divided = Callable[[tuple[Any, ...]], None]
+"""Receives the arguments of a further call, which does a part of what a call under way was to do."""
+
+_DIVIDE: Final = "divide"
 
 
 class WorkerDied(FireliftError):
@@ -62,19 +67,36 @@ class Worker:
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=os.environ | THRIFTY)
         theirs.close()
 
-    def call(self, function: Callable[..., Result], arguments: tuple[Any, ...], report: Report) -> Result:
+    def call(
+        self,
+        function: Callable[..., Result],
+        arguments: tuple[Any, ...],
+        report: Report,
+        begun: Callable[[], None] = lambda: None,
+        divided: Callable[[tuple[Any, ...] | None], None] = lambda part: None,
+    ) -> Result:
+        """`begun` is called when the call is under way and can be asked to divide. `divided` receives the arguments of a part that it
+        has given away; None where it was asked for one and keeps all."""
         try:
             self.pipe.send((function, arguments))
+            begun()
             while True:
                 kind, content = self.pipe.recv()
                 if kind == "progress":
                     report(content)
+                elif kind == "divided":
+                    divided(content)
                 elif kind == "failed":
                     raise content
                 else:
                     return content  # type: ignore[no-any-return]
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
             raise WorkerDied(exit_status=self.process.wait(), doing=function.__name__) from error
+
+    def ask_to_divide(self) -> None:
+        """Has the call under way hear that another worker is idle; without one this has no effect."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.pipe.send(_DIVIDE)
 
     def end(self) -> None:
         """Kills the process; whoever waits for a call gets an error. An idle process has nothing to lose."""
@@ -92,6 +114,9 @@ class Workers:
         self._modules = modules
         self._begun: list[tuple[Callable[..., Any], tuple[Any, ...], Future[Any]]] = []
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._waiting = 0
+        self._divisible: list[Worker] = []
+        """Those whose calls can be divided and have not been asked, the longest under way first."""
         self._all: list[Worker] = []
         self._lock = threading.Lock()
         self._stopped = False
@@ -131,13 +156,18 @@ class Workers:
                     return future
         return None
 
-    def _call(self, function: Callable[..., Result], arguments: tuple[Any, ...], report: Report = lambda progress: None) -> Result:
-        worker = self._idle.get()
-        if self._stopped:
-            self._idle.put(worker)
-            raise Stopped()
+    def _call(
+        self,
+        function: Callable[..., Result],
+        arguments: tuple[Any, ...],
+        report: Report = lambda progress: None,
+        divided: Divided | None = None,
+    ) -> Result:
+        worker = self._next_idle()
         try:
-            return worker.call(function, arguments, report)
+            if divided is None:
+                return worker.call(function, arguments, report)
+            return self._divisible_call(worker, function, arguments, report, divided)
         except WorkerDied as died:
             if self._stopped:
                 raise Stopped() from died
@@ -145,19 +175,80 @@ class Workers:
             raise
         finally:
             self._idle.put(worker)
+            self._ask_one_to_divide()
+
+    def _next_idle(self) -> Worker:
+        with self._lock:
+            self._waiting += 1
+        try:
+            worker = self._idle.get()
+        finally:
+            with self._lock:
+                self._waiting -= 1
+        if self._stopped:
+            self._idle.put(worker)
+            raise Stopped()
+        return worker
+
+    def _divisible_call(
+        self, worker: Worker, function: Callable[..., Result], arguments: tuple[Any, ...], report: Report, divided: Divided
+    ) -> Result:
+        def divide(part: tuple[Any, ...] | None) -> None:
+            if part is None:
+                self._ask_one_to_divide()
+            else:
+                divided(part)
+                self._may_divide(worker)
+
+        try:
+            return worker.call(function, arguments, report, lambda: self._may_divide(worker), divide)
+        finally:
+            with self._lock, suppress(ValueError):
+                self._divisible.remove(worker)
+
+    def _may_divide(self, worker: Worker) -> None:
+        with self._lock:
+            self._divisible.append(worker)
+        self._ask_one_to_divide()
+
+    def _ask_one_to_divide(self) -> None:
+        """Has a call give a part of its work away, where a worker is idle and nobody waits for one."""
+        with self._lock:
+            asked = self._divisible.pop(0) if self._divisible and not self._waiting and not self._idle.empty() else None
+        if asked is not None:
+            asked.ask_to_divide()
 
     def each(
-        self, function: Callable[..., Result], calls: Iterable[tuple[Any, ...]], report: Report = lambda progress: None
+        self,
+        function: Callable[..., Result],
+        calls: Iterable[tuple[Any, ...]],
+        report: Report = lambda progress: None,
+        *,
+        divisible: bool = False,
     ) -> Iterator[Result]:
-        """The results of many calls as they come; the first error stops the rest that have not started."""
-        with ThreadPoolExecutor(self.number) as threads:
+        """The results of many calls as they come; the first error stops the rest that have not started.
+
+        `divisible`: while a worker is idle a call may give a part of its work away, by its `CallReport`, which becomes another call.
+        """
+        ended: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()
+        futures: list[Future[Result]] = []
+
+        def add(arguments: tuple[Any, ...]) -> None:
             # Each thread gets the caller's context, because `report` may use it.
-            futures: list[Future[Result]] = [
-                threads.submit(contextvars.copy_context().run, self.call, function, *arguments, report=report) for arguments in calls
-            ]
+            context = contextvars.copy_context()
+            future = threads.submit(context.run, self._one_of_many, function, arguments, report, add if divisible else None)
+            futures.append(future)
+            future.add_done_callback(ended.put)
+
+        with ThreadPoolExecutor(self.number) as threads:
             try:
-                for future in as_completed(futures):
-                    yield future.result()
+                for arguments in calls:
+                    add(arguments)
+                seen = 0
+                # A call's parts are added before it ends.
+                while seen < len(futures):
+                    seen += 1
+                    yield ended.get().result()
             except KeyboardInterrupt:
                 # Otherwise the calls under way would be awaited.
                 self.stop()
@@ -165,6 +256,11 @@ class Workers:
             finally:
                 for future in futures:
                     future.cancel()
+
+    def _one_of_many(self, function: Callable[..., Result], arguments: tuple[Any, ...], report: Report, divided: Divided | None) -> Result:
+        if divided is None:
+            return self.call(function, *arguments, report=report)
+        return self._call(function, arguments, report, divided)
 
     def stop(self) -> None:
         """Ends all processes; calls that are under way raise Stopped."""
@@ -179,6 +275,28 @@ class Workers:
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
+
+
+class CallReport:
+    """What a worker's call reports by. A call that is divisible can ask whether it should, and then gives a part of its work away."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._asked = False
+
+    def __call__(self, progress: Any) -> None:
+        self._pipe.send(("progress", progress))
+
+    def is_asked_to_divide(self) -> bool:
+        """Whether another worker is idle and nobody waits for one; once for each time that this is so."""
+        while self._pipe.poll():
+            self._asked = self._pipe.recv() == _DIVIDE
+        asked, self._asked = self._asked, False
+        return asked
+
+    def give_away(self, arguments: tuple[Any, ...] | None) -> None:
+        """Has another worker called with these arguments, for a part that this call does not do; None: it keeps all it has."""
+        self._pipe.send(("divided", arguments))
 
 
 class WithoutPandas(MetaPathFinder):
@@ -205,12 +323,16 @@ def serve(descriptor: int, modules: Sequence[str]) -> None:
     gc.freeze()
     while True:
         try:
-            function, arguments = pipe.recv()
+            asked = pipe.recv()
         except EOFError:
             # Nothing is left to do, and a regular shutdown of the interpreter would cost half a second at the end of every run.
             os._exit(0)
+        if asked == _DIVIDE:
+            # The call that was to hear it has ended.
+            continue
+        function, arguments = asked
         try:
-            pipe.send(("done", function(*arguments, lambda progress: pipe.send(("progress", progress)))))
+            pipe.send(("done", function(*arguments, CallReport(pipe))))
         except FireliftError as error:
             pipe.send(("failed", error))
         except BrokenPipeError:

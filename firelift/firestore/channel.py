@@ -173,6 +173,8 @@ def unless_silent(call: Any, seconds: float) -> Iterator[bytes]:
         raise
     finally:
         ended.set()
+        # Whoever stops before its end leaves nothing running.
+        call.cancel()
 
 
 class Backoff:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 
 from firelift.firestore.channel import Firestore
 from firelift.firestore.discovery import DiscoveredRoot, ascending, server_cuts
@@ -46,6 +47,15 @@ def between(ids: list[str], parts: int) -> list[str]:
     return sorted(name for name in set(found) if plain[0] < name <= plain[-1])
 
 
+def between_two(low: str, high: str, signs: Sequence[str]) -> str | None:
+    """The id in the middle between two, with ids as numbers in these characters and their own; None where there is none."""
+    prefix = _common(low, high)
+    known = sorted({*signs, *low[len(prefix) :], *high[len(prefix) :]})
+    numbers = [_number(name[len(prefix) :], known) for name in (low, high)]
+    found = prefix + _word(sum(numbers) // 2, known)
+    return found if low < found < high else None
+
+
 def _common(one: str, other: str) -> str:
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
     return "".join(sign for sign, _ in same)
@@ -67,11 +77,17 @@ def _least(firestore: Firestore, root: DiscoveredRoot, read_time: str) -> list[s
 
 
 def _greatest(firestore: Firestore, root: DiscoveredRoot, read_time: str, least: str) -> str:
-    """The beginning of the greatest id, up to where it differs from the least: the emulator does not read keys in descending order."""
-
     def reaches(name: str) -> bool:
         return any(first_documents(firestore, KeyRange(f"{root.collection_id}/{name}"), read_time, 1, root.collection_id))
 
+    return greatest_id(reaches, least)
+
+
+def greatest_id(reaches: Callable[[str], bool], least: str) -> str:
+    """The beginning of the greatest id, up to where it differs from the least: the emulator does not read keys in descending order.
+
+    `reaches` says whether there is an id that is not less than this one.
+    """
     greatest = ""
     while len(greatest) < min(LONGEST, len(_common(least, greatest)) + APART):
         low, high = -1, len(SIGNS)

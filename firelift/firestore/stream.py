@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 import grpc
@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 
 def read_documents(
     firestore: Firestore, keys: KeyRange, read_time: str, after: str | None, expected: int | None, broken: Broken
-) -> Iterator[tuple[str, bytes]]:
+) -> Generator[tuple[str, bytes], None, None]:
     """Path and serialized Document of each document of `keys` after `after`, in key order, as of `read_time`.
 
     `expected` is the number of documents to come, None where it is unknown; see `resumed`.
@@ -42,7 +42,7 @@ def resumed(
     after: Position | None,
     expected: int | None,
     broken: Broken,
-) -> Iterator[tuple[Position, Item]]:
+) -> Generator[tuple[Position, Item], None, None]:
     """The items that `read` finds in the responses of a RunQuery, each once. `request` makes the query for what follows a position.
 
     A stream that ends before the `expected` number, or whose number is unknown, is continued from its last position until it ends there

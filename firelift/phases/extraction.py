@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from firelift.files import read_sealed, write_sealed
-from firelift.firestore.channel import open_firestore
+from firelift.firestore.channel import Firestore, open_firestore
 from firelift.firestore.query import KeyRange
 from firelift.firestore.stream import read_documents
-from firelift.paths import Selection, collection_of
+from firelift.paths import collection_of
 from firelift.planning.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
 from firelift.receipts import Extracted, RangeExtracted, shared
 from firelift.storage.archive import RangeArchive, begin_again, file_name, ranges, write_digest
 from firelift.storage.archive_repair import archived_chunks
 from firelift.storage.chunk_writer import ChunkWriter, Progress, report_chunk
 from firelift.storage.extraction_inputs import ExtractionInputs
-from firelift.storage.key_ranges import counted_in_parts, cut
+from firelift.storage.key_ranges import WORTH_A_STREAM, counted_in_parts, cut, divide, kept_ranges
 from firelift.verification.completeness import Scan, prove_archive, prove_count, sum_ranges
-from firelift.workers import Workers
+from firelift.workers import CallReport, Workers
 
 
 def extract_collection(workers: Workers, inputs: ExtractionInputs, progress: Progress) -> Extracted:
@@ -32,10 +32,11 @@ def extract_collection(workers: Workers, inputs: ExtractionInputs, progress: Pro
     cuts = workers.call(cut, inputs, workers.number)
     root = counted_in_parts(inputs.root, [expected for _, expected in cuts])
     calls = [(inputs, number, keys, expected) for number, (keys, expected) in enumerate(cuts)]
-    done = list(workers.each(extract_range, calls, report=lambda counts: progress(*counts)))
+    done = list(workers.each(extract_range, calls, report=lambda counts: progress(*counts), divisible=True))
     scans: list[Scan] = []
     if root.documents is None:
-        scans = prove_archive(workers, inputs.source, directory, [keys for keys, _ in cuts], inputs.read_time, inputs.selection)
+        read = [keys for keys, _ in kept_ranges(inputs)]
+        scans = prove_archive(workers, inputs.source, directory, read, inputs.read_time, inputs.selection)
     else:
         prove_count(root, sum(part.documents + part.skipped for part in done), inputs.read_time)
     mended = tuple(file for part in done for file in part.mended)
@@ -47,7 +48,8 @@ def extract_range(
 ) -> RangeExtracted:
     """Archives one key range, beginning after the last chunk in the list of the archive; profiles every document.
 
-    `expected`: how many documents Firestore counts in the range; None where it does not count them.
+    `expected`: how many documents Firestore counts in the range; None where it does not count them. While another worker is idle the
+    range is divided: what is left of it becomes two, of which the other worker reads the second.
     """
     target = RangeArchive(inputs.directory, number)
     target.repair()
@@ -64,23 +66,69 @@ def extract_range(
     if missing is None or missing > 0 or not existing:
         after = existing[-1].last_key if existing else None
         with closing(open_firestore(inputs.source)) as firestore:
-            found = read_documents(firestore, keys, inputs.read_time, after, missing, breaks.append)
-            _archive(found, inputs.selection, writer)
+            _Reading(inputs, number, firestore, writer, breaks.append, report).read(keys, after, missing)
     writer.close()
     write_sealed(target.profile, json.dumps(profile_to_json(profiler.profile)))
     return _range_extracted(target, writer.read, breaks, mended)
 
 
-def _archive(documents: Iterable[tuple[str, bytes]], selection: Selection, writer: ChunkWriter) -> None:
-    takes: dict[str, bool] = {}
-    for path, document in documents:
-        collection = collection_of(path)
-        if collection not in takes:
-            takes[collection] = selection.takes(collection)
-        if takes[collection]:
-            writer.add(path, document)
-        else:
-            writer.skip(path)
+class _Reading:
+    """Reads a key range into the archive, or so much of it as remains when it is divided."""
+
+    def __init__(
+        self,
+        inputs: ExtractionInputs,
+        number: int,
+        firestore: Firestore,
+        writer: ChunkWriter,
+        broken: Callable[[str], None],
+        report: Callable[[Any], None],
+    ) -> None:
+        self._inputs, self._number, self._firestore = inputs, number, firestore
+        self._writer, self._broken, self._report = writer, broken, report
+        self._takes: dict[str, bool] = {}
+        self._since = 0
+        """How many documents had been read when the range was last divided."""
+
+    def read(self, keys: KeyRange, after: str | None, missing: int | None) -> None:
+        """Archives the documents of `keys` after `after`, of which there are `missing`, None where that is unknown."""
+        while True:
+            with closing(read_documents(self._firestore, keys, self._inputs.read_time, after, missing, self._broken)) as documents:
+                divided = self._archive(documents, missing)
+            if divided is None:
+                return
+            (keys, missing), after = divided, self._writer.last_key
+
+    def _archive(self, documents: Iterable[tuple[str, bytes]], missing: int | None) -> tuple[KeyRange, int | None] | None:
+        """Archives all of them; returns early, at the end of a chunk, where the range was divided, with what remains of it."""
+        takes, chunks, begun, first = self._takes, self._writer.number, self._writer.read, ""
+        for path, document in documents:
+            collection = collection_of(path)
+            if collection not in takes:
+                takes[collection] = self._inputs.selection.takes(collection)
+            if takes[collection]:
+                self._writer.add(path, document)
+            else:
+                self._writer.skip(path)
+            if self._writer.number != chunks:
+                left = None if missing is None else missing - (self._writer.read - begun)
+                if remains := self._divided(first, left):
+                    return remains
+                chunks, first = self._writer.number, ""
+            first = first or path
+        return None
+
+    def _divided(self, first: str, left: int | None) -> tuple[KeyRange, int | None] | None:
+        report, read = self._report, self._writer.read
+        if not isinstance(report, CallReport) or (left is None and read - self._since < WORTH_A_STREAM):
+            # Where nobody knows how many are left, so many are read before each division: otherwise the last ones would be divided to dust.
+            return None
+        if not report.is_asked_to_divide():
+            return None
+        self._since = read
+        parts = divide(self._inputs, self._number, self._firestore, first, self._writer.last_key, left)
+        report.give_away(None if parts is None else (self._inputs, *parts[1]))
+        return parts and parts[0]
 
 
 def _range_extracted(target: RangeArchive, reads: int, breaks: Sequence[str], mended: Sequence[str]) -> RangeExtracted:

@@ -1,11 +1,12 @@
-"""The key ranges in which a root collection is read, kept in a file: chunks are only valid with the same cuts."""
+"""The key ranges in which a root collection is read, kept in a file: chunks are only valid with the same cuts, and those made since."""
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -14,11 +15,14 @@ from firelift.files import FileChanged, read_sealed, write_sealed
 from firelift.firestore.channel import Firestore, open_firestore
 from firelift.firestore.counting import counted
 from firelift.firestore.discovery import DiscoveredRoot, key_ranges
+from firelift.firestore.halving import halved
 from firelift.firestore.query import KeyRange
 from firelift.receipts import RootCollection
-from firelift.storage.archive import ArchiveDamaged
+from firelift.storage.archive import FIRST_REWRITTEN, ArchiveDamaged
 from firelift.storage.extraction_inputs import ExtractionInputs
 
+NAME: Final = "ranges.json"
+MOST_RANGES: Final = FIRST_REWRITTEN
 WORTH_A_STREAM: Final = 5_000
 """So many documents are worth a range of their own where Firestore itself cuts."""
 COUNTS_AT_ONCE: Final = 4
@@ -29,7 +33,7 @@ def cut(inputs: ExtractionInputs, most: int, report: Callable[[Any], None]) -> l
 
     Kept in a file, because chunks are only valid with the same cuts.
     """
-    kept, root, read_time = inputs.directory / "ranges.json", inputs.root, inputs.read_time
+    kept, root, read_time = inputs.directory / NAME, inputs.root, inputs.read_time
     if kept.exists():
         return _kept_ranges(kept, read_time)
     whole = DiscoveredRoot(root.collection, KeyRange(root.start, root.end), root.documents, beside=root.beside)
@@ -40,9 +44,56 @@ def cut(inputs: ExtractionInputs, most: int, report: Callable[[Any], None]) -> l
         cuts = key_ranges(firestore, whole, parts, read_time, by_server)
         counts = [root.documents] if len(cuts) == 1 else _counts(firestore, cuts, read_time)
     cuts, counts = _joined(cuts, counts, 0 if root.documents is None else root.documents // max(1, by_server))
-    listed = [{"keys": asdict(keys), "documents": documents} for keys, documents in zip(cuts, counts, strict=True)]
+    found = list(zip(cuts, counts, strict=True))
+    _keep(kept, read_time, found)
+    return found
+
+
+def kept_ranges(inputs: ExtractionInputs) -> list[tuple[KeyRange, int | None]]:
+    """The ranges that were cut, and divided since, in the order of their numbers."""
+    return _kept_ranges(inputs.directory / NAME, inputs.read_time)
+
+
+def divide(
+    inputs: ExtractionInputs, number: int, firestore: Firestore, before: str, after: str, left: int | None
+) -> tuple[tuple[KeyRange, int | None], tuple[int, KeyRange, int | None]] | None:
+    """Cuts range `number`, which was read up to the document `after`, into two; `left`: its documents that are still to be read.
+    `before` is a document that was read some time before.
+
+    Returns what remains of it, and the new range with its number, both with the documents to be read, None where they are unknown; the
+    file has both by then. None where there are few, or there is no place for a cut.
+    """
+    if inputs.root.beside or (left is not None and left < 2 * WORTH_A_STREAM):
+        return None
+    kept = inputs.directory / NAME
+    with _locked(kept):
+        found = kept_ranges(inputs)
+        keys, expected = found[number]
+        half = halved(firestore, DiscoveredRoot(inputs.root.collection, keys, left), before, after, left, inputs.read_time)
+        if half is None or len(found) >= MOST_RANGES:
+            return None
+        stays, remains = _less(left, half.documents), _less(expected, half.documents)
+        found[number] = KeyRange(keys.start, half.start), remains
+        found.append((KeyRange(half.start, keys.end), half.documents))
+        _keep(kept, inputs.read_time, found)
+    return (found[number][0], stays), (len(found) - 1, *found[-1])
+
+
+def _less(documents: int | None, those: int | None) -> int | None:
+    return None if documents is None or those is None else documents - those
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """One process at a time: two may divide ranges of the same root collection."""
+    with file.with_suffix(".lock").open("w") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+
+
+def _keep(kept: Path, read_time: str, found: Sequence[tuple[KeyRange, int | None]]) -> None:
+    listed = [{"keys": asdict(keys), "documents": documents} for keys, documents in found]
     write_sealed(kept, json.dumps({"read_time": read_time, "ranges": listed}))
-    return list(zip(cuts, counts, strict=True))
 
 
 def _counts(firestore: Firestore, cuts: Sequence[KeyRange], read_time: str) -> list[int | None]:

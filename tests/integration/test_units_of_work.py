@@ -43,7 +43,14 @@ class Elsewhere:
     def __init__(self, modules: object = ()) -> None:
         self.process = subprocess.Popen(["true"])
 
-    def call(self, function: Callable[..., Any], arguments: tuple[Any, ...], report: Callable[[Any], None]) -> Any:
+    def call(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        report: Callable[[Any], None],
+        begun: Callable[[], None] = lambda: None,
+        divided: Callable[[Any], None] = lambda part: None,
+    ) -> Any:
         given = pickle.dumps((function, arguments))
         done = subprocess.run([sys.executable, "-c", ELSEWHERE], input=given, capture_output=True, check=False, cwd=self.directory)
         assert done.returncode == 0, done.stderr.decode()
@@ -52,6 +59,9 @@ class Elsewhere:
             report(progress)
         self.calls.append((function.__name__, reported, opened))
         return returned
+
+    def ask_to_divide(self) -> None:
+        """It hears nothing while it works, and keeps its work."""
 
     def end(self) -> None:
         self.process.wait()

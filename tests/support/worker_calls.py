@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from itertools import count
 from typing import Any
+
+from firelift.workers import CallReport
 
 _calls = count(1)
 
@@ -21,3 +24,17 @@ def failed(path: str, report: Callable[[Any], None]) -> None:
 
 def slept(seconds: float, report: Callable[[Any], None]) -> None:
     time.sleep(seconds)
+
+
+def counted_down(first: int, end: int, report: Callable[[Any], None]) -> tuple[int, list[int]]:
+    """The process, and the numbers from `first` to `end` that it did not give away; it gives away the second half, unless that is small."""
+    done = []
+    while first < end:
+        done.append(first)
+        first += 1
+        time.sleep(0.02)
+        if isinstance(report, CallReport) and report.is_asked_to_divide():
+            middle = (first + end) // 2
+            report.give_away((middle, end) if end - first > 5 else None)
+            end = middle if end - first > 5 else end
+    return os.getpid(), done

@@ -15,7 +15,7 @@ from firelift.workers import WorkerFailed, Workers
 from tests.support import import_mark as marking
 from tests.support.import_mark import MARK
 from tests.support.prefect_servers import eventually
-from tests.support.worker_calls import failed, numbered, slept
+from tests.support.worker_calls import counted_down, failed, numbered, slept
 
 
 @pytest.fixture
@@ -78,3 +78,24 @@ def test_whoever_does_not_begin_ahead_gets_new_ones() -> None:
     with workers_of_run(1) as taken:
         found: Any = taken.call(numbered, "a")
         assert found == ("a", 1)
+
+
+def test_while_a_worker_is_idle_a_call_that_can_be_divided_gives_a_part_away_and_all_of_it_is_done() -> None:
+    with Workers(3) as three:
+        done = list(three.each(counted_down, [(0, 60)], divisible=True))
+    assert len(done) > 2
+    assert sorted(number for _, numbers in done for number in numbers) == list(range(60))
+    assert len({process for process, _ in done}) > 1
+
+
+def test_calls_are_not_divided_where_all_workers_have_work_or_nobody_may_divide() -> None:
+    with Workers(2) as two:
+        assert len(list(two.each(counted_down, [(0, 20), (20, 40)]))) == 2
+    with Workers(1) as one:
+        assert len(list(one.each(counted_down, [(0, 20)], divisible=True))) == 1
+
+
+def test_a_call_that_keeps_its_work_when_it_is_asked_is_carried_out_alone(workers: Workers) -> None:
+    with Workers(2) as two:
+        ((_, numbers),) = list(two.each(counted_down, [(0, 5)], divisible=True))
+    assert numbers == [0, 1, 2, 3, 4]
