@@ -15,11 +15,11 @@ from firelift.files import FileChanged, read_sealed, write_sealed
 from firelift.firestore.channel import Firestore, open_firestore
 from firelift.firestore.counting import counted
 from firelift.firestore.discovery import DiscoveredRoot, key_ranges
-from firelift.firestore.halving import halved
 from firelift.firestore.query import KeyRange
 from firelift.receipts import RootCollection
 from firelift.storage.archive import FIRST_REWRITTEN, ArchiveDamaged
 from firelift.storage.extraction_inputs import ExtractionInputs
+from firelift.storage.halving import halved
 
 NAME: Final = "ranges.json"
 MOST_RANGES: Final = FIRST_REWRITTEN

@@ -52,11 +52,12 @@ SHAPES = {
         Collection("users", DOCUMENTS // 4, no_fields, numbered_ids, below=(Collection("posts", 3, no_fields),))
     ),
 }
+NO_CUTS = PartitionPages(share=0)
 RULES: dict[str, Sequence[Rule]] = {
-    "counted": [PartitionsRefused()],
-    "not counted": [PartitionsRefused(), CountRefused()],
+    "counted": [NO_CUTS],
+    "not counted": [NO_CUTS, CountRefused()],
     "cut by Firestore": [PartitionPages()],
-    "streams that end": [PartitionsRefused(), StreamsOf(3000)],
+    "streams that end": [NO_CUTS, StreamsOf(3000)],
 }
 
 
@@ -129,7 +130,7 @@ def test_killed_after_it_was_divided_and_resumed_nothing_is_read_again_or_missin
 
 
 def test_what_is_left_of_few_documents_is_not_divided(tmp_path: Path) -> None:
-    with one_range(beside(Collection("users", 9000, no_fields)), [PartitionsRefused()], tmp_path) as inputs, Workers(2) as pool:
+    with one_range(beside(Collection("users", 9000, no_fields)), [PartitionPages()], tmp_path) as inputs, Workers(2) as pool:
         done = extract_collection(pool, inputs, lambda *_: None)
     assert (done.ranges, done.documents) == (1, 9000)
 
@@ -137,6 +138,13 @@ def test_what_is_left_of_few_documents_is_not_divided(tmp_path: Path) -> None:
 def test_where_there_is_no_middle_the_range_is_read_to_its_end(tmp_path: Path) -> None:
     """Ids that Datastore gave are numbers, which no two ids show a middle of."""
     database = beside(Collection("users", 20_000, no_fields, datastore_ids))
-    with one_range(database, [PartitionsRefused()], tmp_path) as inputs, Workers(2) as pool:
+    with one_range(database, [NO_CUTS], tmp_path) as inputs, Workers(2) as pool:
         done = extract_collection(pool, inputs, lambda *_: None)
     assert (done.ranges, done.documents) == (1, 20_000)
+
+
+def test_the_emulator_is_asked_for_one_stream(tmp_path: Path) -> None:
+    """It has no cuts, and a query that begins in the middle takes it as long as one for everything."""
+    with one_range(SHAPES["drawn ids"], [PartitionsRefused()], tmp_path) as inputs, Workers(2) as pool:
+        done = extract_collection(pool, inputs, lambda *_: None)
+    assert (done.ranges, done.documents) == (1, DOCUMENTS)

@@ -29,14 +29,14 @@ class PartitionPages:
     documented: ClassVar[str] = REFERENCE
     pages: int = 3
     share: float = 1.0
-    """Of the cursors asked for, how many are given."""
+    """Of the cursors asked for, how many are given; 0 for none."""
 
     def around(self, call: Call, answer: Answer) -> Responses:
         return self._page(call, answer) if call.method == "PartitionQuery" else answer(call)
 
     async def _page(self, call: Call, answer: Answer) -> Responses:
         _refuse_other_queries(call.request)
-        most = max(1, round(call.request.partition_count * self.share))
+        most = round(call.request.partition_count * self.share)
         # Each call draws the same order, as one scan of the server's would.
         cursors = Random(most).sample(found := await _cursors(call, answer, most), len(found))
         page = int(call.request.page_token or 0)

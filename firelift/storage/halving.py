@@ -33,13 +33,16 @@ def halved(firestore: Firestore, root: DiscoveredRoot, before: str, after: str, 
 
     `before` is a document that was read some time before `after`: the collection in which the two lie is likely to be the large one.
     None where there is no place for a cut: all that is left is one document's, or lies where neither Firestore nor ids show a middle.
+    And where Firestore has no cuts at all, which is the emulator: a query that begins in the middle of 100,000 documents takes it seconds.
     """
     rest = _Rest(firestore, KeyRange(after, root.keys.end), left, read_time)
     cuts = server_cuts(firestore, root, CUTS, read_time)
-    if cuts is not None:
-        cuts = with_nested_cuts(firestore, root, cuts, CUTS, read_time)
-        return rest.nearest(ascending(rest.keys, cuts))
-    return next((found for level in _levels(before, after) if (found := rest.in_collection(*level)) is not None), None)
+    if cuts is None:
+        return None
+    inside = ascending(rest.keys, with_nested_cuts(firestore, root, cuts, CUTS, read_time))
+    return rest.nearest(inside) or next(
+        (found for level in _levels(before, after) if (found := rest.in_collection(*level)) is not None), None
+    )
 
 
 def _levels(before: str, after: str) -> list[tuple[str, str]]:
