@@ -14,6 +14,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from firelift.errors import Stopped
 from firelift.migration.lifecycle import open_migration
 from firelift.migration.migrate import migrate
+from firelift.modes.incremental.catch_up import catching_up
 from flows.parameters import takes_settings
 from flows.prefect_steps import PrefectSteps
 from tasks.artifacts import completed
@@ -37,6 +38,8 @@ def migration(**options: Any) -> dict[str, Any] | State[Any]:
     try:
         with heartbeat(), open_migration(run, FlowRunSurroundings()) as opened, checkpoints_in(opened.directory):
             migrate(opened, PrefectSteps(run))
+        if (following := catching_up(opened.settings, opened.reported)) is not None:
+            migration(**following.public())
     except Stopped as stopped:
         return Cancelled(message=str(stopped))
     return completed(opened.reported, Path(run.settings["working_dir"]) / "runs" / run.migration_id)

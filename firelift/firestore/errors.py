@@ -73,7 +73,8 @@ class SnapshotExpired(FireliftError):
 
     remedy = (
         "Snapshots are kept for an hour, with point-in-time recovery for 7 days (whole minutes). "
-        "Start a new migration; for large databases switch on point-in-time recovery and use --read-time minute."
+        "A full run goes on with `firelift migrate --resume --on-expired-snapshot catch-up`: it reads the rest as it is now, and an "
+        "incremental run closes the gap. Or start a new one; for large databases with point-in-time recovery and --read-time minute."
     )
 
 

@@ -23,6 +23,7 @@ from firelift.migration.execution import InlineSteps
 from firelift.migration.identity import resolve_run
 from firelift.migration.lifecycle import open_migration
 from firelift.migration.surroundings import Surroundings
+from firelift.modes.incremental.catch_up import catching_up
 from firelift.planning.model import Plan, TablePlan, read_plan
 from firelift.run.workspace import REPORT, NoSuchRun, Workspace, new_migration_id
 from firelift.settings.settings import Settings
@@ -113,7 +114,8 @@ def plan(settings: Settings) -> MigrationRun:
 def migrate(settings: Settings) -> MigrationRun:
     """Migrates as `firelift migrate` does, in this process and without Prefect. Raises the FireliftError that ended the run.
 
-    With `resume=True` it continues an earlier run, also one that Prefect carried out.
+    With `resume=True` it continues an earlier run, also one that Prefect carried out. Where Firestore gave up the snapshot of a full run,
+    with `on_expired_snapshot="catch-up"`, an incremental run follows, which closes the gap.
     """
     put_workflow_first()
     import expectations
@@ -126,6 +128,8 @@ def migrate(settings: Settings) -> MigrationRun:
     run = Run(migration_id=str(named.migration_id), settings=named.public())
     with open_migration(run, Surroundings(expectations), named) as migration:
         carry_out(migration, InlineSteps(migration))
+    if (following := catching_up(named, migration.reported)) is not None:
+        migrate(following)
     return MigrationRun(migration.directory)
 
 

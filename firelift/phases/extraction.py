@@ -10,11 +10,12 @@ from typing import Any
 
 from firelift.files import read_sealed, write_sealed
 from firelift.firestore.channel import Firestore, open_firestore
-from firelift.firestore.query import KeyRange
+from firelift.firestore.errors import SnapshotExpired
+from firelift.firestore.query import KeyRange, server_time
 from firelift.firestore.stream import read_documents
 from firelift.paths import collection_of
 from firelift.planning.profile import Profile, Profiler, merged, profile_from_json, profile_to_json
-from firelift.receipts import Extracted, RangeExtracted, shared
+from firelift.receipts import Extracted, RangeExtracted, RootCollection, shared
 from firelift.storage.archive import RangeArchive, begin_again, file_name, ranges, write_digest
 from firelift.storage.archive_repair import archived_chunks
 from firelift.storage.chunk_writer import ChunkWriter, Progress, report_chunk
@@ -33,14 +34,35 @@ def extract_collection(workers: Workers, inputs: ExtractionInputs, progress: Pro
     root = counted_in_parts(inputs.root, [expected for _, expected in cuts])
     calls = [(inputs, number, keys, expected) for number, (keys, expected) in enumerate(cuts)]
     done = list(workers.each(extract_range, calls, report=lambda counts: progress(*counts), divisible=True))
+    later = {moment for part in done for moment in part.later}
     scans: list[Scan] = []
+    try:
+        if not later:
+            scans = _prove(workers, inputs, root, done)
+    except SnapshotExpired:
+        if not inputs.catch_up:
+            raise
+        later = {workers.call(now, inputs)}
+    found = sum_ranges(root, done, scans, write_digest(directory))
+    if later:
+        # What Firestore counts at one moment says nothing of documents of several.
+        found = found.model_copy(update={"counted": None, "scanned": None, "later": tuple(sorted(later))})
+    return found.model_copy(update={"mended": tuple(file for part in done for file in part.mended)})
+
+
+def _prove(workers: Workers, inputs: ExtractionInputs, root: RootCollection, done: Sequence[RangeExtracted]) -> list[Scan]:
+    """Shows that all documents were read; raises CountMismatch, ScansDiffer."""
     if root.documents is None:
         read = [keys for keys, _ in kept_ranges(inputs)]
-        scans = prove_archive(workers, inputs.source, directory, read, inputs.read_time, inputs.selection)
-    else:
-        prove_count(root, sum(part.documents + part.skipped for part in done), inputs.read_time)
-    mended = tuple(file for part in done for file in part.mended)
-    return sum_ranges(root, done, scans, write_digest(directory)).model_copy(update={"mended": mended})
+        return prove_archive(workers, inputs.source, inputs.directory, read, inputs.read_time, inputs.selection)
+    prove_count(root, sum(part.documents + part.skipped for part in done), inputs.read_time)
+    return []
+
+
+def now(inputs: ExtractionInputs, report: Callable[[Any], None]) -> str:
+    """Firestore's own time, RFC 3339."""
+    with closing(open_firestore(inputs.source)) as firestore:
+        return server_time(firestore)
 
 
 def extract_range(
@@ -57,19 +79,22 @@ def extract_range(
     profiler = Profiler(inputs.source.name)
     breaks: list[str] = []
     mended: list[str] = []
+    later: list[str] = []
     for chunk, documents in archived_chunks(inputs, target, keys, breaks.append, mended.append):
         for path, _, parsed in documents:
             profiler.see(collection_of(path), parsed)
         report_chunk(chunk, report)
     writer = ChunkWriter(target, len(existing), inputs.batch_size, report, profiler)
-    missing = None if expected is None else expected - sum(chunk.documents + chunk.skipped for chunk in existing)
+    # What Firestore counts at the snapshot says nothing of what was read later.
+    known = None if any(chunk.read_time for chunk in existing) else expected
+    missing = None if known is None else known - sum(chunk.documents + chunk.skipped for chunk in existing)
     if missing is None or missing > 0 or not existing:
         after = existing[-1].last_key if existing else None
         with closing(open_firestore(inputs.source)) as firestore:
-            _Reading(inputs, number, firestore, writer, breaks.append, report).read(keys, after, missing)
+            later += _Reading(inputs, number, firestore, writer, breaks.append, report).read(keys, after, missing)
     writer.close()
     write_sealed(target.profile, json.dumps(profile_to_json(profiler.profile)))
-    return _range_extracted(target, writer.read, breaks, mended)
+    return _range_extracted(target, writer.read, breaks, mended, later)
 
 
 class _Reading:
@@ -87,17 +112,36 @@ class _Reading:
         self._inputs, self._number, self._firestore = inputs, number, firestore
         self._writer, self._broken, self._report = writer, broken, report
         self._takes: dict[str, bool] = {}
+        self._read_time = inputs.read_time
+        self._later: list[str] = []
         self._since = 0
         """How many documents had been read when the range was last divided."""
 
-    def read(self, keys: KeyRange, after: str | None, missing: int | None) -> None:
-        """Archives the documents of `keys` after `after`, of which there are `missing`, None where that is unknown."""
+    def read(self, keys: KeyRange, after: str | None, missing: int | None) -> list[str]:
+        """Archives the documents of `keys` after `after`, of which there are `missing`, None where that is unknown.
+
+        Returns the later moments as of which a part was read, where that is wanted and Firestore no longer keeps the snapshot.
+        """
+        expired_after: str | None = ""
         while True:
-            with closing(read_documents(self._firestore, keys, self._inputs.read_time, after, missing, self._broken)) as documents:
-                divided = self._archive(documents, missing)
+            try:
+                with closing(read_documents(self._firestore, keys, self._read_time, after, missing, self._broken)) as documents:
+                    divided = self._archive(documents, missing)
+            except SnapshotExpired:
+                after = self._writer.last_key or after
+                if not self._inputs.catch_up or after == expired_after:
+                    raise
+                expired_after, missing = after, None
+                self._go_on_later()
+                continue
             if divided is None:
-                return
+                return self._later
             (keys, missing), after = divided, self._writer.last_key
+
+    def _go_on_later(self) -> None:
+        self._writer.close()
+        self._read_time = self._writer.read_time = server_time(self._firestore)
+        self._later.append(self._read_time)
 
     def _archive(self, documents: Iterable[tuple[str, bytes]], missing: int | None) -> tuple[KeyRange, int | None] | None:
         """Archives all of them; returns early, at the end of a chunk, where the range was divided, with what remains of it."""
@@ -126,12 +170,14 @@ class _Reading:
         if not report.is_asked_to_divide():
             return None
         self._since = read
-        parts = divide(self._inputs, self._number, self._firestore, first, self._writer.last_key, left)
+        parts = divide(self._inputs, self._number, self._firestore, first, self._writer.last_key, left, self._read_time)
         report.give_away(None if parts is None else (self._inputs, *parts[1]))
         return parts and parts[0]
 
 
-def _range_extracted(target: RangeArchive, reads: int, breaks: Sequence[str], mended: Sequence[str]) -> RangeExtracted:
+def _range_extracted(
+    target: RangeArchive, reads: int, breaks: Sequence[str], mended: Sequence[str], later: Sequence[str]
+) -> RangeExtracted:
     chunks = target.chunks()
     return RangeExtracted(
         number=target.number,
@@ -142,6 +188,7 @@ def _range_extracted(target: RangeArchive, reads: int, breaks: Sequence[str], me
         reads=reads,
         breaks=tuple(breaks),
         mended=tuple(mended),
+        later=tuple(sorted({*later, *(chunk.read_time for chunk in chunks if chunk.read_time)})),
         shares=shared(chunk.shares for chunk in chunks),
     )
 

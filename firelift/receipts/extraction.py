@@ -23,6 +23,8 @@ class RangeExtracted(Receipt):
     breaks: tuple[str, ...] = ()
     mended: tuple[str, ...] = ()
     """Damaged files whose documents were read from Firestore again."""
+    later: tuple[str, ...] = ()
+    """The moments as of which a part was read, because Firestore no longer kept the snapshot."""
     shares: dict[str, dict[str, int]] = Field(default_factory=dict)
     """Documents and bytes by root collection."""
 
@@ -62,9 +64,17 @@ class Extracted(RootGroup):
     """Documents whose number matches Firestore's COUNT; None where Firestore does not count them."""
     scanned: int | None = None
     """Keys that a second scan at the same read time found again, and no others; None where there was no second scan."""
+    later: tuple[str, ...] = ()
+    """The moments as of which a part was read, or was to be shown to be complete, because Firestore no longer kept the snapshot."""
 
     shares: dict[str, dict[str, int]] = Field(default_factory=dict)
     """Documents and bytes by root collection."""
+
+    @property
+    def shown_to_be_all(self) -> int:
+        """The documents that Firestore counts, or that a second scan found; where neither is known, those that were read."""
+        known = self.scanned if self.counted is None else self.counted
+        return self.documents + self.skipped if known is None else known
 
     def counts(self) -> dict[str, dict[str, int]]:
         """The figures for the status, by root collection."""
@@ -100,7 +110,11 @@ class Completeness(Receipt):
     def in_words(self) -> str:
         """The proof in words, with the number of documents; empty where nothing was read."""
         whole = self.counted + self.scanned + self.unproven
-        proofs = {"Firestore's COUNT": self.counted, "a second scan of keys": self.scanned}
+        proofs = {
+            "Firestore's COUNT": self.counted,
+            "a second scan of keys": self.scanned,
+            "nothing, as the snapshot had expired": self.unproven,
+        }
         return ", ".join(f"{proof} ({number:,} of {whole:,} documents)" for proof, number in proofs.items() if number)
 
 

@@ -48,6 +48,11 @@ def new_migration_id(now: datetime | None = None, tail: str | None = None) -> st
     return f"migration-{moment:%Y-%m-%dT%H-%M-%S}-{moment.microsecond // 1000:03d}Z-{tail}"
 
 
+def catch_up_id(migration_id: str) -> str:
+    """The name of the incremental run that follows a full one of this name whose snapshot expired; at most as long as a name may be."""
+    return f"{migration_id[:91]}-catch-up"
+
+
 @dataclass(frozen=True)
 class Workspace:
     """The files of one run below a working directory."""

@@ -119,6 +119,11 @@ class Settings(BaseSettings):
         500_000, "Read collections with more documents than this in several key ranges", own="RANGE_DOCUMENTS", ge=1
     )
     read_time: Moment = setting("now", "Snapshot to read: now, minute (the last full minute) or an RFC 3339 time", own="READ_TIME")
+    on_expired_snapshot: Literal["stop", "catch-up"] = setting(
+        "stop",
+        "Full: if Firestore no longer keeps the snapshot, stop, or read the rest later and close the gap with an incremental run",
+        own="ON_EXPIRED_SNAPSHOT",
+    )
     working_dir: WorkingDir = WORKING_DIR
     resume: bool = setting(False, "Resume the last run, or the one that --migration-id names, where it ended", own="RESUME")
     checkpoint_file: ExistingFile = setting(None, "Resume the run that wrote this migration-checkpoint.json", own="CHECKPOINT_FILE")

@@ -79,6 +79,8 @@ class Chunk:
     """The digest of the file's bytes."""
     shares: dict[str, dict[str, int]] = field(default_factory=dict)
     """Its documents and their bytes by root collection."""
+    read_time: str = ""
+    """As of which moment they were read, where Firestore no longer kept the snapshot of the run; empty: as of that."""
 
 
 def file_name(text: str) -> str:
@@ -120,13 +122,21 @@ class RangeArchive:
         return StoredFile(self.path(chunk), chunk.sha256)
 
     def write(
-        self, number: int, paths: list[str], created: list[int], updated: list[int], documents: list[bytes], last_key: str, skipped: int
+        self,
+        number: int,
+        paths: list[str],
+        created: list[int],
+        updated: list[int],
+        documents: list[bytes],
+        last_key: str,
+        skipped: int,
+        read_time: str = "",
     ) -> Chunk:
         """Adds a chunk; it counts from the moment its line stands in the list. When this returns, both survive a power cut."""
         name = f"{self.directory.name}/{self.number:04}-{number:06}"
         with storage_errors(self.listing), open(self.listing, "a", encoding="utf-8", opener=_private) as listing:
             sha256 = write_parquet(_table(paths, created, updated, documents), self._path(name), durable=True)
-            chunk = Chunk(name, len(paths), sum(map(len, documents)), last_key, skipped, sha256, _shares(paths, documents))
+            chunk = Chunk(name, len(paths), sum(map(len, documents)), last_key, skipped, sha256, _shares(paths, documents), read_time)
             _sync(self.directory)  # the names of both files
             # Only now, as a line must not outlive its chunk. All three took 1 ms for a chunk of 5000 documents, on an SSD.
             listing.write(_line(chunk))

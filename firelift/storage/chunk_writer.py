@@ -33,6 +33,8 @@ class ChunkWriter:
         self.profiler = profiler
         self.last_key = ""
         self.read = 0
+        self.read_time = ""
+        """As of which moment the next documents are read; empty: the run's snapshot."""
         self._clear()
 
     def _clear(self) -> None:
@@ -55,7 +57,7 @@ class ChunkWriter:
 
     def _write(self) -> None:
         created, updated = self._see()
-        chunk = self.target.write(self.number, self.paths, created, updated, self.documents, self.last_key, self.skipped)
+        chunk = self.target.write(self.number, self.paths, created, updated, self.documents, self.last_key, self.skipped, self.read_time)
         self.number += 1
         self.read += chunk.documents + chunk.skipped
         report_chunk(chunk, self.report)
@@ -90,5 +92,6 @@ class ChunkWriter:
         return created, updated
 
     def close(self) -> None:
+        """Writes what is left as a chunk."""
         if self.paths or self.skipped:
             self._write()

@@ -25,6 +25,8 @@ class ExtractionInputs:
     """Documents of a chunk."""
     range_documents: int
     """Documents above which a root collection is read in several key ranges."""
+    catch_up: bool = False
+    """Where Firestore no longer keeps the snapshot, what is left is read as of a later moment."""
 
     @property
     def directory(self) -> Path:

@@ -15,6 +15,7 @@ from firelift.files import FileChanged, read_sealed, write_sealed
 from firelift.firestore.channel import Firestore, open_firestore
 from firelift.firestore.counting import counted
 from firelift.firestore.discovery import DiscoveredRoot, key_ranges
+from firelift.firestore.errors import SnapshotExpired
 from firelift.firestore.query import KeyRange
 from firelift.receipts import RootCollection
 from firelift.storage.archive import FIRST_REWRITTEN, ArchiveDamaged
@@ -41,8 +42,14 @@ def cut(inputs: ExtractionInputs, most: int, report: Callable[[Any], None]) -> l
     parts = 4 * most if root.documents is None else min(-(-root.documents // inputs.range_documents), 4 * most)
     by_server = parts if root.documents is None else max(parts, min(root.documents // WORTH_A_STREAM, 4 * most))
     with closing(open_firestore(inputs.source)) as firestore:
-        cuts = key_ranges(firestore, whole, parts, read_time, by_server)
-        counts = [root.documents] if len(cuts) == 1 else _counts(firestore, cuts, read_time)
+        try:
+            cuts = key_ranges(firestore, whole, parts, read_time, by_server)
+            counts = [root.documents] if len(cuts) == 1 else _counts(firestore, cuts, read_time)
+        except SnapshotExpired:
+            if not inputs.catch_up:
+                raise
+            # Whoever reads the range finds the same, and reads it as of a later moment.
+            cuts, counts = [whole.keys], [None]
     cuts, counts = _joined(cuts, counts, 0 if root.documents is None else root.documents // max(1, by_server))
     found = list(zip(cuts, counts, strict=True))
     _keep(kept, read_time, found)
@@ -55,10 +62,10 @@ def kept_ranges(inputs: ExtractionInputs) -> list[tuple[KeyRange, int | None]]:
 
 
 def divide(
-    inputs: ExtractionInputs, number: int, firestore: Firestore, before: str, after: str, left: int | None
+    inputs: ExtractionInputs, number: int, firestore: Firestore, before: str, after: str, left: int | None, read_time: str
 ) -> tuple[tuple[KeyRange, int | None], tuple[int, KeyRange, int | None]] | None:
     """Cuts range `number`, which was read up to the document `after`, into two; `left`: its documents that are still to be read.
-    `before` is a document that was read some time before.
+    `before` is a document that was read some time before. `read_time`: as of when Firestore is asked.
 
     Returns what remains of it, and the new range with its number, both with the documents to be read, None where they are unknown; the
     file has both by then. None where there are few, or there is no place for a cut.
@@ -69,7 +76,7 @@ def divide(
     with _locked(kept):
         found = kept_ranges(inputs)
         keys, expected = found[number]
-        half = halved(firestore, DiscoveredRoot(inputs.root.collection, keys, left), before, after, left, inputs.read_time)
+        half = halved(firestore, DiscoveredRoot(inputs.root.collection, keys, left), before, after, left, read_time)
         if half is None or len(found) >= MOST_RANGES:
             return None
         stays, remains = _less(left, half.documents), _less(expected, half.documents)

@@ -76,6 +76,7 @@ def test_every_setting_is_read_from_its_own_variable(name: str, monkeypatch: pyt
         "schema_changes": "freeze",
         "keep": "true",
         "read_time": "minute",
+        "on_expired_snapshot": "catch-up",
         "auto_verification": "false",
         "auto_rollback": "false",
         "dry_run": "true",

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from firelift.firestore.errors import NothingMatches
+from firelift.formatting import counted
 from firelift.migration.context import Migration
 from firelift.migration.steps.preload import preload_verification
 from firelift.migration.steps.receipt_validity import with_receipt
@@ -43,7 +44,7 @@ def extract(migration: Migration, root: RootCollection, read_time: str) -> Extra
 
         extracted = _extract(migration, root, read_time, progress)
     if root.documents is None and not root.beside:
-        status.expect("extraction", root.collection, documents=extracted.scanned if extracted.counted is None else extracted.counted)
+        status.expect("extraction", root.collection, documents=extracted.shown_to_be_all)
     elif not expected:
         set_expected(status, extracted)
     return extracted
@@ -67,6 +68,7 @@ def _extract(migration: Migration, root: RootCollection, read_time: str, progres
         migration.selection,
         settings.batch_size,
         settings.range_documents,
+        catch_up=settings.on_expired_snapshot == "catch-up" and settings.migration_mode == "full",
     )
     if migration.is_increment:
         baseline = migration.baseline()
@@ -128,6 +130,7 @@ def extraction(migration: Migration, extracted: list[Extracted]) -> PhaseReceipt
             status.warn(f"{file} was not as it had been written: its documents were read from Firestore again", "extraction")
         if part.scan_reason:
             status.warn(f"{part.label}: all keys were compared, because {part.scan_reason}", "extraction")
+    _tell_expired(migration, extracted)
     _refuse_idle_patterns(migration, extracted)
     collections = sum(len(part.collections) for part in extracted)
     done = PhaseReceipt(totalRecords=sum(part.documents for part in extracted), collections=collections)
@@ -142,6 +145,18 @@ def extraction(migration: Migration, extracted: list[Extracted]) -> PhaseReceipt
             status.warn(f"{told}: {skipped} (--schema-changes freeze)", "extraction")
     migration.finish_phase("extraction", done)
     return done
+
+
+def _tell_expired(migration: Migration, extracted: list[Extracted]) -> None:
+    """That documents are of several moments, in the status and for the reports, which then say how the gap is closed."""
+    if later := sorted({moment for part in extracted for moment in part.later}):
+        migration.status.add_statistics(readLater=later)
+        where = counted(sum(bool(part.later) for part in extracted), "root collection")
+        migration.status.warn(
+            f"Firestore gave up the snapshot before everything was read: documents of {where} are as of later moments, up to {later[-1]}, "
+            "and nothing shows that none is missing. An incremental run brings all of them to one moment.",
+            "extraction",
+        )
 
 
 def _refuse_idle_patterns(migration: Migration, extracted: list[Extracted]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from firelift.formatting import count, counted, plain, shortened
 from firelift.run.reports.increment_text import headline_of_increment, steps_after_increment
+from firelift.run.workspace import catch_up_id
 from firelift.settings.verification_level import LEVELS
 
 _RESUME = "`firelift migrate --resume`"
@@ -84,7 +85,17 @@ def _headline_of_success(report: Mapping[str, Any]) -> str:
         proof = proof_sentence(verified) if verified and verified["passed"] else "Nothing was verified."
         return f"Tried out: a sample went through all phases. {proof} {_whereabouts(report)}"
     proof = proof_sentence(verified) if verified and verified["passed"] else "Nothing was verified: rows and documents were only counted."
-    return f"Completed: every document read is a row of the target or among the rejects. {proof}"
+    return f"Completed: every document read is a row of the target or among the rejects. {proof}{_read_later(report)}"
+
+
+def _read_later(report: Mapping[str, Any]) -> str:
+    later = report["statistics"].get("readLater")
+    if not later:
+        return ""
+    return (
+        f" But Firestore gave up the snapshot of {report['readTime']}: the rest is as of later moments, up to {later[-1]}. "
+        f"The incremental run `{catch_up_id(report['migrationId'])}` follows, and brings all to one moment."
+    )
 
 
 def _proof_of_increment(report: Mapping[str, Any]) -> str:
@@ -166,6 +177,9 @@ def _after_success(report: Mapping[str, Any]) -> list[str]:
     if report["dryRun"]:
         return ["Read the plan (`firelift plan` prints it), then run `firelift migrate` with the same options."]
     steps = []
+    if report["statistics"].get("readLater"):
+        again = "`firelift migrate --migration-mode incremental`"
+        steps.append(f"Until the incremental run has succeeded the tables hold documents of several moments; if it failed, run {again}.")
     if report["statistics"].get("rowsRejected"):
         steps.append("Look at the rejected documents, kept whole under `rejects/` with their reasons.")
     if report["phases"].get("verification", {}).get("state") == "skipped":
