@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 import threading
 import time
@@ -26,11 +27,14 @@ from firelift.firestore.channel import Firestore, Source
 from firelift.firestore.errors import FirestoreDenied
 from firelift.firestore.query import KeyRange, count, server_time
 from firelift.firestore.stream import read_documents
+from firelift.local.firestore_server.passthrough import EmulatorAnswers
 from firelift.local.firestore_server.rules.access import ValidTokens
 from firelift.local.firestore_server.rules.streams import Distance, StreamsOf
 from firelift.local.firestore_server.server import FirestoreServer, Rule
 from firelift.local.firestore_server.stored import StoredAnswers, StoredDatabase
 from firelift.local.writer import values
+from tests.support.migrating import SOAK, Ground, Undisturbed, differences
+from tests.support.prefect_servers import CHECKOUT
 
 DOCUMENTS = 300
 
@@ -109,6 +113,21 @@ def certificate(key: rsa.RSAPrivateKey, tmp_path_factory: pytest.TempPathFactory
     return files
 
 
+def account_file(tokens: Tokens, key: rsa.RSAPrivateKey, directory: Path) -> Path:
+    """The key of a service account that gets its tokens there."""
+    account = {"type": "service_account", "project_id": "p", "client_email": "reader@example.com", "token_uri": tokens.address}
+    file = directory / "account.json"
+    file.write_text(json.dumps(account | {"private_key": pem(key).decode(), "private_key_id": "1", "client_id": "1"}))
+    return file
+
+
+def encrypted(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*map(str, certificate))
+    tls.set_alpn_protocols(["h2"])
+    return tls
+
+
 @contextmanager
 def guarded(
     tokens: Tokens,
@@ -119,19 +138,14 @@ def guarded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Firestore]:
     """A Firestore behind TLS that a service account reads, as `open_firestore` opens it."""
-    account = {"type": "service_account", "project_id": "p", "client_email": "reader@example.com", "token_uri": tokens.address}
-    file = directory / "account.json"
-    file.write_text(json.dumps(account | {"private_key": pem(key).decode(), "private_key_id": "1", "client_id": "1"}))
+    file = account_file(tokens, key, directory)
     database = StoredDatabase()
     for number in range(DOCUMENTS):
         database.set(f"users/{number:04}", values({"n": number}))
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(*map(str, certificate))
-    tls.set_alpn_protocols(["h2"])
     trusted = grpc.ssl_channel_credentials(certificate[0].read_bytes())
     # Which certificates are trusted is decided once a process; here it is this one.
     monkeypatch.setattr(grpc, "compute_engine_channel_credentials", lambda tokens: grpc.composite_channel_credentials(trusted, tokens))
-    with FirestoreServer(StoredAnswers(database), rules, tls=tls) as server:
+    with FirestoreServer(StoredAnswers(database), rules, tls=encrypted(certificate)) as server:
         monkeypatch.setattr(channel, "HOST", server.address)
         firestore = channel.open_firestore(Source("p", service_account=str(file)))
         try:
@@ -171,3 +185,45 @@ def test_a_token_that_is_refused_although_it_is_new_is_an_error(
         with pytest.raises(FirestoreDenied, match="invalid authentication credentials"):
             list(read_documents(firestore, KeyRange(), "2026-01-01T00:00:00Z", None, None, print))
         assert len(tokens.issued) == 2
+
+
+# Every interpreter that a run starts reads from the Firestore here in place of Google's.
+SITE = """
+import os
+
+from firelift.firestore import channel
+
+channel.HOST = os.environ["FIRELIFT_TEST_HOST"]
+"""
+
+
+@pytest.mark.parametrize("ends_streams", [True] if not SOAK else [False, True])
+def test_a_migration_whose_tokens_expire_killed_and_resumed_comes_to_the_same_target(
+    ends_streams: bool,
+    key: rsa.RSAPrivateKey,
+    certificate: tuple[Path, Path],
+    ground: Ground,
+    undisturbed: Undisturbed,
+    emulator_host: str,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SITE)
+    with issuing(Tokens(1)) as tokens, ground.place() as place:
+        rules: list[Rule] = [ValidTokens(tokens.is_valid, ends_streams), Distance(0, 300)]
+        with FirestoreServer(EmulatorAnswers(emulator_host), rules, tls=encrypted(certificate)) as server:
+            far = place.with_(
+                FIRESTORE_EMULATOR_HOST=None,
+                GOOGLE_APPLICATION_CREDENTIALS=str(account_file(tokens, key, tmp_path)),
+                GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=str(certificate[0]),
+                FIRELIFT_TEST_HOST=server.address,
+                PYTHONPATH=f"{tmp_path}{os.pathsep}{CHECKOUT}",
+            )
+            started = far.start()
+            started.until(lambda: place.archived().documents >= 100)
+            started.kill()
+            before = place.archived()
+            said = far.migrate("--resume")
+        assert said.code == 0, said.err
+        assert before.files.items() <= place.archived().files.items()
+        assert len(tokens.issued) > 4
+        assert differences(place.content(), undisturbed.content) == []
