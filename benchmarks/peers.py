@@ -31,6 +31,7 @@ PROGRAMS = Path(__file__).parent / "peer_programs"
 COLLECTIONS = ("orgs", "users")
 DLT = ("dlt[postgres]==1.31.0", "google-cloud-firestore==2.34.1")
 EXPORT = "firestore-export-import@1.7.0"
+HEADER = "| way | seconds | CPU | memory | what arrives |\n| --- | ---: | ---: | ---: | --- |"
 
 
 @dataclass(frozen=True)
@@ -169,9 +170,7 @@ def main() -> None:
                     bench.measure(peer, documents)
         except (CommandFailed, WrongMigration) as error:
             sys.exit(f"error: {error}")
-    print(
-        f"{documents:,} documents of the emulator, medians of {asked.rounds}\n\n| way | seconds | CPU | memory | what arrives |\n| --- | ---: | ---: | ---: | --- |"
-    )
+    print(f"{documents:,} documents of the emulator, medians of {asked.rounds}\n\n{HEADER}")
     for peer in peers:
         used = bench.used[peer.name]
         wall, cpu, rss = median(one.wall for one in used), median(one.cpu for one in used), max(one.rss for one in used) / 1e6
