@@ -24,9 +24,10 @@ from firelift.cli.run import run_migration, run_verification
 from firelift.errors import FireliftError
 from firelift.migration.rollback_text import cleanup_text, rollback_text, stop_text
 from firelift.run.redact import RedactedStream
+from firelift.run.reports.headline import headline
 from firelift.run.reports.plan_text import plan_text
 from firelift.run.reports.verify_text import verified_text
-from firelift.run.workspace import SUMMARY, Workspace
+from firelift.run.workspace import REPORT, SUMMARY, Workspace, catch_up_id
 from firelift.settings.fields import RETENTION
 from firelift.settings.settings import Settings, given_secrets, unknown_variables
 from firelift.settings.target import RunLocation, Target
@@ -318,7 +319,13 @@ def _show(report: dict[str, Any], as_json: bool, text: str) -> None:
 
 
 def _summary_of(report: dict[str, Any]) -> str:
-    return (Workspace.of(report["settings"]["working_dir"], report["migrationId"]).run / SUMMARY).read_text(encoding="utf-8")
+    working_dir = report["settings"]["working_dir"]
+    summary = (Workspace.of(working_dir, report["migrationId"]).run / SUMMARY).read_text(encoding="utf-8")
+    if not report["statistics"].get("readLater") or report["dryRun"]:
+        return summary
+    following = catch_up_id(report["migrationId"])
+    caught_up = Workspace.of(working_dir, following).read_json(REPORT)
+    return f"{summary}\n## The incremental run that closed the gap\n\n{following}: {headline(caught_up)}\n"
 
 
 def _run_named(place: RunLocation) -> Workspace:

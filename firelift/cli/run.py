@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from rich.console import Console
 
@@ -25,7 +25,7 @@ from firelift.run.receipt_files import refuse_unskippable
 from firelift.run.reports import write_reports
 from firelift.run.status import Status, is_stop, this_process
 from firelift.run.stop_request import BEGAN
-from firelift.run.workspace import REPORT, STATUS, Workspace, new_migration_id
+from firelift.run.workspace import REPORT, STATUS, Workspace, catch_up_id, new_migration_id
 from firelift.settings.settings import Settings
 from firelift.workflow_path import put_workflow_first
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from firelift.verification.proof import Against
     from firelift.workers import Workers
 
+EVERY_LOOK: Final = 0.5
 PREFECT: Mapping[str, str] = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -242,6 +243,12 @@ def _progress(workspace: Workspace, plain: bool) -> Iterator[None]:
         # Whatever goes wrong with the display, the migration continues.
         with suppress(Exception):
             follow(workspace, screen_for(console, plain=plain), stop)
+            # An incremental run may follow, which closes the gap that an expired snapshot has left.
+            following = Workspace(workspace.working_dir, catch_up_id(workspace.migration_id))
+            while not stop.wait(EVERY_LOOK):
+                if following.run.exists():
+                    follow(following, screen_for(console, plain=plain), stop)
+                    return
 
     thread = threading.Thread(target=show, name="firelift-display", daemon=True)
     thread.start()

@@ -110,11 +110,7 @@ class Completeness(Receipt):
     def in_words(self) -> str:
         """The proof in words, with the number of documents; empty where nothing was read."""
         whole = self.counted + self.scanned + self.unproven
-        proofs = {
-            "Firestore's COUNT": self.counted,
-            "a second scan of keys": self.scanned,
-            "nothing, as the snapshot had expired": self.unproven,
-        }
+        proofs = {"Firestore's COUNT": self.counted, "a second scan of keys": self.scanned, "nothing": self.unproven}
         return ", ".join(f"{proof} ({number:,} of {whole:,} documents)" for proof, number in proofs.items() if number)
 
 

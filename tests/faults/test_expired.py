@@ -143,6 +143,8 @@ def test_the_rest_is_read_later_and_the_gap_is_closed(
         gives_up.now()
         said = started.wait()
     assert said.code == 0, said.err
+    assert f"{catch_up_id(place.migration_id)}: Completed: " in said.out
+    assert said.err.count("extraction running") == 2
     says_what_was_read_when(place)
     assert differences(rows(place), as_firestore_is_now(ground)) == []
 

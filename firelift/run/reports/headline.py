@@ -94,7 +94,7 @@ def _read_later(report: Mapping[str, Any]) -> str:
         return ""
     return (
         f" But Firestore gave up the snapshot of {report['readTime']}: the rest is as of later moments, up to {later[-1]}. "
-        f"The incremental run `{catch_up_id(report['migrationId'])}` follows, and brings all to one moment."
+        f"The incremental run `{catch_up_id(report['migrationId'])}` brings all to one moment."
     )
 
 

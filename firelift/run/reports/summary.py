@@ -125,7 +125,9 @@ def _figures_of_increment(report: Mapping[str, Any]) -> str:
 
 def _completeness(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = report["completeness"]
-    return [("None is missing, as shown by", found["said"])] if found else []
+    if not found:
+        return []
+    return [("None is missing, as shown by" if not found["unproven"] else "That none is missing is shown by", found["said"])]
 
 
 def _changes(report: Mapping[str, Any]) -> list[str]:
