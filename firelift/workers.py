@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import cached_property
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from multiprocessing import Pipe
@@ -56,7 +57,10 @@ class WorkerFailed(FireliftError):
 
 
 class Worker:
-    """One process, which imports `modules` while it has no call. Not for use by two threads at a time."""
+    """One process, which imports `modules` while it has no call. One thread calls at a time; others may ask it to divide meanwhile."""
+
+    is_free = True
+    """Whether it has no call under way. It has one still where what the call reported could not be taken."""
 
     def __init__(self, modules: Sequence[str] = ()) -> None:
         self.pipe, theirs = Pipe()
@@ -77,26 +81,37 @@ class Worker:
     ) -> Result:
         """`begun` is called when the call is under way and can be asked to divide. `divided` receives the arguments of a part that it
         has given away; None where it was asked for one and keeps all."""
+        self.is_free = False
         try:
-            self.pipe.send((function, arguments))
+            self._send((function, arguments))
             begun()
             while True:
                 kind, content = self.pipe.recv()
                 if kind == "progress":
                     report(content)
-                elif kind == "divided":
+                    continue
+                if kind == "divided":
                     divided(content)
-                elif kind == "failed":
+                    continue
+                self.is_free = True
+                if kind == "failed":
                     raise content
-                else:
-                    return content  # type: ignore[no-any-return]
+                return content  # type: ignore[no-any-return]
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
             raise WorkerDied(exit_status=self.process.wait(), doing=function.__name__) from error
 
     def ask_to_divide(self) -> None:
         """Has the call under way hear that another worker is idle; without one this has no effect."""
         with suppress(BrokenPipeError, ConnectionResetError):
-            self.pipe.send(_DIVIDE)
+            self._send(_DIVIDE)
+
+    @cached_property
+    def _sending(self) -> threading.Lock:
+        return threading.Lock()
+
+    def _send(self, message: object) -> None:
+        with self._sending:
+            self.pipe.send(message)
 
     def end(self) -> None:
         """Kills the process; whoever waits for a call gets an error. An idle process has nothing to lose."""
@@ -115,6 +130,7 @@ class Workers:
         self._begun: list[tuple[Callable[..., Any], tuple[Any, ...], Future[Any]]] = []
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._waiting = 0
+        """How many calls have no worker yet."""
         self._divisible: list[Worker] = []
         """Those whose calls can be divided and have not been asked, the longest under way first."""
         self._all: list[Worker] = []
@@ -163,6 +179,12 @@ class Workers:
         report: Report = lambda progress: None,
         divided: Divided | None = None,
     ) -> Result:
+        with self._lock:
+            self._waiting += 1
+        return self._waited_call(function, arguments, report, divided)
+
+    def _waited_call(self, function: Callable[..., Result], arguments: tuple[Any, ...], report: Report, divided: Divided | None) -> Result:
+        """Carries out a call that is counted among those that wait."""
         worker = self._next_idle()
         try:
             if divided is None:
@@ -171,24 +193,31 @@ class Workers:
         except WorkerDied as died:
             if self._stopped:
                 raise Stopped() from died
-            worker = self._start()
             raise
         finally:
-            self._idle.put(worker)
+            self._idle.put(worker if worker.is_free or self._stopped else self._in_place_of(worker))
             self._ask_one_to_divide()
 
+    def _in_place_of(self, worker: Worker) -> Worker:
+        """A new worker for one that died, or that works on although nobody listens any more: what it reported could not be taken."""
+        worker.end()
+        worker.process.wait()
+        return self._start()
+
     def _next_idle(self) -> Worker:
-        with self._lock:
-            self._waiting += 1
         try:
             worker = self._idle.get()
         finally:
-            with self._lock:
-                self._waiting -= 1
+            self._wait_no_longer()
         if self._stopped:
             self._idle.put(worker)
             raise Stopped()
         return worker
+
+    def _wait_no_longer(self) -> None:
+        with self._lock:
+            self._waiting -= 1
+        self._ask_one_to_divide()
 
     def _divisible_call(
         self, worker: Worker, function: Callable[..., Result], arguments: tuple[Any, ...], report: Report, divided: Divided
@@ -232,14 +261,21 @@ class Workers:
         """
         ended: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()
         futures: list[Future[Result]] = []
+        takes_more = True
 
         def add(arguments: tuple[Any, ...]) -> None:
             # Each thread gets the caller's context, because `report` may use it.
             context = contextvars.copy_context()
-            future = threads.submit(context.run, self._one_of_many, function, arguments, report, add if divisible else None)
-            futures.append(future)
-            future.add_done_callback(ended.put)
+            with adding:
+                # After an error whoever gives a part away need not be heard: the next attempt finds the part where it was written down.
+                if takes_more:
+                    with self._lock:
+                        self._waiting += 1
+                    future = threads.submit(context.run, self._one_of_many, function, arguments, report, add if divisible else None)
+                    futures.append(future)
+                    future.add_done_callback(ended.put)
 
+        adding = threading.Lock()
         with ThreadPoolExecutor(self.number) as threads:
             try:
                 for arguments in calls:
@@ -254,13 +290,17 @@ class Workers:
                 self.stop()
                 raise
             finally:
+                with adding:
+                    takes_more = False
                 for future in futures:
-                    future.cancel()
+                    if future.cancel():
+                        self._wait_no_longer()
 
     def _one_of_many(self, function: Callable[..., Result], arguments: tuple[Any, ...], report: Report, divided: Divided | None) -> Result:
-        if divided is None:
-            return self.call(function, *arguments, report=report)
-        return self._call(function, arguments, report, divided)
+        if begun := self._take_begun(function, arguments):
+            self._wait_no_longer()
+            return begun.result()
+        return self._waited_call(function, arguments, report, divided)
 
     def stop(self) -> None:
         """Ends all processes; calls that are under way raise Stopped."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.exceptions import CancelledRun
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -36,10 +37,11 @@ def migration(**options: Any) -> dict[str, Any] | State[Any]:
     """Moves everything, exactly; returns the final report. Secrets come from the environment, never as parameters."""
     run = named_run(options)
     try:
-        with heartbeat(), open_migration(run, FlowRunSurroundings()) as opened, checkpoints_in(opened.directory):
-            migrate(opened, PrefectSteps(run))
-        if (following := catching_up(opened.settings, opened.reported)) is not None:
-            migration(**following.public())
-    except Stopped as stopped:
+        with heartbeat():
+            with open_migration(run, FlowRunSurroundings()) as opened, checkpoints_in(opened.directory):
+                migrate(opened, PrefectSteps(run))
+            if (following := catching_up(opened.settings, opened.reported)) is not None:
+                migration(**following.public())
+    except (Stopped, CancelledRun) as stopped:
         return Cancelled(message=str(stopped))
     return completed(opened.reported, Path(run.settings["working_dir"]) / "runs" / run.migration_id)

@@ -24,7 +24,7 @@ RESUMED_SETTINGS = (
     *(name for name in DECIDING if name != "dry_run"),
     *("max_rejects", "max_deletes", "batch_size", "auto_verification", "auto_rollback", "verification_level"),
     *("keep_archive", "keep_tables", "app_config", "app_config_values"),
-    *("full_scan_every", "keep"),
+    *("full_scan_every", "keep", "on_expired_snapshot"),
 )
 
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from firelift.errors import FireliftError
 from firelift.files import read_sealed, write_sealed
 from firelift.firestore.channel import Firestore, open_firestore
 from firelift.firestore.errors import SnapshotExpired
@@ -40,7 +41,9 @@ def extract_collection(workers: Workers, inputs: ExtractionInputs, progress: Pro
         if not later:
             scans = _prove(workers, inputs, root, done)
     except SnapshotExpired:
-        if not inputs.catch_up:
+        # A range in whose second scan something differed was discarded, and is to be read again.
+        discarded = any(part.chunks != len(RangeArchive(directory, part.number).chunks()) for part in done)
+        if not inputs.catch_up or discarded:
             raise
         later = {workers.call(now, inputs)}
     found = sum_ranges(root, done, scans, write_digest(directory))
@@ -126,7 +129,7 @@ class _Reading:
         while True:
             try:
                 with closing(read_documents(self._firestore, keys, self._read_time, after, missing, self._broken)) as documents:
-                    divided = self._archive(documents, missing)
+                    divided = self._archive(documents, keys, missing)
             except SnapshotExpired:
                 after = self._writer.last_key or after
                 if not self._inputs.catch_up or after == expired_after:
@@ -143,7 +146,7 @@ class _Reading:
         self._read_time = self._writer.read_time = server_time(self._firestore)
         self._later.append(self._read_time)
 
-    def _archive(self, documents: Iterable[tuple[str, bytes]], missing: int | None) -> tuple[KeyRange, int | None] | None:
+    def _archive(self, documents: Iterable[tuple[str, bytes]], keys: KeyRange, missing: int | None) -> tuple[KeyRange, int | None] | None:
         """Archives all of them; returns early, at the end of a chunk, where the range was divided, with what remains of it."""
         takes, chunks, begun, first = self._takes, self._writer.number, self._writer.read, ""
         for path, document in documents:
@@ -156,13 +159,13 @@ class _Reading:
                 self._writer.skip(path)
             if self._writer.number != chunks:
                 left = None if missing is None else missing - (self._writer.read - begun)
-                if remains := self._divided(first, left):
+                if remains := self._divided(keys, first, left):
                     return remains
                 chunks, first = self._writer.number, ""
             first = first or path
         return None
 
-    def _divided(self, first: str, left: int | None) -> tuple[KeyRange, int | None] | None:
+    def _divided(self, keys: KeyRange, first: str, left: int | None) -> tuple[KeyRange, int | None] | None:
         report, read = self._report, self._writer.read
         if not isinstance(report, CallReport) or (left is None and read - self._since < WORTH_A_STREAM):
             # Where nobody knows how many are left, so many are read before each division: otherwise the last ones would be divided to dust.
@@ -170,7 +173,11 @@ class _Reading:
         if not report.is_asked_to_divide():
             return None
         self._since = read
-        parts = divide(self._inputs, self._number, self._firestore, first, self._writer.last_key, left, self._read_time)
+        try:
+            parts = divide(self._inputs, self._number, keys, self._firestore, first, self._writer.last_key, left, self._read_time)
+        except FireliftError:
+            # What Firestore does not say of a cut is no reason to end the reading, which meets the same error if it lasts.
+            parts = None
         report.give_away(None if parts is None else (self._inputs, *parts[1]))
         return parts and parts[0]
 

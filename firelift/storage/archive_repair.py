@@ -40,7 +40,7 @@ def archived_chunks(
 def _read_again(
     inputs: ExtractionInputs, target: RangeArchive, chunk: Chunk, keys: KeyRange, after: str | None, broken: Report
 ) -> Documents:
-    wanted, read_time = chunk.documents + chunk.skipped, inputs.read_time
+    wanted, read_time = chunk.documents + chunk.skipped, chunk.read_time or inputs.read_time
     with closing(open_firestore(inputs.source)) as firestore:
         found = list(islice(read_documents(firestore, keys, read_time, after, wanted, broken), wanted))
     takes = inputs.selection.takes

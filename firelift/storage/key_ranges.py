@@ -62,9 +62,16 @@ def kept_ranges(inputs: ExtractionInputs) -> list[tuple[KeyRange, int | None]]:
 
 
 def divide(
-    inputs: ExtractionInputs, number: int, firestore: Firestore, before: str, after: str, left: int | None, read_time: str
+    inputs: ExtractionInputs,
+    number: int,
+    keys: KeyRange,
+    firestore: Firestore,
+    before: str,
+    after: str,
+    left: int | None,
+    read_time: str,
 ) -> tuple[tuple[KeyRange, int | None], tuple[int, KeyRange, int | None]] | None:
-    """Cuts range `number`, which was read up to the document `after`, into two; `left`: its documents that are still to be read.
+    """Cuts range `number`, `keys`, which was read up to the document `after`, into two; `left`: its documents that are still to be read.
     `before` is a document that was read some time before. `read_time`: as of when Firestore is asked.
 
     Returns what remains of it, and the new range with its number, both with the documents to be read, None where they are unknown; the
@@ -75,7 +82,10 @@ def divide(
     kept = inputs.directory / NAME
     with _locked(kept):
         found = kept_ranges(inputs)
-        keys, expected = found[number]
+        kept_keys, expected = found[number]
+        if kept_keys != keys:
+            # A worker that outlived its run for a moment has divided it.
+            return None
         half = halved(firestore, DiscoveredRoot(inputs.root.collection, keys, left), before, after, left, read_time)
         if half is None or len(found) >= MOST_RANGES:
             return None

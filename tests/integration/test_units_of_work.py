@@ -37,6 +37,7 @@ sys.stdout.buffer.write(pickle.dumps((returned, reported, opened)))
 class Elsewhere:
     """In place of a worker: each call in a process of its own, in another directory, that ends with it."""
 
+    is_free = True
     directory: Path
     calls: list[tuple[str, list[Any], list[str]]]
 

@@ -38,3 +38,23 @@ def counted_down(first: int, end: int, report: Callable[[Any], None]) -> tuple[i
             report.give_away((middle, end) if end - first > 5 else None)
             end = middle if end - first > 5 else end
     return os.getpid(), done
+
+
+def asked(looks: int, report: Callable[[Any], None]) -> int:
+    """How often it was asked to divide, in so many looks; it keeps its work. Without a look it fails."""
+    if not looks:
+        raise ValueError("nothing to look at")
+    number = 0
+    for _ in range(looks):
+        time.sleep(0.02)
+        if isinstance(report, CallReport) and report.is_asked_to_divide():
+            number += 1
+            report.give_away(None)
+    return number
+
+
+def told(report: Callable[[Any], None]) -> str:
+    """Tells something, and goes on for a while."""
+    report("something")
+    time.sleep(1)
+    return "told"

@@ -15,7 +15,7 @@ from firelift.workers import WorkerFailed, Workers
 from tests.support import import_mark as marking
 from tests.support.import_mark import MARK
 from tests.support.prefect_servers import eventually
-from tests.support.worker_calls import counted_down, failed, numbered, slept
+from tests.support.worker_calls import asked, counted_down, failed, numbered, slept, told
 
 
 @pytest.fixture
@@ -99,3 +99,33 @@ def test_a_call_that_keeps_its_work_when_it_is_asked_is_carried_out_alone(worker
     with Workers(2) as two:
         ((_, numbers),) = list(two.each(counted_down, [(0, 5)], divisible=True))
     assert numbers == [0, 1, 2, 3, 4]
+
+
+def test_nobody_is_asked_as_long_as_calls_wait() -> None:
+    with Workers(2) as two:
+        assert sum(two.each(asked, [(3,)] * 12, divisible=True)) <= 2
+
+
+def test_after_an_error_the_others_end_and_their_workers_are_free() -> None:
+    with Workers(2) as two:
+        with pytest.raises(WorkerFailed, match="nothing to look at"):
+            list(two.each(asked, [(0,), (20,)], divisible=True))
+        assert {two.call(numbered, "a")[0], two.call(numbered, "b")[0]} == {"a", "b"}
+
+
+def test_a_part_that_is_given_away_after_an_error_is_left_to_the_next_attempt() -> None:
+    with Workers(2) as two:
+        calls = two.each(counted_down, [(0, 0, "not a number"), (0, 60)], divisible=True)
+        with pytest.raises(WorkerFailed):
+            list(calls)
+        assert two.call(numbered, "a")[0] == "a"
+        assert two.call(numbered, "b")[0] == "b"
+
+
+def test_a_worker_whose_report_could_not_be_taken_is_replaced(workers: Workers) -> None:
+    def refuse(progress: object) -> None:
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        workers.call(told, report=refuse)
+    assert workers.call(numbered, "a") == ("a", 1)

@@ -12,7 +12,7 @@ from firelift.settings.settings import Settings
 def catching_up(settings: Settings, report: Mapping[str, Any]) -> Settings | None:
     """The settings of that run; None where the full one, of which this is the report, has published documents of one moment, or nothing.
 
-    It compares all keys, also where a field tells what has changed: that says nothing of deleted documents.
+    It compares all keys, also where a field tells what has changed: that says nothing of deleted documents, nor of missed ones.
     """
     if not report["statistics"].get("readLater") or report["dryRun"] or report["status"] != "completed":
         return None
@@ -20,7 +20,7 @@ def catching_up(settings: Settings, report: Mapping[str, Any]) -> Settings | Non
         "migration_mode": "incremental",
         "migration_id": catch_up_id(str(report["migrationId"])),
         "read_time": "now",
-        "changed_since_field": None,
+        "full_scan_every": 1,
         "resume": False,
         "checkpoint_file": None,
         "skip_phases": (),

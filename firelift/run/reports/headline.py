@@ -178,8 +178,8 @@ def _after_success(report: Mapping[str, Any]) -> list[str]:
         return ["Read the plan (`firelift plan` prints it), then run `firelift migrate` with the same options."]
     steps = []
     if report["statistics"].get("readLater"):
-        again = "`firelift migrate --migration-mode incremental`"
-        steps.append(f"Until the incremental run has succeeded the tables hold documents of several moments; if it failed, run {again}.")
+        again = "`firelift migrate --migration-mode incremental --full-scan-every 1`"
+        steps.append(f"Until the incremental run has succeeded the tables hold documents of several moments; if it has not, run {again}.")
     if report["statistics"].get("rowsRejected"):
         steps.append("Look at the rejected documents, kept whole under `rejects/` with their reasons.")
     if report["phases"].get("verification", {}).get("state") == "skipped":
