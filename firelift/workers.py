@@ -179,8 +179,7 @@ class Workers:
         report: Report = lambda progress: None,
         divided: Divided | None = None,
     ) -> Result:
-        with self._lock:
-            self._waiting += 1
+        self._wait(1)
         return self._waited_call(function, arguments, report, divided)
 
     def _waited_call(self, function: Callable[..., Result], arguments: tuple[Any, ...], report: Report, divided: Divided | None) -> Result:
@@ -213,6 +212,10 @@ class Workers:
             self._idle.put(worker)
             raise Stopped()
         return worker
+
+    def _wait(self, calls: int) -> None:
+        with self._lock:
+            self._waiting += calls
 
     def _wait_no_longer(self) -> None:
         with self._lock:
@@ -263,23 +266,27 @@ class Workers:
         futures: list[Future[Result]] = []
         takes_more = True
 
-        def add(arguments: tuple[Any, ...]) -> None:
+        def submit(arguments: tuple[Any, ...]) -> None:
             # Each thread gets the caller's context, because `report` may use it.
             context = contextvars.copy_context()
+            future = threads.submit(context.run, self._one_of_many, function, arguments, report, add if divisible else None)
+            futures.append(future)
+            future.add_done_callback(ended.put)
+
+        def add(part: tuple[Any, ...]) -> None:
             with adding:
                 # After an error whoever gives a part away need not be heard: the next attempt finds the part where it was written down.
                 if takes_more:
-                    with self._lock:
-                        self._waiting += 1
-                    future = threads.submit(context.run, self._one_of_many, function, arguments, report, add if divisible else None)
-                    futures.append(future)
-                    future.add_done_callback(ended.put)
+                    self._wait(1)
+                    submit(part)
 
         adding = threading.Lock()
         with ThreadPoolExecutor(self.number) as threads:
             try:
-                for arguments in calls:
-                    add(arguments)
+                listed = list(calls)
+                self._wait(len(listed))
+                for arguments in listed:
+                    submit(arguments)
                 seen = 0
                 # A call's parts are added before it ends.
                 while seen < len(futures):

@@ -101,7 +101,9 @@ def test_an_idle_worker_takes_a_half_of_what_is_left(database: Generated, rules:
     found = by_range(tmp_path)
     assert [path for paths in found for path in paths] == wanted(database)
     assert done.ranges == len(found) >= 2
-    assert min(map(len, found)) > 500
+    if done.counted is not None:
+        # Nobody knows otherwise how little is left.
+        assert min(map(len, found)) > 500
     assert done.documents == (done.scanned if done.counted is None else done.counted)
 
 

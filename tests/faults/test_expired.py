@@ -85,7 +85,7 @@ def served(place: Place, source: Source, *rules: Rule) -> Iterator[tuple[Place, 
     """The place of a run that reads slowly through a server that may give up."""
     assert source.emulator_host
     gives_up = GivesUp()
-    with FirestoreServer(EmulatorAnswers(source.emulator_host), [gives_up, Distance(0, 300), *rules]) as server:
+    with FirestoreServer(EmulatorAnswers(source.emulator_host), [gives_up, Distance(0, 150), *rules]) as server:
         yield place.with_(FIRESTORE_EMULATOR_HOST=server.address), gives_up
 
 
