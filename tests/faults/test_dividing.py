@@ -86,11 +86,18 @@ def by_range(directory: Path) -> list[list[str]]:
 
 
 # All of them in `make soak`.
+TRIED_HERE = {
+    ("drawn ids", "streams that end"),
+    ("ids with a long common beginning", "counted"),
+    ("below one document", "not counted"),
+    ("below one document", "cut by Firestore"),
+    ("each with documents below", "counted"),
+}
 TRIED = [
     pytest.param(SHAPES[shape], RULES[rules], id=f"{shape}, {rules}")
     for shape in SHAPES
     for rules in RULES
-    if SOAK or rules == "counted" or (shape == "below one document") != (rules == "streams that end")
+    if SOAK or (shape, rules) in TRIED_HERE
 ]
 
 

@@ -284,7 +284,7 @@ def test_a_snapshot_that_firestore_keeps_no_longer_is_said_to_be_gone(ground: Gr
             said = place.migrate("--resume")
         assert said.code == 1, said.err
         assert "Firestore no longer keeps the snapshot of this migration" in said.error
-        assert "Start a new migration" in said.error
+        assert "--on-expired-snapshot catch-up" in said.error
         assert archived.files.items() <= place.archived().files.items()
         assert differences(place.content(), target) in ([], _failed_instead_of(target))
         goes_on(place, front, undisturbed)
