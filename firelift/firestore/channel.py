@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,6 +74,10 @@ class Firestore:
             # The emulator takes this for an administrator: security rules do not apply, as with a service account.
             self._metadata.append(("authorization", "Bearer owner"))
 
+    @property
+    def pace(self) -> Pace:
+        return pace_of(self.source)
+
     def reach(self, seconds: float = 8) -> None:
         """Raises within `seconds` where the credentials are refused or nothing answers; other calls wait longer."""
         if self._credentials is not None:
@@ -108,6 +113,12 @@ class Firestore:
         unary = self._channel.unary_unary(SERVICE + method, request_serializer=None, response_deserializer=None)
         answer: bytes = self._attempt(lambda: unary(request, metadata=self._metadata, timeout=timeout))
         return answer
+
+    def broke(self, error: grpc.RpcError) -> str:
+        """Why a stream broke, in words; slows the reading down where Firestore says that this is too fast for it."""
+        why = f"{error.code().name}: {error.details()}"
+        limit = self.pace.slow_down() if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED else None
+        return why if limit is None else f"{why} (reading at most {limit:,.0f} documents a second from here)"
 
     def renew(self, error: grpc.RpcError) -> bool:
         """Fetches a new token where Firestore refuses the one it was given, which may have expired meanwhile. False without credentials."""
@@ -191,6 +202,54 @@ class Backoff:
             return False
         time.sleep(random.uniform(0.5, 1.0) * min(self.longest, self.first * 2 ** (self.failed - 1)))
         return True
+
+
+class Pace:
+    """How many documents a second this process reads: as many as come, until Firestore says RESOURCE_EXHAUSTED.
+
+    Then half of what it had been, but at least 500, and half as much again every five minutes: the 500/50/5 rule of
+    https://firebase.google.com/docs/firestore/best-practices#ramping_up_traffic.
+    """
+
+    least, growth, period, window = 500.0, 1.5, 300.0, 10.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._clock, self._sleep = clock, sleep
+        self._limit: float | None = None
+        self._since = self._limited_since = self._due = clock()
+        self._read = 0
+        self._before = 0.0
+        """Documents a second of the last whole window."""
+
+    def took(self, documents: int) -> None:
+        """Waits as long as it takes for so many documents not to have come too fast."""
+        now = self._clock()
+        self._read += documents
+        if now - self._since >= self.window:
+            self._before, self._since, self._read = self._read / (now - self._since), now, 0
+        if self._limit is not None:
+            # A pause is not made up for.
+            self._due = max(self._due + documents / self._present_limit(now), now)
+            self._sleep(self._due - now)
+
+    def slow_down(self) -> float | None:
+        """Reads half as fast from now on; returns the limit, documents a second, None where nothing was read since the last time."""
+        now = self._clock()
+        if seen := self._before or self._read / max(now - self._since, 1.0):
+            self._limit, self._limited_since, self._due = max(self.least, seen / 2), now, now
+            self._since, self._read, self._before = now, 0, 0.0
+            return self._limit
+        return None
+
+    def _present_limit(self, now: float) -> float:
+        assert self._limit is not None
+        return self._limit * self.growth ** int((now - self._limited_since) / self.period)
+
+
+@cache
+def pace_of(source: Source) -> Pace:
+    """The pace at which this process reads a database, over whatever channel."""
+    return Pace()
 
 
 def open_firestore(source: Source) -> Firestore:

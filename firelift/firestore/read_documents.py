@@ -60,8 +60,9 @@ def _answered(firestore: Firestore, names: Sequence[str], read_time: str, broken
             backoff = backoff if len(waiting) == requested else Backoff()
             if not errors.is_passing(error) or not backoff.wait():
                 raise errors.translate(error, firestore.source.name, firestore.source.emulator_host) from error
-            broken(f"{error.code().name}: {error.details()}")
+            broken(firestore.broke(error))
             continue
+        firestore.pace.took(requested - len(waiting))
         if len(waiting) == requested:
             raise AnswerIncomplete(database=firestore.source.name, asked=requested)
 

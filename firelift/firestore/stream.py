@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import grpc
 
@@ -14,6 +14,9 @@ from firelift.firestore.query import KeyRange, documents_request
 Broken = Callable[[str], None]
 Position = TypeVar("Position")
 Item = TypeVar("Item")
+
+LOOK_EVERY: Final = 128
+"""Documents after which the pace is looked at."""
 
 
 def read_documents(
@@ -59,17 +62,19 @@ def resumed(
                     continue
                 last = found[0]
                 seen += 1
+                if not seen % LOOK_EVERY:
+                    firestore.pace.took(LOOK_EVERY)
                 yield found
         except grpc.RpcError as error:
             if last != renewed_after and firestore.renew(error):
                 renewed_after = last
-                broken(f"{error.code().name}: {error.details()}")
+                broken(firestore.broke(error))
                 continue
             backoff = backoff if last == broke_after else Backoff()
             broke_after = last
             if not errors.is_passing(error) or not backoff.wait():
                 raise errors.translate(error, firestore.source.name, firestore.source.emulator_host) from error
-            broken(f"{error.code().name}: {error.details()}")
+            broken(firestore.broke(error))
             continue
         if last == ended_after or (expected is not None and seen >= expected):
             return
