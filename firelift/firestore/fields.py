@@ -8,7 +8,7 @@ out as Firestore's servers do. Nothing is guessed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from firelift.firestore.values import Document
+from firelift.firestore.values import INT32, WRAPPED, Document, WrappedKind
 from firelift.rfc3339 import microseconds
 
 Places = npt.NDArray[np.int64]
@@ -232,6 +232,38 @@ def _one(parts: Sequence[Field], odd: Flags, number: Places) -> Field:
     twice = field.rows[1:][field.rows[1:] == field.rows[:-1]]
     odd[number[twice]] = True
     return field
+
+
+def wrapped(data: npt.NDArray[np.uint8], keys: Mapping[str, Field], maps: int) -> dict[WrappedKind, Field]:
+    """Of so many maps with these entries those that are values of a wrapped kind (`wrapped_kind`): their contents."""
+    found: dict[WrappedKind, Field] = {}
+    present = WRAPPED.keys() & keys.keys()
+    if not present:
+        return found
+    entries_of = np.zeros(maps, np.int64)
+    for field in keys.values():
+        entries_of += np.bincount(field.rows, minlength=maps)
+    for key in present:
+        kind = WRAPPED[key]
+        content = keys[key].of((keys[key].kinds == (INTEGER if kind == "int32" else STRING)) & (entries_of[keys[key].rows] == 1))
+        if kind == "int32":
+            numbers = integers(data, content)
+            found[kind] = content.of((numbers >= INT32.start) & (numbers < INT32.stop))
+        else:
+            found[kind] = content.of(~with_nul(slices(data, content)))
+    return found
+
+
+def with_nul(texts: pa.BinaryArray) -> Flags:
+    """Which of the texts have a NUL."""
+    _, offsets, content = texts.buffers()
+    found = np.zeros(len(texts), bool)
+    if content is None or not len(texts):
+        return found
+    places = np.frombuffer(offsets, np.int32)[: len(texts) + 1]
+    nul = np.flatnonzero(np.frombuffer(content, np.uint8)[: places[-1]] == 0)
+    found[np.searchsorted(places, nul, side="right") - 1] = True
+    return found
 
 
 def elements(data: npt.NDArray[np.uint8], arrays: Field, most: int) -> tuple[Field, Flags]:

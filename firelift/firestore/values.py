@@ -107,6 +107,13 @@ KIND_OF: Final[dict[str | None, Kind]] = {
 }
 """What `WhichOneof` says → the kind; a vector is a map, see `is_vector`."""
 
+WrappedKind = Literal["int32", "decimal128", "object_id"]
+WRAPPED: Final[dict[str, WrappedKind]] = {"__int__": "int32", "__decimal128__": "decimal128", "__oid__": "object_id"}
+"""Types of MongoDB that a database of the Enterprise edition may hold, and that arrive as maps with one reserved key, whose content an
+integer or a text says: as in `Values` of the Firebase Android SDK (google/firebase/firestore/model)."""
+KEY_OF: Final[dict[WrappedKind, str]] = {kind: key for key, kind in WRAPPED.items()}
+INT32: Final = range(-(2**31), 2**31)
+
 Path = tuple[str | int, ...]
 """From the top-level field down: field, then map keys and array indexes."""
 Json = Any
@@ -141,6 +148,32 @@ def is_vector(value: Value) -> bool:
         return False
     elements = fields[_ELEMENTS]
     return elements.WhichOneof(ONEOF) == "array_value" and all_of("double_value", elements)
+
+
+def content_of(kind: WrappedKind) -> Literal["integer_value", "string_value"]:
+    """The type of what stands at the key of a wrapped kind."""
+    return "integer_value" if kind == "int32" else "string_value"
+
+
+def wrapped_kind(value: Value) -> WrappedKind | None:
+    """The kind of a map of exactly one reserved key with what belongs there; None for every other value."""
+    fields = value.map_value.fields
+    if len(fields) != 1:
+        return None
+    [key] = fields
+    kind, content = WRAPPED.get(key), fields[key]
+    if kind is None or content.WhichOneof(ONEOF) != content_of(kind):
+        return None
+    fits = content.integer_value in INT32 if kind == "int32" else "\0" not in content.string_value
+    return kind if fits else None
+
+
+def whole_number(value: Value, oneof: str | None) -> int | None:
+    """The number of an integer of 64 or 32 bits; None for every other value."""
+    if oneof == "integer_value":
+        return value.integer_value
+    is_int32 = oneof == "map_value" and wrapped_kind(value) == "int32"
+    return value.map_value.fields[KEY_OF["int32"]].integer_value if is_int32 else None
 
 
 def all_of(oneof: str, array: Value) -> bool:

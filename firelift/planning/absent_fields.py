@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from firelift.firestore.values import KIND_OF
+from firelift.firestore.values import KEY_OF, KIND_OF
 from firelift.planning.build import ELEMENTS, SCALARS, ancestors_of
 from firelift.planning.model import Column, ColumnKind, Plan, TablePlan
 from firelift.planning.profile import CollectionProfile, Profile
 
 SHOWN: dict[ColumnKind, frozenset[str]] = {
     "link": frozenset({"reference"}),
-    "json": frozenset({*KIND_OF.values(), "vector"} - {"null"}),
-    **{kind: kinds for kinds, kind in SCALARS.items()},
+    "json": frozenset({*KIND_OF.values(), *KEY_OF, "vector"} - {"null"}),
+    **{kind: frozenset().union(*(kinds for kinds, of in SCALARS.items() if of == kind)) for kind in SCALARS.values()},
     **dict.fromkeys(ELEMENTS.values(), frozenset({"array"})),
 }
 """The kinds of value that a column can show. Exceptions, such as an array of other elements, are ignored here."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from firelift.firestore.values import KEY_OF
 from firelift.paths import Selection, parent_of
 from firelift.planning.mapping import Mapping as NameMapping
 from firelift.planning.model import TYPE_OF, Column, ColumnKind, Plan, ReferenceTarget, Shape, TablePlan
@@ -32,6 +33,12 @@ SCALARS: dict[frozenset[str], ColumnKind] = {
     frozenset({"bytes"}): "bytes",
     frozenset({"reference"}): "reference",
     frozenset({"vector"}): "vector",
+    frozenset({"int32"}): "int32",
+    frozenset({"int32", "integer"}): "integer",
+    frozenset({"int32", "double"}): "double",
+    frozenset({"int32", "integer", "double"}): "double",
+    frozenset({"decimal128"}): "decimal128",
+    frozenset({"object_id"}): "object_id",
 }
 ELEMENTS: dict[frozenset[str], ColumnKind] = {
     frozenset({"string"}): "strings",
@@ -304,6 +311,8 @@ def shape_of_fields(fields: Mapping[str, ValueProfile]) -> Shape:
 
 def _shape(values: ValueProfile) -> Shape:
     kinds = values.kinds() | {"nonfinite": values.counts["nonfinite"]}
+    # In JSON a value with a reserved key is the map that it is.
+    kinds["map"] = kinds.get("map", 0) + sum(kinds.get(kind, 0) for kind in KEY_OF)
     keys, every = _within(values)
     return Shape(
         string=_most(

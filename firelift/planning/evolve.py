@@ -32,6 +32,10 @@ WIDENED: Final[dict[tuple[ColumnKind, ColumnKind], ColumnKind]] = {
     ("double", "integer"): "double",
     ("link", "reference"): "reference",
     ("reference", "link"): "reference",
+    ("int32", "integer"): "integer",
+    ("integer", "int32"): "integer",
+    ("int32", "double"): "double",
+    ("double", "int32"): "double",
 }
 """By the kind of a column and that of new values, the wider kind; docs/types.md shows it. All other pairs become "json"."""
 
@@ -253,6 +257,9 @@ ONE_VALUE: Final[dict[ColumnKind, str]] = {
     "reference": "reference_value",
     "link": "reference_value",
     "vector": "vector",
+    "int32": "int32",
+    "decimal128": "decimal128",
+    "object_id": "object_id",
 }
 ELEMENT_OF: Final[dict[ColumnKind, ColumnKind]] = {
     "strings": "string",

@@ -31,7 +31,7 @@ PgType = Literal[
 ]
 
 # What a column contains. "reference" is a path as text, "link" the id of a document of one collection, "json" readable JSON; each of
-# the others has one Firestore type ("double" also has integers, which the residue lists).
+# the others has one Firestore type ("double" also has integers of either size and "integer" those of 32 bits, which the residue lists).
 ColumnKind = Literal[
     "string",
     "integer",
@@ -47,6 +47,9 @@ ColumnKind = Literal[
     "booleans",
     "timestamps",
     "vector",
+    "int32",
+    "decimal128",
+    "object_id",
     "json",
 ]
 
@@ -65,6 +68,9 @@ TYPE_OF: dict[ColumnKind, PgType] = {
     "booleans": "boolean[]",
     "timestamps": "timestamptz[]",
     "vector": "double precision[]",
+    "int32": "bigint",
+    "decimal128": "text",
+    "object_id": "text",
     "json": "jsonb",
 }
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from firelift.firestore.values import KIND_OF, Document, UnknownValueType, Value, is_vector
+from firelift.firestore.values import KIND_OF, Document, UnknownValueType, Value, is_vector, wrapped_kind
 from firelift.paths import collection_of
 
 # A field name beyond the first 10 000 of a collection never gets a column, so its types need not be known; a map with
@@ -24,8 +24,8 @@ class ValueProfile:
     __slots__ = ("counts", "every", "keys", "targets")
 
     def __init__(self) -> None:
-        # By protobuf name, which is how a value names its own type; `vector` and `nonfinite` (also counted as double)
-        # are our own.
+        # By protobuf name, which is how a value names its own type; `vector`, those of `WRAPPED` and `nonfinite`
+        # (also counted as double) are our own.
         self.counts: dict[str | None, int] = defaultdict(int)
         self.keys: dict[str, ValueProfile] | None = None
         self.every: ValueProfile | None = None
@@ -203,6 +203,9 @@ class Profiler:
     def _map(self, values: ValueProfile, value: Value) -> None:
         if is_vector(value):
             values.counts["vector"] += 1
+            return
+        if kind := wrapped_kind(value):
+            values.counts[kind] += 1
             return
         values.counts["map_value"] += 1
         if values.keys is None:

@@ -78,6 +78,10 @@ class _Counter:
         if len({*keys, *(values.keys or ())}) > MOST_KEYS:
             odd[:] = True
         self._each(values, field.of(odd))
+        for kind, content in at_once.wrapped(self._data, keys, len(field)).items():
+            if counted := content.of(~odd[content.rows]):
+                values.counts[kind] += len(counted)
+                odd[counted.rows] = True
         whole = len(field) - int(odd.sum())
         if not whole:
             return

@@ -27,6 +27,9 @@ _WORDS: Final = {
     "array": ("an array", "arrays"),
     "map": ("a map", "maps"),
     "vector": ("a vector", "vectors"),
+    "int32": ("a 32-bit integer", "32-bit integers"),
+    "decimal128": ("a decimal number", "decimal numbers"),
+    "object_id": ("an ObjectId", "ObjectIds"),
 }
 
 
@@ -88,6 +91,8 @@ def _type(column: Column, seen: CollectionProfile) -> str:
         return f"every value is {_WORDS[kind][0]}{_or_null(values)}"
     if kinds.keys() == {"integer", "double"}:
         return f"integers and doubles ({_shares(kinds)}): double precision holds both, firestore_residue records which"
+    if kinds.keys() <= {"int32", "integer", "double"}:
+        return f"numbers ({_shares(kinds)}): {column.type} holds all, firestore_residue records which"
     return f"mixed types ({_shares(kinds)}): only jsonb holds them all"
 
 

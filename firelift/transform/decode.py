@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from firelift.errors import FireliftError
-from firelift.firestore.values import Document, Timestamp, Value, set_array, set_moment, set_vector
+from firelift.firestore.values import KEY_OF, Document, Timestamp, Value, WrappedKind, content_of, set_array, set_moment, set_vector
 from firelift.planning.model import Column, ColumnKind, TablePlan
 from firelift.rfc3339 import from_microseconds
 from firelift.transform.document_names import Ids, Names
@@ -149,6 +149,16 @@ def _vector(cell: Cell) -> ColumnReader:
     return lambda row, value: set_vector(value, row[position])
 
 
+def _wrapped(kind: WrappedKind) -> Callable[[Cell], ColumnReader]:
+    key, attribute = KEY_OF[kind], content_of(kind)
+
+    def reader(cell: Cell) -> ColumnReader:
+        position = cell.position
+        return lambda row, value: setattr(value.map_value.fields[key], attribute, row[position])
+
+    return reader
+
+
 def _json(cell: Cell) -> ColumnReader:
     position, shape, read = cell.position, cell.column.shape or PLAIN, cell.reader.read
     return lambda row, value: read(orjson.loads(row[position]), shape, value)
@@ -169,5 +179,8 @@ _COLUMN_READERS: Final[dict[ColumnKind, Callable[[Cell], ColumnReader]]] = {
     "booleans": _array("boolean_value"),
     "timestamps": _timestamps,
     "vector": _vector,
+    "int32": _wrapped("int32"),
+    "decimal128": _wrapped("decimal128"),
+    "object_id": _wrapped("object_id"),
     "json": _json,
 }

@@ -7,7 +7,22 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from firelift.errors import FireliftError
-from firelift.firestore.values import KIND_OF, ONEOF, Document, Timestamp, UnknownValueType, Value, is_vector, odd_nan, vector_elements
+from firelift.firestore.values import (
+    KEY_OF,
+    KIND_OF,
+    ONEOF,
+    Document,
+    Timestamp,
+    UnknownValueType,
+    Value,
+    WrappedKind,
+    content_of,
+    is_vector,
+    odd_nan,
+    vector_elements,
+    whole_number,
+    wrapped_kind,
+)
 from firelift.planning.model import Column, ColumnKind, FieldPath, TablePlan
 from firelift.rfc3339 import MomentOutOfRange, microseconds
 from firelift.transform.document_names import Ids, Names
@@ -165,6 +180,35 @@ def _exact(oneof: str) -> Callable[[Cell], ColumnWriter]:
     return writer
 
 
+def _wrapped(kind: WrappedKind) -> Callable[[Cell], ColumnWriter]:
+    key, attribute = KEY_OF[kind], content_of(kind)
+
+    def writer(cell: Cell) -> ColumnWriter:
+        position = cell.position
+
+        def write(value: Value, found: str | None, row: Row, exceptions: Exceptions) -> bool:
+            if found != "map_value" or wrapped_kind(value) != kind:
+                return False
+            row[position] = getattr(value.map_value.fields[key], attribute)
+            return True
+
+        return write
+
+    return writer
+
+
+def _integer(cell: Cell) -> ColumnWriter:
+    path, position = cell.path, cell.position
+
+    def write(value: Value, oneof: str | None, row: Row, exceptions: Exceptions) -> bool:
+        number = row[position] = whole_number(value, oneof)
+        if number is not None and oneof != "integer_value":
+            exceptions.append((path, value))
+        return number is not None
+
+    return write
+
+
 def _string(cell: Cell) -> ColumnWriter:
     path, position = cell.path, cell.position
 
@@ -190,11 +234,12 @@ def _double(cell: Cell) -> ColumnWriter:
             if number != number and odd_nan(number):
                 exceptions.append((path, value))
             return True
-        if oneof == "integer_value":
-            row[position] = float(value.integer_value)
-            exceptions.append((path, value))
-            return True
-        return False
+        whole = whole_number(value, oneof)
+        if whole is None:
+            return False
+        row[position] = float(whole)
+        exceptions.append((path, value))
+        return True
 
     return write
 
@@ -326,7 +371,7 @@ def _json(cell: Cell) -> ColumnWriter:
 
 _COLUMN_WRITERS: dict[ColumnKind, Callable[[Cell], ColumnWriter]] = {
     "string": _string,
-    "integer": _exact("integer_value"),
+    "integer": _integer,
     "double": _double,
     "boolean": _exact("boolean_value"),
     "timestamp": _timestamp,
@@ -339,6 +384,9 @@ _COLUMN_WRITERS: dict[ColumnKind, Callable[[Cell], ColumnWriter]] = {
     "booleans": _array("boolean_value", _as_they_are),
     "timestamps": _array("timestamp_value", _moments),
     "vector": _vector,
+    "int32": _wrapped("int32"),
+    "decimal128": _wrapped("decimal128"),
+    "object_id": _wrapped("object_id"),
     "json": _json,
 }
 

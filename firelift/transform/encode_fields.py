@@ -15,8 +15,22 @@ import pyarrow as pa
 
 from firelift.errors import FireliftError
 from firelift.firestore import fields as at_once
-from firelift.firestore.fields import ARRAY, BOOLEAN, BYTES, DOUBLE, INTEGER, NULL, REFERENCE, STRING, TIMESTAMP, Documents, Field, Flags
-from firelift.firestore.values import NAN_BITS, ONEOF, Value
+from firelift.firestore.fields import (
+    ARRAY,
+    BOOLEAN,
+    BYTES,
+    DOUBLE,
+    INTEGER,
+    MAP,
+    NULL,
+    REFERENCE,
+    STRING,
+    TIMESTAMP,
+    Documents,
+    Field,
+    Flags,
+)
+from firelift.firestore.values import NAN_BITS, ONEOF, Value, WrappedKind
 from firelift.planning.arrow_schema import arrow_schema, arrow_type
 from firelift.planning.model import Column, ColumnKind, TablePlan
 from firelift.transform.document_names import Ids, Names
@@ -131,6 +145,9 @@ _SCALARS: Final[Mapping[ColumnKind, int]] = {
     "bytes": BYTES,
     "reference": REFERENCE,
     "link": REFERENCE,
+    "int32": MAP,
+    "decimal128": MAP,
+    "object_id": MAP,
 }
 _ELEMENTS: Final[Mapping[ColumnKind, int]] = {
     "strings": STRING,
@@ -148,18 +165,7 @@ def _fits(kind: ColumnKind, field: Field) -> Flags:
 
 def _strings(data: Any, field: Field) -> Made:
     texts = at_once.slices(data, field)
-    return [texts.cast(pa.string())], _with_nul(texts)
-
-
-def _with_nul(texts: pa.BinaryArray) -> Flags:
-    _, offsets, content = texts.buffers()
-    found = np.zeros(len(texts), bool)
-    if content is None or not len(texts):
-        return found
-    places = np.frombuffer(offsets, np.int32)[: len(texts) + 1]
-    nul = np.flatnonzero(np.frombuffer(content, np.uint8)[: places[-1]] == 0)
-    found[np.searchsorted(places, nul, side="right") - 1] = True
-    return found
+    return [texts.cast(pa.string())], at_once.with_nul(texts)
 
 
 def _integers(data: Any, field: Field) -> Made:
@@ -231,6 +237,22 @@ def _json(column: Column, names: Names) -> Maker:
     return make
 
 
+def _wrapped(kind: WrappedKind) -> Maker:
+    content_maker = _integers if kind == "int32" else _strings
+
+    def make(data: Any, field: Field) -> Made:
+        keys, ends, odd = at_once.entries(data, np.arange(len(field)), field.starts, field.ends, at_once.MAP_ENTRY)
+        content = at_once.wrapped(data, keys, len(field)).get(kind)
+        if content is None:
+            return [pa.nulls(len(field), pa.string())], np.ones(len(field), bool)
+        places = np.full(len(field), -1, np.int64)
+        places[content.rows] = np.arange(len(content))
+        (cells,), _ = content_maker(data, content)
+        return [cells.take(pa.array(places, mask=places < 0))], odd | (ends != field.ends) | (places < 0)
+
+    return make
+
+
 def _one_by_one(column: Column, names: Names) -> Maker:
     """For kinds that need a value as an object."""
     write: ColumnWriter = column_writer(column, 0, names)
@@ -280,4 +302,6 @@ def _maker(column: Column, names: Names) -> Maker:
         return _references(names)
     if kind == "link":
         return _links(column, names)
+    if kind == "int32" or kind == "decimal128" or kind == "object_id":
+        return _wrapped(kind)
     return _json(column, names) if kind == "json" else _one_by_one(column, names)

@@ -8,12 +8,14 @@ from typing import Any, Final
 
 import orjson
 
+from firelift.firestore.values import KEY_OF
 from firelift.planning.model import Column, ColumnKind, FieldPath, Shape, TablePlan
 from firelift.transform.readable_json import PLAIN
 
 EXPLICIT_NULL: Final = "explicit null where a missing field is usual"
 MISSING: Final = "missing field where an explicit null is usual"
 INTEGER: Final = "integer in a double column"
+INT32: Final = "32-bit integer in a column of other numbers"
 NUL: Final = "NUL characters"
 NUMBER_IN_JSON: Final = "-0.0, NaN or Infinity in jsonb"
 ODD_NAN: Final = "NaN with a non-standard bit pattern"
@@ -59,12 +61,19 @@ def _cause(columns: dict[FieldPath, Column], extra: Shape | None, at: list[Any],
         return MISSING
     if column is not None and len(at) == 1 and "nullValue" in tag:
         return EXPLICIT_NULL
+    if column is not None and column.kind in ("integer", "double") and _is_int32(tag):
+        return INT32
     if column is not None and column.kind != "json":
         return _USUAL.get(column.kind, {}).get(next(iter(tag)), RARER)
     if column is None and (extra is None or not isinstance(at[0], str)):
         return NO_COLUMN
     shape = column.shape if column is not None else extra and extra.keys.get(field, extra.every or PLAIN)
     return _in_json(shape or PLAIN, len(at) == 1, tag)
+
+
+def _is_int32(tag: dict[str, Any]) -> bool:
+    fields = tag.get("mapValue", {}).get("fields", {})
+    return fields.keys() == {KEY_OF["int32"]} and "integerValue" in fields[KEY_OF["int32"]]
 
 
 def _in_json(shape: Shape, is_whole: bool, tag: dict[str, Any]) -> str:

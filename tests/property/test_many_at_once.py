@@ -63,7 +63,15 @@ def alike(draw: st.DrawFn) -> list[Document]:
 
 
 def _of_one_kind() -> list[st.SearchStrategy[Value]]:
-    return [TAME.strings(), TAME.doubles(), TAME.timestamps(), TAME.references(), TAME.geopoints(), TAME.arrays_of_one_type()]
+    return [
+        TAME.strings(),
+        TAME.doubles(),
+        TAME.timestamps(),
+        TAME.references(),
+        TAME.geopoints(),
+        TAME.wrapped(),
+        TAME.arrays_of_one_type(),
+    ]
 
 
 @st.composite

@@ -9,7 +9,21 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from firelift.firestore.values import Document, Kind, Value, kind_of, set_array, set_geopoint, set_moment, set_vector
+from firelift.firestore.values import (
+    INT32,
+    KEY_OF,
+    Document,
+    Kind,
+    Value,
+    WrappedKind,
+    content_of,
+    kind_of,
+    set_array,
+    set_geopoint,
+    set_moment,
+    set_vector,
+    wrapped_kind,
+)
 from firelift.planning.model import TYPE_OF, Column, ColumnKind, ReferenceTarget, Shape, TablePlan
 
 DATABASE = "projects/lab/databases/(default)"
@@ -102,6 +116,10 @@ def mapping(fields: dict[str, Value]) -> Value:
     return value
 
 
+def wrapped(kind: WrappedKind, content: int | str) -> Value:
+    return mapping({KEY_OF[kind]: value_of(content_of(kind), content)})
+
+
 def document(name: str, fields: dict[str, Value], created: tuple[int, int] = (1, 0), updated: tuple[int, int] = (2, 0)) -> Document:
     made = Document(name=name)
     for field, value in fields.items():
@@ -139,6 +157,13 @@ class Leaves:
     def vectors(self) -> st.SearchStrategy[Value]:
         return st.builds(vector, st.lists(self.numbers | self.special, max_size=4))
 
+    def wrapped(self) -> st.SearchStrategy[Value]:
+        """Values of the types that only a database of the Enterprise edition has."""
+        numbers = st.integers(INT32.start, INT32.stop - 1).map(lambda number: wrapped("int32", number))
+        texts: list[WrappedKind] = ["decimal128", "object_id"]
+        clean = self.texts.map(lambda text: text.replace("\0", ""))
+        return numbers | st.builds(wrapped, st.sampled_from(texts), clean)
+
     def scalars(self) -> st.SearchStrategy[Value]:
         return st.one_of(
             st.just(null()),
@@ -151,6 +176,7 @@ class Leaves:
             self.references(),
             self.geopoints(),
             self.vectors(),
+            self.wrapped(),
         )
 
     def arrays_of_one_type(self) -> st.SearchStrategy[Value]:
@@ -217,6 +243,13 @@ LOOKALIKES = st.sampled_from(
         mapping({"__type__": value_of("string_value", "__vector__"), "value": array([]), "more": null()}),
         mapping({"__type__": value_of("string_value", "__vector__")}),
         mapping({"missing": value_of("boolean_value", True)}),
+        wrapped("int32", 2**31),
+        wrapped("int32", -(2**31) - 1),
+        wrapped("decimal128", "1\0"),
+        mapping({"__int__": value_of("double_value", 1.0)}),
+        mapping({"__oid__": value_of("integer_value", 1)}),
+        mapping({"__int__": value_of("integer_value", 1), "more": null()}),
+        mapping({"__min__": null()}),
         mapping({"$bytes": value_of("string_value", "AA==")}),
         mapping({"": mapping({"": mapping({})})}),
         array([value_of("string_value", "a\0")] * 70),
@@ -298,7 +331,7 @@ def fitting_kind(value: Value) -> ColumnKind:
     if kind == "array":
         kinds = {kind_of(element) for element in value.array_value.values}
         return _ARRAYS.get(kinds.pop(), "json") if len(kinds) == 1 else "json"
-    return _SCALARS.get(kind, "json")
+    return wrapped_kind(value) or _SCALARS.get(kind, "json")
 
 
 def fitting_column(number: int, field: str, value: Value) -> Column:
@@ -318,8 +351,8 @@ def columns(draw: st.DrawFn, number: int, field: str, value: Value | None) -> Co
     held = draw(st.sampled_from(tuple(TYPE_OF)))
     suited = fitting_column(number, field, value) if value is not None and draw(MOSTLY) else None
     kind = suited.kind if suited else held
-    if kind == "integer" and draw(st.booleans()):
-        kind = "double"
+    if kind in ("integer", "int32") and draw(st.booleans()):
+        kind = draw(st.sampled_from(("integer", "double")))
     if kind == "reference" and draw(st.booleans()):
         kind = "link"
     return Column(

@@ -11,7 +11,7 @@ from firelift.planning.model import Column, ColumnKind, Shape, TablePlan
 from firelift.transform import compile_encoder
 from firelift.transform import residue_causes as cause
 from firelift.transform.residue_causes import residue_causes
-from tests.support.strategies import BELOW, DATABASE, array, document, geopoint, mapping, null, timestamp, value_of, vector
+from tests.support.strategies import BELOW, DATABASE, array, document, geopoint, mapping, null, timestamp, value_of, vector, wrapped
 
 ODD = struct.unpack(">d", bytes.fromhex("fff8000000000001"))[0]
 
@@ -36,6 +36,10 @@ TYPED: list[tuple[ColumnKind, Value, str]] = [
     ("string", double(1.5), cause.RARER),
     ("integer", text("1"), cause.RARER),
     ("double", value_of("integer_value", 3), cause.INTEGER),
+    ("double", wrapped("int32", 3), cause.INT32),
+    ("integer", wrapped("int32", 3), cause.INT32),
+    ("integer", mapping({"__int__": null()}), cause.RARER),
+    ("int32", value_of("integer_value", 3), cause.RARER),
     ("double", double(ODD), cause.ODD_NAN),
     ("timestamp", timestamp(0, 1), cause.FINE_TIME),
     ("timestamps", array([timestamp(0, 1)]), cause.FINE_TIME),

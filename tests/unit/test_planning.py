@@ -15,6 +15,7 @@ from firelift.planning.mapping import CollectionMapping
 from firelift.planning.mapping import Mapping as NameMapping
 from firelift.planning.model import Column, PgType, Plan, Shape, TablePlan
 from firelift.planning.naming import Naming
+from tests.support.strategies import wrapped
 from tests.unit.test_profile import BELOW, DATABASE, profiled
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
@@ -71,6 +72,17 @@ TYPES: list[tuple[str, list[object], PgType]] = [
     ("boolean and integer", [True, 1], "jsonb"),
     ("string and array of string", ["a", ["a"]], "jsonb"),
     ("only null", [None, None], "jsonb"),
+    ("32-bit integer", [wrapped("int32", 1), wrapped("int32", -(2**31)), None], "bigint"),
+    ("32-bit integer and integer", [wrapped("int32", 1), 2**40], "bigint"),
+    ("32-bit integer and double", [wrapped("int32", 1), 1.5], "double precision"),
+    ("all three numbers", [wrapped("int32", 1), 1, 1.5], "double precision"),
+    ("32-bit integer beyond 32 bits", [wrapped("int32", 2**31)], "jsonb"),
+    ("decimal number", [wrapped("decimal128", "1E+3"), wrapped("decimal128", "NaN")], "text"),
+    ("decimal number and double", [wrapped("decimal128", "1"), 1.5], "jsonb"),
+    ("ObjectId", [wrapped("object_id", "507f1f77bcf86cd799439011")], "text"),
+    ("ObjectId and string", [wrapped("object_id", "507f1f77bcf86cd799439011"), "a"], "jsonb"),
+    ("array of 32-bit integers", [[wrapped("int32", 1)]], "jsonb"),
+    ("other type with a reserved key", [{"__regex__": {"pattern": "a", "options": "i"}}], "jsonb"),
 ]
 
 

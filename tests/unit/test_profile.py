@@ -13,6 +13,7 @@ from firelift.local.writer import GeoPoint, Reference, Vector, values
 from firelift.paths import collection_of
 from firelift.planning import profile as profiles
 from firelift.planning.profile import Profile, Profiler, ValueProfile, merged, profile_from_json, profile_to_json
+from tests.support.strategies import wrapped
 
 DATABASE = "projects/p/databases/(default)"
 BELOW = f"{DATABASE}/documents"
@@ -67,9 +68,40 @@ def test_a_profile_that_was_read_back_adds_up_as_well() -> None:
 
 
 def test_every_kind_is_counted_by_its_name() -> None:
-    things: list[object] = [None, True, 1, 1.5, "x", b"x", GeoPoint(0, 0), Reference(f"{BELOW}/a/b"), [1], {"a": 1}, Vector((1.0,))]
+    things: list[object] = [
+        wrapped("int32", 1),
+        wrapped("decimal128", "1"),
+        wrapped("object_id", "a"),
+        None,
+        True,
+        1,
+        1.5,
+        "x",
+        b"x",
+        GeoPoint(0, 0),
+        Reference(f"{BELOW}/a/b"),
+        [1],
+        {"a": 1},
+        Vector((1.0,)),
+    ]
     assert field(things).kinds() == dict.fromkeys(
-        ("null", "boolean", "integer", "double", "string", "bytes", "geopoint", "reference", "array", "map", "vector"), 1
+        (
+            "null",
+            "boolean",
+            "integer",
+            "double",
+            "string",
+            "bytes",
+            "geopoint",
+            "reference",
+            "array",
+            "map",
+            "vector",
+            "int32",
+            "decimal128",
+            "object_id",
+        ),
+        1,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import pytest
 
-from firelift.firestore.values import Document, UnknownValueType, Value, same_document
+from firelift.firestore.values import Document, UnknownValueType, Value, same_document, tagged
 from firelift.planning.model import Column, ColumnKind, ReferenceTarget, Shape, TablePlan
 from firelift.transform import Rejected, UnreadableRow, compile_decoder, compile_encoder
 from firelift.transform.encode import LONGEST_KEY, NotOfThisTable, key_size
@@ -30,6 +30,7 @@ from tests.support.strategies import (
     timestamp,
     value_of,
     vector,
+    wrapped,
 )
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -182,6 +183,14 @@ COLUMNS: list[tuple[str, ColumnKind, Value, Any, list[Any]]] = [
         ],
     ),
     ("vector of none", "vector", vector([]), [], NOTHING),
+    ("int32", "int32", wrapped("int32", -5), -5, NOTHING),
+    ("int32 in a column of integers", "integer", wrapped("int32", 5), 5, [(["f"], tagged(wrapped("int32", 5)))]),
+    ("int32 in a column of doubles", "double", wrapped("int32", 5), 5.0, [(["f"], tagged(wrapped("int32", 5)))]),
+    ("integer in a column of int32", "int32", integer(5), None, [(["f"], {"integerValue": "5"})]),
+    ("more than 32 bits", "int32", wrapped("int32", 2**31), None, [(["f"], tagged(wrapped("int32", 2**31)))]),
+    ("decimal128", "decimal128", wrapped("decimal128", "-1.50E+3"), "-1.50E+3", NOTHING),
+    ("object id", "object_id", wrapped("object_id", "507f1f77bcf86cd799439011"), "507f1f77bcf86cd799439011", NOTHING),
+    ("decimal128 for object id", "object_id", wrapped("decimal128", "1"), None, [(["f"], tagged(wrapped("decimal128", "1")))]),
     ("array of doubles for vector", "vector", array([double(1.0)]), None, [(["f"], {"arrayValue": {"values": [{"doubleValue": "1.0"}]}})]),
 ]
 
