@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def count(number: float | None) -> str:
     return "?" if number is None else f"{number:,.0f}"
@@ -35,6 +37,12 @@ def duration(seconds: float | None) -> str:
 def plain(name: str) -> str:
     """A name from the data without what could move a terminal's cursor or break a line: control characters as \\x1b."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in name)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The rows as indented lines, each column as wide as its longest cell."""
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    return ["  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def shortened(name: str, width: int) -> str:

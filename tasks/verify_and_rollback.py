@@ -9,10 +9,10 @@ from prefect.logging import get_run_logger
 
 import expectations
 from firelift.firelift_home import refuse_wrong_home
+from firelift.migration.published.verify_published import verify_published
 from firelift.migration.rollback import roll_back_run
 from firelift.migration.rollback_text import rollback_text
 from firelift.migration.steps.verification import first_finding
-from firelift.migration.verify_published import verify_published
 from firelift.phases.verification import TargetDiffers
 from firelift.receipts import RolledBack, Verified
 from firelift.run.reports import note_rollback

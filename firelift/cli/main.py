@@ -42,6 +42,7 @@ VERIFY_SETTINGS = (
     *("firestore_emulator_host", "firebase_service_account"),
     *("max_workers", "max_lookup_ms", "max_count_ms", "verbose"),
 )
+NOT_OF_ONE_DOCUMENT = ("verification_level", "max_workers", "max_lookup_ms", "max_count_ms", "trust_owner")
 _EXIT_OF = {"completed": DONE, "stopped": STOPPED}
 
 
@@ -225,6 +226,29 @@ def verify(session: Session, /, against: Against | None, seed: str | None, as_js
     done = run_verification(session.load(given(options)), against, seed)
     _show(done.model_dump(mode="json"), as_json, verified_text(done))
     return DONE if done.passed else UNVERIFIED
+
+
+@firelift.command(cls=OneLineCommand)
+@click.argument("path")
+@settings_options(
+    only=[name for name in VERIFY_SETTINGS if name not in NOT_OF_ONE_DOCUMENT],
+    meaning={"migration_id": "The run that published the table; by default the latest"},
+)
+@click.option(
+    "--against",
+    type=click.Choice(["archive", "firestore"]),
+    help="Where to look for the document [default: the run's archive, else Firestore as of the run's snapshot]",
+)
+@_as_json
+@click.pass_obj
+def show(session: Session, /, path: str, against: Against | None, as_json: bool, **options: Any) -> int:
+    """Show a document beside its row, such as `firelift show users/alice`."""
+    from firelift.cli.document_text import document_json, document_text
+    from firelift.migration.published.one_document import show_document
+
+    shown = show_document(session.load(given(options)), path, against)
+    _show(document_json(shown), as_json, document_text(shown))
+    return DONE if shown.is_as_expected else UNVERIFIED
 
 
 @firelift.command(cls=OneLineCommand)

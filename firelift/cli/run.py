@@ -109,7 +109,7 @@ def run_verification(settings: Settings, against: Against | None, seed: str | No
     """Verifies a published target, without Prefect; raises what kept it from being verified."""
     put_workflow_first()
     import expectations
-    from firelift.migration.verify_published import verify_published
+    from firelift.migration.published.verify_published import verify_published
 
     prepare_environment(settings)
     os.umask(0o077)

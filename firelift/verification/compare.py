@@ -152,7 +152,7 @@ class _Comparison:
 OWN = (CREATED_AT, EXTRA, RESIDUE, UPDATED_AT)
 
 
-class _TableComparer:
+class TableComparer:
     """How the documents and rows of one table are compared."""
 
     def __init__(self, table: TablePlan, database: str) -> None:
@@ -242,6 +242,6 @@ class _Digests:
 
 
 @lru_cache(maxsize=2)
-def _comparers(run: Path) -> dict[str, _TableComparer]:
+def _comparers(run: Path) -> dict[str, TableComparer]:
     plan = read_plan(run)
-    return {table.collection: _TableComparer(table, plan.database) for table in plan.tables}
+    return {table.collection: TableComparer(table, plan.database) for table in plan.tables}

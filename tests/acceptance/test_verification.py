@@ -17,8 +17,8 @@ import pytest
 import expectations
 from firelift.firestore.channel import Source
 from firelift.local.postgres import PostgresServer
-from firelift.migration.published_runs import NoArchive
-from firelift.migration.verify_published import verify_published
+from firelift.migration.published.published_runs import NoArchive
+from firelift.migration.published.verify_published import verify_published
 from firelift.receipts import Verified
 from firelift.run.reports.verify_text import verified_text
 from firelift.settings.settings import Settings

@@ -15,7 +15,7 @@ import pytest
 import expectations
 from firelift.errors import Stopped
 from firelift.local.postgres import PostgresServer
-from firelift.migration.published_runs import PublishedRun, read_again
+from firelift.migration.published.published_runs import PublishedRun, read_again
 from firelift.phases import verification
 from firelift.phases.verification import prove
 from firelift.planning.model import Plan

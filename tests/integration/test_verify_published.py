@@ -11,7 +11,7 @@ import pytest
 
 import expectations
 from firelift.local.postgres import PostgresServer
-from firelift.migration.verify_published import verify_published
+from firelift.migration.published.verify_published import verify_published
 from firelift.paths import Selection
 from firelift.receipts import Verified
 from firelift.run.reports.verify_text import verified_text

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from firelift.formatting import count, counted, plain
+from firelift.formatting import aligned, count, counted, plain
 from firelift.planning.deletion_limits import WOULD_STOP
 from firelift.planning.model import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, Column, Plan, TablePlan
 from firelift.planning.shown_plan import read_shown_plan
@@ -42,7 +42,7 @@ def _planned(report: Mapping[str, Any]) -> str:
 def _table(table: TablePlan, plan: Plan, schema: str, foreign_keys: str, counts: Mapping[str, Any]) -> str:
     figures = f"{counted(counts.get('documents'), 'document')}, {counted(counts.get('rejected'), 'reject')} expected"
     lines = [f"{plain(table.collection)} -> {plain(schema)}.{plain(table.table)} ({figures})"]
-    lines += _aligned([("column", "type", "field", "holds", "NULL means", "notes"), *_rows(table)])
+    lines += aligned([("column", "type", "field", "holds", "NULL means", "notes"), *_rows(table)])
     lines.append(f"  primary key ({', '.join(map(plain, table.keys))})")
     lines += _foreign_keys(table, plan, foreign_keys)
     return "\n".join(lines) + "\n"
@@ -84,11 +84,6 @@ def _foreign_keys(table: TablePlan, plan: Plan, mode: str) -> Iterator[str]:
 def _foreign_key(columns: Sequence[str], other: TablePlan, condition: str) -> str:
     own, keys = (", ".join(map(plain, names)) for names in (columns, other.keys))
     return f"  foreign key ({own}) -> {plain(other.table)} ({keys}){condition}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    return ["  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _ending(report: Mapping[str, Any], plan: Plan) -> str:
@@ -149,6 +144,6 @@ def _sampled(report: Mapping[str, Any]) -> str:
     """That a test run saw a sample only, and what it reckons of the whole."""
     if not report.get("estimate"):
         return ""
-    lines = _aligned(estimate_lines(report["estimate"]))
+    lines = aligned(estimate_lines(report["estimate"]))
     how = [f"  {line}" for line in report["estimate"]["how"]]
     return "\n".join(["Estimate for the full run:", *lines, *how, "", "Of the sample: "])

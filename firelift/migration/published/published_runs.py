@@ -11,6 +11,7 @@ from typing import Any
 from firelift.errors import ConfigurationError, FireliftError
 from firelift.files import FileChanged
 from firelift.firestore.channel import Source
+from firelift.firestore.source import source_of
 from firelift.paths import Exactly
 from firelift.phases.extraction import extract_collection
 from firelift.phases.pre_validation import root_found, survey
@@ -22,6 +23,7 @@ from firelift.postgres.session.lock import session_of
 from firelift.receipts import Completeness, Extracted, Imported, RelationChecked, Validated
 from firelift.run.receipt_files import Receipts
 from firelift.run.workspace import Workspace
+from firelift.settings.settings import Settings
 from firelift.settings.small_collections import MOST
 from firelift.storage.archive import file_name, read_digest
 from firelift.storage.extraction_inputs import ExtractionInputs
@@ -101,6 +103,12 @@ def _run(saved: Mapping[str, SavedTable], name: str, record: Mapping[str, Any]) 
 def _latest_first(saved: Iterable[SavedTable]) -> list[str]:
     dated = {table.migration_id: table.watermark for table in saved if table.watermark is not None}
     return sorted(dated, key=lambda name: (dated[name], name), reverse=True)
+
+
+def recorded_source(settings: Settings, published: PublishedRun) -> Source:
+    """The run's database, reached with today's credentials."""
+    recorded = {name: published.settings[name] for name in ("project_id", "firestore_database") if published.settings.get(name)}
+    return source_of(settings.model_copy(update=recorded))
 
 
 def archived(workspace: Workspace, published: PublishedRun) -> Documents:

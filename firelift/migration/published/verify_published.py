@@ -14,9 +14,17 @@ from firelift.errors import FireliftError
 from firelift.files import FileChanged
 from firelift.firestore.channel import Source, open_firestore
 from firelift.firestore.errors import UNAVAILABLE
-from firelift.firestore.source import source_of
 from firelift.formatting import counted
-from firelift.migration.published_runs import Documents, NoArchive, NothingToCompareWith, PublishedRun, archived, published_runs, read_again
+from firelift.migration.published.published_runs import (
+    Documents,
+    NoArchive,
+    NothingToCompareWith,
+    PublishedRun,
+    archived,
+    published_runs,
+    read_again,
+    recorded_source,
+)
 from firelift.migration.surroundings import Suites
 from firelift.phases.transformation import ArchiveIncomplete
 from firelift.phases.verification import prove
@@ -206,19 +214,15 @@ def _documents(
         return
     # Beside the working directory's runs: documents are as large as the archive would be, and as confidential.
     with TemporaryDirectory(dir=workspace.make_private(), prefix=".documents-") as scratch:
-        yield read_again(workers, _source(settings, published), workspace, published, Path(scratch) / "again", counting.of("read again"))
-
-
-def _source(settings: Settings, published: PublishedRun) -> Source:
-    """The run's database, reached with today's credentials."""
-    recorded = {name: published.settings[name] for name in ("project_id", "firestore_database") if published.settings.get(name)}
-    return source_of(settings.model_copy(update=recorded))
+        yield read_again(
+            workers, recorded_source(settings, published), workspace, published, Path(scratch) / "again", counting.of("read again")
+        )
 
 
 def _reachable(settings: Settings, published: PublishedRun) -> tuple[Source | None, list[str]]:
     """The run's database, or why it cannot be reached: the archive alone says what was read, too."""
     try:
-        source = _source(settings, published)
+        source = recorded_source(settings, published)
         with closing(open_firestore(source)) as firestore:
             firestore.reach()
     except FireliftError as error:
