@@ -5,13 +5,11 @@ from __future__ import annotations
 import atexit
 import gc
 import io
-import json
 import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 import click
@@ -19,8 +17,10 @@ from rich.console import Console
 
 from firelift import __version__
 from firelift.cli.display import follow, screen_for, status_lines
+from firelift.cli.looking import check, show
 from firelift.cli.options import OneLineCommand, given, settings_options, without_secrets
 from firelift.cli.run import run_migration, run_verification
+from firelift.cli.session import DONE, FAILED, STOPPED, UNVERIFIED, USAGE, Session, json_option, printing, say, show_result
 from firelift.errors import FireliftError
 from firelift.migration.rollback_text import cleanup_text, rollback_text, stop_text
 from firelift.run.redact import RedactedStream
@@ -36,37 +36,12 @@ from firelift.workflow_path import workflow_directory
 if TYPE_CHECKING:
     from firelift.verification.proof import Against
 
-DONE, FAILED, USAGE, STOPPED, UNVERIFIED = 0, 1, 2, 3, 4
 VERIFY_SETTINGS = (
     *("database_url", "require_tls", "trust_owner", "target_schema", "migration_id", "working_dir", "verification_level"),
     *("firestore_emulator_host", "firebase_service_account"),
     *("max_workers", "max_lookup_ms", "max_count_ms", "verbose"),
 )
-NOT_OF_ONE_DOCUMENT = ("verification_level", "max_workers", "max_lookup_ms", "max_count_ms", "trust_owner")
 _EXIT_OF = {"completed": DONE, "stopped": STOPPED}
-
-
-@dataclass
-class Session:
-    """What one call of the command knows when it comes to printing an error."""
-
-    verbose: bool = False
-    secrets: list[str] = field(default_factory=list)
-    words: list[str] = field(default_factory=list)
-
-    def load(self, options: dict[str, Any]) -> Settings:
-        self.verbose = bool(options.get("verbose"))
-        settings = Settings.load(**options)
-        self.verbose = settings.verbose
-        self.secrets += settings.secrets()
-        return settings
-
-    def load_target(self, options: dict[str, Any]) -> Target:
-        self.verbose = bool(options.get("verbose"))
-        target = Target.load(**options)
-        self.verbose = target.verbose
-        self.secrets += target.secrets()
-        return target
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -96,7 +71,7 @@ def call(arguments: Sequence[str] | None = None) -> int:
     with _secrets_masked(session):
         try:
             code = firelift.main(args=words, obj=session, standalone_mode=False)
-            with _printing():
+            with printing():
                 pass
             return code if isinstance(code, int) else DONE
         except BaseException as error:
@@ -110,19 +85,6 @@ def _escape_unprintable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-@contextmanager
-def _printing() -> Iterator[None]:
-    """Printing the result: where it cannot be taken, the run is what it is all the same, and so is the exit code."""
-    try:
-        yield
-        sys.stdout.flush()
-    except OSError as error:
-        # Also nothing for Python's own flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        if not isinstance(error, BrokenPipeError):
-            _say(f"warning: the result could not be printed: {error.strerror or error}. It is in the reports.")
-
-
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Every setting can also be given as MIGRATION_<NAME> in the environment.",
@@ -132,14 +94,15 @@ def firelift() -> None:
     """Migrate a Firestore database into PostgreSQL or Supabase: every document, exactly."""
 
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON")
+firelift.add_command(check)
+firelift.add_command(show)
 
 
 @firelift.command(cls=OneLineCommand)
 @settings_options()
 @click.option("--emergency-stop", is_flag=True, help="Stop the running migration (= firelift stop)")
 @click.option("--emergency-rollback", is_flag=True, help="Put the target back as it was before the run (= firelift rollback)")
-@_as_json
+@json_option
 @click.pass_obj
 def migrate(session: Session, /, emergency_stop: bool, emergency_rollback: bool, as_json: bool, **options: Any) -> int:
     """Migrate Firestore into the target database."""
@@ -152,7 +115,7 @@ def migrate(session: Session, /, emergency_stop: bool, emergency_rollback: bool,
 
 @firelift.command(cls=OneLineCommand)
 @settings_options(without=["dry_run"])
-@_as_json
+@json_option
 @click.pass_obj
 def plan(session: Session, /, as_json: bool, **options: Any) -> int:
     """Plan only, write nothing (= migrate --dry-run)."""
@@ -163,7 +126,7 @@ def plan(session: Session, /, as_json: bool, **options: Any) -> int:
 @firelift.command(cls=OneLineCommand)
 @settings_options(only=["working_dir", "migration_id", "verbose"], meaning={"migration_id": "The run to show; by default the latest"})
 @click.option("--watch", is_flag=True, help="Follow the run until it ends; the exit code is the run's")
-@_as_json
+@json_option
 @click.pass_obj
 def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> int:
     """Show the status of a run."""
@@ -173,7 +136,7 @@ def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> i
     if watch:
         follow(workspace, screen_for(Console(file=sys.stderr), transient=True))
     found = workspace.status()
-    _show(found, as_json, "\n".join(status_lines(found)) + "\n")
+    show_result(found, as_json, "\n".join(status_lines(found)) + "\n")
     return _EXIT_OF.get(found["status"], FAILED) if watch else DONE
 
 
@@ -185,7 +148,7 @@ def status(session: Session, /, watch: bool, as_json: bool, **options: Any) -> i
         "target_schema": "Target schema of the run to stop, if no run is named",
     },
 )
-@_as_json
+@json_option
 @click.pass_obj
 def stop(session: Session, /, as_json: bool, **options: Any) -> int:
     """Stop the running migration; it can be resumed."""
@@ -203,7 +166,7 @@ def stop(session: Session, /, as_json: bool, **options: Any) -> int:
     },
 )
 @click.option("--force", is_flag=True, help="Also undo what others have changed in its tables since the run")
-@_as_json
+@json_option
 @click.pass_obj
 def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) -> int:
     """Put the target back as it was before a run."""
@@ -219,36 +182,13 @@ def rollback(session: Session, /, force: bool, as_json: bool, **options: Any) ->
     help="Compare with the run's archive, or read Firestore again as of the run's snapshot [default: the archive if it is complete]",
 )
 @click.option("--seed", metavar="TEXT", help="Draw the same sample as an earlier verification with this seed")
-@_as_json
+@json_option
 @click.pass_obj
 def verify(session: Session, /, against: Against | None, seed: str | None, as_json: bool, **options: Any) -> int:
     """Compare published tables with Firestore's documents."""
     done = run_verification(session.load(given(options)), against, seed)
-    _show(done.model_dump(mode="json"), as_json, verified_text(done))
+    show_result(done.model_dump(mode="json"), as_json, verified_text(done))
     return DONE if done.passed else UNVERIFIED
-
-
-@firelift.command(cls=OneLineCommand)
-@click.argument("path")
-@settings_options(
-    only=[name for name in VERIFY_SETTINGS if name not in NOT_OF_ONE_DOCUMENT],
-    meaning={"migration_id": "The run that published the table; by default the latest"},
-)
-@click.option(
-    "--against",
-    type=click.Choice(["archive", "firestore"]),
-    help="Where to look for the document [default: the run's archive, else Firestore as of the run's snapshot]",
-)
-@_as_json
-@click.pass_obj
-def show(session: Session, /, path: str, against: Against | None, as_json: bool, **options: Any) -> int:
-    """Show a document beside its row, such as `firelift show users/alice`."""
-    from firelift.cli.document_text import document_json, document_text
-    from firelift.migration.published.one_document import show_document
-
-    shown = show_document(session.load(given(options)), path, against)
-    _show(document_json(shown), as_json, document_text(shown))
-    return DONE if shown.is_as_expected else UNVERIFIED
 
 
 @firelift.command(cls=OneLineCommand)
@@ -263,7 +203,7 @@ def show(session: Session, /, path: str, against: Against | None, as_json: bool,
     help=f"Keep backups younger than this [env: {RETENTION}; default: 7]",
 )
 @click.option("--yes", is_flag=True, help="Drop the backups; without this option they are only listed")
-@_as_json
+@json_option
 @click.pass_obj
 def cleanup(session: Session, /, yes: bool, as_json: bool, **options: Any) -> int:
     """List or drop the backups that are older than the retention."""
@@ -274,31 +214,31 @@ def cleanup(session: Session, /, yes: bool, as_json: bool, **options: Any) -> in
     expired = what_expired(target.url(), target.backup_retention, schema)
     dropped = drop_expired(target.url(), [backup.migration_id for backup in expired], schema) if yes and expired else []
     shown = {"expired": [backup.model_dump(mode="json") for backup in expired], "dropped": dropped}
-    _show(shown, as_json, cleanup_text(expired, dropped))
+    show_result(shown, as_json, cleanup_text(expired, dropped))
     return DONE
 
 
 @firelift.command(cls=OneLineCommand)
 @click.option("--keep", is_flag=True, help="Keep the emulator and PostgreSQL running until Ctrl-C")
 @click.option("--verbose", is_flag=True, help="Show more, with tracebacks of errors")
-@_as_json
+@json_option
 @click.pass_obj
 def demo(session: Session, /, keep: bool, verbose: bool, as_json: bool) -> int:
     """Migrate a sample app, with all servers on this machine."""
     from firelift.cli.demo import run_demo
 
     session.verbose = verbose
-    run_demo(keep, verbose, lambda report: _show(report, as_json, _summary_of(report)))
+    run_demo(keep, verbose, lambda report: show_result(report, as_json, _summary_of(report)))
     return DONE
 
 
 @firelift.command(cls=OneLineCommand)
-@_as_json
+@json_option
 def deployments(as_json: bool) -> int:
     """Print the directory of prefect.yaml, for `prefect deploy`."""
     directory = workflow_directory()
     found = {"directory": directory, "prefect_yaml": directory / "prefect.yaml", "heartbeat": directory / "deployments" / "heartbeat.yaml"}
-    _show({name: str(path) for name, path in found.items()}, as_json, f"{directory}\n")
+    show_result({name: str(path) for name, path in found.items()}, as_json, f"{directory}\n")
     return DONE
 
 
@@ -306,7 +246,7 @@ def _migrate(settings: Settings, as_json: bool) -> int:
     for variable in unknown_variables(os.environ):
         print(f"warning: {variable} in the environment is not a setting of firelift", file=sys.stderr)
     report = run_migration(settings)
-    _show(report, as_json, plan_text(report) if settings.dry_run else _summary_of(report))
+    show_result(report, as_json, plan_text(report) if settings.dry_run else _summary_of(report))
     return _EXIT_OF.get(report["status"], FAILED)
 
 
@@ -316,7 +256,7 @@ def _stop(session: Session, options: dict[str, Any], as_json: bool) -> None:
     place, target = RunLocation.load(**_of(RunLocation, options)), session.load_target(_of(Target, options))
     url, of_schema = target.url() if target.database_url else None, "target_schema" in target.model_fields_set
     request = stop_run(place.working_dir, place.migration_id, url, target.target_schema, of_schema=of_schema)
-    _show(request.model_dump(mode="json"), as_json, stop_text(request))
+    show_result(request.model_dump(mode="json"), as_json, stop_text(request))
 
 
 def _roll_back(session: Session, options: dict[str, Any], force: bool, as_json: bool) -> None:
@@ -326,20 +266,12 @@ def _roll_back(session: Session, options: dict[str, Any], force: bool, as_json: 
     place, target = RunLocation.load(**_of(RunLocation, options)), session.load_target(_of(Target, options))
     done = roll_back_run(target.url(), target.migration_id, force, target.target_schema, place.working_dir)
     note_rollback(place.working_dir, done.model_dump(mode="json"))
-    _show(done.model_dump(mode="json"), as_json, rollback_text(done))
+    show_result(done.model_dump(mode="json"), as_json, rollback_text(done))
 
 
 def _of(model: type[RunLocation] | type[Target], options: dict[str, Any]) -> dict[str, Any]:
     """The options that this model knows: in an emergency the others are of no account."""
     return {name: value for name, value in options.items() if name in model.model_fields}
-
-
-def _show(report: dict[str, Any], as_json: bool, text: str) -> None:
-    with _printing():
-        if as_json:
-            print(json.dumps(report, indent=2))
-        else:
-            print(text, end="")
 
 
 def _summary_of(report: dict[str, Any]) -> str:
@@ -372,27 +304,23 @@ def _failed(error: BaseException, session: Session) -> int:
         print(error.format_message(), file=sys.stderr)
         return USAGE
     if isinstance(error, click.ClickException):
-        _say(f"error: {without_secrets(error, session.words)} {_see_help(error)}")
+        say(f"error: {without_secrets(error, session.words)} {_see_help(error)}")
         return USAGE
     if session.verbose:
         traceback.print_exception(error)
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        _say("stopped on request")
+        say("stopped on request")
         return STOPPED
     if isinstance(error, FireliftError):
-        _say(f"error: {error}")
+        say(f"error: {error}")
         return error.exit_code
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else FAILED
     hint = "" if session.verbose else " Run again with --verbose to see where."
-    _say(f"unexpected error: {type(error).__name__}: {str(error) or 'no text'}.{hint}")
+    say(f"unexpected error: {type(error).__name__}: {str(error) or 'no text'}.{hint}")
     return FAILED
 
 
 def _see_help(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     return f"See `{context.command_path if context else 'firelift'} --help`."
-
-
-def _say(text: str) -> None:
-    print(" ".join(text.split()), file=sys.stderr)

@@ -76,7 +76,7 @@ def validate(
     `published`: collections that patterns may name although Firestore no longer has any of their documents.
     """
     known = {collection.partition("/")[0] for collection in published}
-    _refuse_unmatched(snapshot.names, selection, known)
+    refuse_unmatched(snapshot.names, selection, known)
     taken = [root_found(root) for root in snapshot.roots]
     # Of a collection that has tables only the difference is archived.
     whole = sum(root.documents or 0 for root in taken if not known.issuperset(root.collections))
@@ -86,11 +86,11 @@ def validate(
         read_time=snapshot.read_time,
         roots=tuple(taken),
         documents=total(root.documents for root in taken),
-        warnings=tuple(_warnings(snapshot)),
+        warnings=tuple(warnings_of(snapshot)),
     )
 
 
-def _warnings(snapshot: Snapshot) -> Iterator[str]:
+def warnings_of(snapshot: Snapshot) -> Iterator[str]:
     if not snapshot.roots:
         yield _nothing(snapshot.names)
     if uncounted := [root for root in snapshot.roots if root.documents is None]:
@@ -144,7 +144,7 @@ def snapshot_time(wanted: str, now: str) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _refuse_unmatched(found: Sequence[str], selection: Selection, published: Collection[str]) -> None:
+def refuse_unmatched(found: Sequence[str], selection: Selection, published: Collection[str]) -> None:
     patterns = (*selection.include, *selection.exclude)
     known = {*found, *published}
     unmatched = [pattern for pattern in patterns if not any(map(Selection([pattern]).may_take_below, known))]

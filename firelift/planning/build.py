@@ -76,6 +76,8 @@ class TableForecast:
     """For each table that was published before, the plans that it may have now, the most likely first."""
     table_conflicts: tuple[TableConflict, ...] = ()
     """Tables that the mapping gives to another collection than the one published in it."""
+    tables: Mapping[str, str] = field(default_factory=dict)
+    """By root collection."""
 
 
 ForecastTables = Callable[[Mapping[str, TablePlan]], TableForecast]
@@ -96,6 +98,7 @@ def forecast_tables(
     plans = {name: [plan for plan in (earlier[name], (last or {}).get(name)) if plan] for name in again}
     return TableForecast(
         names=tuple(names[name] for name in names if "/" not in name),
+        tables={name: table for name, table in names.items() if "/" not in name},
         published=tuple(tuple(_forecast(plan, names[name], options) for plan in plans[name]) for name in again),
         table_conflicts=table_conflicts(_mapped(found, selection, options), earlier),
     )

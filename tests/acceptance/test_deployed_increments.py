@@ -23,7 +23,7 @@ from tests.support.synced_database import Copy
 def test_increments_are_scheduled_but_not_switched_on_and_a_test_run_is_a_deployment(deployed: str, api: Api) -> None:
     incremental, test = (api.get(f"deployments/name/migration/{name}") for name in ("incremental", "test"))
     ((cron, active),) = [(each["schedule"]["cron"], each["active"]) for each in incremental["schedules"]]
-    assert (cron, active) == ("*/15 * * * *", False)
+    assert (cron, active) == ("0 * * * *", False)
     assert api.runs_of("incremental") == []
     assert incremental["parameters"] == {"migration_mode": "incremental"}
     assert test["parameters"] == {"migration_mode": "test"}

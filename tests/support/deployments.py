@@ -34,7 +34,7 @@ def retry(api: str, run: str) -> Said:
     return called("cli", api, "flow-run", "retry", run)
 
 
-def result_of(api: str, deployment: str, **parameters: str) -> Any:
+def result_of(api: str, deployment: str, **parameters: str | int) -> Any:
     """What `run_deployment(...)` gets of a run."""
     done = called("result", api, deployment, json.dumps(parameters))
     assert done.code == 0, done.err

@@ -166,7 +166,9 @@ SAMPLED: dict[str, Any] = {
 _SEEN = CollectionSeen(
     collection=EVIL, table="script", documents=1000, exact=False, sampled=6, archive_bytes=600.0, tables_bytes=60, target_bytes=16_384
 )
-ESTIMATE = estimate([_SEEN], read=1000, counts=1, pace=Pace(run=None, seconds={"extraction": 2.0}, documents={"extraction": 10})).report()
+ESTIMATE = estimate(
+    [_SEEN], read=1000, counts=1, pace=Pace(run=None, seconds={"extraction": 2.0}, documents={"extraction": 10}), read_price=0.06
+).report()
 
 
 def report_of(

@@ -27,7 +27,7 @@ def seen(documents: int | None, sampled: int, target: int | None = 100_000) -> C
 
 
 def reckoned(*collections: CollectionSeen, read: int | None = 0, counts: int = 0, pace: Pace = OWN) -> Estimate:
-    return estimate(collections, read, counts, pace)
+    return estimate(collections, read, counts, pace, read_price=0.06)
 
 
 def test_bytes_grow_with_the_documents() -> None:

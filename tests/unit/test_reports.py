@@ -105,7 +105,7 @@ def test_a_test_run_says_what_a_full_one_would_take_and_how_that_was_reckoned(tm
     assert "**Tried out: a sample went through all phases." in page
     assert "| Firestore reads billed | 1,001 |" in page
     assert "| Time, at most | 3 min 20 s |" in page
-    assert "$0.06 for 100,000 reads; regions differ" in page
+    assert "$0.06 for 100,000 reads, as --read-price says" in page
     assert "row-level security" not in page
     assert report["estimate"]["diskBytes"] == {"archive": 100_000, "tables": 10_000, "total": 110_000}
 

@@ -91,6 +91,9 @@ def test_every_setting_is_read_from_its_own_variable(name: str, monkeypatch: pyt
     }
     counts = (
         "max_rejects",
+        "max_reads",
+        "max_cost",
+        "read_price",
         "max_workers",
         "batch_size",
         "range_documents",
@@ -211,6 +214,10 @@ BAD: list[tuple[str, object, str]] = [
     ("batch_size", "many", "--batch-size"),
     ("max_rejects", "-1", "--max-rejects"),
     ("max_workers", "0", "--max-workers"),
+    ("max_reads", "0", "--max-reads"),
+    ("max_cost", "nan", "--max-cost"),
+    ("max_cost", "-1", "--max-cost"),
+    ("read_price", "free", "--read-price"),
     ("naming", "camel", "'snake_case' or 'preserve'"),
     ("migration_mode", "partial", "'full'"),
     ("migration_id", "../x", "--migration-id"),

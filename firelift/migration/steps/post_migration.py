@@ -68,7 +68,14 @@ def finish_test_run(migration: Migration, published: Published | None) -> Finish
     weighed = weights(migration.database_url, migration_id, migration.plan()) if published else {}
     status = migration.status.data()
     estimate = estimate_full_run(
-        migration.workspace, sampled, migration.plan(), weighed, status, settings.target(), settings.range_documents
+        migration.workspace,
+        sampled,
+        migration.plan(),
+        weighed,
+        status,
+        settings.target(),
+        settings.range_documents,
+        settings.read_price,
     )
     write_whole(migration.directory / ESTIMATE, estimate.model_dump_json(by_alias=True, indent=1))
     if settings.app_config is not None:

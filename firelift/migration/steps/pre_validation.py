@@ -23,6 +23,8 @@ def pre_validation(migration: Migration) -> Validated:
     migration.app_config().check()
     validated = existing_snapshot(migration) or take_snapshot(migration)
     status.set_read_time(validated.read_time)
+    if not migration.is_test:
+        migration.budget.begin(validated)
     for warning in (*validated.warnings, *migration.surroundings.warnings()):
         status.warn(warning)
     migration.finish_phase("pre_validation", validated)

@@ -8,8 +8,9 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-PER_100_000_READS = 0.06
-"""US dollars, in the regions with the lowest price, without the free reads of a day (2026)."""
+PRICES = "0.06 in the US multi-region, 0.036 in us-west2, 0.03 in us-west1 and us-central1 by Google's pages as seen in 2026"
+"""US dollars for 100,000 reads of a database of the Standard edition, beyond the free reads of a day: those that were seen (in
+stored copies of https://firebase.google.com/docs/firestore/pricing and …/docs/firestore/pipelines/pricing)."""
 SCALED = ("extraction", "transformation", "import", "verification")
 """The phases that take longer with more documents."""
 
@@ -84,7 +85,7 @@ class Price(Estimated):
     """What the reads would cost."""
 
     usd: float | None
-    per_hundred_thousand_reads: float = PER_100_000_READS
+    per_hundred_thousand_reads: float
 
 
 class Time(Estimated):
@@ -120,7 +121,13 @@ class Estimate(Estimated):
         return self.model_dump(mode="json", by_alias=True)
 
 
-def estimate(collections: Sequence[CollectionSeen], read: int | None, counts: int, pace: Pace) -> Estimate:
+def price_of(reads: int | None, per_hundred_thousand: float) -> Price:
+    """What so many reads cost; None where nobody knows how many."""
+    usd = None if reads is None else round(reads * per_hundred_thousand / 100_000, 4)
+    return Price(usd=usd, per_hundred_thousand_reads=per_hundred_thousand)
+
+
+def estimate(collections: Sequence[CollectionSeen], read: int | None, counts: int, pace: Pace, read_price: float) -> Estimate:
     """`read` documents would be streamed, also those that --collections passes over; `counts` reads are billed for counting.
 
     Where `read` is None because Firestore does not count, all keys would be read a second time, which nobody can reckon either.
@@ -129,17 +136,25 @@ def estimate(collections: Sequence[CollectionSeen], read: int | None, counts: in
     documents = total(one.documents for one in figures)
     archive, tables = total(one.archive_bytes for one in figures), total(one.tables_bytes for one in figures)
     weighed = [one.target_bytes for one in figures if one.target_bytes is not None]
-    phases = {name: _seconds(pace, name, documents) for name in pace.seconds}
+    phases = {name: seconds_at(pace, name, documents) for name in pace.seconds}
     reads = total([read, counts])
     return Estimate(
         documents=documents,
         reads=Reads(documents=read, counts=counts, total=reads),
-        price=Price(usd=None if reads is None else round(reads * PER_100_000_READS / 100_000, 4)),
+        price=price_of(reads, read_price),
         seconds=Time(total=_rounded(total(phases.values())), phases=phases, earlier_run=pace.run),
         disk_bytes=Disk(archive=archive, tables=tables, total=total([archive, tables])),
         target_bytes=sum(weighed) if weighed and documents is not None else None,
         collections=figures,
-        how=tuple(_how(figures, pace, bool(weighed))),
+        how=tuple(_how(figures, pace, bool(weighed), read_price)),
+    )
+
+
+def price_in_words(read_price: float) -> str:
+    """Which price it is, and what it does not say."""
+    return (
+        f"Price: ${read_price:g} for 100,000 reads, as --read-price says ({PRICES}). "
+        "The Enterprise edition bills units of 4 KiB instead, which nobody can reckon from a count."
     )
 
 
@@ -166,7 +181,7 @@ def _whole(seen: CollectionSeen) -> CollectionEstimate:
     )
 
 
-def _seconds(pace: Pace, phase: str, documents: int | None) -> float | None:
+def seconds_at(pace: Pace, phase: str, documents: int | None) -> float | None:
     """What does not grow with the documents is taken as it was."""
     before = pace.documents.get(phase, 0)
     if phase not in SCALED or not before:
@@ -174,7 +189,7 @@ def _seconds(pace: Pace, phase: str, documents: int | None) -> float | None:
     return None if documents is None else round(pace.seconds[phase] * documents / before, 1)
 
 
-def _how(collections: Sequence[CollectionEstimate], pace: Pace, weighed: bool) -> list[str]:
+def _how(collections: Sequence[CollectionEstimate], pace: Pace, weighed: bool, read_price: float) -> list[str]:
     counted = "Documents: Firestore's own COUNT of every root collection at the snapshot"
     shared = "; collections beneath large ones have the share of it that was met in the places that were looked into"
     time = f"the documents a second of {pace.run}, the last full run in this working directory." if pace.run else _OWN_PACE
@@ -182,7 +197,7 @@ def _how(collections: Sequence[CollectionEstimate], pace: Pace, weighed: bool) -
     exact, known = all(one.exact for one in collections), all(one.documents is not None for one in collections)
     return [
         counted + ("." if exact else shared + ".") if known else _UNCOUNTED,
-        f"Price: ${PER_100_000_READS:.2f} for 100,000 reads; regions differ, and so do days with free reads left.",
+        price_in_words(read_price),
         f"Time: {time}",
         "Disk: bytes a document in this run's archive and tables; larger files pack better.",
         f"Target: {room if weighed else 'not known without loading rows.'}",

@@ -27,6 +27,7 @@ def estimate_full_run(
     status: Mapping[str, Any],
     target: str | None,
     range_documents: int,
+    read_price: float,
 ) -> Estimate:
     """From the run's directory and its status; `weights` are those of the tables in the target, by name."""
     validated = Validated.model_validate(status["results"]["pre_validation"])
@@ -36,7 +37,8 @@ def estimate_full_run(
         seen,
         read=validated.documents,
         counts=sum(counts_billed(root.documents, range_documents) for root in validated.roots),
-        pace=_earlier_pace(workspace, target) or _own_pace(sampled, status),
+        pace=earlier_pace(workspace, target) or _own_pace(sampled, status),
+        read_price=read_price,
     )
 
 
@@ -85,7 +87,8 @@ def _own_pace(sampled: Sampled, status: Mapping[str, Any]) -> Pace:
     )
 
 
-def _earlier_pace(workspace: Workspace, target: str | None) -> Pace | None:
+def earlier_pace(workspace: Workspace, target: str | None) -> Pace | None:
+    """How long the phases of the latest full run in this working directory took; None where there was none."""
     report = earlier_full_run(workspace, target)
     if report is None or not report["statistics"]["documentsRead"]:
         return None

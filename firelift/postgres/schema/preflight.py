@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from firelift.errors import ConfigurationError, FireliftError
@@ -144,6 +145,20 @@ def reach(url: str, migration_id: str) -> Reached:
         is_open = not connection.pgconn.ssl_in_use and is_beyond(info.host, info.hostaddr)
         warning = UNENCRYPTED.format(host=info.host or info.hostaddr) if is_open else None
         return Reached(info.parameter_status("server_version"), warning)
+
+
+class ServerNow(NamedTuple):
+    """The server's clock, and the size of the database in bytes."""
+
+    moment: datetime
+    database_bytes: int
+
+
+def server_now(url: str, migration_id: str) -> ServerNow:
+    with session_of(url, migration_id).open_to_read() as connection, translated("asking the target for its clock and size"):
+        row = connection.execute(QUERY["server_now"]).fetchone()
+        assert row is not None, "a SELECT without FROM has one row"
+        return ServerNow(*row)
 
 
 def problems(connection: Connection, target_schema: str, forecast_tables: ForecastTables, connections: int) -> list[FireliftError]:

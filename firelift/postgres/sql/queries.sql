@@ -310,6 +310,9 @@ SELECT least(
      FROM pg_catalog.pg_roles WHERE rolname = current_user)
 )::int
 
+-- name: server_now
+SELECT pg_catalog.clock_timestamp(), pg_catalog.pg_database_size(pg_catalog.current_database())
+
 -- name: count_tables
 SELECT pg_catalog.count(*) FROM pg_catalog.pg_class
 WHERE relkind = 'r' AND relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident(%(schema)s))

@@ -14,7 +14,7 @@ def estimate_lines(estimate: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("Documents", count(estimate["documents"])),
         ("Firestore reads billed", count(estimate["reads"]["total"])),
-        (f"Price, at ${price['perHundredThousandReads']:.2f} for 100,000 reads", "?" if price["usd"] is None else f"${price['usd']:,.2f}"),
+        (f"Price, at ${price['perHundredThousandReads']:g} for 100,000 reads", "?" if price["usd"] is None else f"${price['usd']:,.2f}"),
         ("Time" if seconds["earlierRun"] else "Time, at most", "?" if seconds["total"] is None else duration(seconds["total"])),
         ("Disk for archive and tables, at most", "?" if disk["total"] is None else size(disk["total"])),
         ("Room in the target, at most", "?" if estimate["targetBytes"] is None else size(estimate["targetBytes"])),

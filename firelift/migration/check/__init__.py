@@ -1,0 +1,1 @@
+"""Before a migration: whether it can run, what it would cost, and the most that it may."""
