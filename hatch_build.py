@@ -6,7 +6,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-CARRIED = ("flows", "tasks", "expectations", "prefect.yaml", "deployments/heartbeat.yaml")
+CARRIED = ("flows", "tasks", "expectations", "prefect.yaml", "deployments/heartbeat.yaml", "deployments/automations")
 
 
 class CarryWorkflow(BuildHookInterface):  # type: ignore[type-arg]

@@ -22,7 +22,7 @@ from firelift.run.reports.headline import headline
 from firelift.run.reports.increment import touched
 from firelift.run.reports.plan_text import plan_text
 from firelift.settings.settings import Settings
-from tasks.flow_run import current_flow_run
+from tasks.flow_run import Happening, announce, current_flow_run
 from tasks.subflow import client_of
 
 MOST_ROWS: Final = 1000
@@ -56,6 +56,57 @@ def leave_artifacts(report: Mapping[str, Any]) -> None:
             create_markdown_artifact(
                 _fenced(plan_text(dict(report))), key="firelift-plan", description=f"The plan of {report['migrationId']}"
             )
+
+
+def announce_begin(migration_id: str, settings: Settings, project: str) -> None:
+    """The event of a run that begins, or goes on."""
+    mode = "plan" if settings.dry_run else settings.migration_mode
+    facts = {"mode": mode, "project": project, "target": settings.target(), "schema": settings.target_schema, "resumed": settings.resume}
+    announce("started", migration_id, _labels(mode, settings.target_schema), facts)
+
+
+def announce_end(report: Mapping[str, Any]) -> None:
+    """The event of what became of a run: published, failed and perhaps rolled back, or stopped. A plan, a test and a run that found
+    nothing to do publish nothing."""
+    happened: dict[str, Happening] = {"failed": "failed", "stopped": "stopped"}
+    what = "published" if _is_published(report) else happened.get(report.get("status", ""))
+    if what is None:
+        return
+    mode = "plan" if report["dryRun"] else report["mode"]
+    figures = report["statistics"]
+    labels = _labels(mode, report["settings"]["target_schema"]) | {
+        "firelift.verification": _verdict(report),
+        "firelift.rejects": "some" if figures.get("rowsRejected") else "none",
+    }
+    facts = {
+        "mode": mode,
+        "target": report["target"],
+        "schema": report["settings"]["target_schema"],
+        "phase": report["currentPhase"],
+        "tables": len(report["tables"]),
+        "documentsRead": figures.get("documentsRead", 0),
+        "rowsLoaded": figures.get("rowsLoaded", 0),
+        "rowsRejected": figures.get("rowsRejected", 0),
+        "said": headline(without_values(report)),
+    }
+    announce(what, report["migrationId"], labels, facts)
+    if what == "failed" and report["rolledBack"] is not None:
+        announce("rolled-back", report["migrationId"], labels, facts)
+
+
+def _verdict(report: Mapping[str, Any]) -> str:
+    if report["status"] == "failed" and report["currentPhase"] == "verification":
+        return "failed"
+    return "passed" if report["verification"] and report["verification"]["passed"] else "none"
+
+
+def _is_published(report: Mapping[str, Any]) -> bool:
+    end = report.get("phases", {}).get("post_migration", {}).get("result") or {}
+    return bool(report.get("status") == "completed" and report["mode"] != "test" and end.get("published"))
+
+
+def _labels(mode: str, schema: str) -> dict[str, str]:
+    return {"firelift.mode": mode, "firelift.schema": schema}
 
 
 def without_values(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
+from typing import Any, Literal
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 from prefect.events import emit_event
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from firelift.run.stop_watch import Look
+from tasks.prefect_server import is_temporary
+
+Happening = Literal["started", "published", "failed", "rolled-back", "stopped"]
 
 _seconds: list[int] = []
 """Between two heartbeats, where they are ours."""
@@ -68,6 +72,17 @@ def heartbeat() -> Iterator[None]:
         yield
     finally:
         over.set()
+
+
+def announce(what: Happening, migration_id: str, labels: Mapping[str, str], facts: Mapping[str, Any]) -> None:
+    """Has Prefect's server know, as an event, what became of a migration; automations choose among events by their labels.
+
+    Events tell and decide nothing: their errors are let go. A temporary server has nobody who listens.
+    """
+    if not is_temporary(PREFECT_API_URL.value()):
+        resource = {"prefect.resource.id": f"firelift.migration.{migration_id}", "prefect.resource.name": migration_id}
+        with suppress(Exception):
+            emit_event(event=f"firelift.migration.{what}", resource=resource | dict(labels), payload=dict(facts))
 
 
 @contextmanager

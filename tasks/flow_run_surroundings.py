@@ -21,7 +21,7 @@ from firelift.run.log import Log
 from firelift.run.stop_watch import Look
 from firelift.run.workspace import Workspace, new_migration_id
 from firelift.settings.settings import Settings
-from tasks.artifacts import leave_artifacts, name_flow_run
+from tasks.artifacts import announce_begin, announce_end, leave_artifacts, name_flow_run
 from tasks.flow_run import cancelled_in_prefect, current_flow_run
 from tasks.prefect_log import LogInPrefect, reasons_first
 from tasks.prefect_server import standstill_warning
@@ -72,9 +72,11 @@ class FlowRunSurroundings(Surroundings):
 
     def opened(self, migration_id: str, settings: Settings, project: str) -> None:
         name_flow_run(migration_id, settings, project)
+        announce_begin(migration_id, settings, project)
 
     def ended(self, report: Mapping[str, Any]) -> None:
         leave_artifacts(report)
+        announce_end(report)
 
     @contextmanager
     def stop_requests(self) -> Iterator[Sequence[Look]]:

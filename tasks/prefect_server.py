@@ -49,6 +49,11 @@ def _without_an_earlier_one() -> Settings:
     return get_current_settings()
 
 
+def is_temporary(address: str | None) -> bool:
+    """Whether the server at this address was started for this process only, or there is none."""
+    return address is None or address in _earlier
+
+
 def has_a_database(settings: Settings) -> bool:
     """Whether the user has chosen what a server of his own knows: then Prefect starts it, as it always does."""
     of_prefect = f"sqlite+aiosqlite:///{settings.home}/prefect.db"

@@ -11,7 +11,7 @@ import expectations
 from firelift.firelift_home import refuse_wrong_home
 from firelift.migration.published.verify_published import verify_published
 from firelift.migration.rollback import roll_back_run
-from firelift.migration.rollback_text import rollback_text
+from firelift.migration.rollback_text import rollback_message, rollback_text
 from firelift.migration.steps.verification import first_finding
 from firelift.phases.verification import TargetDiffers
 from firelift.receipts import RolledBack, Verified
@@ -21,6 +21,7 @@ from firelift.settings.settings import Settings
 from firelift.settings.target import RunLocation, Target
 from firelift.verification.proof import Against
 from tasks.checkpoint import NOT_KEPT, PHASE
+from tasks.flow_run import announce
 from tasks.prefect_log import reasons_first
 
 
@@ -54,4 +55,6 @@ def roll_back_target(migration_id: str | None, force: bool) -> RolledBack:
     done = roll_back_run(target.url(), target.migration_id, force, target.target_schema, started_in)
     note_rollback(place.working_dir, done.model_dump(mode="json"))
     get_run_logger().info(rollback_text(done))
+    facts = {"schema": target.target_schema, "said": rollback_message(done)}
+    announce("rolled-back", done.migration_id, {"firelift.schema": target.target_schema}, facts)
     return done
