@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from firelift.firestore.values import Timestamp, tagged
 from firelift.formatting import aligned, plain, shortened
 from firelift.migration.published.one_document import ShownDocument
-from firelift.planning.model import CREATED_AT, RESIDUE, UPDATED_AT, PgType
-from firelift.rfc3339 import from_microseconds, rfc3339
+from firelift.planning.model import CREATED_AT, EXTRA, RESIDUE, UPDATED_AT, PgType
+from firelift.rfc3339 import MomentOutOfRange, from_microseconds, rfc3339
 from firelift.verification.rendering import render, render_cell
 
 NOTHING = "–"
@@ -44,7 +45,7 @@ def document_json(shown: ShownDocument) -> dict[str, Any]:
         "readTime": shown.run.read_time,
         "foundIn": shown.found.where,
         "document": {name: tagged(fields[name]) for name in sorted(fields)} if shown.document is not None else None,
-        "rejected": shown.found.rejected,
+        "rejected": shown.rejected,
         "row": _by_column(shown),
         "equal": shown.is_as_expected and shown.row is not None,
         "differences": [differs._asdict() for differs in shown.differences],
@@ -54,7 +55,7 @@ def document_json(shown: ShownDocument) -> dict[str, Any]:
 def _document(shown: ShownDocument) -> str:
     if shown.document is None:
         return f"none, in {shown.found.where}"
-    return f"{shown.found.where}{'; it was rejected, so it has no row' if shown.found.rejected else ''}"
+    return f"{shown.found.where}{'; it was rejected, so it has no row' if shown.rejected else ''}"
 
 
 def _row(shown: ShownDocument) -> str:
@@ -69,19 +70,16 @@ def _by_column(shown: ShownDocument) -> Mapping[str, str] | None:
 
 
 def _cell(pg_type: PgType, cell: Any) -> str:
-    if cell is None or isinstance(cell, bool):
-        return render_cell(cell)
-    if pg_type == "jsonb":
-        return str(cell)
-    if pg_type == "timestamptz[]":
+    """A cell as its type reads; as it is where somebody has given the column another type."""
+    if pg_type == "jsonb" and isinstance(cell, str):
+        return cell
+    if pg_type == "timestamptz[]" and isinstance(cell, list):
         return f"{{{', '.join(_cell('timestamptz', one) for one in cell)}}}"
-    return _moment(cell) if pg_type == "timestamptz" else render_cell(cell)
-
-
-def _moment(cell: int) -> str:
-    """As Firestore's own, but of microseconds."""
-    seconds, nanos = from_microseconds(cell)
-    return rfc3339(seconds, nanos)
+    if pg_type == "timestamptz" and isinstance(cell, int):
+        with suppress(MomentOutOfRange):
+            seconds, nanos = from_microseconds(cell)
+            return rfc3339(seconds, nanos)
+    return render_cell(cell)
 
 
 def _cells(shown: ShownDocument) -> Iterator[tuple[str, str, str, str]]:
@@ -94,10 +92,15 @@ def _cells(shown: ShownDocument) -> Iterator[tuple[str, str, str, str]]:
     columns = {column.top_level_field: column for column in plan.columns}
     for name in sorted({*fields, *columns}):
         value = render(fields[name]) if name in fields else NOTHING
-        names = [target for target, _ in columns[name].target_columns()] if name in columns else [NOTHING]
+        if name not in columns:
+            yield name, value, EXTRA if plan.extra is not None else RESIDUE, "(below)"
+            continue
+        names = [target for target, _ in columns[name].target_columns()]
         yield name, value, names[0], row.get(names[0], NOTHING)
         for ancestor in names[1:]:
             yield "", "", ancestor, row.get(ancestor, NOTHING)
+    if plan.extra is not None:
+        yield "", "", EXTRA, row.get(EXTRA, NOTHING)
     document = shown.document
     for time, column in (("create_time", CREATED_AT), ("update_time", UPDATED_AT)):
         moment = _time(getattr(document, time)) if document is not None else NOTHING
@@ -110,8 +113,8 @@ def _time(moment: Timestamp) -> str:
 
 
 def _verdict(shown: ShownDocument) -> Iterator[str]:
-    if shown.found.rejected and shown.row is None:
-        yield "The document is kept whole under rejects/, because PostgreSQL cannot hold it."
+    if shown.rejected:
+        yield f"PostgreSQL cannot hold the document, because {shown.rejected}; it is kept whole under rejects/."
     elif shown.is_as_expected:
         yield "Equal: the row decodes to this document, to the last bit, and each column shows what was made of it."
     else:
@@ -119,3 +122,5 @@ def _verdict(shown: ShownDocument) -> Iterator[str]:
         for differs in shown.differences:
             field = f"{plain(differs.field)}: " if differs.field else ""
             yield f"  {field}{differs.what}: expected {plain(differs.expected)}, found {plain(differs.found)}"
+        if not shown.found.is_of_the_snapshot:
+            yield "The document may have changed since the snapshot that the table holds."

@@ -211,39 +211,46 @@ class Pace:
     https://firebase.google.com/docs/firestore/best-practices#ramping_up_traffic.
     """
 
-    least, growth, period, window = 500.0, 1.5, 300.0, 10.0
+    least, growth, period, window, longest_pause = 500.0, 1.5, 300.0, 10.0, 1.0
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._sleep, self._lock = clock, sleep, threading.Lock()
         self._limit: float | None = None
-        self._since = self._limited_since = self._due = clock()
-        self._read = 0
+        self._limited_since = self._due = self._last = clock()
+        self._read, self._seconds = 0, 0.0
+        """Of the present window, without pauses."""
         self._before = 0.0
         """Documents a second of the last whole window."""
 
     def took(self, documents: int) -> None:
         """Waits as long as it takes for so many documents not to have come too fast."""
-        now = self._clock()
-        self._read += documents
-        if now - self._since >= self.window:
-            self._before, self._since, self._read = self._read / (now - self._since), now, 0
-        if self._limit is not None:
-            # A pause is not made up for.
-            self._due = max(self._due + documents / self._present_limit(now), now)
-            self._sleep(self._due - now)
+        with self._lock:
+            now = self._clock()
+            self._read += documents
+            self._seconds += min(now - self._last, self.longest_pause)
+            self._last = now
+            if self._seconds >= self.window:
+                self._before, self._seconds, self._read = self._read / self._seconds, 0.0, 0
+            if self._limit is not None:
+                # A pause is not made up for.
+                self._due = max(self._due + documents / self._present_limit(now), now)
+            wait = self._due - now if self._limit is not None else 0.0
+        if wait > 0:
+            self._sleep(wait)
 
     def slow_down(self) -> float | None:
         """Reads half as fast from now on; returns the limit, documents a second, None where nothing was read since the last time."""
-        now = self._clock()
-        if seen := self._before or self._read / max(now - self._since, 1.0):
-            self._limit, self._limited_since, self._due = max(self.least, seen / 2), now, now
-            self._since, self._read, self._before = now, 0, 0.0
-            return self._limit
-        return None
+        with self._lock:
+            now = self._clock()
+            seen = self._before or self._read / max(self._seconds, 1.0)
+            if seen:
+                self._limit, self._limited_since, self._due = max(self.least, seen / 2), now, now
+                self._seconds, self._read, self._before = 0.0, 0, 0.0
+            return self._limit if seen else None
 
     def _present_limit(self, now: float) -> float:
         assert self._limit is not None
-        return self._limit * self.growth ** int((now - self._limited_since) / self.period)
+        return self._limit * self.growth ** min(int((now - self._limited_since) / self.period), 100)
 
 
 @cache

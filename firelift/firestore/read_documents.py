@@ -57,6 +57,7 @@ def _answered(firestore: Firestore, names: Sequence[str], read_time: str, broken
                     del waiting[name]
                     yield name, document
         except grpc.RpcError as error:
+            firestore.pace.took(requested - len(waiting))
             backoff = backoff if len(waiting) == requested else Backoff()
             if not errors.is_passing(error) or not backoff.wait():
                 raise errors.translate(error, firestore.source.name, firestore.source.emulator_host) from error

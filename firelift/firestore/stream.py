@@ -66,6 +66,7 @@ def resumed(
                     firestore.pace.took(LOOK_EVERY)
                 yield found
         except grpc.RpcError as error:
+            firestore.pace.took(seen % LOOK_EVERY)
             if last != renewed_after and firestore.renew(error):
                 renewed_after = last
                 broken(firestore.broke(error))

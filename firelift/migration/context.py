@@ -12,7 +12,6 @@ from firelift.app_config.update import AppConfig
 from firelift.errors import FireliftError, Stopped
 from firelift.files import FileChanged
 from firelift.firestore.source import source_label, source_of
-from firelift.migration.check.read_budget import ReadBudget
 from firelift.migration.fingerprint import fingerprint
 from firelift.migration.stop import cancel_statements
 from firelift.migration.surroundings import Surroundings
@@ -67,7 +66,6 @@ class Migration:
         self.reported: dict[str, Any] = {}
         """The long report as it was last written."""
         self._base: Baseline | None = None
-        self.budget = ReadBudget(settings)
         self.broken: FireliftError | None = None
         """What ended the run from outside, other than a wish to stop it."""
 

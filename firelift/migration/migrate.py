@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from firelift.migration.check.read_budget import refuse_if_too_many_were_read, refuse_too_many_reads
 from firelift.migration.context import Migration
 from firelift.migration.execution import Steps
 from firelift.migration.steps import extraction, import_, planning, post_migration, pre_validation, transformation, verification
@@ -20,7 +21,7 @@ def migrate(migration: Migration, steps: Steps) -> dict[str, Any]:
     if not migration.settings.dry_run:
         steps.once(pre_validation.register, validated)
     preload(migration)
-    validated, extracted = sample(steps, validated) if migration.is_test else (validated, extract(steps, validated))
+    validated, extracted = sample(steps, validated) if migration.is_test else (validated, extract(migration, steps, validated))
     migration.mark_done_if_cached("extraction", steps.once(extraction.extraction, extracted), counts_of(extracted))
     steps.once(planning.planning, extracted)
     roots = planning.roots_with_changes(migration, validated, extracted)
@@ -32,8 +33,12 @@ def migrate(migration: Migration, steps: Steps) -> dict[str, Any]:
     return migration.reported
 
 
-def extract(steps: Steps, validated: Validated) -> list[Extracted]:
-    return steps.each(extraction.extract, validated.roots, read_time=validated.read_time)
+def extract(migration: Migration, steps: Steps, validated: Validated) -> list[Extracted]:
+    """Everything, or an increment's difference, within what may be read."""
+    refuse_too_many_reads(migration.settings, validated)
+    extracted = steps.each(extraction.extract, validated.roots, read_time=validated.read_time)
+    refuse_if_too_many_were_read(migration.settings, validated, extracted)
+    return extracted
 
 
 def sample(steps: Steps, validated: Validated) -> tuple[Validated, list[Extracted]]:

@@ -33,7 +33,7 @@ class SchemaStep(Frozen):
 
     def _change(self) -> str:
         if self.kind == "wider column" and self.before == self.after:
-            return "paths of documents instead of ids"
+            return "integers of 64 bits beside those of 32" if self.after == "bigint" else "paths of documents instead of ids"
         return f"{self.after} instead of {self.before}" if self.before else str(self.after)
 
 

@@ -91,11 +91,12 @@ class Settings(BaseSettings):
     )
     max_rejects: int = setting(0, "Fail if more documents than this are rejected", own="MAX_REJECTS", ge=0)
     max_reads: int | None = setting(
-        None, "Stop, resumable, before Firestore bills the run more document reads than this", own="MAX_READS", ge=1
+        None,
+        "Stop before anything is read if more document reads than this would be billed; an increment also once changes are read",
+        own="MAX_READS",
+        ge=1,
     )
-    max_cost: float | None = setting(
-        None, "Stop, resumable, before the run's reads cost more US dollars than this", own="MAX_COST", gt=0, allow_inf_nan=False
-    )
+    max_cost: float | None = setting(None, "The same as US dollars, at --read-price", own="MAX_COST", gt=0, allow_inf_nan=False)
     read_price: float = setting(
         0.06, "US dollars for 100,000 document reads; depends on where the database is", own="READ_PRICE", gt=0, allow_inf_nan=False
     )

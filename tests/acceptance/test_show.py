@@ -14,7 +14,7 @@ import pytest
 from firelift.firestore.channel import Source
 from firelift.local.postgres import PostgresServer
 from firelift.local.writer import GeoPoint, Reference, delete_documents
-from tests.support.command_line import ONE_WORKER, Operator, Said
+from tests.support.command_line import ONE_WORKER, QUICKLY, Operator, Said
 from tests.support.prefect_servers import database
 from tests.support.warm_commands import WITHOUT_PREFECT
 from tests.support.whole_way import Things, new_source, write
@@ -123,6 +123,40 @@ def test_what_somebody_has_changed_is_named(operator: Operator) -> None:
     assert 'NOT equal:\n  name: value: expected string "Alice", found string "Eve"\n' in said.out
 
 
+def test_a_column_to_which_somebody_gave_another_type_is_shown_as_it_is(operator: Operator) -> None:
+    with psycopg.connect(operator.variables["SUPABASE_DB_URL"], autocommit=True) as connection:
+        connection.execute("UPDATE users SET at = 'infinity' WHERE id = 'alice'")
+        infinite = operator.firelift("show", "users/alice")
+        connection.execute("ALTER TABLE users ALTER times TYPE text USING 'changed'")
+        said = operator.firelift("show", "users/alice")
+        connection.execute("ALTER TABLE users ALTER times TYPE timestamptz[] USING NULL")
+        connection.execute("UPDATE users SET at = %s, times = ARRAY[%s] WHERE id = 'alice'", (NOON, NOON))
+    assert (infinite.code, said.code) == (4, 4), infinite.err + said.err
+    assert '"changed"' in said.out
+    assert operator.firelift("show", "users/alice").code == 0
+
+
+def test_fields_without_a_column_are_where_the_table_keeps_them(source: Source, postgres: PostgresServer, tmp_path: Path) -> None:
+    assert source.emulator_host
+    with new_source(source.emulator_host) as wide, database(postgres) as url:
+        write(wide, {"wide/1": {f"field{number:03}": number for number in range(420)}})
+        given = {"FIRESTORE_EMULATOR_HOST": source.emulator_host, "GOOGLE_CLOUD_PROJECT": wide.project, "SUPABASE_DB_URL": url}
+        somebody = Operator(tmp_path, {**QUICKLY, **WITHOUT_PREFECT, **given})
+        assert somebody.firelift("migrate").code == 0
+        said = somebody.firelift("show", "wide/1")
+    assert said.code == 0, said.err
+    assert ["field419", "integer 419", "firestore_extra", "(below)"] in cells(said)
+    assert any(row[0] == "firestore_extra" and row[1].startswith('{"field') for row in cells(said))
+
+
+def test_an_archive_of_another_snapshot_is_not_taken_for_this_one_s(operator: Operator, tmp_path: Path) -> None:
+    elsewhere = Operator(tmp_path, operator.variables)
+    said = elsewhere.firelift("plan", "--migration-id", "night")
+    assert said.code == 0, said.err
+    found = json.loads(elsewhere.firelift("show", "users/alice", "--json").out)
+    assert (found["equal"], found["foundIn"].startswith("Firestore as of")) == (True, True)
+
+
 def test_a_row_that_is_gone_and_a_row_that_nobody_knows(operator: Operator) -> None:
     with psycopg.connect(operator.variables["SUPABASE_DB_URL"], autocommit=True) as connection:
         connection.execute("UPDATE users_orders SET id = '2' WHERE id = '1'")
@@ -138,6 +172,9 @@ def test_a_rejected_document_is_shown_with_the_reason_why_it_has_no_row(operator
     said = operator.firelift("show", f"deep/{LONG}/below/{LONG}")
     assert said.code == 0, said.err
     assert "rejected, so it has no row" in said.out
+    assert "because its ids are longer than the 2704 bytes" in said.out
+    again = operator.firelift("show", f"deep/{LONG}/below/{LONG}", "--against", "firestore")
+    assert (again.code, "rejected, so it has no row" in again.out) == (0, True), again.err
     assert 'string "long for a key"' in said.out
 
 

@@ -171,6 +171,13 @@ def test_a_new_field_gets_a_column_behind_the_others_whose_null_means_missing() 
     assert not found.rewrites
 
 
+def test_a_change_without_another_type_is_said_in_its_own_words() -> None:
+    numbers = evolved(fields([wrapped("int32", 1)]), fields([2**40])).steps
+    assert [str(step) for step in numbers] == ["c.f: wider column, integers of 64 bits beside those of 32, for the field f"]
+    paths = evolved(fields([to("users/a")]), fields([to("teams/a")])).steps
+    assert [str(step) for step in paths] == ["c.f: wider column, paths of documents instead of ids, for the field f"]
+
+
 def test_a_field_that_vanishes_keeps_its_column() -> None:
     old = planned({"c/1": {"a": 1, "b": 2}})
     assert evolved(old, {"c/2": {"b": 3}}).plan == old

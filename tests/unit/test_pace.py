@@ -81,6 +81,21 @@ def test_who_has_not_read_yet_has_no_limit() -> None:
     assert reader.read(100_000) == pytest.approx(20_000)
 
 
+def test_a_pause_says_nothing_of_the_speed() -> None:
+    reader = Reader(20_000)
+    reader.read(100_000)
+    reader.clock.now += 60
+    assert reader.pace.slow_down() == pytest.approx(10_000, rel=0.01)
+
+
+def test_after_a_week_it_is_as_if_there_had_been_no_limit() -> None:
+    reader = Reader(20_000)
+    reader.read(100_000)
+    reader.pace.slow_down()
+    reader.clock.now += 7 * 86_400
+    assert reader.read(100_000) == pytest.approx(20_000)
+
+
 def test_a_pause_is_not_made_up_for() -> None:
     reader = Reader(20_000)
     reader.read(100_000)

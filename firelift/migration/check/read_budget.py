@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Sequence
 
 from firelift.errors import FireliftError
-from firelift.receipts import Validated
+from firelift.receipts import Extracted, Validated
 from firelift.run.reports.reads import counts_billed
 from firelift.settings.settings import Settings
 
 
 class ReadBudgetReached(FireliftError):
-    """The run would have more document reads billed than it may."""
+    """The run needs more document reads than it may have billed."""
 
     recovery = "after_fix"
-    remedy = "Continue with --resume and a larger --max-reads or --max-cost; what was read is kept and not read again."
+    remedy = "Continue with --resume and a larger --max-reads or --max-cost; root collections that were read are not read again."
 
 
 class NotCounted(FireliftError):
@@ -26,55 +26,47 @@ class NotCounted(FireliftError):
 
 def most_reads(settings: Settings) -> int | None:
     """The stricter of both limits, in reads; None where there is none."""
-    by_cost = None if settings.max_cost is None else int(settings.max_cost / settings.read_price * 100_000)
+    # 1.15 / 0.05 is a little less than 23 in binary.
+    by_cost = None if settings.max_cost is None else int(settings.max_cost / settings.read_price * 100_000 + 1e-6)
     return min((limit for limit in (settings.max_reads, by_cost) if limit is not None), default=None)
 
 
 def foreseen_reads(validated: Validated, range_documents: int) -> int | None:
-    """What reading every document, or every key, and counting them has billed; None where Firestore does not count the documents.
-
-    A damaged chunk that is read again, changed documents of an increment and what the verification reads again come on top.
-    """
-    return None if validated.documents is None else validated.documents + counted_reads(validated, range_documents)
+    """What reading every document, or every key, and counting them has billed; None where Firestore does not count the documents."""
+    return None if validated.documents is None else validated.documents + _counting(validated, range_documents)
 
 
-def counted_reads(validated: Validated, range_documents: int) -> int:
+def refuse_too_many_reads(settings: Settings, validated: Validated) -> None:
+    """Before the first document is read: raises ReadBudgetReached where the documents, or keys, are too many; NotCounted."""
+    most = most_reads(settings)
+    if most is None or _asks_a_field(settings):
+        return
+    foreseen = foreseen_reads(validated, settings.range_documents)
+    if foreseen is None:
+        raise NotCounted(most_reads=most)
+    if foreseen > most:
+        raise _reached(settings, most, foreseen)
+
+
+def refuse_if_too_many_were_read(settings: Settings, validated: Validated, extracted: Sequence[Extracted]) -> None:
+    """Once everything is read: raises ReadBudgetReached where it was more than foreseen, such as the changed documents of an increment."""
+    most = most_reads(settings)
+    if most is None:
+        return
+    read = _counting(validated, settings.range_documents) + sum(part.reads + (part.scanned or 0) for part in extracted)
+    if read > most:
+        raise _reached(settings, most, read)
+
+
+def _counting(validated: Validated, range_documents: int) -> int:
     return sum(counts_billed(root.documents, range_documents) for root in validated.roots)
 
 
-class ReadBudget:
-    """What a run may still have billed. Safe to use from many threads."""
+def _asks_a_field(settings: Settings) -> bool:
+    """Whether only documents with a later time in a field are read, whose number nobody knows before."""
+    return settings.migration_mode == "incremental" and settings.changed_since_field is not None
 
-    def __init__(self, settings: Settings) -> None:
-        self._most, self._settings = most_reads(settings), settings
-        self._lock, self._read = threading.Lock(), 0
 
-    def begin(self, validated: Validated) -> None:
-        """Raises ReadBudgetReached, before the first document is read, where the budget does not last; NotCounted."""
-        if self._most is None:
-            return
-        settings = self._settings
-        if settings.migration_mode == "incremental" and settings.changed_since_field is not None:
-            # Only what has changed is read.
-            foreseen: int | None = counted_reads(validated, settings.range_documents)
-        else:
-            foreseen = foreseen_reads(validated, settings.range_documents)
-        if foreseen is None:
-            raise NotCounted(most_reads=self._most)
-        if foreseen > self._most:
-            raise self._reached(reads_needed=foreseen)
-        self._read = foreseen
-
-    def add_changed(self, documents: int) -> None:
-        """So many changed documents of a root collection were read; raises ReadBudgetReached once all are more than the budget has."""
-        if self._most is None:
-            return
-        with self._lock:
-            self._read += documents
-            if self._read > self._most:
-                raise self._reached(reads_so_far=self._read)
-
-    def _reached(self, **facts: object) -> ReadBudgetReached:
-        price = self._settings.read_price
-        cost = {} if self._settings.max_cost is None else {"max_cost": f"${self._settings.max_cost:g} at ${price:g} for 100,000"}
-        return ReadBudgetReached(**facts, most=self._most, **cost)
+def _reached(settings: Settings, most: int, needed: int) -> ReadBudgetReached:
+    cost = {} if settings.max_cost is None else {"max_cost": f"${settings.max_cost:g} at ${settings.read_price:g} for 100,000 reads"}
+    return ReadBudgetReached(needed=needed, most=most, **cost)

@@ -15,7 +15,7 @@ from firelift.firestore.channel import open_firestore
 from firelift.firestore.query import server_time
 from firelift.firestore.source import source_of
 from firelift.formatting import size
-from firelift.migration.check.read_budget import foreseen_reads, most_reads
+from firelift.migration.check.read_budget import foreseen_reads, most_reads, refuse_too_many_reads
 from firelift.modes.test.costs import Estimated, Pace, Price, price_in_words, price_of, seconds_at, total
 from firelift.modes.test.estimate import earlier_pace
 from firelift.paths import Selection
@@ -27,6 +27,7 @@ from firelift.planning.model import TablePlan
 from firelift.postgres.schema.preflight import ServerNow, check_target, reach, server_now
 from firelift.postgres.schema.supabase import check_api
 from firelift.receipts import Validated
+from firelift.run.redact import redact
 from firelift.run.workspace import Workspace
 from firelift.settings.settings import Settings
 from firelift.settings.small_collections import together
@@ -118,12 +119,12 @@ def check_both_sides(settings: Settings) -> Checked:
     clocks = Clocks(firestore=found.ahead, target=target.now and _ahead_of(target.now.moment))
     disk, memory = _disk(settings, validated.documents), _memory(settings)
     most = most_reads(settings)
-    problems = [*found.problems, *target.problems]
+    problems = [*found.problems, *target.problems, *(_budget_problems(settings, validated) if found.snapshot else ())]
     room = [*_too_little("free disk space for the working directory", disk)]
     return Checked(
         ready=not problems and not room,
-        problems=(*map(str, problems), *room),
-        warnings=tuple(_warnings(found, target, clocks, memory, reads, most)),
+        problems=tuple(redact(text, settings.secrets()) for text in (*map(str, problems), *room)),
+        warnings=tuple(redact(text, settings.secrets()) for text in _warnings(found, target, clocks, memory)),
         source=source_of(settings).name,
         read_time=found.snapshot.read_time if found.snapshot else None,
         root_collections=sum(len(root.collections) for root in roots),
@@ -178,15 +179,30 @@ def _look_at_target(settings: Settings, options: PlanOptions, roots: list[str]) 
         url = settings.target_url()
         reached, now = reach(url, NAME), server_now(url, NAME)
         problems = check_target(url, NAME, settings.target_schema, forecast_tables, settings.max_workers + 3)
+    except FireliftError as problem:
+        return _Target(None, None, {}, [], [problem, *_api_problems(settings)])
+    tables = foreseen[-1].tables if foreseen else {}
+    return _Target(reached.version, now, tables, [*filter(None, [reached.warning])], [*problems, *_api_problems(settings)])
+
+
+def _api_problems(settings: Settings) -> list[FireliftError]:
+    try:
         if settings.supabase_url and settings.supabase_key:
             check_api(settings.supabase_url, settings.supabase_key.get_secret_value())
     except FireliftError as problem:
-        return _Target(None, None, {}, [], [problem])
-    tables = foreseen[-1].tables if foreseen else {}
-    return _Target(reached.version, now, tables, [*filter(None, [reached.warning])], problems)
+        return [problem]
+    return []
 
 
-def _warnings(found: _Source, target: _Target, clocks: Clocks, memory: Room, reads: int | None, most: int | None) -> Iterator[str]:
+def _budget_problems(settings: Settings, validated: Validated) -> list[FireliftError]:
+    try:
+        refuse_too_many_reads(settings, validated)
+    except FireliftError as problem:
+        return [problem]
+    return []
+
+
+def _warnings(found: _Source, target: _Target, clocks: Clocks, memory: Room) -> Iterator[str]:
     if found.snapshot is not None:
         yield from warnings_of(found.snapshot)
     yield from target.warnings
@@ -195,8 +211,6 @@ def _warnings(found: _Source, target: _Target, clocks: Clocks, memory: Room, rea
             where = "ahead of" if ahead > 0 else "behind"
             yield f"this machine's clock is {abs(ahead):.0f} s {where} {name}: set it, before tokens are refused"
     yield from (f"{little}; a smaller --max-workers needs less" for little in _too_little("memory", memory))
-    if reads is not None and most is not None and reads > most:
-        yield f"a run would stop before it reads a document: it needs {reads:,} reads, and --max-reads or --max-cost allow {most:,}"
 
 
 def _too_little(what: str, room: Room) -> Iterator[str]:

@@ -15,8 +15,8 @@ def check_text(found: Checked) -> str:
     """The verdict, what keeps a migration from running, then the figures."""
     lines = [
         "Ready: nothing was found that would keep a migration from running." if found.ready else "NOT ready:",
-        *(f"  {problem}" for problem in found.problems),
-        *(f"warning: {warning}" for warning in found.warnings),
+        *(f"  {_line(problem)}" for problem in found.problems),
+        *(f"warning: {_line(warning)}" for warning in found.warnings),
         "",
         *aligned([*_figures(found)]),
         "",
@@ -29,8 +29,13 @@ def check_text(found: Checked) -> str:
 def check_message(found: Checked) -> str:
     """The same in a line, for a state of Prefect."""
     if not found.ready:
-        return f"NOT ready: {'; '.join(found.problems)}"
+        return f"NOT ready: {'; '.join(map(_line, found.problems))}"
     return f"Ready: {counted(found.documents, 'document')}; a full migration: {_reads(found.full)}."
+
+
+def _line(text: str) -> str:
+    """What servers and names from the data say, in a line that leaves the terminal as it is."""
+    return plain(" ".join(text.split()))
 
 
 def _figures(found: Checked) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from firelift.planning.model import TablePlan
 from firelift.postgres.inspect.rows import read_rows
 from firelift.postgres.schema.target_table import TargetTable
 from firelift.postgres.session.lock import session_of
+from firelift.receipts import Validated
+from firelift.run.receipt_files import Receipts
 from firelift.run.workspace import Workspace
 from firelift.settings.settings import Settings
 from firelift.storage.archive import FIRST_REWRITTEN, ArchiveDamaged, Chunk, StoredFile, ranges, read_chunk, read_paths
-from firelift.storage.transformed import read_receipt, read_rejects
+from firelift.transform import Rejected, compile_encoder
 from firelift.verification.compare import TableComparer
 from firelift.verification.differing_fields import FieldDiffers
 from firelift.verification.proof import Against
@@ -62,8 +65,8 @@ class FoundDocument:
     """In words: the archive of a run, or Firestore, and as of which moment."""
     serialized: bytes | None
     """None: there is no such document."""
-    rejected: bool = False
-    """Whether it was rejected, so that it has no row."""
+    is_of_the_snapshot: bool = True
+    """False: it is as it is now, and may have changed since the snapshot that the table holds."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class ShownDocument:
     row: Sequence[Any] | None
     """In the order of the table's columns, as `read_rows` gives them."""
     differences: Sequence[FieldDiffers]
+    rejected: str | None
+    """Why the document has no row: PostgreSQL cannot hold it. None where it can, or where there is a row."""
 
     @property
     def is_as_expected(self) -> bool:
@@ -105,23 +110,30 @@ def show_document(settings: Settings, path: str, against: Against | None) -> Sho
     if found.serialized is None and row is None:
         raise DocumentUnknown(path=path, looked_in=found.where, table=table.name)
     document = None if found.serialized is None else Document.FromString(found.serialized)
-    return ShownDocument(path, table, run, found, document, row, _differences(table.plan, settings, run, found, row))
+    database = recorded_source(settings, run).name
+    rejected = _why_rejected(table.plan, database, found.serialized) if row is None and found.serialized is not None else None
+    differences = () if rejected else _differences(table.plan, database, found.serialized, row)
+    return ShownDocument(path, table, run, found, document, row, differences, rejected)
 
 
 def _runs(settings: Settings) -> Sequence[PublishedRun]:
     return published_runs(settings.target_url(), settings.migration_id, settings.target_schema)
 
 
-def _differences(
-    table: TablePlan, settings: Settings, run: PublishedRun, found: FoundDocument, row: list[Any] | None
-) -> Sequence[FieldDiffers]:
-    if found.rejected and row is None:
-        return ()
-    if found.serialized is None:
+def _why_rejected(table: TablePlan, database: str, serialized: bytes) -> str | None:
+    try:
+        compile_encoder(table, database)(serialized)
+    except Rejected as rejected:
+        return rejected.reason
+    return None
+
+
+def _differences(table: TablePlan, database: str, serialized: bytes | None, row: list[Any] | None) -> Sequence[FieldDiffers]:
+    if serialized is None:
         return (FieldDiffers("", "unexpected row", "no row, for there is no document", "a row"),)
     # The comparison takes equal jsonb out of the row that it is given.
     compared = None if row is None else [*row]
-    return TableComparer(table, recorded_source(settings, run).name).compare(found.serialized, compared).differences
+    return TableComparer(table, database).compare(serialized, compared).differences
 
 
 def _found(settings: Settings, run: PublishedRun, path: str, against: Against | None) -> FoundDocument:
@@ -141,9 +153,8 @@ def _found(settings: Settings, run: PublishedRun, path: str, against: Against | 
             return FoundDocument(f"Firestore as of {run.read_time}", _read(firestore, path, run.read_time))
         except SnapshotExpired:
             now = server_time(firestore)
-            return FoundDocument(
-                f"Firestore as it is now ({now}), which no longer keeps the snapshot of {run.read_time}", _read(firestore, path, now)
-            )
+            where = f"Firestore as it is now ({now}), which no longer keeps the snapshot of {run.read_time}"
+            return FoundDocument(where, _read(firestore, path, now), is_of_the_snapshot=False)
 
 
 def _read(firestore: Firestore, path: str, read_time: str) -> bytes | None:
@@ -152,12 +163,16 @@ def _read(firestore: Firestore, path: str, read_time: str) -> bytes | None:
 
 
 def _in_archive(workspace: Workspace, run: PublishedRun, path: str) -> FoundDocument | None:
-    """The document in the run's own archive; None where it is not there."""
+    """The document in the run's own archive; None where it is not there, or the archive is that of another snapshot."""
+    receipts = Receipts(workspace.run)
+    if not receipts.file("pre_validation").is_file():
+        return None
+    if datetime.fromisoformat(receipts.last("pre_validation", Validated).read_time) != datetime.fromisoformat(run.read_time):
+        return None
     for chunk, file in _chunks(workspace.archive, path.partition("/")[0]):
         if path in read_paths(file):
-            rejected = path in read_rejects(workspace.run, read_receipt(workspace.run, chunk.name))
             where = f"the archive of {run.migration_id}, as of {chunk.read_time or run.read_time}"
-            return FoundDocument(where, dict(read_chunk(file))[path], rejected)
+            return FoundDocument(where, dict(read_chunk(file))[path])
     return None
 
 

@@ -43,8 +43,6 @@ def extract(migration: Migration, root: RootCollection, read_time: str) -> Extra
             advance(documents)
 
         extracted = _extract(migration, root, read_time, progress)
-    if migration.is_increment:
-        migration.budget.add_changed(extracted.documents)
     if root.documents is None and not root.beside:
         status.expect("extraction", root.collection, documents=extracted.shown_to_be_all)
     elif not expected:

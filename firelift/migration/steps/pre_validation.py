@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from firelift.errors import FireliftError
 from firelift.firestore.source import source_label
+from firelift.migration.check.read_budget import most_reads
 from firelift.migration.context import Migration
 from firelift.migration.steps.receipt_validity import with_receipt
 from firelift.modes.incremental.baseline import dropped_roots, refuse_earlier_read_time, with_dropped_roots
@@ -23,8 +24,8 @@ def pre_validation(migration: Migration) -> Validated:
     migration.app_config().check()
     validated = existing_snapshot(migration) or take_snapshot(migration)
     status.set_read_time(validated.read_time)
-    if not migration.is_test:
-        migration.budget.begin(validated)
+    if migration.is_test and most_reads(migration.settings) is not None:
+        status.warn("A test run reads a sample, to which --max-reads and --max-cost do not apply.")
     for warning in (*validated.warnings, *migration.surroundings.warnings()):
         status.warn(warning)
     migration.finish_phase("pre_validation", validated)
