@@ -20,7 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _METAVARS = {
     **{"url": "URL", "key": "KEY", "id": "ID", "database": "ID", "host": "HOST:PORT", "time": "TIME", "schema": "NAME"},
-    "deletes": "ROWS|SHARE%",
+    **{"deletes": "ROWS|SHARE%", "cost": "USD", "price": "USD", "ms": "MS", "values": "NAME=VALUE[,..]"},
 }
 
 
