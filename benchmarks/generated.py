@@ -28,9 +28,11 @@ class Case:
     documents: int
     shape: str = "even"
     rules: str = "quiet"
+    workers: int | None = None
+    """None: as many as `firelift migrate` takes by itself."""
 
     def __str__(self) -> str:
-        return f"{self.documents:,} {self.shape}, {self.rules}"
+        return f"{self.documents:,} {self.shape}, {self.rules}{f', {self.workers} workers' if self.workers else ''}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Bench:
         with tempfile.TemporaryDirectory(dir=self._directory) as made, source(case, ended) as address:
             command = [str(BIN / "firelift"), "migrate", "--firestore-emulator-host", address, "--project-id", PROJECT]
             options = ["--target-schema", f"generated_{self._number}", "--working-dir", "workspace", "--no-auto-verification"]
+            options += ["--max-workers", str(case.workers)] if case.workers else []
             usage = run_measured([*command, *options], self._environment, Path(made))
             report = json.loads((Path(made) / "workspace" / REPORT).read_text())
         moved, expected = report["statistics"]["rowsLoaded"], expected_documents(case)
@@ -100,16 +103,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.generated", description=__doc__)
     parser.add_argument("--documents", type=int, action="append", metavar="N", help="how many; give it again for more sizes [1000000]")
     parser.add_argument("--shape", choices=SHAPES, action="append", help="[all]")
-    parser.add_argument("--rules", choices=RULES, action="append", help="[all, but the hard ones only for the even shape]")
+    parser.add_argument("--rules", choices=RULES, action="append", help="[quiet, and rough only for the even shape]")
+    parser.add_argument("--workers", type=int, action="append", metavar="N", help="worker processes [as many as processors]")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single figure there")
     asked = parser.parse_args()
     cases = [
-        Case(documents, shape, rules)
+        Case(documents, shape, rules, workers)
         for documents in asked.documents or [1_000_000]
         for shape in asked.shape or SHAPES
-        for rules in asked.rules or RULES
+        for rules in asked.rules or ("quiet", "rough")
         if asked.rules or rules == "quiet" or shape == "even"
+        for workers in asked.workers or [None]
     ]
     with (
         tempfile.TemporaryDirectory(prefix="firelift-benchmark-") as directory,

@@ -16,7 +16,7 @@ from firelift.local.firestore_server.encoding import delimited, fields_entry, va
 from firelift.local.firestore_server.generated import Collection, Generated, numbered_ids
 from firelift.local.firestore_server.rules.counting import CountRefused
 from firelift.local.firestore_server.rules.partitions import PartitionPages
-from firelift.local.firestore_server.rules.streams import Failing, StreamLimit
+from firelift.local.firestore_server.rules.streams import Distance, Failing, StreamLimit
 from firelift.local.firestore_server.server import FirestoreServer, Rule
 from firelift.local.firestore_server.stored import serialized
 
@@ -71,6 +71,7 @@ def skewed(documents: int) -> Generated:
 SHAPES = {"even": even, "skewed": skewed}
 RULES: dict[str, Sequence[Rule]] = {
     "quiet": [PartitionPages()],
+    "far": [Distance(0.05, 10_000), PartitionPages()],
     "rough": [Failing(0.01), StreamLimit(60), CountRefused(), PartitionPages()],
 }
 
