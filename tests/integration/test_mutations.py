@@ -12,6 +12,9 @@ from random import Random
 import pytest
 from psycopg import sql
 
+from firelift.firestore.channel import Source
+from firelift.local.firestore_server.server import FirestoreServer
+from firelift.local.firestore_server.stored import StoredAnswers, StoredDatabase
 from firelift.local.postgres import PostgresServer
 from firelift.phases.verification import DIFFERENCES, Compared, compare_tables, parts_of, stored_chunks
 from firelift.planning.model import TYPE_OF
@@ -23,7 +26,7 @@ from firelift.verification.difference_file import DifferenceFile, join_files
 from firelift.verification.inputs import Tables
 from firelift.workers import Workers
 from tests.support.corruption import CORRUPTIONS, KEYS, STRUCTURAL, Corruption, Planted, corrupt, rich_documents
-from tests.support.whole_way import Arrival, migrate, new_database, new_source, write
+from tests.support.whole_way import Arrival, migrate, new_database, write
 
 SEEDS = range(3)
 
@@ -63,9 +66,10 @@ def _named(query: str, table: str) -> sql.Composed:
 
 
 @pytest.fixture(scope="module")
-def verified(emulator_host: str, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verified]:
-    with new_source(emulator_host) as source, new_database(postgres) as url, Workers(2) as workers:
-        write(source, rich_documents(source))
+def verified(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verified]:
+    with FirestoreServer(StoredAnswers(StoredDatabase())) as server, new_database(postgres) as url, Workers(2) as workers:
+        source = Source("mutations", emulator_host=server.address)
+        write(source, rich_documents(source, enterprise=True))
         arrival = migrate(source, url, tmp_path_factory.mktemp("mutations"), batch_size=50, foreign_keys="off")
         arrival.check()
         with closing(arrival.connect()) as connection:

@@ -15,6 +15,7 @@ from psycopg import sql
 from firelift.firestore.channel import Source
 from firelift.local.writer import GeoPoint, Reference, Vector
 from firelift.postgres.session.connect import Connection
+from tests.support.strategies import wrapped
 from tests.support.whole_way import Things
 
 DOCUMENTS = 36
@@ -37,11 +38,12 @@ BEGIN = datetime(2024, 1, 2, 3, 4, 5, 678901, UTC)
 Key = tuple[str, ...]
 
 
-def rich_documents(source: Source) -> Things:
+def rich_documents(source: Source, enterprise: bool = False) -> Things:
+    """`enterprise`: with values of MongoDB's types, which the emulator refuses."""
     chance = Random(5)
     documents: dict[str, dict[str, object]] = {f"orgs/o{number}": {"name": f"Org {number}", "seats": number} for number in range(ORGS)}
     for number in range(DOCUMENTS):
-        documents[f"rich/{_id(number)}"] = _rich(source, number, chance)
+        documents[f"rich/{_id(number)}"] = _rich(source, number, chance) | (_of_mongodb(number) if enterprise else {})
         for note in range(2):
             documents[f"rich/{_id(number)}/notes/n{note}"] = {"title": f"Note {note}", "stars": note + 0.5}
         documents[f"rich/{_id(number)}/notes/n0/lines/l{number}"] = {"text": f"line {number}"}
@@ -50,6 +52,14 @@ def rich_documents(source: Source) -> Things:
 
 def _id(number: int) -> str:
     return f"Doc{number:03}" if number % 5 else f"dóc {number}"
+
+
+def _of_mongodb(number: int) -> dict[str, object]:
+    return {
+        "small": wrapped("int32", number),
+        "price": wrapped("decimal128", f"{number}.50"),
+        "oid": wrapped("object_id", f"{number + 1:024x}"),
+    }
 
 
 def _rich(source: Source, number: int, chance: Random) -> dict[str, object]:
@@ -257,6 +267,10 @@ CORRUPTIONS = [
     Corruption("an element of a vector", "vector", lambda numbers: [bit(numbers[0], 3), *numbers[1:]], field="vector[0]"),
     Corruption("a vector's sign of zero", "vector", lambda numbers: [*numbers[:2], 0.0], field="vector[2]"),
     Corruption("a shorter vector", "vector", lambda numbers: numbers[:-1]),
+    # MongoDB's types
+    Corruption("a 32-bit integer", "small", "small + 1", field="small.__int__"),
+    Corruption("a decimal number of the same value", "price", "price || '0'", field="price.__decimal128__"),
+    Corruption("a digit of an ObjectId", "oid", "reverse(oid)", "oid <> reverse(oid)", field="oid.__oid__"),
     # references
     Corruption("a reference to another document", "org", "'o' || ((substr(org, 2)::int + 1) % 7)"),
     Corruption("a reference to another document of the same id", "note_rich_id", "'Doc999'", "note IS NOT NULL", "note"),
