@@ -1,4 +1,4 @@
-"""What a run leaves to read in Prefect: its name and tags, artifacts of its report, and the report as its result."""
+"""What a run leaves in Prefect: its name and tags, artifacts of its report, events of what became of it, and the report as its result."""
 
 from __future__ import annotations
 

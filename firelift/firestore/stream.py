@@ -51,7 +51,7 @@ def resumed(
     A stream that ends before the `expected` number, or whose number is unknown, is continued from its last position until it ends there
     again; the caller judges what is still missing. `broken` is called with the reason of every new attempt.
     """
-    backoff, last, seen = Backoff(), after, 0
+    backoff, last, seen, unpaced = Backoff(), after, 0, 0
     nowhere: object = object()
     broke_after = ended_after = renewed_after = nowhere
     while True:
@@ -62,11 +62,14 @@ def resumed(
                     continue
                 last = found[0]
                 seen += 1
-                if not seen % LOOK_EVERY:
-                    firestore.pace.took(LOOK_EVERY)
+                unpaced += 1
+                if unpaced == LOOK_EVERY:
+                    firestore.pace.took(unpaced)
+                    unpaced = 0
                 yield found
         except grpc.RpcError as error:
-            firestore.pace.took(seen % LOOK_EVERY)
+            firestore.pace.took(unpaced)
+            unpaced = 0
             if last != renewed_after and firestore.renew(error):
                 renewed_after = last
                 broken(firestore.broke(error))

@@ -22,17 +22,8 @@ IDENTITY = "run.json"
 # Nor whether it is a plan: a plan must not be resumed as a migration, nor the other way round.
 RESUMED_SETTINGS = (
     *(name for name in DECIDING if name != "dry_run"),
-    *(
-        "max_rejects",
-        "max_deletes",
-        "max_reads",
-        "max_cost",
-        "read_price",
-        "batch_size",
-        "auto_verification",
-        "auto_rollback",
-        "verification_level",
-    ),
+    *("max_rejects", "max_deletes", "max_reads", "max_cost", "read_price"),
+    *("batch_size", "auto_verification", "auto_rollback", "verification_level"),
     *("keep_archive", "keep_tables", "app_config", "app_config_values"),
     *("full_scan_every", "keep", "on_expired_snapshot"),
 )

@@ -70,14 +70,16 @@ class TableConflict:
 class TableForecast:
     """The tables that a run will create or refill, as far as they are known before any document is read."""
 
-    names: tuple[str, ...] = ()
-    """The tables of its root collections."""
+    tables: Mapping[str, str] = field(default_factory=dict)
+    """The tables of its root collections, by collection."""
     published: tuple[tuple[TablePlan, ...], ...] = ()
     """For each table that was published before, the plans that it may have now, the most likely first."""
     table_conflicts: tuple[TableConflict, ...] = ()
     """Tables that the mapping gives to another collection than the one published in it."""
-    tables: Mapping[str, str] = field(default_factory=dict)
-    """By root collection."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.tables.values())
 
 
 ForecastTables = Callable[[Mapping[str, TablePlan]], TableForecast]
@@ -97,7 +99,6 @@ def forecast_tables(
     names = _table_names(in_byte_order({*again, *filter(selection.takes, found)}), options, earlier)
     plans = {name: [plan for plan in (earlier[name], (last or {}).get(name)) if plan] for name in again}
     return TableForecast(
-        names=tuple(names[name] for name in names if "/" not in name),
         tables={name: table for name, table in names.items() if "/" not in name},
         published=tuple(tuple(_forecast(plan, names[name], options) for plan in plans[name]) for name in again),
         table_conflicts=table_conflicts(_mapped(found, selection, options), earlier),

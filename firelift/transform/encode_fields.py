@@ -282,6 +282,9 @@ _PLAIN: Final[Mapping[ColumnKind, Maker]] = {
     "boolean": _booleans,
     "timestamp": _timestamps,
     "bytes": _bytes,
+    "int32": _wrapped("int32"),
+    "decimal128": _wrapped("decimal128"),
+    "object_id": _wrapped("object_id"),
 }
 _PLAIN_ELEMENTS: Final[Mapping[ColumnKind, Maker]] = {
     "strings": _strings,
@@ -302,6 +305,4 @@ def _maker(column: Column, names: Names) -> Maker:
         return _references(names)
     if kind == "link":
         return _links(column, names)
-    if kind == "int32" or kind == "decimal128" or kind == "object_id":
-        return _wrapped(kind)
     return _json(column, names) if kind == "json" else _one_by_one(column, names)

@@ -106,7 +106,7 @@ def values(connection: Connection, query: str) -> list[Any]:
 
 def named(*tables: str) -> ForecastTables:
     """Root collections' tables of these names are to come."""
-    return lambda _: TableForecast(names=tables)
+    return lambda _: TableForecast(tables={name: name for name in tables})
 
 
 def as_role(url: str, role: str, password: str) -> str:

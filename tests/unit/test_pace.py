@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import grpc
 import pytest
 
-from firelift.firestore.channel import Firestore, Pace, Source, pace_of
+from firelift.firestore.channel import Backoff, Firestore, Pace, Source, pace_of
+from firelift.firestore.stream import resumed
 
 
 class Clock:
@@ -27,6 +30,10 @@ class Reader:
     def __init__(self, speed: float) -> None:
         self.clock, self.speed = Clock(), speed
         self.pace = Pace(self.clock, self.clock.sleep)
+
+    def came(self, document: bytes) -> bytes:
+        self.clock.now += 1 / self.speed
+        return document
 
     def read(self, documents: int) -> float:
         """Returns how many came a second."""
@@ -123,3 +130,36 @@ def test_the_report_says_that_it_is_slower_from_then_on(code: grpc.StatusCode, s
     pace_of(source).took(10)
     firestore = Firestore(source, grpc.insecure_channel("127.0.0.1:1"))
     assert firestore.broke(Broke()) == said
+
+
+def test_a_stream_that_is_refused_again_and_again_is_slowed_down_once() -> None:
+    class Refused(grpc.RpcError):  # type: ignore[misc]
+        def code(self) -> grpc.StatusCode:
+            return grpc.StatusCode.RESOURCE_EXHAUSTED
+
+        def details(self) -> str:
+            return "busy"
+
+    class Refusing(Firestore):
+        def __init__(self) -> None:
+            self.source = Source("lab", database="refusing")
+            self.answers = [[b"%d" % number for number in range(2000)], [], [], []]
+
+        def stream(self, method: str, request: bytes) -> Iterator[bytes]:
+            yield from self.answers.pop(0)
+            if self.answers:
+                raise Refused()
+
+        @property
+        def pace(self) -> Pace:
+            return reader.pace
+
+    reader, said = Reader(2000), list[str]()
+    waits = pytest.MonkeyPatch()
+    waits.setattr(Backoff, "wait", lambda _: True)
+    try:
+        found = resumed(Refusing(), lambda last: b"", lambda response: (response, reader.came(response)), None, 2000, said.append)
+        assert len(list(found)) == 2000
+    finally:
+        waits.undo()
+    assert said == ["RESOURCE_EXHAUSTED: busy (reading at most 1,000 documents a second from here)", *["RESOURCE_EXHAUSTED: busy"] * 2]

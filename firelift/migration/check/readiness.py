@@ -115,6 +115,7 @@ def check_both_sides(settings: Settings) -> Checked:
     target = _look_at_target(settings, options, [name for root in roots for name in root.collections])
     validated = Validated(read_time="", roots=tuple(roots), documents=total(root.documents for root in roots) if found.snapshot else None)
     reads = foreseen_reads(validated, settings.range_documents)
+    cost = Cost(reads=reads, price=price_of(reads, settings.read_price))
     pace = earlier_pace(Workspace(settings.working_dir.absolute(), NAME), settings.target())
     clocks = Clocks(firestore=found.ahead, target=target.now and _ahead_of(target.now.moment))
     disk, memory = _disk(settings, validated.documents), _memory(settings)
@@ -136,8 +137,9 @@ def check_both_sides(settings: Settings) -> Checked:
         clocks=clocks,
         disk=disk,
         memory=memory,
-        full=Cost(reads=reads, price=price_of(reads, settings.read_price)),
-        increment=Cost(reads=reads, price=price_of(reads, settings.read_price)),
+        # A key is billed as its document is.
+        full=cost,
+        increment=cost,
         price=price_in_words(settings.read_price),
         seconds=_seconds(pace, validated.documents),
         pace_of=pace.run if pace else None,
